@@ -1,0 +1,1 @@
+"""Eaves: an open edge operating platform, managed with kubectl over the EVE device API v2."""

@@ -1,0 +1,120 @@
+"""What the API machinery needs to know of a kind: names, schema, columns, selectable fields and its own rules.
+
+``kinds`` makes one :class:`Resource` a kind; discovery, OpenAPI, tables, patch, apply and the controller's handlers read it. A
+new kind is one more value of this type and no code here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from eaves.kube.errors import FieldError
+    from eaves.kube.schema import Schema
+
+Object = dict[str, Any]
+"""A Kubernetes object as decoded JSON. Machinery treats it as immutable unless a function says that it fills it."""
+
+
+class Gvr(NamedTuple):
+    """Group, version, plural resource. The core group is the empty string."""
+
+    group: str
+    version: str
+    resource: str
+
+    @property
+    def group_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+class Verb(StrEnum):
+    GET = "get"
+    LIST = "list"
+    WATCH = "watch"
+    CREATE = "create"
+    UPDATE = "update"
+    PATCH = "patch"
+    DELETE = "delete"
+    DELETE_COLLECTION = "deletecollection"
+
+
+ALL_VERBS = frozenset(Verb)
+
+
+class Column(Struct, frozen=True):
+    """A printed column. ``value`` takes the object (and the time as Unix seconds, for ages) and gives the cell."""
+
+    name: str
+    type: str
+    """OpenAPI type: string, integer, number, boolean, date."""
+    value: Callable[[Object, float], Any]
+    description: str = ""
+    format: str = ""
+    priority: int = 0
+    """0 always, 1 with ``-o wide``."""
+
+
+def accept_all(_new: Object, _old: Object | None) -> Sequence[FieldError]:
+    """The validation of a kind that has no rules beyond its schema."""
+    return ()
+
+
+def keep(_object: Object) -> None:
+    """The defaulting of a kind that has none beyond its schema."""
+
+
+class Subresource(Struct, frozen=True):
+    """A subresource path of a kind (``status``, ``log``, ``scale``, ``eviction`` …) for discovery and OpenAPI."""
+
+    name: str
+    verbs: frozenset[str]
+    kind: str = ""
+    """Kind of its body when it differs from the parent's."""
+    group: str = ""
+    version: str = ""
+
+
+class Resource(Struct, frozen=True):
+    """One served kind in one version.
+
+    ``schema`` describes the whole object (apiVersion, kind, metadata, spec, status …). ``validate`` gets the defaulted, schema-valid
+    new object and the old one (None on create) and answers every fault with its field path. ``default`` fills the object in
+    place, for defaults that a schema cannot express. ``selectable_fields`` maps a field-selector name to a function giving its text.
+    """
+
+    gvr: Gvr
+    kind: str
+    singular: str
+    namespaced: bool
+    schema: Schema
+    columns: Sequence[Column]
+    short_names: Sequence[str] = ()
+    categories: Sequence[str] = ()
+    verbs: frozenset[Verb] = ALL_VERBS
+    subresources: Sequence[Subresource] = ()
+    selectable_fields: Mapping[str, Callable[[Object], str]] = {}
+    default: Callable[[Object], None] = keep
+    validate: Callable[[Object, Object | None], Sequence[FieldError]] = accept_all
+    has_status: bool = True
+    """Whether ``status`` is a subresource: then writes to the main path leave it alone and the reverse."""
+    is_custom: bool = True
+    """Behaves as a CustomResourceDefinition's kind (no strategic merge patch, PUT needs a resourceVersion, items carry kind)."""
+    description: str = ""
+
+    @property
+    def list_kind(self) -> str:
+        return f"{self.kind}List"
+
+    @property
+    def api_version(self) -> str:
+        return self.gvr.group_version
+
+    @property
+    def store_name(self) -> str:
+        """Name under which the store keeps it: ``apps.eaves.dev``, ``secrets``."""
+        return f"{self.gvr.resource}.{self.gvr.group}" if self.gvr.group else self.gvr.resource

@@ -1,0 +1,253 @@
+"""What a device config asks of this node, in the node's own words.
+
+Made by :mod:`eaves.node.desired.parse`, read by every managed thing. Values are checked and normalised; whatever could not be
+understood is a :class:`ConfigProblem` beside the good rest, so that one impossible object never stops another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Secret(str):
+    """Text that must not be printed: ``repr`` and ``format`` show asterisks; use :meth:`reveal` where it is needed."""
+
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        return str.__str__(self)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+
+class ConfigProblem(Struct, frozen=True):
+    """Something in the config that this node cannot do. ``object_id`` is the UUID of the app, volume, network … it is about."""
+
+    object_id: str
+    element: str
+    """For people: ``app web``, ``network default``."""
+    code: str
+    message: str
+    resolution: str = ""
+
+
+class DatastoreKind(StrEnum):
+    REGISTRY = "registry"
+    HTTP = "http"
+    HTTPS = "https"
+    S3 = "s3"
+    OTHER = "other"
+
+
+class DesiredDatastore(Struct, frozen=True):
+    """Where images come from."""
+
+    id: str
+    kind: DatastoreKind
+    server: str
+    """``host[:port]`` without scheme for a registry; with scheme for HTTP(S)."""
+    path: str = ""
+    region: str = ""
+    username: str = ""
+    password: Secret = Secret("")
+    ca_pems: tuple[str, ...] = ()
+    plain_http: bool = False
+    """A registry named with ``http://`` speaks without TLS."""
+
+
+class ImageFormat(StrEnum):
+    CONTAINER = "container"
+    RAW = "raw"
+    QCOW2 = "qcow2"
+    ISO = "iso"
+    OTHER = "other"
+
+
+class DesiredImage(Struct, frozen=True):
+    """A content tree. ``reference`` is what follows the datastore's path: ``shop/web:1.4`` or ``shop/web@sha256:…``."""
+
+    id: str
+    name: str
+    reference: str
+    format: ImageFormat
+    digest: str
+    """``sha256:<hex>`` of the manifest or blob; empty = resolve the tag once and keep it until ``generation`` changes."""
+    max_size_bytes: int
+    generation: int
+    datastores: tuple[DesiredDatastore, ...]
+    """In the order to try."""
+
+
+class DesiredVolume(Struct, frozen=True):
+    """Storage. ``image_id`` empty = blank. Identity is (id, generation): a new generation is a new, recreated volume."""
+
+    id: str
+    generation: int
+    name: str
+    image_id: str
+    size_bytes: int
+    read_only: bool = False
+
+
+class NetworkKind(StrEnum):
+    LOCAL = "Local"
+    SWITCH = "Switch"
+
+
+class DesiredNetwork(Struct, frozen=True):
+    """A network instance. Addresses are text, checked to be inside ``subnet`` (CIDR)."""
+
+    id: str
+    version: str
+    name: str
+    kind: NetworkKind
+    port_label: str
+    """Uplink by label; empty = air-gapped."""
+    subnet: str = ""
+    gateway: str = ""
+    dhcp_start: str = ""
+    dhcp_end: str = ""
+    dns_servers: tuple[str, ...] = ()
+    ntp_servers: tuple[str, ...] = ()
+    domain: str = ""
+    static_hosts: Mapping[str, tuple[str, ...]] = {}
+    mtu: int = 0
+    activate: bool = True
+    flow_log: bool = True
+
+
+class AclDirection(StrEnum):
+    BOTH = "both"
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+class AclAction(StrEnum):
+    ALLOW = "allow"
+    DROP = "drop"
+    LIMIT = "limit"
+    PORT_MAP = "portmap"
+
+
+class AclRule(Struct, frozen=True):
+    """One ACE: matches are joined by AND; the first rule that matches decides; nothing matched = dropped."""
+
+    id: int
+    name: str
+    direction: AclDirection
+    action: AclAction
+    subnet: str = ""
+    """``ip`` match: CIDR of the far side; empty = any."""
+    host: str = ""
+    protocol: str = ""
+    """tcp, udp, icmp or a number; empty = any."""
+    local_port: str = ""
+    """``lport``: port on the app's side (for PORT_MAP: on the node); a number or a range ``a-b``."""
+    remote_port: str = ""
+    adapter: str = ""
+    app_port: int = 0
+    limit_rate: int = 0
+    limit_unit: str = ""
+    limit_burst: int = 0
+
+
+class DesiredInterface(Struct, frozen=True):
+    """One virtual interface of an app, in the order of the config (eth0, eth1 …)."""
+
+    name: str
+    network_id: str
+    address: str = ""
+    mac: str = ""
+    acls: tuple[AclRule, ...] = ()
+
+
+class VolumeMount(Struct, frozen=True):
+    volume_id: str
+    generation: int
+    mount_path: str
+    read_only: bool = False
+
+
+class AppKind(StrEnum):
+    CONTAINER = "Container"
+    VIRTUAL_MACHINE = "VirtualMachine"
+
+
+class RestartPolicy(StrEnum):
+    ALWAYS = "Always"
+    ON_FAILURE = "OnFailure"
+    NEVER = "Never"
+
+
+class FileToWrite(Struct, frozen=True):
+    """A ``write_files`` entry of cloud-config: placed in the container before it starts."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    owner: str = "root:root"
+
+
+class DesiredApp(Struct, frozen=True):
+    """One application. Its root volume is the first mount whose volume has a container image as origin."""
+
+    id: str
+    version: str
+    name: str
+    """Display name; DNS name on its networks."""
+    namespace: str
+    kind: AppKind
+    activate: bool
+    image_id: str
+    """Content tree of the root volume; empty when none could be found (then a problem says so)."""
+    root_volume_id: str
+    root_generation: int
+    memory_bytes: int
+    cpu_millis: int
+    """Limit in thousandths of a CPU; 0 = none."""
+    mounts: tuple[VolumeMount, ...] = ()
+    """Volumes besides the root."""
+    interfaces: tuple[DesiredInterface, ...] = ()
+    env: Mapping[str, Secret] = {}
+    files: tuple[FileToWrite, ...] = ()
+    command: tuple[str, ...] = ()
+    """Replaces the image's entrypoint when not empty."""
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    restart_policy: RestartPolicy = RestartPolicy.ALWAYS
+    stop_grace_s: int = 10
+    start_delay_s: int = 0
+    restart_counter: int = 0
+    purge_counter: int = 0
+    collect_logs: bool = True
+
+
+class DesiredNode(Struct, frozen=True):
+    """Everything one config asks of this node."""
+
+    device_id: str
+    version: str
+    config_hash: str
+    name: str = ""
+    apps: tuple[DesiredApp, ...] = ()
+    networks: tuple[DesiredNetwork, ...] = ()
+    volumes: tuple[DesiredVolume, ...] = ()
+    images: tuple[DesiredImage, ...] = ()
+    config_items: Mapping[str, str] = {}
+    reboot_counter: int | None = None
+    """None = the config carries no reboot command (the stored counter is then forgotten)."""
+    shutdown_counter: int | None = None
+    maintenance_mode: bool = False
+    controller_epoch: int = 0
+    controller_certs_hash: str = ""
+    config_timestamp_ns: int = 0
+    """0 = the controller sets none."""
+    notify_disabled: bool = False
+    problems: tuple[ConfigProblem, ...] = ()

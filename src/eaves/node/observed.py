@@ -1,0 +1,230 @@
+"""What the node sees of the things it manages: the input of ``report`` and of ``eaves node status``.
+
+Each managed thing publishes frozen structs of this module on the :class:`Observations` board; ``report`` turns every change into
+one device message. Never filled from desired state: a field that was not observed stays empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Fault(Struct, frozen=True):
+    """Why something is not as desired. ``retry_at`` is Unix seconds of the next attempt, 0 = needs a change."""
+
+    code: str
+    message: str
+    resolution: str = ""
+    since: float = 0.0
+    retry_at: float = 0.0
+
+
+class ImageState(StrEnum):
+    WAITING = "Waiting"
+    RESOLVING = "Resolving"
+    DOWNLOADING = "Downloading"
+    VERIFYING = "Verifying"
+    LOADED = "Loaded"
+    FAILED = "Failed"
+
+
+class ImageStatus(Struct, frozen=True):
+    id: str
+    name: str
+    state: ImageState
+    digest: str = ""
+    size_bytes: int = 0
+    downloaded_bytes: int = 0
+    fault: Fault | None = None
+
+    @property
+    def progress_percent(self) -> int:
+        if self.state is ImageState.LOADED:
+            return 100
+        return min(99, 100 * self.downloaded_bytes // self.size_bytes) if self.size_bytes else 0
+
+
+class VolumeState(StrEnum):
+    WAITING = "Waiting"
+    CREATING = "Creating"
+    READY = "Ready"
+    FAILED = "Failed"
+
+
+class VolumeStatus(Struct, frozen=True):
+    id: str
+    generation: int
+    name: str
+    state: VolumeState
+    size_bytes: int = 0
+    used_bytes: int = 0
+    path: str = ""
+    fault: Fault | None = None
+
+
+class Lease(Struct, frozen=True):
+    app_id: str
+    interface: str
+    mac: str
+    address: str
+
+
+class NetworkStatus(Struct, frozen=True):
+    id: str
+    version: str
+    name: str
+    kind: str
+    active: bool
+    bridge: str = ""
+    bridge_address: str = ""
+    uplink: str = ""
+    """Host interface that NAT leaves by; empty = air-gapped."""
+    mtu: int = 0
+    leases: tuple[Lease, ...] = ()
+    up_since: float = 0.0
+    fault: Fault | None = None
+
+
+class AppState(StrEnum):
+    """Where an app stands; ``waiting_for`` of the status says for what."""
+
+    INITIAL = "Initial"
+    DOWNLOADING = "Downloading"
+    CREATING = "Creating"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    BACK_OFF = "BackOff"
+    COMPLETED = "Completed"
+    HALTING = "Halting"
+    HALTED = "Halted"
+    RESTARTING = "Restarting"
+    PURGING = "Purging"
+    FAILED = "Failed"
+
+
+class RunRecord(Struct, frozen=True):
+    """One run of an app's container. ``finished_at`` 0 = still running; ``exit_code`` counts only when finished."""
+
+    started_at: float
+    finished_at: float = 0.0
+    exit_code: int = 0
+    reason: str = ""
+    """Completed, Error, OOMKilled, Stopped, StartError."""
+
+
+class InterfaceStatus(Struct, frozen=True):
+    name: str
+    network_id: str
+    mac: str
+    addresses: tuple[str, ...]
+    up: bool = True
+
+
+class AppStatus(Struct, frozen=True):
+    id: str
+    version: str
+    name: str
+    namespace: str
+    state: AppState
+    waiting_for: str = ""
+    container_id: str = ""
+    image_digest: str = ""
+    restarts: int = 0
+    current: RunRecord | None = None
+    last: RunRecord | None = None
+    next_start_at: float = 0.0
+    interfaces: tuple[InterfaceStatus, ...] = ()
+    volume_ids: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+
+class InterfaceUsage(Struct, frozen=True):
+    name: str
+    network_id: str
+    rx_bytes: int
+    tx_bytes: int
+    rx_packets: int = 0
+    tx_packets: int = 0
+    rx_dropped: int = 0
+    tx_dropped: int = 0
+
+
+class AppUsage(Struct, frozen=True):
+    """Counters of one app at one moment; cumulative since its container started."""
+
+    id: str
+    name: str
+    version: str
+    cpu_ns: int
+    memory_bytes: int
+    memory_limit_bytes: int
+    disk_used_bytes: int = 0
+    interfaces: tuple[InterfaceUsage, ...] = ()
+
+
+class LogLine(Struct, frozen=True):
+    """One line that an app wrote. ``number`` grows by one for each line of the app and survives restarts of everything."""
+
+    app_id: str
+    time_ns: int
+    stream: str
+    """stdout or stderr."""
+    text: str
+    number: int
+
+
+Status = ImageStatus | VolumeStatus | NetworkStatus | AppStatus
+
+
+class Observations:
+    """Latest status of each managed object; readers wait for changes with :meth:`changed`.
+
+    Written by managed things from the event loop's thread only. A status equal to the known one is no change. A removed object
+    leaves a tombstone until ``report`` has told the controller (:meth:`take_removed`).
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[tuple[type[Status], str], Status] = {}
+        self._removed: list[tuple[type[Status], str]] = []
+        self._version = 0
+        self._changed = asyncio.Event()
+
+    def publish(self, status: Status) -> None:
+        key = (type(status), status.id)
+        if self._items.get(key) != status:
+            self._items[key] = status
+            self._touch()
+
+    def remove(self, kind: type[Status], object_id: str) -> None:
+        if self._items.pop((kind, object_id), None) is not None:
+            self._removed.append((kind, object_id))
+            self._touch()
+
+    def get(self, kind: type[Status], object_id: str) -> Status | None:
+        return self._items.get((kind, object_id))
+
+    def each(self, kind: type[Status]) -> Iterator[Status]:
+        return iter([status for (a, _), status in self._items.items() if a is kind])
+
+    def take_removed(self) -> list[tuple[type[Status], str]]:
+        removed, self._removed = self._removed, []
+        return removed
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    async def changed(self, since: int) -> int:
+        """Wait until something was published after ``since`` (a former :attr:`version`); answers the new version."""
+        while self._version <= since:
+            await self._changed.wait()
+        return self._version
+
+    def _touch(self) -> None:
+        self._version += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
