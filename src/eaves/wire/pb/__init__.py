@@ -1,0 +1,1 @@
+"""Generated from ``eaves/wire/proto`` by ``tools/generate_wire.py``; never edited."""
