@@ -1,0 +1,89 @@
+"""What compilation takes and gives: plain values, no store, no clock.
+
+The config reconciler gathers :class:`NodeInputs` for one device and gets :class:`CompiledConfig`. Objects are decoded JSON as the
+store keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from eaves.kube.resource import Object
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, CipherContext
+
+DEFAULT_CONFIG_ITEMS: Mapping[str, str] = {"newlog.allow.fastupload": "true"}
+"""Device properties sent unless the EdgeNode says otherwise."""
+
+
+class NodeCipher(Struct, frozen=True):
+    """How to encrypt to one device: its context, and a function of the plaintext that fills the block.
+
+    ``encrypt`` must give equal blocks for equal plaintext (see ``eaves.wire.cipher.derive_iv``), so that compiling again changes
+    nothing. It sets ``cipherContextId`` to ``context.contextId``.
+    """
+
+    context: CipherContext
+    encrypt: Callable[[bytes], CipherBlock]
+
+
+class NodeInputs(Struct, frozen=True, kw_only=True):
+    """Everything that one device's config depends on.
+
+    ``apps`` are those with ``spec.nodeName`` of this node, ``volumes`` likewise; ``networks``, ``datastores``, ``secrets`` and
+    ``configmaps`` those of the namespaces of these apps (more does no harm). ``cipher`` is None until the device has published
+    its ECDH certificate. ``previous`` is the last config made for this device: an app that cannot be compiled now keeps what it
+    had there, so that deleting a Secret never stops a running app.
+    """
+
+    edgenode: Object
+    apps: Sequence[Object] = ()
+    networks: Sequence[Object] = ()
+    volumes: Sequence[Object] = ()
+    datastores: Sequence[Object] = ()
+    secrets: Sequence[Object] = ()
+    configmaps: Sequence[Object] = ()
+    controller_certs_hash: str = ""
+    """Opaque text that changes with the controller's certificates (``controllercert_confighash``)."""
+    cipher: NodeCipher | None = None
+    default_items: Mapping[str, str] = DEFAULT_CONFIG_ITEMS
+    previous: EdgeDevConfig | None = None
+
+
+class ObjectKey(NamedTuple):
+    """Names an object: Kind, namespace (empty for cluster-wide kinds), name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Problem(Struct, frozen=True, order=True):
+    """Why an object is not, or not fully, in the config. ``reason`` is a CamelCase word for conditions and events."""
+
+    kind: str
+    namespace: str
+    name: str
+    reason: str
+    message: str
+    uid: str = ""
+    kept: bool = False
+    """The device keeps an earlier version of the object meanwhile."""
+
+
+class CompiledConfig(Struct, frozen=True):
+    """The config of one device."""
+
+    config: EdgeDevConfig
+    problems: tuple[Problem, ...]
+    touched: frozenset[ObjectKey]
+    """Every object that the config depends on, found or missing: a change of any of them asks for compiling again."""
+
+    @property
+    def hash(self) -> str:
+        from eaves.controller.compile.encode import config_hash
+
+        return config_hash(self.config)

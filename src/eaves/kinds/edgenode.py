@@ -1,0 +1,154 @@
+"""EdgeNode: one device. What it is asked to be, and what is known of it.
+
+``metadata.uid`` is the device's UUID in the device API. ``v1 Node`` is a view of this kind (:mod:`eaves.kinds.node`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Struct, field
+
+from eaves.kinds.fields import Conditions, NodeAddress, Quantity, Taint, Time, about, keyed
+from eaves.kinds.metadata import ObjectMeta
+from eaves.kube.resource import Object
+
+
+class Uplink(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A network port by which the device reaches the controller and its apps reach the world."""
+
+    name: Annotated[str, about("Label by which networks refer to the port, such as eth0.", min_length=1, max_length=63)]
+    interface: Annotated[str, about("Linux name of the interface; the same as name when absent.", max_length=15)] = ""
+    cost: Annotated[int, about("Ports of lower cost are used first; 0 is free.", ge=0, le=255)] = 0
+    addresses: Annotated[
+        list[str], about("Static address with prefix length, such as 192.0.2.10/24; by DHCP when absent.", max_length=1)
+    ] = []
+    gateway: Annotated[str, about("Router, for a static address.")] = ""
+    dns_servers: Annotated[list[str], about("Resolvers, for a static address.")] = []
+    management: Annotated[bool, about("Whether the device may use the port to reach the controller.")] = True
+
+
+class EdgeNodeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What the device is asked to be."""
+
+    approved: Annotated[bool, about("An operator trusts this device; nothing but a baseline is sent before.")] = False
+    serial: Annotated[
+        str, about("Serial number of the hardware, to expect a device before it calls.", max_length=256)
+    ] = ""
+    model: Annotated[str, about("Name of the HardwareModel.", max_length=253)] = ""
+    uplinks: Annotated[
+        list[Uplink], keyed("name", description="Ports to the world; left to the device when absent.")
+    ] = []
+    properties: Annotated[dict[str, str], about("Device properties, such as timer.config.interval: 60.")] = {}
+    unschedulable: Annotated[bool, about("No new app is placed here (kubectl cordon).")] = False
+    taints: Annotated[
+        list[Taint], keyed("key", "effect", description="Keep workloads away that do not tolerate them.")
+    ] = []
+    os_version: Annotated[str, about("Wanted version of the operating system, where Eaves manages it.")] = ""
+    reboot_counter: Annotated[int, about("Raise it by one to reboot the device.", ge=0, le=0xFFFFFFFF)] = 0
+    shutdown_counter: Annotated[
+        int, about("Raise it by one to stop all apps and prepare for power off.", ge=0, le=0xFFFFFFFF)
+    ] = 0
+    maintenance: Annotated[bool, about("Stop all apps and keep their data until this is false again.")] = False
+
+
+class EdgeNodePhase(StrEnum):
+    PENDING = "Pending"
+    """Known, not approved."""
+    ONBOARDED = "Onboarded"
+    """Approved, nothing heard of its state yet."""
+    READY = "Ready"
+    NOT_READY = "NotReady"
+    MAINTENANCE = "Maintenance"
+
+
+class Resources(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Amounts a node has."""
+
+    cpu: Annotated[Quantity | None, about("Processors.")] = None
+    memory: Annotated[Quantity | None, about("Memory in bytes.")] = None
+    storage: Annotated[Quantity | None, about("Storage for images and volumes in bytes.")] = None
+    pods: Annotated[Quantity | None, about("Number of apps.")] = None
+
+
+class Inventory(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What the hardware is."""
+
+    manufacturer: Annotated[str, about("Maker.")] = ""
+    product: Annotated[str, about("Product name.")] = ""
+    serial: Annotated[str, about("Serial number.")] = ""
+    bios: Annotated[str, about("Firmware vendor, version and date.")] = ""
+    architecture: Annotated[str, about("amd64, arm64 … as in image platforms.")] = ""
+    cpus: Annotated[int, about("Number of processors.")] = 0
+    memory: Annotated[Quantity | None, about("Memory in bytes.")] = None
+    storage: Annotated[Quantity | None, about("Storage in bytes.")] = None
+    hsm: Annotated[str, about("Hardware security module: its name, Disabled or NotFound.")] = ""
+
+
+class Versions(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What software runs."""
+
+    daemon: Annotated[str, about("Version of the Eaves node daemon; empty on other devices.")] = ""
+    os: Annotated[str, about("Operating system.")] = ""
+    kernel: Annotated[str, about("Kernel release.")] = ""
+    container_runtime: Annotated[str, about("Container engine, as podman://4.3.1.")] = ""
+    eve: Annotated[str, about("Version of EVE; empty on Eaves nodes.")] = ""
+
+
+class PortStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A network port as the device reports it."""
+
+    name: Annotated[str, about("Label of the port.")]
+    interface: Annotated[str, about("Linux name.")] = ""
+    up: Annotated[bool, about("Whether the link is up.")] = False
+    management: Annotated[bool, about("Whether the device reaches the controller by it.")] = False
+    cost: Annotated[int, about("Cost of use.")] = 0
+    mac_address: Annotated[str, about("Hardware address.")] = ""
+    addresses: Annotated[list[str], about("IP addresses.")] = []
+    error: Annotated[str, about("Last fault.")] = ""
+
+
+class ConfigStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Which config the device should have and which it has."""
+
+    wanted: Annotated[str, about("Hash of the config made for the device.")] = ""
+    applied: Annotated[str, about("Hash of the config that the device says it applied.")] = ""
+    applied_time: Annotated[Time | None, about("When the device applied it.")] = None
+
+
+class EdgeNodeStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What is known of the device."""
+
+    phase: Annotated[EdgeNodePhase | None, about("Summary of the conditions.")] = None
+    conditions: Conditions = []
+    capacity: Annotated[Resources | None, about("What the device has.")] = None
+    allocatable: Annotated[Resources | None, about("What apps may use.")] = None
+    inventory: Annotated[Inventory | None, about("What the hardware is.")] = None
+    addresses: Annotated[list[NodeAddress], about("Names and addresses of the device.")] = []
+    ports: Annotated[list[PortStatus], keyed("name", description="Network ports.")] = []
+    versions: Annotated[Versions | None, about("What software runs.")] = None
+    config: Annotated[ConfigStatus | None, about("Config made and applied.")] = None
+    last_seen: Annotated[Time | None, about("Last contact, as of the last change of this status.")] = None
+    boot_time: Annotated[Time | None, about("When the device booted.")] = None
+    boot_reason: Annotated[str, about("Why it booted.")] = ""
+    restart_counter: Annotated[int, about("How often it booted.")] = 0
+    problems: Annotated[list[str], about("What is wrong with the device itself.")] = []
+    property_errors: Annotated[dict[str, str], about("Properties that the device refused, and why.")] = {}
+    observed_generation: Annotated[int, about("Generation of the spec that the device works by.")] = 0
+
+
+class EdgeNode(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """One edge device. It appears by registering with an onboarding key and runs apps once approved."""
+
+    api_version: str = field(name="apiVersion", default="eaves.dev/v1alpha1")
+    kind: str = "EdgeNode"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: EdgeNodeSpec = EdgeNodeSpec()
+    status: EdgeNodeStatus = EdgeNodeStatus()
+
+
+def decode(obj: Object) -> EdgeNode:
+    """Typed view of a stored object. Raises ``msgspec.ValidationError`` when it does not fit the schema."""
+    return msgspec.convert(obj, EdgeNode)
