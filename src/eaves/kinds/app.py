@@ -156,11 +156,7 @@ class AppNetwork(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     mac_address: Annotated[str, about("Fixed hardware address.", max_length=17)] = ""
     acl: Annotated[
         list[AclRule] | None,
-        keyed(
-            "name",
-            description="Firewall rules; all traffic outwards and the ports inwards when absent.",
-            max_length=256,
-        ),
+        keyed("name", description="Firewall rules; all traffic outwards and the ports inwards when absent."),
     ] = None
 
 

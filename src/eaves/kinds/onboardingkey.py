@@ -12,7 +12,6 @@ from eaves.kinds.fields import Conditions, Time, about, unique
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kube.resource import Object
 
-
 PositiveCount = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
