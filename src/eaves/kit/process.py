@@ -97,7 +97,7 @@ async def run(
             limit=OUTPUT_LIMIT_BYTES,
         )
     except FileNotFoundError as error:
-        if cwd is not None and not os.path.isdir(cwd):  # noqa: ASYNC240 - one stat on an error path
+        if error.filename == cwd:
             raise
         raise ProgramMissingError(argv[0]) from error
     try:
