@@ -1,0 +1,89 @@
+"""Reads request bodies within bounds of size, time and total memory. The gateway's app calls it for every POST.
+
+A declared length is checked before anything is read; a chunked body is cut off at the bound. Most bodies arrive with their
+headers and are taken without a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from eaves.controller.gateway.errors import MalformedError, SlowSenderError, TooLargeError
+from eaves.controller.gateway.limits import Budget
+
+Receive = Callable[[], Awaitable[Any]]
+
+SMALL_BODY_BYTES = 65_536
+"""The server holds up to this much of a body anyway, so only what is beyond counts against the budget."""
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection; nobody is left to answer."""
+
+
+async def load_body(
+    receive: Receive, headers: Iterable[tuple[bytes, bytes]], limit_bytes: int, timeout_s: float, budget: Budget
+) -> bytes:
+    """The whole body.
+
+    Raises TooLargeError beyond ``limit_bytes``, SlowSenderError when it is not complete within ``timeout_s``, BusyError when
+    bodies under way use up the budget, ClientGoneError.
+    """
+    declared = _declared_bytes(headers)
+    if declared is not None and declared > limit_bytes:
+        raise TooLargeError(f"body of {declared} bytes, at most {limit_bytes} are allowed here")
+    message = await _receive_first(receive, timeout_s)
+    if not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit_bytes:
+            raise TooLargeError(f"body of {len(body)} bytes, at most {limit_bytes} are allowed here")
+        return body
+    reserved = limit_bytes if declared is None else declared
+    reserved = 0 if reserved <= SMALL_BODY_BYTES else reserved
+    budget.reserve(reserved)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _collect(receive, message.get("body", b""), limit_bytes)
+    except TimeoutError:
+        raise SlowSenderError(f"body did not arrive within {timeout_s:g} s") from None
+    finally:
+        budget.release(reserved)
+
+
+def _declared_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    for name, value in headers:
+        if name == b"content-length":
+            try:
+                return int(value)
+            except ValueError:
+                raise MalformedError("Content-Length is not a number") from None
+    return None
+
+
+async def _receive_first(receive: Receive, timeout_s: float) -> Any:
+    """The first part. The timer costs a few microseconds, hence it guards only what is not there yet."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            message = await receive()
+    except TimeoutError:
+        raise SlowSenderError(f"body did not begin within {timeout_s:g} s") from None
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    return message
+
+
+async def _collect(receive: Receive, first: bytes, limit_bytes: int) -> bytes:
+    parts, size_bytes = [first], len(first)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        size_bytes += len(part)
+        if size_bytes > limit_bytes:
+            raise TooLargeError(f"body grows beyond the {limit_bytes} bytes that are allowed here")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
