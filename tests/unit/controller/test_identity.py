@@ -14,6 +14,7 @@ from eaves.controller import identity
 from eaves.controller.identity import GivenFiles, Identity
 from eaves.controller.keyfolder import KeyFileError
 from eaves.wire import controller_certs, envelope
+from eaves.wire.errors import ChainError
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -116,7 +117,7 @@ def test_certificates_made_while_the_clock_was_ahead_are_replaced(tmp_path: Path
     make(tmp_path, clock)
     clock.now = START + datetime.timedelta(days=100)
     current = make(tmp_path, clock).current
-    with pytest.raises(controller_certs.ChainError):
+    with pytest.raises(ChainError):
         # The authority itself is from the future; the leaves are what a restart can mend.
         controller_certs.check_controller_certs(current.certs_payload, current.root_pem, clock.now)
     certs = controller_certs.check_controller_certs(current.certs_payload, current.root_pem, START.replace(year=2028))

@@ -14,7 +14,6 @@ from typing import Any
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-
 _log = logging.getLogger("eaves.controller.gateway.http")
 # One line for each malformed request would let a stranger fill the disk with log.
 _log.setLevel(logging.ERROR)
