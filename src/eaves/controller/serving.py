@@ -1,0 +1,167 @@
+"""Serves an ASGI app over TLS: binding, certificates that change without a restart, a stop that lets answers finish.
+
+The operator API and the device gateway each run one :class:`Listener` under the supervisor. It owns the listening sockets and
+the TLS context; what is served is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from eaves.kit.errors import EavesError
+
+BACKLOG = 2048
+
+
+class ListenError(EavesError):
+    """An address cannot be listened on."""
+
+    code = "CannotListen"
+
+
+class CertificateFilesError(EavesError):
+    """A certificate or key file cannot be used."""
+
+    code = "BadCertificate"
+
+
+class TlsFiles:
+    """A server's certificate chain and key, and the context that uses them.
+
+    :meth:`reload` takes changed files up for new connections; those that are open keep theirs. TLS 1.2 is the floor because
+    EVE devices may still speak it.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._certificate = certificate
+        self._key = key
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the files again. Raises CertificateFilesError and keeps serving the old ones when they do not fit."""
+        # A context that took a half-matching pair could serve no one, so the pair is tried on another one first.
+        self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        self._load(self.context)
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        try:
+            context.load_cert_chain(self._certificate, self._key)
+        except (OSError, ssl.SSLError) as error:
+            raise CertificateFilesError(
+                f"cannot be used: {error}",
+                element=f"certificate {self._certificate}",
+                resolution=f"give a PEM chain and its unencrypted private key ({self._key})",
+            ) from error
+
+
+class Listener:
+    """One HTTP server. Create it (binds at once, so that faults show early), then :meth:`run` until cancelled.
+
+    ``port`` is the one listened on, also when 0 was asked. ``on_stop`` is called when the stop begins, before connections are
+    waited for: an app ends its endless answers there.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        *,
+        tls: TlsFiles | None,
+        on_stop: Callable[[], None] = lambda: None,
+        keep_alive_s: int = 75,
+        stop_timeout_s: int = 5,
+        limit_concurrency: int | None = None,
+    ) -> None:
+        self._socket = bind(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._on_stop = on_stop
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=4 * 1024 * 1024,
+            ws_ping_interval=20.0,
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            limit_concurrency=limit_concurrency,
+            timeout_keep_alive=keep_alive_s,
+            timeout_graceful_shutdown=stop_timeout_s,
+            ssl_context_factory=(lambda _config, _default: tls.context) if tls is not None else None,
+        )
+        self._server = _Server(config)
+
+    @property
+    def is_started(self) -> bool:
+        return self._server.started
+
+    def stop(self) -> None:
+        """Begin to stop; :meth:`run` returns when answers under way are finished or their time is over."""
+        self._on_stop()
+        self._server.should_exit = True
+
+    async def run(self) -> None:
+        """Serve until :meth:`stop`. Being cancelled is a stop too: the cancellation is raised after the answers are finished."""
+        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name=f"serve {self.port}")
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            self.stop()
+            await serving
+            raise
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: signals belong to the daemon's bootstrap."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening address. Raises ListenError with what to do when it is taken, not ours or not allowed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listening.bind((host, port))
+        # A bound socket refuses no second one until it listens, and the fault must show here rather than when serving starts.
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise _listen_error(host, port, error) from error
+    return listening
+
+
+def _listen_error(host: str, port: int, error: OSError) -> ListenError:
+    address = f"address {host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        remedy = f"see who listens there with 'ss -ltnp sport = :{port}', end it or set another port"
+        return ListenError("is in use by another program", element=address, resolution=remedy)
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ListenError(
+            "is not an address of this machine", element=address, resolution="listen on 0.0.0.0 or on an own address"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ListenError("needs more rights", element=address, resolution="choose a port above 1023 or run as root")
+    return ListenError(f"cannot be listened on: {error.strerror or error}", element=address)

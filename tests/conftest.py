@@ -1,0 +1,14 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+def pytest_configure() -> None:
+    """Say that the main thread has no event loop.
+
+    Otherwise pytest-asyncio, asking for the one to restore later, has one made on Python 3.11, and whatever test runs when it is
+    collected fails for a loop that it never saw.
+    """
+    asyncio.set_event_loop(None)
