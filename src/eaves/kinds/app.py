@@ -18,6 +18,8 @@ from eaves.kube.resource import Object
 DEFAULT_NETWORK = "default"
 """Network of an app that names none."""
 
+DEFAULT_VOLUME_SIZE = "1Gi"
+"""Size of an app's own volume that asks for none."""
 
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 

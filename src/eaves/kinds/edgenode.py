@@ -97,6 +97,12 @@ class Versions(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=
     eve: Annotated[str, about("Version of EVE; empty on Eaves nodes.")] = ""
 
 
+class PortMedium(StrEnum):
+    ETHERNET = "Ethernet"
+    WIFI = "WiFi"
+    CELLULAR = "Cellular"
+
+
 class PortStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """A network port as the device reports it."""
 
@@ -104,6 +110,8 @@ class PortStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     interface: Annotated[str, about("Linux name.")] = ""
     up: Annotated[bool, about("Whether the link is up.")] = False
     management: Annotated[bool, about("Whether the device reaches the controller by it.")] = False
+    medium: Annotated[PortMedium, about("What carries it.")] = PortMedium.ETHERNET
+    dhcp: Annotated[bool, about("Whether it has its address by DHCP.")] = False
     cost: Annotated[int, about("Cost of use.")] = 0
     mac_address: Annotated[str, about("Hardware address.")] = ""
     addresses: Annotated[list[str], about("IP addresses.")] = []

@@ -1,7 +1,7 @@
 """Field types that several kinds share: documented text, keyed lists, quantities, references, taints, conditions.
 
-Used by the Structs of this package only. The descriptions are what ``kubectl explain`` prints; list types are what server-side
-apply merges by.
+Used by the Structs of this package only. The descriptions are what ``kubectl explain`` prints; list types are what
+server-side apply merges by.
 """
 
 from __future__ import annotations

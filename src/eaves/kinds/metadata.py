@@ -1,7 +1,7 @@
 """The part of ObjectMeta that Eaves itself reads, and the Struct base of a typed object.
 
-Typed objects are for reading: compile, observe and the projections decode what they were given, fields they do not know stay in
-the raw object. Writers change the raw object.
+Typed objects are for reading: compile, observe and the projections decode what they were given, fields they do not
+know stay in the raw object. Writers change the raw object.
 """
 
 from __future__ import annotations

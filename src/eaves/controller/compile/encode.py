@@ -1,7 +1,7 @@
 """Config to bytes and to its hash.
 
-The hash is what the device sends back with each poll; it covers all of the config but ``config_timestamp``, which the gateway
-sets when it first serves a config.
+The hash is what the device sends back with each poll; it covers all of the config but ``config_timestamp``, which the
+gateway sets when it first serves a config.
 """
 
 from __future__ import annotations

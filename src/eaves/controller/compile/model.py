@@ -1,15 +1,16 @@
 """What compilation takes and gives: plain values, no store, no clock.
 
-The config reconciler gathers :class:`NodeInputs` for one device and gets :class:`CompiledConfig`. Objects are decoded JSON as the
-store keeps them.
+The config reconciler gathers :class:`NodeInputs` for one device and gets :class:`CompiledConfig`. Objects are decoded
+JSON as the store keeps them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from eaves.kube.resource import Object
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
@@ -22,8 +23,8 @@ DEFAULT_CONFIG_ITEMS: Mapping[str, str] = {"newlog.allow.fastupload": "true"}
 class NodeCipher(Struct, frozen=True):
     """How to encrypt to one device: its context, and a function of the plaintext that fills the block.
 
-    ``encrypt`` must give equal blocks for equal plaintext (see ``eaves.wire.cipher.derive_iv``), so that compiling again changes
-    nothing. It sets ``cipherContextId`` to ``context.contextId``.
+    ``encrypt`` must give equal blocks for equal plaintext (see ``eaves.wire.cipher.derive_iv``), so that compiling
+    again changes nothing. It sets ``cipherContextId`` to ``context.contextId``.
     """
 
     context: CipherContext
@@ -33,10 +34,10 @@ class NodeCipher(Struct, frozen=True):
 class NodeInputs(Struct, frozen=True, kw_only=True):
     """Everything that one device's config depends on.
 
-    ``apps`` are those with ``spec.nodeName`` of this node, ``volumes`` likewise; ``networks``, ``datastores``, ``secrets`` and
-    ``configmaps`` those of the namespaces of these apps (more does no harm). ``cipher`` is None until the device has published
-    its ECDH certificate. ``previous`` is the last config made for this device: an app that cannot be compiled now keeps what it
-    had there, so that deleting a Secret never stops a running app.
+    ``apps`` are those with ``spec.nodeName`` of this node, ``volumes`` likewise; ``networks``, ``datastores``,
+    ``secrets`` and ``configmaps`` those of the namespaces of these apps (more does no harm). ``cipher`` is None until
+    the device has published its ECDH certificate. ``previous`` is the last config made for this device: an app that
+    cannot be compiled now keeps what it had there, so that deleting a Secret never stops a running app.
     """
 
     edgenode: Object
@@ -49,7 +50,7 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     controller_certs_hash: str = ""
     """Opaque text that changes with the controller's certificates (``controllercert_confighash``)."""
     cipher: NodeCipher | None = None
-    default_items: Mapping[str, str] = DEFAULT_CONFIG_ITEMS
+    default_items: Mapping[str, str] = field(default_factory=lambda: DEFAULT_CONFIG_ITEMS)
     previous: EdgeDevConfig | None = None
 
 
@@ -61,6 +62,17 @@ class ObjectKey(NamedTuple):
     name: str
 
 
+class Effect(StrEnum):
+    """What a problem means for the object."""
+
+    OMITTED = "Omitted"
+    """The config does not have it."""
+    KEPT = "Kept"
+    """The config has the version that it had before."""
+    PARTIAL = "Partial"
+    """The config has it, without the part that the message names."""
+
+
 class Problem(Struct, frozen=True, order=True):
     """Why an object is not, or not fully, in the config. ``reason`` is a CamelCase word for conditions and events."""
 
@@ -70,8 +82,7 @@ class Problem(Struct, frozen=True, order=True):
     reason: str
     message: str
     uid: str = ""
-    kept: bool = False
-    """The device keeps an earlier version of the object meanwhile."""
+    effect: Effect = Effect.OMITTED
 
 
 class CompiledConfig(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """What observation takes and gives: the objects of one device, and the statuses and events to write.
 
-The observation reconciler hands in what the store holds now and writes each :class:`StatusUpdate` by compare-and-swap; when that
-fails it observes again with the newer object.
+The observation reconciler hands in what the store holds now and writes each :class:`StatusUpdate` by
+compare-and-swap; when that fails it observes again with the newer object.
 """
 
 from __future__ import annotations

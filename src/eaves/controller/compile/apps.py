@@ -1,0 +1,206 @@
+"""Apps: one AppInstanceConfig each, with everything it needs around it.
+
+Real EVE devices restart or recreate an app only when its restart or purge counter differs, and refuse a change that
+would need it when the counter stayed. The counters sent are therefore made from the operator's counter and everything
+whose change needs a restart (or a new root volume): one edit of the App is enough on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shlex
+
+from msgspec import Struct
+
+from eaves.controller.compile.acls import AceIds, want_acls
+from eaves.controller.compile.draft import Draft
+from eaves.controller.compile.environment import want_environment, want_files
+from eaves.controller.compile.errors import HeldBackError
+from eaves.controller.compile.identifiers import content_tree_id
+from eaves.controller.compile.images import ImageSource, want_content_tree
+from eaves.controller.compile.lookup import Lookup
+from eaves.controller.compile.model import NodeCipher
+from eaves.controller.compile.networks import UsedNetworks, check_address
+from eaves.controller.compile.user_data import render_user_data
+from eaves.controller.compile.volumes import want_mount, want_own_volumes, want_root_volume
+from eaves.kinds.amounts import bytes_of, millis_of
+from eaves.kinds.app import App, AppNetwork, AppType, AppVolume, networks_of
+from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig, InstanceOpsCmd
+from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion
+from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
+from eaves.wire.pb.config.vm_pb2 import NOHYPER, VmConfig
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
+
+EVE_COMMAND = "EVE_ECO_CMD"
+"""Environment variable by which EVE takes another command than the image's."""
+
+
+class NodeFacts(Struct, frozen=True):
+    """What the compilation of an app needs to know of its node."""
+
+    name: str
+    cipher: NodeCipher | None
+    runs_eve: bool
+    """A real EVE device, which knows none of our extensions."""
+    maintenance: bool
+
+
+class Claims:
+    """Node ports and fixed addresses that are taken, by the app that has them."""
+
+    def __init__(self) -> None:
+        self._owners: dict[tuple[str, ...], str] = {}
+
+    def check(self, app: App) -> None:
+        """Refuses an app that wants what an older one has. Raises :class:`HeldBackError`."""
+        for interface in networks_of(app.spec):
+            if interface.address:
+                self._check(
+                    _address(app, interface.name, interface.address),
+                    f"address {interface.address} of network {interface.name}",
+                )
+            for port in interface.ports:
+                protocol = port.protocol.lower()
+                self._check(("port", protocol, str(port.node_port)), f"node port {port.node_port}/{protocol}")
+
+    def _check(self, key: tuple[str, ...], what: str) -> None:
+        owner = self._owners.get(key)
+        if owner is not None:
+            raise HeldBackError(
+                "Clash", f"{what} belongs to App {owner} on this node already; choose another", may_keep=False
+            )
+
+    def take(self, app: App, config: AppInstanceConfig) -> None:
+        """Notes what the app has by its config, which may be an earlier one than its object asks for."""
+        owner = f"{app.metadata.namespace}/{app.metadata.name}"
+        for interface in config.interfaces:
+            if interface.addr:
+                self._owners[_address(app, interface.name, interface.addr)] = owner
+            for entry in interface.acls:
+                if any(action.portmap for action in entry.actions):
+                    match = {term.type: term.value for term in entry.matches}
+                    self._owners["port", match["protocol"], match["lport"]] = owner
+
+
+def _address(app: App, network: str, address: str) -> tuple[str, ...]:
+    return ("address", app.metadata.namespace, network, address)
+
+
+def want_app(app: App, node: NodeFacts, networks: UsedNetworks, ids: AceIds, lookup: Lookup) -> tuple[Draft, list[str]]:
+    """The app with its images, volumes and networks, and the keys of its environment that had to be left out.
+
+    Raises :class:`HeldBackError` when something that it needs is missing or impossible.
+    """
+    if app.spec.type is not AppType.CONTAINER:
+        raise HeldBackError("TypeUnsupported", f"type {app.spec.type} is not available in this version; use Container")
+    draft = Draft()
+    environment, unusable = want_environment(app, lookup)
+    user_data = render_user_data(_with_command(app, environment, node), want_files(app, lookup))
+    config = _base(app, node)
+    if user_data:
+        config.cipherData.CopyFrom(
+            draft.encrypt(node.cipher, EncryptionBlock(protectedUserData=user_data), "the environment or a file")
+        )
+    source = ImageSource(
+        app.metadata.namespace, app.spec.image, app.spec.datastore_ref.name if app.spec.datastore_ref else ""
+    )
+    want_content_tree(
+        content_tree_id(app), app.metadata.name, source, draft, lookup, node.cipher, generation=app.spec.purge_counter
+    )
+    config.volumeRefList.append(want_root_volume(app, draft))
+    want_own_volumes(app, draft)
+    config.volumeRefList.extend(want_mount(app, mount, node.name, lookup) for mount in _by_name(app))
+    for order, interface in enumerate(networks_of(app.spec)):
+        config.interfaces.append(_interface(app, interface, order, draft, networks, ids))
+    config.purge.CopyFrom(InstanceOpsCmd(counter=_purge_counter(app, config)))
+    config.restart.CopyFrom(InstanceOpsCmd(counter=_restart_counter(app, config)))
+    draft.apps[app.metadata.uid] = config
+    return draft, unusable
+
+
+def _by_name(app: App) -> list[AppVolume]:
+    return sorted(app.spec.volumes, key=lambda volume: volume.name)
+
+
+def _with_command(app: App, environment: dict[str, str], node: NodeFacts) -> dict[str, str]:
+    """EVE takes a command only by the environment; it stands for entrypoint and arguments together."""
+    if not node.runs_eve or not app.spec.command:
+        return environment
+    return {**environment, EVE_COMMAND: shlex.join([*app.spec.command, *app.spec.args])}
+
+
+def _base(app: App, node: NodeFacts) -> AppInstanceConfig:
+    spec = app.spec
+    cpu_millis = millis_of(spec.resources.cpus) if spec.resources.cpus is not None else 0
+    config = AppInstanceConfig(
+        uuidandversion=UUIDandVersion(uuid=app.metadata.uid, version=str(app.metadata.generation)),
+        displayname=app.metadata.name,
+        fixedresources=VmConfig(
+            memory=-(-bytes_of(spec.resources.memory) // 1024),
+            vcpus=max(1, math.ceil(cpu_millis / 1000)),
+            virtualizationMode=NOHYPER,
+        ),
+        activate=spec.running and not node.maintenance,
+        start_delay_in_seconds=spec.start_delay_seconds,
+    )
+    extension = config.eaves
+    extension.command.extend(spec.command)
+    extension.args.extend(spec.args)
+    extension.cpu_millis = cpu_millis
+    extension.restart_policy = spec.restart_policy
+    extension.stop_grace_s = spec.termination_grace_period_seconds
+    extension.namespace = app.metadata.namespace
+    extension.name = app.metadata.name
+    extension.working_dir = spec.working_dir
+    return config
+
+
+def _interface(
+    app: App, interface: AppNetwork, order: int, draft: Draft, networks: UsedNetworks, ids: AceIds
+) -> NetworkAdapter:
+    network, instance = networks.get(app.metadata.namespace, interface.name)
+    check_address(interface, instance)
+    draft.networks[network.metadata.uid] = instance
+    return NetworkAdapter(
+        name=interface.name,
+        networkId=network.metadata.uid,
+        addr=interface.address,
+        macAddress=interface.mac_address.lower(),
+        acls=want_acls(app.metadata.uid, interface, network.spec.subnet, ids),
+        interface_order=order,
+    )
+
+
+def _purge_counter(app: App, config: AppInstanceConfig) -> int:
+    """Differs when the operator's counter does, or the image: then the root volume is another one."""
+    return _counter(str(app.spec.purge_counter), config.volumeRefList[0].uuid)
+
+
+def _restart_counter(app: App, config: AppInstanceConfig) -> int:
+    """Differs when the operator's counter does, or anything that a running container cannot take on.
+
+    Firewall rules and port maps are not among them. Of secrets the hash that the cipher block carries anyway is
+    taken: it stays when only the key changes.
+    """
+    essence = AppInstanceConfig(
+        fixedresources=config.fixedresources,
+        volumeRefList=config.volumeRefList[1:],
+        interfaces=[
+            NetworkAdapter(name=vif.name, networkId=vif.networkId, addr=vif.addr, macAddress=vif.macAddress)
+            for vif in config.interfaces
+        ],
+        eaves=config.eaves,
+    )
+    # These change how the container is supervised, not the container.
+    essence.eaves.ClearField("restart_policy")
+    essence.eaves.ClearField("stop_grace_s")
+    return _counter(
+        str(app.spec.restart_counter),
+        essence.SerializeToString(deterministic=True).hex(),
+        config.cipherData.clearTextSha256.hex(),
+    )
+
+
+def _counter(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\n".join(parts).encode()).digest()[:4])

@@ -1,0 +1,65 @@
+"""Keeps what the device has of an app that cannot be compiled at the moment.
+
+Deleting a Secret, or breaking a Network, must not stop an app that runs: as a Pod does, it goes on with what it was
+started with, and its object says what is wrong. The app is taken from the config made last, with everything that it
+refers to there.
+"""
+
+from __future__ import annotations
+
+from eaves.controller.compile.draft import Draft
+from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+
+
+class Previous:
+    """The config made last, by UUID."""
+
+    def __init__(self, config: EdgeDevConfig) -> None:
+        self._apps = {app.uuidandversion.uuid: app for app in config.apps}
+        self._networks = {network.uuidandversion.uuid: network for network in config.networkInstances}
+        self._volumes = {volume.uuid: volume for volume in config.volumes}
+        self._trees = {tree.uuid: tree for tree in config.contentInfo}
+        self._datastores = {datastore.id: datastore for datastore in config.datastores}
+        self._contexts = {context.contextId: context for context in config.cipherContexts}
+
+    def keep_app(self, app_id: str, *, activate: bool) -> Draft | None:
+        """The app as it was, running or stopped as it is asked to be now; None when the config had none that is complete."""
+        old = self._apps.get(app_id)
+        if old is None:
+            return None
+        app = AppInstanceConfig()
+        app.CopyFrom(old)
+        app.activate = activate
+        draft = Draft(apps={app_id: app})
+        try:
+            self._follow(app, draft)
+        except KeyError:
+            return None
+        return draft
+
+    def _follow(self, app: AppInstanceConfig, draft: Draft) -> None:
+        """Adds what the app refers to. Raises ``KeyError`` when a part is not there."""
+        for interface in app.interfaces:
+            draft.networks[interface.networkId] = self._networks[interface.networkId]
+        for reference in app.volumeRefList:
+            self._follow_volume(reference.uuid, draft)
+        if app.HasField("cipherData"):
+            self._follow_context(app.cipherData.cipherContextId, draft)
+
+    def _follow_volume(self, volume_id: str, draft: Draft) -> None:
+        volume = self._volumes[volume_id]
+        draft.volumes[volume_id] = volume
+        tree_id = volume.origin.downloadContentTreeID
+        if not tree_id:
+            return
+        tree = self._trees[tree_id]
+        draft.trees[tree_id] = tree
+        for datastore_id in tree.ds_ids_list:
+            datastore = self._datastores[datastore_id]
+            draft.datastores[datastore_id] = datastore
+            if datastore.HasField("cipherData"):
+                self._follow_context(datastore.cipherData.cipherContextId, draft)
+
+    def _follow_context(self, context_id: str, draft: Draft) -> None:
+        draft.contexts[context_id] = self._contexts[context_id]

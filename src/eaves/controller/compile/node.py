@@ -1,0 +1,156 @@
+"""Compiles the config of one device from the objects that concern it.
+
+Called by the config reconciler whenever one of them changes. Pure: the same inputs give the same bytes, in whatever
+order they come.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from eaves.controller.compile.acls import AceIds
+from eaves.controller.compile.apps import Claims, NodeFacts, want_app
+from eaves.controller.compile.draft import Draft
+from eaves.controller.compile.errors import HeldBackError
+from eaves.controller.compile.keep import Previous
+from eaves.controller.compile.lookup import Lookup
+from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
+from eaves.controller.compile.networks import UsedNetworks
+from eaves.controller.compile.uplinks import fill_uplinks, runs_eve
+from eaves.controller.compile.volumes import want_own_volumes, want_volume
+from eaves.kinds import app as app_kind
+from eaves.kinds import edgenode as edgenode_kind
+from eaves.kinds import volume as volume_kind
+from eaves.kinds.app import App
+from eaves.kinds.edgenode import EdgeNode
+from eaves.kinds.metadata import ObjectMeta
+from eaves.wire.pb.config.devcommon_pb2 import ConfigItem, DeviceOpsCmd, UUIDandVersion
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+
+
+def compile_node(inputs: NodeInputs) -> CompiledConfig:
+    """The config of the device of ``inputs.edgenode``. Never fails for a fault of one object: that becomes a problem."""
+    return _Compilation(inputs).run()
+
+
+class _Compilation:
+    """One run: collects parts in a draft, and problems beside them."""
+
+    def __init__(self, inputs: NodeInputs) -> None:
+        self._inputs = inputs
+        self._lookup = Lookup(inputs)
+        self._draft = Draft()
+        self._problems: list[Problem] = []
+        self._node = self._decode_node()
+
+    def run(self) -> CompiledConfig:
+        node = self._node
+        apps = self._decode_apps()
+        if node.spec.approved:
+            self._compile_apps(apps)
+        else:
+            self._keep_blank_volumes(apps)
+        self._compile_volumes()
+        config = _baseline(node, self._inputs)
+        self._draft.fill(config)
+        touched = {
+            ObjectKey("EdgeNode", "", node.metadata.name),
+            *(ObjectKey("App", app.metadata.namespace, app.metadata.name) for app in apps),
+            *self._lookup.touched,
+        }
+        return CompiledConfig(config=config, problems=tuple(sorted(set(self._problems))), touched=frozenset(touched))
+
+    def _decode_node(self) -> EdgeNode:
+        try:
+            return edgenode_kind.decode(self._inputs.edgenode)
+        except msgspec.ValidationError as error:
+            meta = msgspec.convert(self._inputs.edgenode["metadata"], ObjectMeta)
+            self._problem("EdgeNode", meta, "Unreadable", f"the object cannot be read: {error}")
+            return EdgeNode(metadata=meta)
+
+    def _decode_apps(self) -> list[App]:
+        """Apps that are to be there, oldest first: of two that want the same port the older gets it."""
+        apps = []
+        for obj in self._inputs.apps:
+            if obj["metadata"].get("deletionTimestamp"):
+                continue
+            try:
+                apps.append(app_kind.decode(obj))
+            except msgspec.ValidationError as error:
+                meta = msgspec.convert(obj["metadata"], ObjectMeta)
+                self._problem("App", meta, "Unreadable", f"the object cannot be read: {error}")
+        return sorted(apps, key=lambda app: (app.metadata.creation_timestamp or "", app.metadata.uid))
+
+    def _compile_apps(self, apps: list[App]) -> None:
+        facts = NodeFacts(
+            name=self._node.metadata.name,
+            cipher=self._inputs.cipher,
+            runs_eve=runs_eve(self._node),
+            maintenance=self._node.spec.maintenance,
+        )
+        networks = UsedNetworks(apps, self._lookup)
+        previous = Previous(self._inputs.previous) if self._inputs.previous is not None else None
+        claims, ids = Claims(), AceIds()
+        for app in apps:
+            try:
+                claims.check(app)
+                draft, unusable = want_app(app, facts, networks, ids, self._lookup)
+            except HeldBackError as error:
+                kept = self._keep_app(app, previous) if error.may_keep else None
+                effect = Effect.KEPT if kept is not None else Effect.OMITTED
+                self._problem("App", app.metadata, error.reason, error.message, effect)
+                if kept is None:
+                    want_own_volumes(app, self._draft)
+                    continue
+                draft, unusable = kept, []
+            claims.take(app, draft.apps[app.metadata.uid])
+            self._draft.merge(draft)
+            if unusable:
+                names = ", ".join(unusable)
+                text = f"left out of the environment, since they are no names of variables: {names}"
+                self._problem("App", app.metadata, "InvalidVariableNames", text, Effect.PARTIAL)
+
+    def _keep_app(self, app: App, previous: Previous | None) -> Draft | None:
+        activate = app.spec.running and not self._node.spec.maintenance
+        return previous.keep_app(app.metadata.uid, activate=activate) if previous is not None else None
+
+    def _keep_blank_volumes(self, apps: list[App]) -> None:
+        """Apps of a node that is not approved do not run there, yet it does not throw their data away."""
+        for app in apps:
+            want_own_volumes(app, self._draft)
+
+    def _compile_volumes(self) -> None:
+        node = self._node
+        for obj in sorted(self._inputs.volumes, key=lambda obj: str(obj["metadata"]["uid"])):
+            meta = msgspec.convert(obj["metadata"], ObjectMeta)
+            if meta.deletion_timestamp or obj.get("spec", {}).get("nodeName") != node.metadata.name:
+                continue
+            self._lookup.touched.add(ObjectKey("Volume", meta.namespace, meta.name))
+            try:
+                volume = volume_kind.decode(obj)
+                want_volume(volume, self._draft, self._lookup, self._inputs.cipher, with_sources=node.spec.approved)
+            except msgspec.ValidationError as error:
+                self._problem("Volume", meta, "Unreadable", f"the object cannot be read: {error}")
+            except HeldBackError as error:
+                self._problem("Volume", meta, error.reason, error.message)
+
+    def _problem(self, kind: str, meta: ObjectMeta, reason: str, message: str, effect: Effect = Effect.OMITTED) -> None:
+        self._problems.append(Problem(kind, meta.namespace, meta.name, reason, message, meta.uid, effect))
+
+
+def _baseline(node: EdgeNode, inputs: NodeInputs) -> EdgeDevConfig:
+    """What every device gets, approved or not."""
+    config = EdgeDevConfig(
+        id=UUIDandVersion(uuid=node.metadata.uid, version=str(node.metadata.generation)),
+        device_name=node.metadata.name,
+        controllercert_confighash=inputs.controller_certs_hash,
+        maintenance_mode=node.spec.maintenance,
+        # Sent from the start: a device only records the first counter it ever sees and acts on the next.
+        reboot=DeviceOpsCmd(counter=node.spec.reboot_counter, desiredState=True),
+        shutdown=DeviceOpsCmd(counter=node.spec.shutdown_counter, desiredState=True),
+    )
+    config.eaves.node_name = node.metadata.name
+    items = {**inputs.default_items, **node.spec.properties}
+    config.configItems.extend(ConfigItem(key=key, value=items[key]) for key in sorted(items))
+    fill_uplinks(node, config)
+    return config

@@ -1,0 +1,1 @@
+"""Stand-ins with state and builders of objects for tests. Nothing of the product imports this package."""
