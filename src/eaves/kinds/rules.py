@@ -11,25 +11,14 @@ from collections.abc import Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any
 
-from eaves.kinds.amounts import QuantityError, exact
+from eaves.kube import names
 from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.quantity import QuantityError, parse_quantity
 
-_DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
-_DNS_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
-_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _PORT_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
-_LABEL_TEXT = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an"
-    " alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-)
-_SUBDOMAIN_TEXT = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an"
-    " alphanumeric character (e.g. 'example.com', regex used for validation is"
-    " '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
 _ENV_TEXT = (
     "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with"
     " a digit (e.g. 'my.env-name',  or 'MY_ENV.NAME',  or 'MyEnvName1', regex used for validation is '[-._a-zA-Z][-._a-zA-Z0-9]*')"
@@ -57,17 +46,11 @@ def is_env_name(name: str) -> bool:
 
 
 def check_dns_label(path: str, value: str) -> Iterator[FieldError]:
-    if len(value) > 63:
-        yield invalid(path, value, "must be no more than 63 bytes")
-    if not _DNS_LABEL.fullmatch(value):
-        yield invalid(path, value, _LABEL_TEXT)
+    return (invalid(path, value, text) for text in names.check_label_name(value))
 
 
 def check_dns_subdomain(path: str, value: str) -> Iterator[FieldError]:
-    if len(value) > 253:
-        yield invalid(path, value, "must be no more than 253 bytes")
-    if not _DNS_SUBDOMAIN.fullmatch(value):
-        yield invalid(path, value, _SUBDOMAIN_TEXT)
+    return (invalid(path, value, text) for text in names.check_subdomain(value))
 
 
 def check_env_name(path: str, value: str) -> Iterator[FieldError]:
@@ -77,17 +60,7 @@ def check_env_name(path: str, value: str) -> Iterator[FieldError]:
 
 def check_data_key(path: str, value: str) -> Iterator[FieldError]:
     """A key of a Secret or ConfigMap."""
-    if len(value) > 253:
-        yield invalid(path, value, "must be no more than 253 bytes")
-    if not _DATA_KEY.fullmatch(value):
-        yield invalid(
-            path,
-            value,
-            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', "
-            " or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
-        )
-    if value in (".", ".."):
-        yield invalid(path, value, f"must not be '{value}'")
+    return (invalid(path, value, text) for text in names.check_config_key(value))
 
 
 def check_absolute_path(path: str, value: str) -> Iterator[FieldError]:
@@ -105,13 +78,13 @@ def check_absolute_path(path: str, value: str) -> Iterator[FieldError]:
 def check_quantity(path: str, value: Any, *, minimum: str, maximum: str) -> Iterator[FieldError]:
     """A quantity within bounds, both included."""
     try:
-        amount = exact(value)
+        amount = parse_quantity(value)
     except QuantityError as error:
         yield invalid(path, value, str(error))
         return
-    if amount < exact(minimum):
+    if amount < parse_quantity(minimum):
         yield invalid(path, value, f"must be greater than or equal to {minimum}")
-    elif amount > exact(maximum):
+    elif amount > parse_quantity(maximum):
         yield invalid(path, value, f"must be less than or equal to {maximum}")
 
 

@@ -24,8 +24,8 @@ from eaves.controller.compile.model import NodeCipher
 from eaves.controller.compile.networks import UsedNetworks, check_address
 from eaves.controller.compile.user_data import render_user_data
 from eaves.controller.compile.volumes import want_mount, want_own_volumes, want_root_volume
-from eaves.kinds.amounts import bytes_of, millis_of
 from eaves.kinds.app import App, AppNetwork, AppType, AppVolume, networks_of
+from eaves.kube.quantity import parse_bytes, parse_millis
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig, InstanceOpsCmd
 from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion
 from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
@@ -132,12 +132,12 @@ def _with_command(app: App, environment: dict[str, str], node: NodeFacts) -> dic
 
 def _base(app: App, node: NodeFacts) -> AppInstanceConfig:
     spec = app.spec
-    cpu_millis = millis_of(spec.resources.cpus) if spec.resources.cpus is not None else 0
+    cpu_millis = parse_millis(spec.resources.cpus) if spec.resources.cpus is not None else 0
     config = AppInstanceConfig(
         uuidandversion=UUIDandVersion(uuid=app.metadata.uid, version=str(app.metadata.generation)),
         displayname=app.metadata.name,
         fixedresources=VmConfig(
-            memory=-(-bytes_of(spec.resources.memory) // 1024),
+            memory=-(-parse_bytes(spec.resources.memory) // 1024),
             vcpus=max(1, math.ceil(cpu_millis / 1000)),
             virtualizationMode=NOHYPER,
         ),

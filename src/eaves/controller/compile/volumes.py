@@ -8,9 +8,9 @@ from eaves.controller.compile.identifiers import app_volume_id, content_tree_id,
 from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
-from eaves.kinds.amounts import bytes_of
 from eaves.kinds.app import DEFAULT_VOLUME_SIZE, App, AppVolume
 from eaves.kinds.volume import Volume, VolumeEncryption, VolumeFormat
+from eaves.kube.quantity import parse_bytes
 from eaves.wire.pb.config import storage_pb2
 from eaves.wire.pb.config.appconfig_pb2 import VolumeRef
 
@@ -49,7 +49,7 @@ def want_own_volumes(app: App, draft: Draft) -> None:
     for volume in app.spec.volumes:
         if not volume.volume_name:
             volume_id = app_volume_id(app.metadata.uid, volume.name)
-            size_bytes = bytes_of(volume.size if volume.size is not None else DEFAULT_VOLUME_SIZE)
+            size_bytes = parse_bytes(volume.size if volume.size is not None else DEFAULT_VOLUME_SIZE)
             draft.volumes[volume_id] = _blank(volume_id, f"{app.metadata.name}-{volume.name}", size_bytes)
 
 
@@ -77,7 +77,7 @@ def want_volume(
 ) -> None:
     """A Volume object. Raises :class:`HeldBackError` when its image cannot be had."""
     spec = volume.spec
-    config = _blank(volume.metadata.uid, volume.metadata.name, bytes_of(spec.size))
+    config = _blank(volume.metadata.uid, volume.metadata.name, parse_bytes(spec.size))
     config.readonly = spec.read_only
     config.clear_text = spec.encryption is VolumeEncryption.NONE
     if spec.source is not None:
