@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from eaves.wire.errors import MalformedCertificateError
@@ -33,7 +34,15 @@ DEVICE_LIFETIME = datetime.timedelta(days=20 * 365)
 BACKDATE = datetime.timedelta(days=1)
 """A new certificate is valid for a peer whose clock runs late by up to this much."""
 
-_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    # Where warnings are errors, a serial number that is refused below anyway already fails while it is read.
+    CryptographyDeprecationWarning,
+)
 
 
 class Profile(StrEnum):
@@ -86,6 +95,8 @@ def parse_certificates_pem(pem: bytes, element: str = "certificates") -> list[x5
 
 def _check_readable(certificate: x509.Certificate) -> None:
     """Read every part once: the library parses parts only when asked, and then fails where nobody expects it."""
+    if certificate.serial_number <= 0:
+        raise ValueError("serial number is not positive")
     certificate.subject.rfc4514_string()
     certificate.issuer.rfc4514_string()
     certificate.public_key()

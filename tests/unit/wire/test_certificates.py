@@ -85,6 +85,23 @@ def test_what_is_no_certificate_is_refused(text: bytes) -> None:
         certificates.parse_certificate_pem(text)
 
 
+def test_certificate_with_a_broken_part_is_refused_when_it_is_read() -> None:
+    """Parts that the library would only look at later: the version, the serial number and the name of the subject."""
+    der = bytearray(DEVICE.public_bytes(serialization.Encoding.DER))
+    version = der.index(b"\xa0\x03\x02\x01") + 4
+    serial = version + 3
+    name = der.index(b"EVE") - 2
+    for position, value in ((version, 10), (serial, 0x80), (name, 0x30)):
+        broken = der.copy()
+        broken[position] = value
+        text = base64.encodebytes(bytes(broken))
+        pem = b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
+        with pytest.raises(MalformedCertificateError, match="not a PEM"):
+            certificates.parse_certificate_pem(pem)
+        with pytest.raises(MalformedCertificateError, match="not PEM"):
+            certificates.parse_certificates_pem(pem)
+
+
 def test_wrapped_base64_is_read() -> None:
     assert certificates.parse_certificate_base64(base64.encodebytes(DEVICE_PEM)) == DEVICE
     assert certificates.parse_certificate_base64(certificates.encode_certificate_base64(DEVICE)) == DEVICE
