@@ -61,3 +61,5 @@ class ApiError(EavesError):
         self.reason = reason
         self.status_details = dict(details or {})
         self.headers = dict(headers or {})
+        self.continue_token = ""
+        """Goes into ``metadata.continue`` of an Expired status."""

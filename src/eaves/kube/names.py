@@ -1,0 +1,93 @@
+"""Rules for names, labels and annotations; each check answers the faults as texts, empty when there is none.
+
+Texts are those of Kubernetes' validation, so that an operator finds them on the web.
+"""
+
+from __future__ import annotations
+
+import re
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+
+_LABEL_TEXT = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
+    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+_SUBDOMAIN_TEXT = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
+    "with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_QUALIFIED_TEXT = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_TEXT = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+
+
+def check_label_name(name: str) -> list[str]:
+    """A DNS-1123 label, at most 63 characters."""
+    faults = [] if _LABEL.fullmatch(name) else [_LABEL_TEXT]
+    return faults + _check_length(name, 63)
+
+
+def check_subdomain(name: str) -> list[str]:
+    """A DNS-1123 subdomain, at most 253 characters: the name of most objects."""
+    faults = [] if _SUBDOMAIN.fullmatch(name) else [_SUBDOMAIN_TEXT]
+    return _check_length(name, 253) + faults
+
+
+def check_qualified_name(name: str) -> list[str]:
+    """``[prefix/]name`` of labels, annotations and finalizers."""
+    prefix, slash, rest = name.rpartition("/")
+    faults: list[str] = []
+    if slash:
+        if not prefix:
+            faults.append("prefix part must be non-empty")
+        else:
+            faults.extend(f"prefix part {fault}" for fault in check_subdomain(prefix))
+        if "/" in prefix:
+            return [
+                "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+                "alphanumeric character with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            ]
+    if not rest:
+        faults.append("name part must be non-empty")
+    elif len(rest) > 63:
+        faults.append("name part must be no more than 63 bytes")
+    if not _QUALIFIED.fullmatch(rest):
+        faults.append(_QUALIFIED_TEXT)
+    return faults
+
+
+def check_label_value(value: str) -> list[str]:
+    faults = _check_length(value, 63)
+    return faults if _VALUE.fullmatch(value) else [*faults, _VALUE_TEXT]
+
+
+def check_config_key(key: str) -> list[str]:
+    """A key of a ConfigMap's or Secret's data."""
+    faults = _check_length(key, 253)
+    if not _CONFIG_KEY.fullmatch(key):
+        faults.append(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  "
+            "or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+        )
+    elif key in (".", ".."):
+        faults.append(f"must not be '{key}'")
+    elif key.startswith(".."):
+        faults.append("must not start with '..'")
+    return faults
+
+
+def _check_length(text: str, limit: int) -> list[str]:
+    return [f"must be no more than {limit} bytes"] if len(text.encode()) > limit else []
