@@ -1,295 +1,30 @@
-"""App: one workload on one node. What is to run, and what does.
+"""App: one workload on one node. What is to run (:mod:`eaves.kinds.app_spec`), and what does (:mod:`eaves.kinds.app_status`).
 
 ``v1 Pod`` is a view of this kind (:mod:`eaves.kinds.pod`).
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct
 
-from eaves.kinds.fields import Conditions, KeyReference, LocalReference, Quantity, SourceReference, Time, about, keyed
+from eaves.kinds.app_rules import check_app
+from eaves.kinds.app_spec import AppSpec
+from eaves.kinds.app_status import AppStatus
+from eaves.kinds.columns import at, condition, get
+from eaves.kinds.fields import about
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kube.resource import Object
-
-DEFAULT_NETWORK = "default"
-"""Network of an app that names none."""
-
-DEFAULT_VOLUME_SIZE = "1Gi"
-"""Size of an app's own volume that asks for none."""
-
-PortNumber = Annotated[int, Meta(ge=1, le=65535)]
-
-
-class AppType(StrEnum):
-    CONTAINER = "Container"
-    VIRTUAL_MACHINE = "VirtualMachine"
-
-
-class RestartPolicy(StrEnum):
-    ALWAYS = "Always"
-    ON_FAILURE = "OnFailure"
-    NEVER = "Never"
-
-
-class Protocol(StrEnum):
-    TCP = "TCP"
-    UDP = "UDP"
-
-
-class EnvSource(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Where a value comes from: exactly one of the fields."""
-
-    secret_key_ref: Annotated[KeyReference | None, about("A key of a Secret.")] = None
-    config_map_key_ref: Annotated[KeyReference | None, about("A key of a ConfigMap.")] = None
-
-
-class EnvVar(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """One environment variable."""
-
-    name: Annotated[str, about("Name of the variable.", min_length=1, max_length=253)]
-    value: Annotated[str | None, about("Its value.")] = None
-    value_from: Annotated[EnvSource | None, about("Take the value from a Secret or ConfigMap.")] = None
-
-
-class EnvFrom(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """All keys of a Secret or ConfigMap as environment variables."""
-
-    prefix: Annotated[str, about("Put before each key.", max_length=253)] = ""
-    secret_ref: Annotated[SourceReference | None, about("The Secret.")] = None
-    config_map_ref: Annotated[SourceReference | None, about("The ConfigMap.")] = None
-
-
-class AppFile(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """A file that is placed in the app before it starts. Exactly one of content, secretKeyRef, configMapKeyRef."""
-
-    path: Annotated[str, about("Absolute path inside the app.", min_length=1, max_length=4096)]
-    content: Annotated[str | None, about("The text of the file.")] = None
-    secret_key_ref: Annotated[KeyReference | None, about("Take the content from a Secret.")] = None
-    config_map_key_ref: Annotated[KeyReference | None, about("Take the content from a ConfigMap.")] = None
-    mode: Annotated[str, about("Permissions in octal digits.", pattern="^0?[0-7]{3}$")] = "0644"
-
-
-class AppResources(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """What the app may use at most."""
-
-    cpus: Annotated[Quantity | None, about("Processors, such as 500m or 2; no limit when absent.")] = None
-    memory: Annotated[Quantity, about("Memory, such as 256Mi.")] = "256Mi"
-
-
-class AppVolume(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Storage that survives restarts and updates of the app."""
-
-    name: Annotated[str, about("Name of the volume in this app, a DNS label.", min_length=1, max_length=63)]
-    mount_path: Annotated[str, about("Absolute path inside the app.", min_length=1, max_length=4096)]
-    size: Annotated[
-        Quantity | None, about("Size of the app's own volume, 1Gi when absent; it may grow, never shrink.")
-    ] = None
-    volume_name: Annotated[
-        str, about("Use this Volume object on the same node instead of a volume of the app's own.", max_length=253)
-    ] = ""
-    read_only: Annotated[bool, about("The app cannot write to it.")] = False
-
-
-class AppPort(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """A port that the app listens on."""
-
-    port: Annotated[PortNumber, about("Port inside the app.")]
-    protocol: Annotated[Protocol, about("TCP or UDP.")] = Protocol.TCP
-    name: Annotated[str, about("Name of the port.", max_length=63)] = ""
-    node_port: Annotated[
-        PortNumber | None, about("Port on the node that leads to it; only peers on the network reach it when absent.")
-    ] = None
-
-
-class AclAction(StrEnum):
-    ALLOW = "Allow"
-    DROP = "Drop"
-    LIMIT = "Limit"
-
-
-class AclDirection(StrEnum):
-    BOTH = "Both"
-    INGRESS = "Ingress"
-    EGRESS = "Egress"
-
-
-class RateUnit(StrEnum):
-    SECOND = "Second"
-    MINUTE = "Minute"
-    HOUR = "Hour"
-
-
-class RateLimit(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """How much may pass."""
-
-    packets: Annotated[int, about("Packets in each unit of time.", ge=1, le=0xFFFFFFFF)]
-    unit: Annotated[RateUnit, about("Unit of time.")] = RateUnit.SECOND
-    burst: Annotated[int, about("Packets that may come at once; the same as packets when 0.", ge=0, le=0xFFFFFFFF)] = 0
-
-
-class AclRule(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """A firewall rule. All that is given must match, the first rule that matches decides, what no rule matches is dropped."""
-
-    name: Annotated[str, about("Name of the rule.", min_length=1, max_length=63)]
-    action: Annotated[AclAction, about("Allow, Drop, or Limit the rate.")] = AclAction.ALLOW
-    direction: Annotated[AclDirection, about("Ingress is towards the app.")] = AclDirection.BOTH
-    ip: Annotated[str, about("Address or CIDR of the other side.", max_length=64)] = ""
-    host: Annotated[str, about("Host name of the other side.", max_length=253)] = ""
-    protocol: Annotated[str, about("tcp, udp, icmp or a protocol number.", max_length=8)] = ""
-    local_port: Annotated[str, about("Port or range a-b on the app's side; needs tcp or udp.", max_length=11)] = ""
-    remote_port: Annotated[str, about("Port or range a-b on the other side; needs tcp or udp.", max_length=11)] = ""
-    limit: Annotated[RateLimit | None, about("The rate, for action Limit.")] = None
-
-
-class AppNetwork(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """A network interface of the app."""
-
-    name: Annotated[str, about("Name of the Network in the same namespace.", min_length=1, max_length=253)]
-    ports: Annotated[
-        list[AppPort], keyed("port", "protocol", description="Ports that may be reached.", max_length=256)
-    ] = []
-    address: Annotated[
-        str, about("Fixed IP address, inside the network's subnet and outside its DHCP range.", max_length=45)
-    ] = ""
-    mac_address: Annotated[str, about("Fixed hardware address.", max_length=17)] = ""
-    acl: Annotated[
-        list[AclRule] | None,
-        keyed("name", description="Firewall rules; all traffic outwards and the ports inwards when absent."),
-    ] = None
-
-
-class AppSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """What is to run."""
-
-    image: Annotated[
-        str,
-        about(
-            "Image reference, such as registry.example/shop/web:1.4 or one with @sha256:….",
-            min_length=1,
-            max_length=512,
-        ),
-    ]
-    node_name: Annotated[str, about("EdgeNode to run on; the app waits while it is empty.", max_length=253)] = ""
-    type: Annotated[AppType, about("Container. VirtualMachine is not available in this version.")] = AppType.CONTAINER
-    datastore_ref: Annotated[
-        LocalReference | None,
-        about("Datastore to pull from; the image's own registry without credentials when absent."),
-    ] = None
-    command: Annotated[list[str], about("Replaces the image's entrypoint.", max_length=1024)] = []
-    args: Annotated[list[str], about("Arguments of the entrypoint.", max_length=4096)] = []
-    working_dir: Annotated[str, about("Working directory; the image's own when empty.", max_length=4096)] = ""
-    env: Annotated[list[EnvVar], keyed("name", description="Environment variables.", max_length=1024)] = []
-    env_from: Annotated[
-        list[EnvFrom],
-        about("Environment variables from Secrets and ConfigMaps; later ones and env win.", max_length=64),
-    ] = []
-    files: Annotated[
-        list[AppFile], keyed("path", description="Files placed in the app before it starts.", max_length=256)
-    ] = []
-    resources: Annotated[AppResources, about("What it may use at most.")] = AppResources()
-    volumes: Annotated[list[AppVolume], keyed("name", description="Storage.", max_length=64)] = []
-    networks: Annotated[
-        list[AppNetwork] | None,
-        keyed("name", description="Network interfaces; one on the network default when absent."),
-    ] = None
-    running: Annotated[bool, about("False stops the app and keeps its data.")] = True
-    restart_policy: Annotated[RestartPolicy, about("When to start it again after it ended.")] = RestartPolicy.ALWAYS
-    termination_grace_period_seconds: Annotated[
-        int, about("Time between the request to stop and the kill.", ge=0, le=3600)
-    ] = 10
-    start_delay_seconds: Annotated[int, about("Wait this long after a boot of the node.", ge=0, le=86400)] = 0
-    restart_counter: Annotated[int, about("Raise it by one to restart the app.", ge=0, le=0xFFFFFFFF)] = 0
-    purge_counter: Annotated[
-        int, about("Raise it by one to recreate the app from its image; its volumes stay.", ge=0, le=0xFFFFFFFF)
-    ] = 0
-
-
-class AppPhase(StrEnum):
-    PENDING = "Pending"
-    DOWNLOADING = "Downloading"
-    CREATING = "Creating"
-    STARTING = "Starting"
-    RUNNING = "Running"
-    BACK_OFF = "BackOff"
-    COMPLETED = "Completed"
-    FAILED = "Failed"
-    HALTED = "Halted"
-    UNKNOWN = "Unknown"
-
-
-class StateWaiting(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Not running yet, or not at the moment."""
-
-    reason: Annotated[str, about("Why, as one word.")] = ""
-    message: Annotated[str, about("Why, for people.")] = ""
-
-
-class StateRunning(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Running."""
-
-    started_at: Annotated[Time | None, about("Since when.")] = None
-
-
-class StateTerminated(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Ended."""
-
-    exit_code: Annotated[int, about("Exit code.")] = 0
-    reason: Annotated[str, about("Why, as one word: Completed, Error, OOMKilled …")] = ""
-    message: Annotated[str, about("Why, for people.")] = ""
-    started_at: Annotated[Time | None, about("When it started.")] = None
-    finished_at: Annotated[Time | None, about("When it ended.")] = None
-
-
-class ContainerState(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """At most one of the fields."""
-
-    waiting: Annotated[StateWaiting | None, about("Not running.")] = None
-    running: Annotated[StateRunning | None, about("Running.")] = None
-    terminated: Annotated[StateTerminated | None, about("Ended.")] = None
-
-
-class AppAddress(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Addresses of one interface."""
-
-    network: Annotated[str, about("Name of the network.")]
-    addresses: Annotated[list[str], about("IP addresses.")] = []
-    mac_address: Annotated[str, about("Hardware address.")] = ""
-
-
-class ImageStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """The image that runs."""
-
-    reference: Annotated[str, about("As asked for.")] = ""
-    digest: Annotated[str, about("What it resolved to, as sha256:….")] = ""
-
-
-class AppStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """What runs."""
-
-    phase: Annotated[AppPhase | None, about("Summary.")] = None
-    message: Annotated[str, about("What is going on, for people.")] = ""
-    waiting_for: Annotated[str, about("What the app waits for.")] = ""
-    conditions: Conditions = []
-    node_name: Annotated[str, about("Node that last reported the app.")] = ""
-    addresses: Annotated[list[AppAddress], keyed("network", description="Addresses by network.")] = []
-    ports: Annotated[list[str], about("Ports of the node that lead to the app, as 8080->80/tcp.")] = []
-    image: Annotated[ImageStatus | None, about("The image that runs.")] = None
-    container_id: Annotated[str, about("Name of the container on the node.")] = field(name="containerID", default="")
-    restarts: Annotated[int, about("How often it was started again.")] = 0
-    state: Annotated[ContainerState | None, about("What it is doing now.")] = None
-    last_state: Annotated[ContainerState | None, about("How the run before ended.")] = None
-    observed_generation: Annotated[int, about("Generation of the spec that the node works by.")] = 0
+from eaves.kinds.serving import eaves_resource, text_at
+from eaves.kube.resource import Column, Object
 
 
 class App(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """One workload on one edge node."""
 
-    api_version: str = field(name="apiVersion", default="eaves.dev/v1alpha1")
-    kind: str = "App"
+    api_version: Annotated[str, about("Version of the schema of this object.")] = ""
+    kind: Annotated[str, about("Kind of this object.")] = ""
     metadata: ObjectMeta = ObjectMeta()
     spec: AppSpec
     status: AppStatus = AppStatus()
@@ -300,6 +35,31 @@ def decode(obj: Object) -> App:
     return msgspec.convert(obj, App)
 
 
-def networks_of(spec: AppSpec) -> list[AppNetwork]:
-    """The app's interfaces: as written, or one on the default network."""
-    return [AppNetwork(name=DEFAULT_NETWORK)] if spec.networks is None else spec.networks
+def _addresses(obj: Object, _now: float) -> str:
+    entries = get(obj, ["status", "addresses"], ())
+    return ",".join(address for entry in entries for address in entry.get("addresses", ()))
+
+
+def _ports(obj: Object, _now: float) -> str:
+    return ",".join(get(obj, ["status", "ports"], ()))
+
+
+RESOURCE = eaves_resource(
+    App,
+    "apps",
+    namespaced=True,
+    short_names=("ea",),
+    categories=("eaves", "all"),
+    columns=(
+        Column("Node", "string", at("spec.nodeName"), "EdgeNode that it runs on."),
+        Column("Phase", "string", at("status.phase"), "What it is doing."),
+        Column("Ready", "string", condition("Ready"), "Whether it runs."),
+        Column("Restarts", "integer", at("status.restarts", 0), "How often it was started again."),
+        Column("Image", "string", at("spec.image"), "Image that is to run.", priority=1),
+        Column("Addresses", "string", _addresses, "IP addresses on its networks.", priority=1),
+        Column("Ports", "string", _ports, "Ports of the node that lead to it.", priority=1),
+        Column("Message", "string", at("status.message"), "What is going on.", priority=1),
+    ),
+    selectable_fields={"spec.nodeName": text_at("spec", "nodeName"), "status.phase": text_at("status", "phase")},
+    validate=check_app,
+)

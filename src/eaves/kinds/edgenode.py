@@ -5,15 +5,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
-from eaves.kinds.fields import Conditions, NodeAddress, Quantity, Taint, Time, about, keyed
+from eaves.kinds import rules
+from eaves.kinds.app_rules import check_counter
+from eaves.kinds.columns import at, condition, count, get
+from eaves.kinds.fields import AddressType, Conditions, NodeAddress, Quantity, Taint, Time, about, keyed
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kube.resource import Object
+from eaves.kinds.rules import invalid, required
+from eaves.kinds.serving import eaves_resource, text_at
+from eaves.kube import names
+from eaves.kube.errors import FieldError
+from eaves.kube.resource import Column, Object
+from eaves.wire import timers
 
 
 class Uplink(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -150,8 +159,8 @@ class EdgeNodeStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_def
 class EdgeNode(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """One edge device. It appears by registering with an onboarding key and runs apps once approved."""
 
-    api_version: str = field(name="apiVersion", default="eaves.dev/v1alpha1")
-    kind: str = "EdgeNode"
+    api_version: Annotated[str, about("Version of the schema of this object.")] = ""
+    kind: Annotated[str, about("Kind of this object.")] = ""
     metadata: ObjectMeta = ObjectMeta()
     spec: EdgeNodeSpec = EdgeNodeSpec()
     status: EdgeNodeStatus = EdgeNodeStatus()
@@ -160,3 +169,87 @@ class EdgeNode(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=
 def decode(obj: Object) -> EdgeNode:
     """Typed view of a stored object. Raises ``msgspec.ValidationError`` when it does not fit the schema."""
     return msgspec.convert(obj, EdgeNode)
+
+
+def check_edgenode(new: Object, old: Object | None) -> Sequence[FieldError]:
+    """Every fault of an EdgeNode, and of a change of one."""
+    spec = msgspec.convert(new.get("spec") or {}, EdgeNodeSpec)
+    faults = [*_check_uplinks(spec), *_check_properties(spec), *check_taints("spec.taints", spec.taints)]
+    if old is not None:
+        before = msgspec.convert(old.get("spec") or {}, EdgeNodeSpec)
+        faults.extend(check_counter("spec.rebootCounter", spec.reboot_counter, before.reboot_counter))
+        faults.extend(check_counter("spec.shutdownCounter", spec.shutdown_counter, before.shutdown_counter))
+    return faults
+
+
+def _check_uplinks(spec: EdgeNodeSpec) -> Iterator[FieldError]:
+    for index, uplink in enumerate(spec.uplinks):
+        path = f"spec.uplinks[{index}]"
+        if len((uplink.interface or uplink.name).encode()) > 15:
+            yield invalid(
+                f"{path}.interface", uplink.interface or uplink.name, "must be at most 15 bytes, as Linux has it"
+            )
+        for address in uplink.addresses:
+            yield from rules.check_interface_address(f"{path}.addresses[0]", address)
+            if not uplink.gateway:
+                yield required(f"{path}.gateway", "a static address needs a gateway")
+        if uplink.gateway:
+            yield from rules.check_ipv4(f"{path}.gateway", uplink.gateway)
+        for number, server in enumerate(uplink.dns_servers):
+            yield from rules.check_ip(f"{path}.dnsServers[{number}]", server)
+    if spec.uplinks and not any(uplink.management for uplink in spec.uplinks):
+        yield invalid(
+            "spec.uplinks", len(spec.uplinks), "at least one uplink must be for management, or the device is cut off"
+        )
+    interfaces = [
+        (f"spec.uplinks[{i}].interface", uplink.interface or uplink.name) for i, uplink in enumerate(spec.uplinks)
+    ]
+    yield from rules.check_no_repeats(interfaces)
+
+
+def _check_properties(spec: EdgeNodeSpec) -> Iterator[FieldError]:
+    """Values of the properties that Eaves knows; others are the device's business, which tells what it refused."""
+    for key, value in sorted(spec.properties.items()):
+        if key in timers.SWITCHES or key in timers.NUMBERS:
+            _, error = timers.parse_value(key, value)
+            if error:
+                yield invalid(f"spec.properties[{key}]", value, error)
+
+
+def check_taints(path: str, taints: Sequence[Taint]) -> Iterator[FieldError]:
+    """Keys and values as Kubernetes has them for labels."""
+    for index, taint in enumerate(taints):
+        for text in names.check_qualified_name(taint.key):
+            yield invalid(f"{path}[{index}].key", taint.key, text)
+        for text in names.check_label_value(taint.value or ""):
+            yield invalid(f"{path}[{index}].value", taint.value, text)
+
+
+def _address(obj: Object, _now: float) -> str:
+    addresses = get(obj, ["status", "addresses"], ())
+    return next((entry["address"] for entry in addresses if entry.get("type") == AddressType.INTERNAL_IP), "")
+
+
+RESOURCE = eaves_resource(
+    EdgeNode,
+    "edgenodes",
+    namespaced=False,
+    short_names=("en",),
+    categories=("eaves", "all"),
+    columns=(
+        Column("Phase", "string", at("status.phase"), "Summary of the conditions."),
+        Column("Ready", "string", condition("Ready"), "Whether apps can run."),
+        Column("Approved", "boolean", at("spec.approved", False), "Whether an operator trusts the device."),
+        Column("Address", "string", _address, "Address of the device."),
+        Column("Model", "string", at("status.inventory.product"), "Product name.", priority=1),
+        Column("Serial", "string", at("status.inventory.serial"), "Serial number.", priority=1),
+        Column("Version", "string", at("status.versions.os"), "Operating system.", priority=1),
+        Column("Problems", "integer", count("status.problems"), "Faults of the device itself.", priority=1),
+    ),
+    selectable_fields={
+        "spec.unschedulable": text_at("spec", "unschedulable"),
+        "spec.approved": text_at("spec", "approved"),
+        "status.phase": text_at("status", "phase"),
+    },
+    validate=check_edgenode,
+)

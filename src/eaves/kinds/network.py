@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
+from eaves.kinds import rules, subnets
+from eaves.kinds.columns import at, count
 from eaves.kinds.fields import Conditions, about, keyed
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kube.resource import Object
+from eaves.kinds.rules import forbidden, invalid
+from eaves.kinds.serving import eaves_resource
+from eaves.kube.errors import FieldError
+from eaves.kube.resource import Column, Object
 
 
 class NetworkType(StrEnum):
@@ -92,8 +99,8 @@ class NetworkStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defa
 class Network(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """A network for apps."""
 
-    api_version: str = field(name="apiVersion", default="eaves.dev/v1alpha1")
-    kind: str = "Network"
+    api_version: Annotated[str, about("Version of the schema of this object.")] = ""
+    kind: Annotated[str, about("Kind of this object.")] = ""
     metadata: ObjectMeta = ObjectMeta()
     spec: NetworkSpec = NetworkSpec()
     status: NetworkStatus = NetworkStatus()
@@ -102,3 +109,115 @@ class Network(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
 def decode(obj: Object) -> Network:
     """Typed view of a stored object. Raises ``msgspec.ValidationError`` when it does not fit the schema."""
     return msgspec.convert(obj, Network)
+
+
+def check_network(new: Object, old: Object | None) -> Sequence[FieldError]:
+    """Every fault of a Network, and of a change of one."""
+    spec = msgspec.convert(new.get("spec") or {}, NetworkSpec)
+    faults = [*rules.check_dns_label("metadata.name", new["metadata"].get("name", "")), *_check_spec(spec)]
+    if old is not None:
+        before = msgspec.convert(old.get("spec") or {}, NetworkSpec)
+        faults.extend(rules.check_immutable("spec.type", str(spec.type), str(before.type)))
+    return faults
+
+
+def _check_spec(spec: NetworkSpec) -> Iterator[FieldError]:
+    if spec.type is NetworkType.SWITCH:
+        yield from _check_switch(spec)
+    elif spec.subnet:
+        yield from _check_subnet(spec)
+    elif spec.gateway or spec.dhcp_range is not None:
+        yield rules.required("spec.subnet", "gateway and dhcpRange need it")
+    if spec.mtu and spec.mtu < 1280:
+        yield invalid("spec.mtu", spec.mtu, "must be 0 or at least 1280")
+    if spec.domain:
+        yield from rules.check_dns_subdomain("spec.domain", spec.domain)
+    for index, server in enumerate(spec.dns.servers):
+        yield from rules.check_ip(f"spec.dns.servers[{index}]", server)
+    for index, entry in enumerate(spec.dns.entries):
+        yield from rules.check_dns_subdomain(f"spec.dns.entries[{index}].name", entry.name)
+        for number, address in enumerate(entry.addresses):
+            yield from rules.check_ip(f"spec.dns.entries[{index}].addresses[{number}]", address)
+    for index, server in enumerate(spec.ntp):
+        yield from rules.check_host(f"spec.ntp[{index}]", server)
+
+
+def _check_switch(spec: NetworkSpec) -> Iterator[FieldError]:
+    """A switch has no addresses of its own: they come from the network that it bridges to."""
+    given = {
+        "subnet": spec.subnet,
+        "gateway": spec.gateway,
+        "dhcpRange": spec.dhcp_range,
+        "dns": spec.dns.servers or spec.dns.entries,
+        "ntp": spec.ntp,
+        "domain": spec.domain,
+    }
+    for name, value in given.items():
+        if value:
+            yield forbidden(
+                f"spec.{name}", "a network of type Switch takes addresses and names from the network outside"
+            )
+
+
+def _check_subnet(spec: NetworkSpec) -> Iterator[FieldError]:
+    faults = list(rules.check_subnet("spec.subnet", spec.subnet, subnets.SMALLEST_PREFIX))
+    yield from faults
+    if faults:
+        return
+    subnet = subnets.subnet_of(spec.subnet)
+    gateway = subnets.default_gateway(subnet)
+    if spec.gateway:
+        inside = list(_check_inside("spec.gateway", spec.gateway, subnet))
+        yield from inside
+        if inside:
+            return
+        gateway = IPv4Address(spec.gateway)
+    yield from _check_range(spec, subnet, gateway)
+
+
+def _check_range(spec: NetworkSpec, subnet: IPv4Network, gateway: IPv4Address) -> Iterator[FieldError]:
+    if spec.dhcp_range is None:
+        first, last = subnets.default_dhcp_range(subnet)
+        if first <= gateway <= last:
+            yield invalid(
+                "spec.gateway",
+                str(gateway),
+                f"lies in the DHCP range that is used ({first} to {last}); set spec.dhcpRange",
+            )
+        return
+    faults = [
+        *_check_inside("spec.dhcpRange.start", spec.dhcp_range.start, subnet),
+        *_check_inside("spec.dhcpRange.end", spec.dhcp_range.end, subnet),
+    ]
+    yield from faults
+    if faults:
+        return
+    first, last = IPv4Address(spec.dhcp_range.start), IPv4Address(spec.dhcp_range.end)
+    if last < first:
+        yield invalid("spec.dhcpRange.end", str(last), f"must not be before the start ({first})")
+    elif first <= gateway <= last:
+        yield invalid("spec.dhcpRange", f"{first}-{last}", f"must not hold the gateway ({gateway})")
+
+
+def _check_inside(path: str, value: str, subnet: IPv4Network) -> Iterator[FieldError]:
+    faults = list(rules.check_ipv4(path, value))
+    yield from faults
+    if not faults:
+        address = IPv4Address(value)
+        if address not in subnet or address in (subnet.network_address, subnet.broadcast_address):
+            yield invalid(path, value, f"must be a host address of the subnet {subnet}")
+
+
+RESOURCE = eaves_resource(
+    Network,
+    "networks",
+    namespaced=True,
+    short_names=("net",),
+    columns=(
+        Column("Type", "string", at("spec.type"), "Local or Switch."),
+        Column("Subnet", "string", at("spec.subnet"), "IPv4 subnet."),
+        Column("Uplink", "string", at("spec.uplink.label", "uplink"), "Way to the world."),
+        Column("Nodes", "integer", count("status.nodes"), "Nodes that use it."),
+    ),
+    validate=check_network,
+)

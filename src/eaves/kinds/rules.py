@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address, ip_network
 from typing import Any
 
 from eaves.kube import names
@@ -127,6 +127,30 @@ def check_subnet(path: str, value: str, smallest_prefix: int) -> Iterator[FieldE
         subnet.is_loopback or subnet.is_multicast or subnet.is_link_local or subnet.is_reserved or subnet.is_unspecified
     ):
         yield invalid(path, value, "must not be loopback, link-local, multicast or reserved")
+
+
+def check_interface_address(path: str, value: str) -> Iterator[FieldError]:
+    """An IPv4 address with the length of its prefix."""
+    try:
+        interface = IPv4Interface(value)
+    except ValueError:
+        yield invalid(path, value, "must be an IPv4 address with prefix length, (e.g. 10.9.8.7/24)")
+        return
+    if "/" not in value:
+        yield invalid(path, value, "needs its prefix length, (e.g. 10.9.8.7/24)")
+    elif interface.network.prefixlen < 31 and interface.ip in (
+        interface.network.network_address,
+        interface.network.broadcast_address,
+    ):
+        yield invalid(path, value, "must not be the network or broadcast address")
+
+
+def check_host(path: str, value: str) -> Iterator[FieldError]:
+    """A host name or an IP address."""
+    try:
+        ip_address(value)
+    except ValueError:
+        yield from check_dns_subdomain(path, value.lower())
 
 
 def check_mac(path: str, value: str) -> Iterator[FieldError]:

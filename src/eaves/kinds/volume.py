@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
+from eaves.kinds import rules
+from eaves.kinds.app_rules import LEAST_VOLUME, MOST_VOLUME, check_growth, check_image
+from eaves.kinds.columns import at
 from eaves.kinds.fields import Conditions, LocalReference, Quantity, about
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kube.resource import Object
+from eaves.kinds.rules import invalid
+from eaves.kinds.serving import eaves_resource, text_at
+from eaves.kube.errors import FieldError
+from eaves.kube.resource import Column, Object
 
 
 class ReclaimPolicy(StrEnum):
@@ -74,8 +81,8 @@ class VolumeStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defau
 class Volume(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """Storage on one edge node."""
 
-    api_version: str = field(name="apiVersion", default="eaves.dev/v1alpha1")
-    kind: str = "Volume"
+    api_version: Annotated[str, about("Version of the schema of this object.")] = ""
+    kind: Annotated[str, about("Kind of this object.")] = ""
     metadata: ObjectMeta = ObjectMeta()
     spec: VolumeSpec
     status: VolumeStatus = VolumeStatus()
@@ -84,3 +91,54 @@ class Volume(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tr
 def decode(obj: Object) -> Volume:
     """Typed view of a stored object. Raises ``msgspec.ValidationError`` when it does not fit the schema."""
     return msgspec.convert(obj, Volume)
+
+
+def check_volume(new: Object, old: Object | None) -> Sequence[FieldError]:
+    """Every fault of a Volume, and of a change of one."""
+    spec = msgspec.convert(new["spec"], VolumeSpec)
+    faults = list(_check_spec(spec))
+    if old is not None:
+        before = msgspec.convert(old["spec"], VolumeSpec)
+        faults.extend(rules.check_immutable("spec.nodeName", spec.node_name, before.node_name))
+        faults.extend(rules.check_immutable("spec.source", new["spec"].get("source"), old["spec"].get("source")))
+        faults.extend(rules.check_immutable("spec.encryption", str(spec.encryption), str(before.encryption)))
+        faults.extend(check_growth("spec.size", spec.size, before.size))
+    return faults
+
+
+def _check_spec(spec: VolumeSpec) -> Iterator[FieldError]:
+    yield from rules.check_dns_subdomain("spec.nodeName", spec.node_name)
+    yield from rules.check_quantity("spec.size", spec.size, minimum=LEAST_VOLUME, maximum=MOST_VOLUME)
+    if spec.source is None:
+        return
+    if spec.source.format is VolumeFormat.CONTAINER:
+        yield from check_image("spec.source.image", spec.source.image)
+    elif "@sha256:" not in spec.source.image:
+        yield invalid("spec.source.image", spec.source.image, "a disk image needs its digest: add @sha256:…")
+    elif spec.source.datastore_ref is None:
+        yield rules.required("spec.source.datastoreRef", "a disk image comes from a Datastore")
+
+
+def deletion_fault(volume: Object) -> str:
+    """Why the object may not be deleted; empty when it may. Checked where deletes are admitted."""
+    if volume["spec"].get("reclaimPolicy") != ReclaimPolicy.RETAIN:
+        return ""
+    return "spec.reclaimPolicy is Retain, which guards its data; set it to Delete first"
+
+
+RESOURCE = eaves_resource(
+    Volume,
+    "volumes",
+    namespaced=True,
+    short_names=("vol",),
+    columns=(
+        Column("Node", "string", at("spec.nodeName"), "EdgeNode that holds it."),
+        Column("Phase", "string", at("status.phase"), "Summary."),
+        Column("Size", "string", at("spec.size"), "Size asked for."),
+        Column("Used", "string", at("status.used"), "Bytes in use."),
+        Column("Reclaim", "string", at("spec.reclaimPolicy"), "What becomes of the data.", priority=1),
+        Column("Message", "string", at("status.message"), "What is going on.", priority=1),
+    ),
+    selectable_fields={"spec.nodeName": text_at("spec", "nodeName"), "status.phase": text_at("status", "phase")},
+    validate=check_volume,
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from eaves.kinds.app import AclAction, AclDirection, AclRule, AppNetwork, AppPort, RateUnit
+from eaves.kinds.app_spec import AclAction, AclDirection, AclRule, AppNetwork, AppPort, RateUnit
 from eaves.wire.pb.config.fw_pb2 import ACE, BOTH, EGRESS, INGRESS, ACEAction, ACEDirection, ACEMatch
 
 _ANYWHERE = "0.0.0.0/0"

@@ -24,7 +24,8 @@ from eaves.controller.compile.model import NodeCipher
 from eaves.controller.compile.networks import UsedNetworks, check_address
 from eaves.controller.compile.user_data import render_user_data
 from eaves.controller.compile.volumes import want_mount, want_own_volumes, want_root_volume
-from eaves.kinds.app import App, AppNetwork, AppType, AppVolume, networks_of
+from eaves.kinds.app import App
+from eaves.kinds.app_spec import AppNetwork, AppType, AppVolume, networks_of
 from eaves.kube.quantity import parse_bytes, parse_millis
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig, InstanceOpsCmd
 from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.user_data import UserFile
-from eaves.kinds.app import App, AppFile, EnvFrom, EnvVar
+from eaves.kinds.app import App
+from eaves.kinds.app_spec import AppFile, EnvFrom, EnvVar
 from eaves.kinds.fields import KeyReference
 from eaves.kinds.rules import is_env_name
 

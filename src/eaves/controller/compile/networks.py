@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.lookup import Lookup
 from eaves.kinds import subnets
-from eaves.kinds.app import App, AppNetwork, networks_of
+from eaves.kinds.app import App
+from eaves.kinds.app_spec import AppNetwork, networks_of
 from eaves.kinds.network import Network, NetworkType
 from eaves.wire.pb.config.devcommon_pb2 import Adapter, UUIDandVersion
 from eaves.wire.pb.config.netinst_pb2 import IPV4, NetworkInstanceConfig, ZnetInstLocal, ZnetInstSwitch

@@ -33,11 +33,9 @@ def render_user_data(environment: Mapping[str, str], files: Sequence[UserFile]) 
     """The user data in base64; empty when there is nothing to tell. Order of the environment is kept."""
     if not environment and not files:
         return ""
-    is_plain = not files and all(_is_plain(value) for value in environment.values())
-    if is_plain:
+    text = _render_cloud_config(environment, files)
+    if not files and all(_is_plain(value) for value in environment.values()):
         text = "\n".join(f"{name}={value}" for name, value in environment.items())
-    else:
-        text = _render_cloud_config(environment, files)
     return base64.b64encode(text.encode()).decode()
 
 

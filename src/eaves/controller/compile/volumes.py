@@ -8,7 +8,8 @@ from eaves.controller.compile.identifiers import app_volume_id, content_tree_id,
 from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
-from eaves.kinds.app import DEFAULT_VOLUME_SIZE, App, AppVolume
+from eaves.kinds.app import App
+from eaves.kinds.app_spec import DEFAULT_VOLUME_SIZE, AppVolume
 from eaves.kinds.volume import Volume, VolumeEncryption, VolumeFormat
 from eaves.kube.quantity import parse_bytes
 from eaves.wire.pb.config import storage_pb2

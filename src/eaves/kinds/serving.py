@@ -1,0 +1,118 @@
+"""Makes the :class:`Resource` of a kind from its Struct."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from eaves.kinds.columns import AGE, NAME
+from eaves.kinds.metadata import FullObjectMeta
+from eaves.kube.errors import FieldError
+from eaves.kube.resource import (
+    ALL_VERBS,
+    Column,
+    Gvr,
+    Object,
+    Resource,
+    Subresource,
+    Verb,
+    accept_all,
+    keep,
+)
+from eaves.kube.schema import Schema
+from eaves.kube.schema_from_types import replace_fields, schema_of
+
+GROUP, VERSION = "eaves.dev", "v1alpha1"
+
+OBJECT_META = schema_of(FullObjectMeta, reference="io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+
+STATUS = Subresource("status", frozenset({"get", "patch", "update"}))
+
+Validation = Callable[[Object, Object | None], Sequence[FieldError]]
+
+
+def served_schema(kind: type[msgspec.Struct], reference: str) -> Schema:
+    """The schema of a whole object, with metadata in full."""
+    return replace_fields(schema_of(kind, reference=reference), metadata=OBJECT_META)
+
+
+def eaves_resource(
+    kind: type[msgspec.Struct],
+    plural: str,
+    *,
+    namespaced: bool,
+    columns: Sequence[Column],
+    short_names: Sequence[str] = (),
+    categories: Sequence[str] = ("eaves",),
+    selectable_fields: Mapping[str, Callable[[Object], str]] | None = None,
+    default: Callable[[Object], None] = keep,
+    validate: Validation = accept_all,
+) -> Resource:
+    """A kind of group eaves.dev with a status subresource. ``columns`` are those between Name and Age."""
+    return Resource(
+        gvr=Gvr(GROUP, VERSION, plural),
+        kind=kind.__name__,
+        singular=kind.__name__.lower(),
+        namespaced=namespaced,
+        schema=served_schema(kind, f"dev.eaves.{VERSION}.{kind.__name__}"),
+        columns=(NAME, *columns, AGE),
+        short_names=tuple(short_names),
+        categories=tuple(categories),
+        subresources=(STATUS,),
+        selectable_fields=selectable_fields or {},
+        default=default,
+        validate=validate,
+        description=inspect.cleandoc(kind.__doc__ or ""),
+    )
+
+
+def core_resource(
+    kind: type[msgspec.Struct],
+    plural: str,
+    *,
+    namespaced: bool,
+    columns: Sequence[Column],
+    group: str = "",
+    group_reference: str = "core",
+    short_names: Sequence[str] = (),
+    verbs: frozenset[Verb] = ALL_VERBS,
+    subresources: Sequence[Subresource] = (),
+    selectable_fields: Mapping[str, Callable[[Object], str]] | None = None,
+    default: Callable[[Object], None] = keep,
+    validate: Validation = accept_all,
+    has_status: bool = False,
+) -> Resource:
+    """A kind of Kubernetes itself, version v1. ``columns`` are all columns."""
+    return Resource(
+        gvr=Gvr(group, "v1", plural),
+        kind=kind.__name__,
+        singular=kind.__name__.lower(),
+        namespaced=namespaced,
+        schema=served_schema(kind, f"io.k8s.api.{group_reference}.v1.{kind.__name__}"),
+        columns=tuple(columns),
+        short_names=tuple(short_names),
+        verbs=verbs,
+        subresources=tuple(subresources),
+        selectable_fields=selectable_fields or {},
+        default=default,
+        validate=validate,
+        has_status=has_status,
+        is_custom=False,
+        description=inspect.cleandoc(kind.__doc__ or ""),
+    )
+
+
+def text_at(*keys: str) -> Callable[[Object], str]:
+    """A selectable field: the text at a path, empty when there is none; booleans as true and false."""
+
+    def value(obj: Object) -> str:
+        found: object = obj
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, bool):
+            return "true" if found else "false"
+        return "" if found is None else str(found)
+
+    return value
