@@ -6,6 +6,8 @@ StoreError
 ├── FutureRevisionError     the asked revision is not committed yet
 ├── StoreUnavailableError   the engine cannot answer now (retryable)
 │   └── DiskFullError       no space to commit
+├── DeviceConflictError     a serial or a certificate already belongs to another device
+├── CorruptError            the file is damaged
 └── SchemaError             the file was written by a newer, incompatible Eaves
 """
 
@@ -63,6 +65,20 @@ class StoreUnavailableError(StoreError):
 
 class DiskFullError(StoreUnavailableError):
     code = "DiskFull"
+
+
+class DeviceConflictError(StoreError):
+    """``device_id`` is the device that holds what was claimed."""
+
+    code = "DeviceConflict"
+
+    def __init__(self, device_id: str, message: str) -> None:
+        super().__init__(message, element=f"device {device_id}")
+        self.device_id = device_id
+
+
+class CorruptError(StoreError):
+    code = "StoreCorrupt"
 
 
 class SchemaError(StoreError):

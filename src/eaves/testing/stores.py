@@ -1,0 +1,105 @@
+"""For tests of the store and of what stands on it: engines by name, documents, and a model that says what a store must answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from eaves.store.abc import Change, ChangeType, Document, Key, ObjectStore, Progress, StoredObject, Write
+from eaves.store.committing import plan_commit
+from eaves.store.sqlite.objects import ObjectOptions, SqliteStore
+
+ENGINES = ("sqlite",)
+
+TEST_OPTIONS = ObjectOptions(progress_s=0.05)
+
+
+async def open_store(engine: str, folder: Path, options: ObjectOptions = TEST_OPTIONS) -> ObjectStore:
+    """Open the store of ``engine`` whose data lies in ``folder``; opening again finds what was there."""
+    assert engine == "sqlite", engine
+    return await SqliteStore.open(folder / "objects.db", options)
+
+
+def key_of(name: str, namespace: str = "default", resource: str = "apps.eaves.dev") -> Key:
+    return Key(resource, namespace, name)
+
+
+def make_document(
+    text: str = "",
+    *,
+    uid: str = "uid-1",
+    labels: Mapping[str, str] | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> Document:
+    return Document(
+        uid, b'{"metadata":{"resourceVersion":"', f'"}},"text":"{text}"}}'.encode(), labels or {}, fields or {}
+    )
+
+
+async def take_changes(watch: AsyncIterator[Change | Progress], count: int, timeout_s: float = 10.0) -> list[Change]:
+    """The next ``count`` changes of a watch, bookmarks left out."""
+    changes: list[Change] = []
+    async with asyncio.timeout(timeout_s):
+        while len(changes) < count:
+            event = await anext(watch)
+            if isinstance(event, Change):
+                changes.append(event)
+    return changes
+
+
+class ModelStore:
+    """All versions in a list: slow, and plainly right."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.current: dict[Key, StoredObject] = {}
+
+    @property
+    def revision(self) -> int:
+        return self.changes[-1].revision if self.changes else 0
+
+    def commit(self, writes: Sequence[Write]) -> list[StoredObject]:
+        changes = plan_commit(writes, self.current.get, self.revision)
+        for change in changes:
+            self.changes.append(change)
+            if change.type is ChangeType.DELETED:
+                del self.current[change.object.key]
+            else:
+                self.current[change.object.key] = change.object
+        return [change.object for change in changes]
+
+    def list_at(
+        self,
+        resource: str,
+        revision: int,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> list[StoredObject]:
+        state: dict[Key, StoredObject] = {}
+        for change in self.changes:
+            if change.revision > revision:
+                break
+            if change.type is ChangeType.DELETED:
+                state.pop(change.object.key)
+            else:
+                state[change.object.key] = change.object
+        found = [
+            stored
+            for stored in state.values()
+            if stored.key.resource == resource
+            and (namespace is None or stored.key.namespace == namespace)
+            and (labels or {}).items() <= stored.labels.items()
+            and (fields or {}).items() <= stored.fields.items()
+        ]
+        return sorted(found, key=lambda stored: stored.key)
+
+    def changes_after(self, resource: str, revision: int, namespace: str | None = None) -> list[Change]:
+        return [
+            change
+            for change in self.changes
+            if change.revision > revision
+            and change.object.key.resource == resource
+            and (namespace is None or change.object.key.namespace == namespace)
+        ]
