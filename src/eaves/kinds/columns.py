@@ -1,7 +1,7 @@
 """Printed columns: getters by path, ages, counts.
 
-A column's ``value`` takes the raw object, since tables are made of objects that may be half filled; whatever is missing is an empty
-cell.
+A column's ``value`` takes the raw object, since tables are made of objects that may be half filled; whatever is
+missing is an empty cell.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from eaves.kinds.times import parse_time
-from eaves.kube.resource import Column, Object
+from eaves.kube.resource import Object
+from eaves.kube.tables import parse_time, render_duration
 
 Getter = Callable[[Object, float], Any]
 
@@ -56,47 +56,8 @@ def age_at(path: str) -> Getter:
 
 def age_of(text: str, now: float) -> str:
     """``5m3s`` for a time; ``<unknown>`` for none."""
-    if not text:
-        return "<unknown>"
-    try:
-        return render_duration(now - parse_time(text))
-    except ValueError:
-        return "<unknown>"
-
-
-def render_duration(seconds: float) -> str:
-    """A duration as kubectl prints it: two units while they matter, then one."""
-    whole = int(seconds)
-    if whole < -1:
-        return "<invalid>"
-    if whole < 0:
-        return "0s"
-    if whole < 120:
-        return f"{whole}s"
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if minutes < 10:
-        return _two(minutes, "m", whole % 60, "s")
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if hours < 192:
-        return _two(days, "d", hours % 24, "h")
-    if days < 730:
-        return f"{days}d"
-    if days < 2920:
-        return _two(days // 365, "y", days % 365, "d")
-    return f"{days // 365}y"
-
-
-def _two(major: int, major_unit: str, minor: int, minor_unit: str) -> str:
-    return f"{major}{major_unit}{minor}{minor_unit}" if minor else f"{major}{major_unit}"
-
-
-NAME = Column("Name", "string", at("metadata.name"), "Name must be unique within a namespace.", format="name")
-AGE = Column("Age", "string", age_at("metadata.creationTimestamp"), "Time since the object was created.")
+    moment = parse_time(text)
+    return "<unknown>" if moment is None else render_duration(now - moment)
 
 
 def condition(kind: str) -> Getter:

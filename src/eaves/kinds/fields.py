@@ -28,6 +28,17 @@ def unique(*, description: str = "", max_length: int | None = None) -> Meta:
     return Meta(description=description, extra_json_schema={"x-kubernetes-list-type": "set"}, max_length=max_length)
 
 
+def merging(key: str, description: str) -> Meta:
+    """A keyed list of a core kind, which strategic merge patch merges by ``key`` too."""
+    extra = {
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": [key],
+        "x-kubernetes-patch-merge-key": key,
+        "x-kubernetes-patch-strategy": "merge",
+    }
+    return Meta(description=description, extra_json_schema=extra)
+
+
 Quantity = Annotated[int | str, Meta(extra_json_schema={"x-kubernetes-int-or-string": True})]
 """A Kubernetes quantity: ``500m``, ``2``, ``128Mi``."""
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from eaves.kinds.columns import AGE, NAME
-from eaves.kinds.metadata import FullObjectMeta
 from eaves.kube.errors import FieldError
+from eaves.kube.metadata import with_object_fields
 from eaves.kube.resource import (
     ALL_VERBS,
     Column,
@@ -22,11 +21,10 @@ from eaves.kube.resource import (
     keep,
 )
 from eaves.kube.schema import Schema
-from eaves.kube.schema_from_types import replace_fields, schema_of
+from eaves.kube.schema_from_types import schema_of
+from eaves.kube.tables import age_column, name_column
 
 GROUP, VERSION = "eaves.dev", "v1alpha1"
-
-OBJECT_META = schema_of(FullObjectMeta, reference="io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
 
 STATUS = Subresource("status", frozenset({"get", "patch", "update"}))
 
@@ -35,7 +33,7 @@ Validation = Callable[[Object, Object | None], Sequence[FieldError]]
 
 def served_schema(kind: type[msgspec.Struct], reference: str) -> Schema:
     """The schema of a whole object, with metadata in full."""
-    return replace_fields(schema_of(kind, reference=reference), metadata=OBJECT_META)
+    return with_object_fields(schema_of(kind, reference=reference))
 
 
 def eaves_resource(
@@ -57,7 +55,7 @@ def eaves_resource(
         singular=kind.__name__.lower(),
         namespaced=namespaced,
         schema=served_schema(kind, f"dev.eaves.{VERSION}.{kind.__name__}"),
-        columns=(NAME, *columns, AGE),
+        columns=(name_column(), *columns, age_column()),
         short_names=tuple(short_names),
         categories=tuple(categories),
         subresources=(STATUS,),
@@ -77,6 +75,7 @@ def core_resource(
     group: str = "",
     group_reference: str = "core",
     short_names: Sequence[str] = (),
+    categories: Sequence[str] = (),
     verbs: frozenset[Verb] = ALL_VERBS,
     subresources: Sequence[Subresource] = (),
     selectable_fields: Mapping[str, Callable[[Object], str]] | None = None,
@@ -93,6 +92,7 @@ def core_resource(
         schema=served_schema(kind, f"io.k8s.api.{group_reference}.v1.{kind.__name__}"),
         columns=tuple(columns),
         short_names=tuple(short_names),
+        categories=tuple(categories),
         verbs=verbs,
         subresources=tuple(subresources),
         selectable_fields=selectable_fields or {},

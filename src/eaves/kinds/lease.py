@@ -1,0 +1,72 @@
+"""Lease: a view of an EdgeNode's last contact, which ``kubectl describe node`` reads.
+
+Leases live in the namespace ``kube-node-lease``, one a node, with the node's name.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from msgspec import Struct
+
+from eaves.kinds.columns import at
+from eaves.kinds.fields import Time, about
+from eaves.kinds.serving import core_resource
+from eaves.kinds.times import render_time
+from eaves.kube.resource import Column, Object, Verb
+from eaves.kube.tables import age_column, name_column
+
+NAMESPACE = "kube-node-lease"
+DURATION_S = 40
+
+
+class LeaseSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Who holds the lease and until when."""
+
+    holder_identity: Annotated[str | None, about("Who holds it.")] = None
+    lease_duration_seconds: Annotated[int | None, about("How long it lasts after renewTime.")] = None
+    acquire_time: Annotated[Time | None, about("When it was taken.")] = None
+    renew_time: Annotated[Time | None, about("When it was last renewed.")] = None
+    lease_transitions: Annotated[int | None, about("How often it changed hands.")] = None
+    strategy: Annotated[str | None, about("Strategy of coordinated leader election.")] = None
+    preferred_holder: Annotated[str | None, about("Who should hold it next.")] = None
+
+
+class Lease(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Lease shows that its holder is alive."""
+
+    spec: Annotated[LeaseSpec, about("Holder and times.")] = LeaseSpec()
+
+
+def project_lease(edgenode: Object, last_seen: float) -> Object:
+    """The lease of a node. ``last_seen`` is the last contact in Unix seconds, 0 = never."""
+    metadata = edgenode["metadata"]
+    spec: Object = {"holderIdentity": metadata["name"], "leaseDurationSeconds": DURATION_S}
+    if last_seen:
+        spec["renewTime"] = render_time(last_seen).removesuffix("Z") + ".000000Z"
+    owner = {"apiVersion": "v1", "kind": "Node", "name": metadata["name"], "uid": metadata["uid"]}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": NAMESPACE,
+            "uid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"lease/{metadata['uid']}")),
+            "resourceVersion": metadata.get("resourceVersion", ""),
+            "creationTimestamp": metadata.get("creationTimestamp"),
+            "ownerReferences": [owner],
+        },
+        "spec": spec,
+    }
+
+
+RESOURCE = core_resource(
+    Lease,
+    "leases",
+    namespaced=True,
+    group="coordination.k8s.io",
+    group_reference="coordination",
+    verbs=frozenset({Verb.GET, Verb.LIST, Verb.WATCH}),
+    columns=(name_column(), Column("Holder", "string", at("spec.holderIdentity"), "Who holds it."), age_column()),
+)

@@ -1,0 +1,47 @@
+"""Every served kind. A new kind is one more line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from eaves.kinds import (
+    app,
+    configmap,
+    datastore,
+    edgenode,
+    event,
+    lease,
+    namespace,
+    network,
+    node,
+    onboardingkey,
+    pod,
+    secret,
+    serviceaccount,
+    volume,
+)
+from eaves.kube.resource import Gvr, Resource
+
+RESOURCES: tuple[Resource, ...] = (
+    namespace.RESOURCE,
+    secret.RESOURCE,
+    configmap.RESOURCE,
+    event.RESOURCE,
+    serviceaccount.RESOURCE,
+    node.RESOURCE,
+    pod.RESOURCE,
+    lease.RESOURCE,
+    edgenode.RESOURCE,
+    onboardingkey.RESOURCE,
+    app.RESOURCE,
+    network.RESOURCE,
+    volume.RESOURCE,
+    datastore.RESOURCE,
+)
+
+PROJECTED: frozenset[Gvr] = frozenset({node.RESOURCE.gvr, pod.RESOURCE.gvr, lease.RESOURCE.gvr})
+"""Kinds that are views of others and never stored."""
+
+BY_GVR: Mapping[Gvr, Resource] = {resource.gvr: resource for resource in RESOURCES}
+BY_KIND: Mapping[str, Resource] = {resource.kind: resource for resource in RESOURCES}
+"""Kinds have unique names here, whatever their group."""
