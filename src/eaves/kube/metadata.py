@@ -1,0 +1,292 @@
+"""ObjectMeta: its schema, the rules for its fields, and what create and update do to it. Pure: time and uid are given.
+
+Follows the behaviour of a kube-apiserver for custom kinds: ``generation`` rises when anything but metadata and status changes,
+writes to the main path leave ``status`` alone and the reverse, finalizers cannot be added to an object that is being deleted.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from eaves.kube import names
+from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.resource import Object, Resource
+from eaves.kube.schema import ListType, MapType, Schema
+
+ANNOTATIONS_LIMIT_BYTES = 256 * 1024
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""Kubernetes' alphabet for generated names: no vowels, so that no words appear, no 0, 1, 3."""
+
+_TEXT = Schema(type="string")
+_TIME = Schema(type="string", format="date-time")
+
+OWNER_REFERENCE = Schema(
+    type="object",
+    description="OwnerReference names an object whose deletion deletes this one too.",
+    properties={
+        "apiVersion": Schema(type="string", description="API version of the owner."),
+        "blockOwnerDeletion": Schema(
+            type="boolean", description="Hold the owner's foreground deletion until this object is gone."
+        ),
+        "controller": Schema(type="boolean", description="The owner manages this object; at most one owner does."),
+        "kind": Schema(type="string", description="Kind of the owner."),
+        "name": Schema(type="string", description="Name of the owner."),
+        "uid": Schema(type="string", description="UID of the owner."),
+    },
+    required=("apiVersion", "kind", "name", "uid"),
+    map_type=MapType.ATOMIC,
+    reference="io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference",
+)
+
+MANAGED_FIELDS_ENTRY = Schema(
+    type="object",
+    description="ManagedFieldsEntry says which fields a manager owns.",
+    properties={
+        "apiVersion": _TEXT,
+        "fieldsType": _TEXT,
+        "fieldsV1": Schema(type="object", preserve_unknown=True, map_type=MapType.ATOMIC),
+        "manager": _TEXT,
+        "operation": _TEXT,
+        "subresource": _TEXT,
+        "time": _TIME,
+    },
+    reference="io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry",
+)
+
+OBJECT_META = Schema(
+    type="object",
+    description="Standard object's metadata.",
+    properties={
+        "annotations": Schema(
+            type="object", additional=_TEXT, description="Free text by key, for tools; not for selection."
+        ),
+        "creationTimestamp": Schema(
+            type="string",
+            format="date-time",
+            nullable=True,
+            description="When the object was created, set by the server.",
+        ),
+        "deletionGracePeriodSeconds": Schema(type="integer", format="int64", description="Time it is given to end."),
+        "deletionTimestamp": Schema(
+            type="string",
+            format="date-time",
+            description="When its deletion was asked for; it goes when no finalizer is left.",
+        ),
+        "finalizers": Schema(
+            type="array",
+            items=_TEXT,
+            list_type=ListType.SET,
+            patch_strategy="merge",
+            description="Names of those who must agree before the object goes.",
+        ),
+        "generateName": Schema(
+            type="string", description="Prefix of a name that the server completes, when no name is given."
+        ),
+        "generation": Schema(type="integer", format="int64", description="Counts changes of what is desired."),
+        "labels": Schema(type="object", additional=_TEXT, description="Keys and values by which objects are selected."),
+        "managedFields": Schema(
+            type="array", items=MANAGED_FIELDS_ENTRY, description="Who owns which field, for server-side apply."
+        ),
+        "name": Schema(type="string", description="Name, unique among objects of the kind (in its namespace)."),
+        "namespace": Schema(type="string", description="Namespace of the object."),
+        "ownerReferences": Schema(
+            type="array",
+            items=OWNER_REFERENCE,
+            list_type=ListType.MAP,
+            list_map_keys=("uid",),
+            patch_strategy="merge",
+            patch_merge_key="uid",
+            description="Objects that this one goes with.",
+        ),
+        "resourceVersion": Schema(
+            type="string", description="Version of the object, for optimistic locking and watches."
+        ),
+        "selfLink": Schema(type="string", description="Not used."),
+        "uid": Schema(type="string", description="Identity of the object over all time, set by the server."),
+    },
+    reference="io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+)
+
+LIST_META = Schema(
+    type="object",
+    description="Metadata of a list.",
+    properties={
+        "continue": Schema(type="string", description="Token that gets the next part of the list."),
+        "remainingItemCount": Schema(type="integer", format="int64", description="Items after this part."),
+        "resourceVersion": Schema(type="string", description="Version of the list, where a watch goes on."),
+        "selfLink": Schema(type="string", description="Not used."),
+    },
+    reference="io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
+)
+
+
+def with_object_fields(schema: Schema) -> Schema:
+    """A kind's schema with the standard ``apiVersion``, ``kind`` and ``metadata`` in place of whatever it declares."""
+    version = Schema(
+        type="string", description="APIVersion defines the versioned schema of this representation of an object."
+    )
+    kind = Schema(type="string", description="Kind is the type of this object, in CamelCase.")
+    rest = {key: value for key, value in schema.properties.items() if key not in ("apiVersion", "kind", "metadata")}
+    properties = {"apiVersion": version, "kind": kind, "metadata": OBJECT_META, **rest}
+    return msgspec.structs.replace(schema, properties=properties)
+
+
+def make_name(prefix: str) -> str:
+    """``generateName`` completed by five random letters; the prefix is cut so that the whole is a valid name."""
+    return prefix[:58] + "".join(secrets.choice(_SUFFIX_LETTERS) for _ in range(5))
+
+
+def start_object(resource: Resource, obj: Object, *, namespace: str, uid: str, now: str) -> None:
+    """Fill the metadata that the server owns in an object that is being created, in place. ``now`` is RFC 3339 with seconds."""
+    meta = obj.setdefault("metadata", {})
+    if not meta.get("name") and meta.get("generateName"):
+        meta["name"] = make_name(meta["generateName"])
+    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"):
+        meta.pop(key, None)
+    if resource.namespaced:
+        meta["namespace"] = namespace
+    else:
+        meta.pop("namespace", None)
+    meta["uid"] = uid
+    meta["creationTimestamp"] = now
+    if resource.is_custom or "spec" in obj:
+        meta["generation"] = 1
+    else:
+        meta.pop("generation", None)
+    if resource.has_status and resource.is_custom:
+        obj.pop("status", None)
+
+
+def keep_server_fields(resource: Resource, new: Object, old: Object) -> Object:
+    """An update of the main path as it will be stored: server-owned metadata from ``old``, ``status`` kept, generation counted.
+
+    The answer is ``new`` itself, filled in place.
+    """
+    _carry_metadata(new, old)
+    if resource.has_status:
+        if "status" in old:
+            new["status"] = old["status"]
+        else:
+            new.pop("status", None)
+    _count_generation(resource, new, old)
+    return new
+
+
+def keep_main_fields(new: Object, old: Object) -> Object:
+    """An update of ``status``: everything else from ``old``, besides managedFields, which say who wrote the status."""
+    merged = dict(old)
+    merged["metadata"] = dict(old.get("metadata", {}))
+    given = new.get("metadata", {})
+    for key in ("managedFields", "resourceVersion"):
+        if key in given:
+            merged["metadata"][key] = given[key]
+    if "status" in new:
+        merged["status"] = new["status"]
+    else:
+        merged.pop("status", None)
+    return merged
+
+
+def _carry_metadata(new: Object, old: Object) -> None:
+    mine, theirs = new.setdefault("metadata", {}), old.get("metadata", {})
+    for key in ("name", "namespace", "uid", "creationTimestamp", "generation", "selfLink", "generateName"):
+        if key in theirs:
+            if key not in mine or key not in ("uid", "generateName"):
+                mine[key] = theirs[key]
+        elif key != "generateName":
+            mine.pop(key, None)
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        if key in theirs:
+            mine[key] = theirs[key]
+        else:
+            mine.pop(key, None)
+
+
+def _count_generation(resource: Resource, new: Object, old: Object) -> None:
+    if "generation" not in new["metadata"] and not resource.is_custom:
+        return
+    ignored = {"metadata", "apiVersion", "kind"} | ({"status"} if resource.has_status else set())
+    before = {key: value for key, value in old.items() if key not in ignored}
+    after = {key: value for key, value in new.items() if key not in ignored}
+    generation = old.get("metadata", {}).get("generation", 1)
+    new["metadata"]["generation"] = generation + 1 if before != after else generation
+
+
+def check_metadata(resource: Resource, obj: Object) -> Iterator[FieldError]:
+    """Rules for a new or changed object's metadata."""
+    meta = obj.get("metadata") or {}
+    name = meta.get("name", "")
+    if not name:
+        yield FieldError("metadata.name", CauseType.REQUIRED, "name or generateName is required")
+    else:
+        check = names.check_label_name if resource.gvr.resource == "namespaces" else names.check_subdomain
+        for fault in check(name):
+            yield FieldError("metadata.name", CauseType.INVALID, fault, name)
+    yield from check_labels(meta.get("labels") or {}, "metadata.labels")
+    yield from _check_annotations(meta.get("annotations") or {})
+    for index, finalizer in enumerate(meta.get("finalizers") or ()):
+        for fault in names.check_qualified_name(finalizer):
+            yield FieldError(f"metadata.finalizers[{index}]", CauseType.INVALID, fault, finalizer)
+    yield from _check_owners(meta.get("ownerReferences") or ())
+
+
+def check_labels(labels: Mapping[str, str], path: str) -> Iterator[FieldError]:
+    """Keys and values of a label map; faults carry the map's path, as Kubernetes gives them."""
+    for key, value in labels.items():
+        for fault in names.check_qualified_name(key):
+            yield FieldError(path, CauseType.INVALID, fault, key)
+        for fault in names.check_label_value(value):
+            yield FieldError(path, CauseType.INVALID, fault, value)
+
+
+def check_metadata_update(new: Object, old: Object) -> Iterator[FieldError]:
+    """Fields that must not change, and finalizers that must not come back."""
+    mine, theirs = new.get("metadata", {}), old.get("metadata", {})
+    for key in ("name", "namespace", "uid", "creationTimestamp"):
+        if mine.get(key) != theirs.get(key):
+            yield FieldError(f"metadata.{key}", CauseType.INVALID, "field is immutable", mine.get(key))
+    if theirs.get("deletionTimestamp"):
+        added = [f for f in mine.get("finalizers") or () if f not in (theirs.get("finalizers") or ())]
+        if added:
+            listed = ", ".join(f'"{finalizer}"' for finalizer in added)
+            detail = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+            yield FieldError("metadata.finalizers", CauseType.FORBIDDEN, detail)
+
+
+def find_finalizer_warnings(obj: Object) -> Iterator[str]:
+    """Finalizers that should have a domain; accepted with a warning."""
+    for finalizer in (obj.get("metadata") or {}).get("finalizers") or ():
+        if "/" not in finalizer and finalizer not in ("orphan", "foregroundDeletion", "kubernetes"):
+            yield (
+                f'metadata.finalizers: "{finalizer}": prefer a domain-qualified finalizer name including a path (/) to avoid '
+                "accidental conflicts with other finalizer writers"
+            )
+
+
+def _check_annotations(annotations: Mapping[str, str]) -> Iterator[FieldError]:
+    size = 0
+    for key, value in annotations.items():
+        for fault in names.check_qualified_name(key.lower()):
+            yield FieldError("metadata.annotations", CauseType.INVALID, fault, key)
+        size += len(key.encode()) + len(value.encode())
+    if size > ANNOTATIONS_LIMIT_BYTES:
+        detail = f"may not be more than {ANNOTATIONS_LIMIT_BYTES} bytes"
+        yield FieldError("metadata.annotations", CauseType.TOO_LONG, detail)
+
+
+def _check_owners(owners: list[dict[str, Any]] | tuple[()]) -> Iterator[FieldError]:
+    controllers = []
+    for index, owner in enumerate(owners):
+        path = f"metadata.ownerReferences[{index}]"
+        for key in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(key):
+                yield FieldError(f"{path}.{key}", CauseType.INVALID, "must not be empty", owner.get(key, ""))
+        if owner.get("controller"):
+            controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
+    if len(controllers) > 1:
+        detail = f'Only one reference can have Controller set to true. Found "true" in references for {" and ".join(controllers)}'
+        yield FieldError("metadata.ownerReferences", CauseType.INVALID, detail, None)
