@@ -115,6 +115,11 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._is_closed = False
 
+    @property
+    def parked_count(self) -> int:
+        """Watchers that have everything and wait."""
+        return sum(len(parked) for parked in self._parked.values())
+
     def publish(self, changes: Sequence[Change]) -> None:
         """Make committed changes visible. Revisions only grow from call to call."""
         for change in changes:

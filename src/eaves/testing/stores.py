@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from eaves.store.abc import Change, ChangeType, Document, Key, ObjectStore, Progress, StoredObject, Write
 from eaves.store.committing import plan_commit
@@ -15,7 +16,13 @@ ENGINES = ("sqlite",)
 TEST_OPTIONS = ObjectOptions(progress_s=0.05)
 
 
-async def open_store(engine: str, folder: Path, options: ObjectOptions = TEST_OPTIONS) -> ObjectStore:
+class CompactingStore(ObjectStore, Protocol):
+    """What every engine has besides its callers' interface: its history can be cut on demand."""
+
+    async def compact(self, horizon: int) -> None: ...
+
+
+async def open_store(engine: str, folder: Path, options: ObjectOptions = TEST_OPTIONS) -> CompactingStore:
     """Open the store of ``engine`` whose data lies in ``folder``; opening again finds what was there."""
     assert engine == "sqlite", engine
     return await SqliteStore.open(folder / "objects.db", options)
