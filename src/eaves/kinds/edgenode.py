@@ -21,6 +21,7 @@ from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import eaves_resource, text_at
 from eaves.kube import names
 from eaves.kube.errors import FieldError
+from eaves.kube.quantity import parse_bytes
 from eaves.kube.resource import Column, Object
 from eaves.wire import timers
 
@@ -169,6 +170,12 @@ class EdgeNode(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=
 def decode(obj: Object) -> EdgeNode:
     """Typed view of a stored object. Raises ``msgspec.ValidationError`` when it does not fit the schema."""
     return msgspec.convert(obj, EdgeNode)
+
+
+def allocatable_memory_bytes(obj: Object) -> int:
+    """What apps may use of the node's memory; 0 while the device has not told. For admission."""
+    text = get(obj, ["status", "allocatable", "memory"], None)
+    return parse_bytes(text) if text is not None else 0
 
 
 def check_edgenode(new: Object, old: Object | None) -> Sequence[FieldError]:

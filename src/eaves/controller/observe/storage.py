@@ -1,0 +1,166 @@
+"""Content tree info → the App or Volume that waits for the image; volume info → Volume.status."""
+
+from __future__ import annotations
+
+import msgspec
+
+from eaves.controller.compile.identifiers import content_tree_id, source_tree_id
+from eaves.controller.observe.conditions import (
+    FALSE,
+    TRUE,
+    Fact,
+    Status,
+    assign,
+    plan_update,
+    set_conditions,
+    status_of,
+)
+from eaves.controller.observe.contact import app_ready
+from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
+from eaves.controller.observe.pieces import digest_of, errors_of
+from eaves.kinds import app as app_kind
+from eaves.kinds import volume as volume_kind
+from eaves.kinds.app_status import AppPhase
+from eaves.kinds.volume import VolumePhase
+from eaves.kube.quantity import parse_bytes
+from eaves.kube.resource import Object
+from eaves.wire.pb.info import info_pb2
+from eaves.wire.pb.info.info_pb2 import ZInfoContentTree, ZInfoVolume
+
+_PROGRESS_STEP = 10
+"""Progress is written in steps of so many percent: a status is no progress bar for every packet."""
+
+_USED_STEP = 20
+"""Use of a volume is written when it moved by one part in so many of its size."""
+
+_BEFORE_CONTAINER = frozenset({"", AppPhase.PENDING, AppPhase.DOWNLOADING, AppPhase.FAILED})
+
+
+def observe_content_tree(objects: DeviceObjects, info: ZInfoContentTree, now: float) -> list[StatusUpdate]:
+    """How far an image is, told where people look: at the app or volume that waits for it."""
+    node_name = objects.edgenode["metadata"]["name"]
+    apps = [
+        app
+        for app in objects.apps
+        if (app.get("spec") or {}).get("nodeName") == node_name and _is_image_of(app, info.uuid)
+    ]
+    volumes = [volume for volume in objects.volumes if _is_source_of(volume, info.uuid)]
+    updates = [_observe_app_image(app, info, now) for app in apps] + [
+        _observe_source(volume, info, now) for volume in volumes
+    ]
+    return [update for update in updates if update is not None]
+
+
+def _is_image_of(app: Object, tree_id: str) -> bool:
+    try:
+        return content_tree_id(app_kind.decode(app)) == tree_id
+    except msgspec.ValidationError:
+        return False
+
+
+def _is_source_of(volume: Object, tree_id: str) -> bool:
+    try:
+        return source_tree_id(volume_kind.decode(volume)) == tree_id
+    except msgspec.ValidationError:
+        return False
+
+
+def _image_fact(info: ZInfoContentTree) -> Fact | None:
+    """None for the last word about an image that is gone."""
+    fault = errors_of([info.err]) if info.HasField("err") else ""
+    if info.state == info_pb2.INVALID and not info.displayName:
+        return None
+    if info.state == info_pb2.LOADED:
+        return Fact("ImageReady", TRUE, "Loaded", "the image is on the node")
+    if info.state == info_pb2.ERROR or fault:
+        return Fact("ImageReady", FALSE, "ErrImagePull", fault or "the image cannot be had")
+    if info.state == info_pb2.DOWNLOAD_STARTED:
+        percent = info.progressPercentage // _PROGRESS_STEP * _PROGRESS_STEP
+        return Fact("ImageReady", FALSE, "Downloading", f"the image is being downloaded: {percent} %")
+    if info.state in (info_pb2.RESOLVING_TAG, info_pb2.RESOLVED_TAG):
+        return Fact("ImageReady", FALSE, "Resolving", "the registry is asked what the tag means")
+    if info.state in (info_pb2.VERIFYING, info_pb2.VERIFIED, info_pb2.LOADING, info_pb2.DOWNLOADED, info_pb2.DELIVERED):
+        return Fact("ImageReady", FALSE, "Verifying", "the image is being verified and unpacked")
+    return Fact("ImageReady", FALSE, "Waiting", "the download has not started")
+
+
+def _observe_app_image(app: Object, info: ZInfoContentTree, now: float) -> StatusUpdate | None:
+    fact = _image_fact(info)
+    if fact is None:
+        return None
+    status = status_of(app)
+    events: list[EventNote] = []
+    image = str((app.get("spec") or {}).get("image", ""))
+    if info.sha256:
+        status["image"] = {"reference": image, "digest": digest_of(info.sha256)}
+    phase = str(status.get("phase") or "")
+    set_conditions(status, [fact], now)
+    if phase in _BEFORE_CONTAINER and fact.status is FALSE and fact.reason != "Waiting":
+        waiting = "Pulling" if fact.reason != "ErrImagePull" else "ErrImagePull"
+        if phase != AppPhase.FAILED:
+            status["phase"] = str(AppPhase.DOWNLOADING)
+        assign(status, message=fact.message, state={"waiting": {"reason": waiting, "message": fact.message}})
+        set_conditions(status, [app_ready(status, is_connected=True)], now)
+    old: Status = next(
+        (c for c in (app.get("status") or {}).get("conditions") or () if c.get("type") == "ImageReady"), {}
+    )
+    if fact.reason == "ErrImagePull" and old.get("message") != fact.message:
+        events.append(EventNote(EventType.WARNING, "Failed", f'failed to pull image "{image}": {fact.message}'))
+    return plan_update(app, status, events)
+
+
+def _observe_source(volume: Object, info: ZInfoContentTree, now: float) -> StatusUpdate | None:
+    fact = _image_fact(info)
+    if fact is None:
+        return None
+    status = status_of(volume)
+    if status.get("phase") not in (VolumePhase.READY, VolumePhase.FAILED):
+        assign(status, phase=str(VolumePhase.CREATING), message=fact.message)
+    set_conditions(status, [fact], now)
+    return plan_update(volume, status)
+
+
+def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> list[StatusUpdate]:
+    """The state of a Volume object; volumes of an app's own show in the app."""
+    volume = next((volume for volume in objects.volumes if volume["metadata"]["uid"] == info.uuid), None)
+    if volume is None:
+        return []
+    status = status_of(volume)
+    old_phase = status.get("phase")
+    fault = errors_of([info.volumeErr]) if info.HasField("volumeErr") else ""
+    phase = _volume_phase(info, fault)
+    assign(
+        status,
+        phase=str(phase),
+        message=fault,
+        capacity=str(info.resources.maxSizeBytes) if info.resources.maxSizeBytes else status.get("capacity"),
+        used=_steady_use(status, info),
+        observedGeneration=volume["metadata"].get("generation", 0),
+    )
+    ready = Fact("Ready", TRUE, "Ready", "") if phase is VolumePhase.READY else Fact("Ready", FALSE, str(phase), fault)
+    set_conditions(status, [ready], now)
+    events = []
+    if phase is VolumePhase.FAILED and old_phase != phase:
+        events.append(EventNote(EventType.WARNING, "VolumeFailed", fault or "the node cannot make the volume"))
+    if phase is VolumePhase.READY and old_phase != phase:
+        events.append(
+            EventNote(EventType.NORMAL, "VolumeReady", f"the volume is on node {objects.edgenode['metadata']['name']}")
+        )
+    update = plan_update(volume, status, events)
+    return [] if update is None else [update]
+
+
+def _volume_phase(info: ZInfoVolume, fault: str) -> VolumePhase:
+    if info.state == info_pb2.CREATED_VOLUME:
+        return VolumePhase.READY
+    if info.state == info_pb2.ERROR or (fault and info.state == info_pb2.INITIAL):
+        return VolumePhase.FAILED
+    return VolumePhase.PENDING if info.state in (info_pb2.INVALID, info_pb2.INITIAL) else VolumePhase.CREATING
+
+
+def _steady_use(status: Status, info: ZInfoVolume) -> str | None:
+    new, size = info.resources.curSizeBytes, info.resources.maxSizeBytes
+    old = status.get("used")
+    if old is not None and size and abs(new - parse_bytes(old)) < size // _USED_STEP:
+        return str(old)
+    return str(new)
