@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -113,7 +114,7 @@ class RunRecord(Struct, frozen=True):
     finished_at: float = 0.0
     exit_code: int = 0
     reason: str = ""
-    """Completed, Error, OOMKilled, Stopped, StartError."""
+    """Completed, Error, OOMKilled, Stopped (by the node, as asked), StartError, NodeRestarted."""
 
 
 class InterfaceStatus(Struct, frozen=True):
@@ -180,6 +181,9 @@ class LogLine(Struct, frozen=True):
 Status = ImageStatus | VolumeStatus | NetworkStatus | AppStatus
 
 
+_S = TypeVar("_S", ImageStatus, VolumeStatus, NetworkStatus, AppStatus)
+
+
 class Observations:
     """Latest status of each managed object; readers wait for changes with :meth:`changed`.
 
@@ -228,3 +232,8 @@ class Observations:
         self._version += 1
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def list_statuses(observations: Observations, kind: type[_S]) -> list[_S]:
+    """All statuses of one kind, with their own type."""
+    return [status for status in observations.each(kind) if isinstance(status, kind)]

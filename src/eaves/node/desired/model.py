@@ -27,6 +27,17 @@ class Secret(str):
         return "***"
 
 
+class ObjectKind(StrEnum):
+    """What a problem is about; the value is how people call it."""
+
+    APP = "app"
+    NETWORK = "network"
+    VOLUME = "volume"
+    IMAGE = "image"
+    DATASTORE = "datastore"
+    NODE = "node"
+
+
 class ConfigProblem(Struct, frozen=True):
     """Something in the config that this node cannot do. ``object_id`` is the UUID of the app, volume, network … it is about."""
 
@@ -36,6 +47,9 @@ class ConfigProblem(Struct, frozen=True):
     code: str
     message: str
     resolution: str = ""
+    kind: ObjectKind = ObjectKind.NODE
+    is_fatal: bool = False
+    """The object is left out of the desired state because of it."""
 
 
 class DatastoreKind(StrEnum):

@@ -1,0 +1,43 @@
+"""Device config → desired state: the only door for config protobuf into the node.
+
+Called by ``eaves.node.orders`` for each new config and for the saved one at start. Never raises for what a config contains: whatever
+cannot be done is a ConfigProblem beside the rest, which goes on.
+"""
+
+from __future__ import annotations
+
+from eaves.node.desired.apps import Surroundings, parse_apps
+from eaves.node.desired.draft import Decrypt, Draft
+from eaves.node.desired.model import DesiredNode
+from eaves.node.desired.networks import parse_networks
+from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+
+
+def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> DesiredNode:
+    """What ``config`` asks for. ``decrypt`` may raise any EavesError; what it would have given is then missing."""
+    draft = Draft(decrypt)
+    datastores = parse_datastores(config.datastores, draft)
+    images = parse_images(config.contentInfo, datastores, draft)
+    volumes = parse_volumes(config.volumes, images, draft)
+    networks = parse_networks(config.networkInstances, draft)
+    apps = parse_apps(list(config.apps), Surroundings(images, volumes, networks, config.global_profile), draft)
+    return DesiredNode(
+        device_id=config.id.uuid.lower(),
+        version=config.id.version,
+        config_hash=config_hash,
+        name=config.eaves.node_name or config.device_name,
+        apps=apps,
+        networks=tuple(networks.values()),
+        volumes=tuple(volumes.values()),
+        images=tuple(images.values()),
+        config_items={item.key: item.value for item in config.configItems},
+        reboot_counter=config.reboot.counter if config.HasField("reboot") else None,
+        shutdown_counter=config.shutdown.counter if config.HasField("shutdown") else None,
+        maintenance_mode=config.maintenance_mode,
+        controller_epoch=config.controller_epoch,
+        controller_certs_hash=config.controllercert_confighash,
+        config_timestamp_ns=config.config_timestamp.ToNanoseconds() if config.HasField("config_timestamp") else 0,
+        notify_disabled=config.eaves.notify_disabled,
+        problems=tuple(draft.problems),
+    )

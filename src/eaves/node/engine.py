@@ -1,0 +1,94 @@
+"""The engine's place in the daemon: open it, hand it the desired state, go on without it while it cannot start.
+
+A machine without podman must still reach its controller and say so; hence the daemon holds a slot and not the engine itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from eaves.kit.errors import EavesError
+from eaves.node.desired.model import DesiredNode
+from eaves.node.observed import AppUsage, LogLine, Observations
+from eaves.node.settings import NodeSettings
+
+DeliverLogs = Callable[[list[LogLine]], Awaitable[None]]
+"""Takes log lines; when it returns they are kept."""
+
+
+class Engine(Protocol):
+    """What runs apps, networks, volumes and images; it publishes what it sees on the Observations it was given."""
+
+    @property
+    def podman_version(self) -> str:
+        """For inventories."""
+
+    async def apply(self, desired: DesiredNode) -> None:
+        """Take over the desired state; the work is done by :meth:`run`."""
+
+    async def run(self) -> None:
+        """Converge for ever. What runs goes on running when this is cancelled."""
+
+    async def usages(self) -> list[AppUsage]:
+        """Counters of the running apps."""
+
+    async def teardown(self) -> None:
+        """Stop and remove everything."""
+
+
+OpenEngine = Callable[[NodeSettings, Observations, DeliverLogs], Awaitable[Engine]]
+
+
+async def open_manager(settings: NodeSettings, observations: Observations, deliver: DeliverLogs) -> Engine:
+    """The real engine. Raises EavesError when this machine lacks something."""
+    from eaves.node.manager import Manager
+
+    return await Manager.open(settings.engine, observations, deliver)
+
+
+class EngineSlot:
+    """Holds the engine once it could be opened."""
+
+    def __init__(
+        self, open_engine: OpenEngine, settings: NodeSettings, observations: Observations, deliver: DeliverLogs
+    ) -> None:
+        self._open = open_engine
+        self._settings = settings
+        self._observations = observations
+        self._deliver = deliver
+        self._engine: Engine | None = None
+        self._desired: DesiredNode | None = None
+        self.podman_version = ""
+        self.problem: EavesError | None = None
+        self.changed: Callable[[], None] = lambda: None
+        """Called when the problem comes or goes."""
+
+    async def apply(self, desired: DesiredNode) -> None:
+        """Hand on, now or as soon as the engine is open."""
+        self._desired = desired
+        if self._engine is not None:
+            await self._engine.apply(desired)
+
+    async def run(self) -> None:
+        """Open and run the engine; ends with its error, the supervisor tries again."""
+        try:
+            engine = await self._open(self._settings, self._observations, self._deliver)
+        except EavesError as error:
+            self.problem = error
+            self.changed()
+            raise
+        self.problem = None
+        self.podman_version = engine.podman_version
+        self._engine = engine
+        self.changed()
+        try:
+            if self._desired is not None:
+                await engine.apply(self._desired)
+            await engine.run()
+        finally:
+            self._engine = None
+
+    async def usages(self) -> list[AppUsage]:
+        """Counters of the running apps; none while there is no engine."""
+        return await self._engine.usages() if self._engine is not None else []

@@ -1,0 +1,168 @@
+"""The notify channel: a WebSocket by which an Eaves controller wakes this node between polls.
+
+It carries hints alone, so losing it costs time and nothing else. A controller that does not know the channel is asked again only
+rarely. The WebSocket library is imported when the channel is first used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from eaves.kit.errors import EavesError
+from eaves.kit.retry import Backoff
+from eaves.node.link import identity, pace
+from eaves.node.link.calls import Controller
+from eaves.node.link.client import Proxy
+from eaves.node.link.errors import DialError, UnreachableError
+from eaves.wire import notify
+from eaves.wire.notify import Notice
+from eaves.wire.paths import Endpoint, render_path
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S, LIMIT_RETRY_S = 1.0, 300.0
+FOREIGN_RETRY_S = 3600.0
+"""After a controller showed that it has no such channel."""
+SILENCE_S = 25.0
+"""A ping goes out after this much silence: a dead path is noticed, and a NAT on the way keeps its entry."""
+_ANSWER_S = 20.0
+
+
+class ForeignControllerError(UnreachableError):
+    """The controller does not have the channel."""
+
+    code = "NoNotifyChannel"
+
+
+class NotifyChannel:
+    """Keeps the channel open while it is allowed and hands on what comes in."""
+
+    def __init__(self, controller: Controller, hear: Callable[[Notice], None]) -> None:
+        self._controller = controller
+        self._hear = hear
+        self._allowed = asyncio.Event()
+        self._forbidden = asyncio.Event()
+        self.is_open = False
+        self.last_error = ""
+
+    def allow(self, is_allowed: bool) -> None:
+        """Open or close the channel, as settings and config say."""
+        for event, is_set in ((self._allowed, is_allowed), (self._forbidden, not is_allowed)):
+            if is_set:
+                event.set()
+            else:
+                event.clear()
+
+    async def run(self) -> None:
+        """Keep the channel open, for ever."""
+        backoff = Backoff(FIRST_RETRY_S, LIMIT_RETRY_S, jitter=0.2)
+        while True:
+            await self._allowed.wait()
+            delay_s = 0.0
+            try:
+                await self._listen(backoff)
+            except ForeignControllerError as error:
+                self.last_error = str(error)
+                delay_s = pace.pick_delay_s(FOREIGN_RETRY_S)
+            except EavesError as error:
+                self.last_error = str(error)
+                delay_s = backoff.next_s()
+                log.info("notify channel is closed, polling goes on: error=%s retry_s=%.0f", error, delay_s)
+            finally:
+                self.is_open = False
+            if delay_s:
+                await asyncio.sleep(delay_s)
+
+    async def _listen(self, backoff: Backoff) -> None:
+        from websockets.exceptions import WebSocketException
+
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                connection = await self._connect()
+        except TimeoutError as error:
+            raise DialError("notify channel did not open in time") from error
+        try:
+            await self._prove(connection)
+            self.is_open, self.last_error = True, ""
+            backoff.reset()
+            log.info("notify channel is open")
+            await self._hear_until_forbidden(connection)
+        except WebSocketException as error:
+            raise UnreachableError(f"notify channel broke: {error}") from error
+        except TimeoutError as error:
+            raise UnreachableError("the controller sent no challenge in time") from error
+        finally:
+            await connection.close()
+
+    async def _connect(self) -> ClientConnection:
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+
+        client = self._controller.client
+        assert self._controller.device_id is not None
+        path = render_path(Endpoint.EXTENSION, self._controller.device_id, extension="notify")
+        source, proxy = await self._controller.route_for_stream()
+        scheme = "wss" if client.server.is_tls else "ws"
+        try:
+            return await connect(
+                f"{scheme}://{client.server.authority}{path}",
+                ssl=client.context if client.server.is_tls else None,
+                proxy=_render_proxy(proxy),
+                local_addr=(source, 0) if source else None,
+                compression=None,
+                max_size=notify.MESSAGE_LIMIT_BYTES,
+                max_queue=8,
+                ping_interval=SILENCE_S,
+                ping_timeout=_ANSWER_S,
+                open_timeout=None,
+                close_timeout=1,
+                user_agent_header="eaves-node",
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in (400, 404, 405, 426, 501):
+                raise ForeignControllerError(f"the controller has no notify channel (answers {status})") from error
+            raise UnreachableError(f"notify channel is refused with {status}") from error
+        except (InvalidHandshake, InvalidURI, OSError, EOFError) as error:
+            raise DialError(f"notify channel cannot be opened: {error}") from error
+
+    async def _prove(self, connection: ClientConnection) -> None:
+        async with asyncio.timeout(_ANSWER_S):
+            challenge = notify.parse_challenge(_text(await connection.recv()))
+            answer = notify.want_answer(challenge)
+            await connection.send(identity.seal_envelope(self._controller.keys, answer))
+
+    async def _hear_until_forbidden(self, connection: ClientConnection) -> None:
+        closing = asyncio.create_task(self._close_when_forbidden(connection))
+        try:
+            async for message in connection:
+                self._hear(notify.parse_notice(_text(message)))
+        finally:
+            closing.cancel()
+            await asyncio.wait([closing])
+        if not self._forbidden.is_set():
+            raise UnreachableError("the controller closed the notify channel")
+
+    async def _close_when_forbidden(self, connection: ClientConnection) -> None:
+        await self._forbidden.wait()
+        await connection.close()
+
+
+def _text(message: str | bytes) -> str:
+    if isinstance(message, bytes):
+        raise notify.MalformedNotifyError("a binary message came where text is due")
+    return message
+
+
+def _render_proxy(proxy: Proxy | None) -> str | None:
+    if proxy is None:
+        return None
+    user = f"{quote(proxy.user, safe='')}:{quote(proxy.password, safe='')}@" if proxy.user else ""
+    return f"http://{user}{proxy.host}:{proxy.port}"

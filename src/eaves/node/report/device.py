@@ -1,0 +1,265 @@
+"""The machine, the daemon and what they stand at → ZInfoDevice, and the inventory → ZInfoHardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from eaves.node.counters import BootReason, Record
+from eaves.node.link.attestation import AttestationStep
+from eaves.node.link.uplinks import Uplink
+from eaves.node.report.facts import Disk, Machine, Mount, Port
+from eaves.node.report.pieces import want_message, want_mib, want_time
+from eaves.wire.pb.eaves.extension_pb2 import DeviceInfoExtension
+from eaves.wire.pb.evecommon import devmodelcommon_pb2
+from eaves.wire.pb.info import common_pb2, hardware_pb2, info_pb2
+from eaves.wire.pb.info.common_pb2 import ErrorInfo
+from eaves.wire.pb.info.hardware_pb2 import BIOS, CPU, TPM, CPUInfo, HardwareInventory, NetworkDevice
+from eaves.wire.pb.info.info_pb2 import (
+    AttestationInfo,
+    Capabilities,
+    DataSecAtRest,
+    DevicePort,
+    DevicePortStatus,
+    SecurityInfo,
+    SystemAdapterInfo,
+    ZInfoAppInstance,
+    ZInfoConfigItem,
+    ZInfoConfigItemStatus,
+    ZInfoDevice,
+    ZInfoDevSW,
+    ZInfoDNS,
+    ZInfoHardware,
+    ZInfoManufacturer,
+    ZInfoMsg,
+    ZInfoStorage,
+)
+from eaves.wire.timers import ItemStatus
+
+PARTITION = "IMGA"
+"""The device API wants the name of a system partition; a node on somebody's Linux has one system."""
+_CAPABILITY = info_pb2.API_CAPABILITY_START_DELAY_IN_SECONDS
+"""Highest level of the config API of which everything up to it is understood here."""
+_PLATFORM = "eaves"
+_PORT_CONFIG_KEY = "eaves"
+
+_BOOT_REASONS = {
+    BootReason.FIRST: info_pb2.BOOT_REASON_FIRST,
+    BootReason.REBOOT_CMD: info_pb2.BOOT_REASON_REBOOT_CMD,
+    BootReason.POWEROFF_CMD: info_pb2.BOOT_REASON_POWEROFF_CMD,
+    BootReason.POWER_FAIL: info_pb2.BOOT_REASON_POWER_FAIL,
+    BootReason.UNKNOWN: info_pb2.BOOT_REASON_UNKNOWN,
+}
+_ATTESTATION_STATES = {
+    AttestationStep.NONCE_WAIT: info_pb2.ATTESTATION_STATE_NONCE_WAIT,
+    AttestationStep.ATTEST_WAIT: info_pb2.ATTESTATION_STATE_ATTEST_WAIT,
+    AttestationStep.RESTART_WAIT: info_pb2.ATTESTATION_STATE_RESTART_WAIT,
+    AttestationStep.COMPLETE: info_pb2.ATTESTATION_STATE_COMPLETE,
+}
+
+
+class DeviceView(Struct, frozen=True, kw_only=True):
+    """Everything that one device info tells."""
+
+    machine: Machine
+    ports: Sequence[Port] = ()
+    mounts: Sequence[Mount] = ()
+    disks: Sequence[Disk] = ()
+    name_servers: Sequence[str] = ()
+    search_domains: Sequence[str] = ()
+    uplinks: Sequence[Uplink] = ()
+    record: Record = Record()
+    attestation: AttestationStep = AttestationStep.NONCE_WAIT
+    attestation_error: str = ""
+    item_statuses: Mapping[str, ItemStatus] = {}
+    apps: Sequence[tuple[str, str]] = ()
+    """Id and name of each app that exists here."""
+    name: str = ""
+    serial: str = ""
+    version: str = ""
+    podman_version: str = ""
+    root_ca_sha256: bytes = b""
+    config_hash: str = ""
+    config_applied_at: float = 0.0
+    is_in_maintenance: bool = False
+    is_rebooting: bool = False
+    problems: Sequence[str] = ()
+
+
+def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
+    """The message about the node itself."""
+    machine, record = view.machine, view.record
+    info = ZInfoDevice(
+        machineArch=machine.architecture,
+        cpuArch=machine.architecture,
+        platform=_PLATFORM,
+        ncpu=machine.cpus,
+        memory=want_mib(machine.memory_bytes),
+        storage=want_mib(_app_storage_bytes(view)),
+        powerCycleCounter=-1,
+        minfo=_want_manufacturer(view),
+        dns=ZInfoDNS(DNSservers=view.name_servers, DNSsearch=view.search_domains),
+        storageList=[_want_storage(mount) for mount in view.mounts],
+        bootTime=want_time(machine.boot_time),
+        swList=[_want_software(view)],
+        HostName=machine.hostname,
+        lastRebootReason=record.boot_text,
+        lastRebootTime=want_time(record.last_reboot_time),
+        systemAdapter=_want_adapters(view),
+        restartCounter=record.restart_counter,
+        HSMStatus=info_pb2.DISABLED if machine.has_tpm else info_pb2.NOTFOUND,
+        dataSecAtRestInfo=DataSecAtRest(status=info_pb2.DATASEC_AT_REST_DISABLED),
+        sec_info=SecurityInfo(sha_root_ca=view.root_ca_sha256),
+        configItemStatus=_want_items(view.item_statuses),
+        appInstances=[ZInfoAppInstance(uuid=app_id, name=name, domainName=app_id) for app_id, name in view.apps],
+        rebootConfigCounter=record.reboot_counter or 0,
+        shutdown_config_counter=record.shutdown_counter or 0,
+        last_boot_reason=_BOOT_REASONS[record.boot_reason],
+        maintenance_mode=view.is_in_maintenance,
+        hardware_watchdog_present=machine.has_watchdog,
+        reboot_inprogress=view.is_rebooting,
+        capabilities=Capabilities(
+            HWAssistedVirtualization=machine.has_virtualization, IOVirtualization=machine.has_iommu
+        ),
+        state=_want_state(view),
+        attestation_info=_want_attestation(view, now),
+        api_capability=_CAPABILITY,
+        device_name=view.name,
+        eaves=_want_extension(view),
+    )
+    if view.is_in_maintenance:
+        info.maintenance_mode_reasons.append(info_pb2.MAINTENANCE_MODE_REASON_USER_REQUESTED)
+    info.optional_capabilities.hw_inventory_support = True
+    message = want_message(device_id, info_pb2.ZiDevice, now)
+    message.dinfo.CopyFrom(info)
+    return message
+
+
+def want_hardware_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
+    """The inventory, sent once per boot."""
+    machine = view.machine
+    inventory = HardwareInventory(
+        network_devices=[
+            NetworkDevice(ifname=port.name, mac_address=port.mac, type=hardware_pb2.NETWORK_DEVICE_TYPE_ETHERNET)
+            for port in view.ports
+        ],
+        bios=BIOS(vendor=machine.bios_vendor, version=machine.bios_version),
+        cpu_info=CPUInfo(cpus=[CPU(model=machine.cpu_model, id=number) for number in range(machine.cpus)]),
+        total_memory_bytes=machine.memory_bytes,
+        total_storage_bytes=sum(disk.size_bytes for disk in view.disks),
+        watchdog_present=machine.has_watchdog,
+        tpm=TPM(present=machine.has_tpm),
+    )
+    message = want_message(device_id, info_pb2.ZiHardware, now)
+    message.hwinfo.CopyFrom(
+        ZInfoHardware(
+            eve_release=view.version,
+            inventory=inventory,
+            kernel_version=machine.kernel,
+            kernel_cmdline=machine.kernel_cmdline,
+            eve_platform=_PLATFORM,
+            partition=PARTITION,
+        )
+    )
+    return message
+
+
+def _want_manufacturer(view: DeviceView) -> ZInfoManufacturer:
+    machine = view.machine
+    return ZInfoManufacturer(
+        manufacturer=machine.manufacturer,
+        productName=machine.product,
+        version=machine.product_version,
+        serialNumber=view.serial or machine.serial,
+        UUID=machine.product_uuid,
+        compatible=machine.compatible,
+        biosVendor=machine.bios_vendor,
+        biosVersion=machine.bios_version,
+        biosReleaseDate=machine.bios_date,
+    )
+
+
+def _want_storage(mount: Mount) -> ZInfoStorage:
+    return ZInfoStorage(
+        device=mount.device, mountPath=mount.path, total=want_mib(mount.total_bytes), storageLocation=mount.holds_apps
+    )
+
+
+def _want_software(view: DeviceView) -> ZInfoDevSW:
+    return ZInfoDevSW(
+        activated=True,
+        partitionLabel=PARTITION,
+        partitionState="active",
+        status=info_pb2.INSTALLED,
+        shortVersion=view.version,
+        longVersion=f"eaves {view.version} on {view.machine.os_name}",
+        userStatus=info_pb2.UPDATED,
+    )
+
+
+def _want_adapters(view: DeviceView) -> SystemAdapterInfo:
+    """Host interfaces with an address; those by which the controller is reached are marked."""
+    configured = {uplink.interface: uplink for uplink in view.uplinks}
+    status = DevicePortStatus(version=1, key=_PORT_CONFIG_KEY)
+    for port in view.ports:
+        uplink = configured.get(port.name)
+        if not port.addresses and uplink is None:
+            continue
+        status.ports.append(
+            DevicePort(
+                ifname=port.name,
+                name=uplink.label if uplink else port.name,
+                isMgmt=uplink is not None or (not configured and bool(port.routers)),
+                macAddr=port.mac,
+                IPAddrs=[address.partition("/")[0] for address in port.addresses],
+                subnet=port.addresses[0] if port.addresses else "",
+                defaultRouters=port.routers,
+                dns=ZInfoDNS(DNSservers=view.name_servers),
+                up=port.is_up,
+                usage=devmodelcommon_pb2.PhyIoUsageMgmtAndApps,
+                cost=uplink.cost if uplink else 0,
+                mtu=port.mtu,
+            )
+        )
+    return SystemAdapterInfo(currentIndex=0, status=[status])
+
+
+def _want_items(statuses: Mapping[str, ItemStatus]) -> ZInfoConfigItemStatus:
+    items = {key: ZInfoConfigItem(value=status.value, error=status.error) for key, status in statuses.items()}
+    return ZInfoConfigItemStatus(configItems=items)
+
+
+def _want_state(view: DeviceView) -> info_pb2.ZDeviceState.ValueType:
+    if view.is_rebooting:
+        return info_pb2.ZDEVICE_STATE_REBOOTING
+    if view.record.is_shut_down:
+        return info_pb2.ZDEVICE_STATE_PREPARED_POWEROFF
+    return info_pb2.ZDEVICE_STATE_MAINTENANCE_MODE if view.is_in_maintenance else info_pb2.ZDEVICE_STATE_ONLINE
+
+
+def _want_attestation(view: DeviceView, now: float) -> AttestationInfo:
+    info = AttestationInfo(state=_ATTESTATION_STATES[view.attestation])
+    if view.attestation_error:
+        info.error.CopyFrom(
+            ErrorInfo(description=view.attestation_error, timestamp=want_time(now), severity=common_pb2.SEVERITY_ERROR)
+        )
+    return info
+
+
+def _app_storage_bytes(view: DeviceView) -> int:
+    return next((mount.total_bytes for mount in view.mounts if mount.holds_apps), 0)
+
+
+def _want_extension(view: DeviceView) -> DeviceInfoExtension:
+    return DeviceInfoExtension(
+        config_hash=view.config_hash,
+        daemon_version=view.version,
+        kernel=view.machine.kernel,
+        os_name=view.machine.os_name,
+        memory_bytes=view.machine.memory_bytes,
+        storage_bytes=_app_storage_bytes(view),
+        problems=view.problems,
+        podman_version=view.podman_version,
+        config_applied_at=want_time(view.config_applied_at),
+    )

@@ -1,0 +1,248 @@
+"""Counters of machine, apps, networks and volumes → one ZMetricMsg; and memory error counts → ZHardwareHealth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct, field
+
+from eaves.node.link.calls import LinkHealth
+from eaves.node.link.uploads import LogFigures
+from eaves.node.observed import AppUsage, InterfaceUsage, NetworkStatus, VolumeStatus
+from eaves.node.report.facts import Disk, Eccs, Load, Machine, Mount, Port
+from eaves.node.report.networks import KIND_NUMBERS
+from eaves.node.report.pieces import want_mib, want_time
+from eaves.wire.pb.hardwarehealth.hardware_health_pb2 import (
+    DimmRankInfo,
+    ECCMemoryControllerInfo,
+    ECCMemoryReport,
+    ZHardwareHealth,
+)
+from eaves.wire.pb.metrics.metrics_pb2 import (
+    AppMemoryMetric,
+    DeviceMemoryMetric,
+    NetworkStats,
+    ZMetricMsg,
+    ZMetricNetworkInstance,
+    ZMetricNetworkStats,
+    ZMetricVolume,
+    appCpuMetric,
+    appDiskMetric,
+    appMetric,
+    deviceMetric,
+    diskMetric,
+    memoryMetric,
+    networkMetric,
+    newlogMetric,
+    zedcloudMetric,
+)
+
+_NANOS = 10**9
+
+
+class MetricsView(Struct, frozen=True, kw_only=True):
+    """Everything that one metrics message tells."""
+
+    machine: Machine
+    load: Load
+    ports: Sequence[Port] = ()
+    """All interfaces, bridges of networks too."""
+    labels: Mapping[str, str] = {}
+    """Label of an interface that has another one than its name."""
+    mounts: Sequence[Mount] = ()
+    disks: Sequence[Disk] = ()
+    apps: Sequence[AppUsage] = ()
+    started_at: Mapping[str, float] = {}
+    """App id → start of its container."""
+    networks: Sequence[NetworkStatus] = ()
+    volumes: Sequence[VolumeStatus] = ()
+    health: LinkHealth = field(default_factory=LinkHealth)
+    logs: LogFigures = LogFigures()
+    config_received_at: float = 0.0
+    config_applied_at: float = 0.0
+    interval_s: int = 60
+
+
+def want_metrics(device_id: str, view: MetricsView, now: float) -> ZMetricMsg:
+    """The one message with everything."""
+    message = ZMetricMsg(devID=device_id, atTimeStamp=want_time(now))
+    message.dm.CopyFrom(_want_device(view))
+    message.am.extend(_want_app(usage, view) for usage in view.apps)
+    counters = {port.name: port for port in view.ports}
+    message.nm.extend(_want_network(status, counters.get(status.bridge)) for status in view.networks)
+    message.vm.extend(
+        ZMetricVolume(
+            uuid=status.id,
+            displayName=status.name,
+            totalBytes=status.size_bytes,
+            usedBytes=status.used_bytes,
+            freeBytes=max(0, status.size_bytes - status.used_bytes),
+        )
+        for status in view.volumes
+    )
+    return message
+
+
+def want_health(device_id: str, eccs: Sequence[Eccs], now: float) -> ZHardwareHealth:
+    """Error counts of the memory controllers; none where the kernel watches none."""
+    controllers = [
+        ECCMemoryControllerInfo(
+            controller_name=ecc.name,
+            ce_count=ecc.correctable,
+            ue_count=ecc.uncorrectable,
+            ranks=[DimmRankInfo(rank_name=name, ce_count=ce, ue_count=ue) for name, ce, ue in ecc.ranks],
+        )
+        for ecc in eccs
+    ]
+    return ZHardwareHealth(
+        dev_id=device_id, at_time_stamp=want_time(now), mr=ECCMemoryReport(memory_controllers=controllers)
+    )
+
+
+def _want_device(view: MetricsView) -> deviceMetric:
+    load, machine = view.load, view.machine
+    total = max(1, machine.memory_bytes)
+    bridges = {status.bridge for status in view.networks}
+    return deviceMetric(
+        memory=memoryMetric(
+            usedMem=want_mib(load.memory_used_bytes),
+            availMem=want_mib(load.memory_available_bytes),
+            usedPercentage=100 * load.memory_used_bytes / total,
+            availPercentage=100 * load.memory_available_bytes / total,
+        ),
+        deviceMemory=DeviceMemoryMetric(
+            memoryMB=want_mib(machine.memory_bytes),
+            allocated_appsMB=want_mib(sum(usage.memory_limit_bytes for usage in view.apps)),
+            used_eveMB=want_mib(load.own_rss_bytes),
+        ),
+        network=[_want_port(port, view.labels) for port in view.ports if port.name not in bridges],
+        zedcloud=[_want_traffic(view.health)],
+        disk=[*(_want_disk(disk) for disk in view.disks), *(_want_mount(mount) for mount in view.mounts)],
+        cpuMetric=appCpuMetric(
+            upTime=want_time(machine.boot_time),
+            total=load.cpu_ns // _NANOS,
+            systemTotal=load.cpu_ns // _NANOS,
+            total_ns=load.cpu_ns,
+        ),
+        newlog=_want_logs(view.logs),
+        last_received_config=want_time(view.config_received_at),
+        last_processed_config=want_time(view.config_applied_at),
+        appRunTimeStorageMB=want_mib(sum(status.used_bytes for status in view.volumes)),
+        dormant_time_in_seconds=3 * view.interval_s,
+    )
+
+
+def _want_app(usage: AppUsage, view: MetricsView) -> appMetric:
+    limit = max(1, usage.memory_limit_bytes)
+    return appMetric(
+        AppID=usage.id,
+        appVersion=usage.version,
+        AppName=usage.name,
+        cpu=appCpuMetric(
+            upTime=want_time(view.started_at.get(usage.id, 0.0)),
+            total=usage.cpu_ns // _NANOS,
+            systemTotal=view.load.cpu_ns // _NANOS,
+            total_ns=usage.cpu_ns,
+        ),
+        memory=memoryMetric(
+            usedMem=want_mib(usage.memory_bytes),
+            availMem=want_mib(max(0, usage.memory_limit_bytes - usage.memory_bytes)),
+            usedPercentage=100 * usage.memory_bytes / limit if usage.memory_limit_bytes else 0.0,
+        ),
+        appMemory=AppMemoryMetric(allocatedMB=want_mib(usage.memory_limit_bytes), usedMB=want_mib(usage.memory_bytes)),
+        network=[_want_interface(interface) for interface in usage.interfaces],
+        disk=[appDiskMetric(disk="root", used=want_mib(usage.disk_used_bytes), diskType="CONTAINER")],
+    )
+
+
+def _want_interface(usage: InterfaceUsage) -> networkMetric:
+    return networkMetric(
+        iName=usage.name,
+        txBytes=usage.tx_bytes,
+        rxBytes=usage.rx_bytes,
+        txPkts=usage.tx_packets,
+        rxPkts=usage.rx_packets,
+        txDrops=usage.tx_dropped,
+        rxDrops=usage.rx_dropped,
+    )
+
+
+def _want_port(port: Port, labels: Mapping[str, str]) -> networkMetric:
+    return networkMetric(
+        iName=labels.get(port.name, port.name),
+        localName=port.name,
+        txBytes=port.tx_bytes,
+        rxBytes=port.rx_bytes,
+        txPkts=port.tx_packets,
+        rxPkts=port.rx_packets,
+        txDrops=port.tx_dropped,
+        rxDrops=port.rx_dropped,
+        txErrors=port.tx_errors,
+        rxErrors=port.rx_errors,
+    )
+
+
+def _want_network(status: NetworkStatus, bridge: Port | None) -> ZMetricNetworkInstance:
+    metric = ZMetricNetworkInstance(
+        networkID=status.id,
+        networkVersion=status.version,
+        instType=KIND_NUMBERS.get(status.kind, 0),
+        displayname=status.name,
+        activated=status.active,
+    )
+    if bridge is not None:
+        metric.network.append(_want_port(bridge, {}))
+        metric.networkStats.CopyFrom(
+            ZMetricNetworkStats(
+                rx=NetworkStats(totalPackets=bridge.rx_packets, totalBytes=bridge.rx_bytes, drops=bridge.rx_dropped),
+                tx=NetworkStats(totalPackets=bridge.tx_packets, totalBytes=bridge.tx_bytes, drops=bridge.tx_dropped),
+            )
+        )
+    return metric
+
+
+def _want_disk(disk: Disk) -> diskMetric:
+    return diskMetric(
+        disk=disk.name,
+        readBytes=want_mib(disk.read_bytes),
+        writeBytes=want_mib(disk.write_bytes),
+        readCount=disk.reads,
+        writeCount=disk.writes,
+        total=want_mib(disk.size_bytes),
+    )
+
+
+def _want_mount(mount: Mount) -> diskMetric:
+    return diskMetric(
+        disk=mount.device,
+        mountPath=mount.path,
+        total=want_mib(mount.total_bytes),
+        used=want_mib(mount.used_bytes),
+        free=want_mib(mount.free_bytes),
+    )
+
+
+def _want_traffic(health: LinkHealth) -> zedcloudMetric:
+    return zedcloudMetric(
+        ifName=health.uplink,
+        failures=health.failures,
+        success=health.successes,
+        lastFailure=want_time(health.last_failure),
+        lastSuccess=want_time(health.last_success),
+    )
+
+
+def _want_logs(logs: LogFigures) -> newlogMetric:
+    metric = newlogMetric(
+        failedToSend=logs.is_failing,
+        totalBytesUpload=logs.bytes_sent,
+        num4xxResponses=logs.refused,
+        tooManyRequest=logs.too_many,
+        currentUploadIntv=logs.interval_s,
+        gzipFilesRemoved=logs.files_dropped,
+    )
+    metric.deviceMetrics.numGzipFileSent = logs.device_files_sent
+    metric.deviceMetrics.numGzipFileInDir = logs.device_files
+    metric.appMetrics.numGzipFileSent = logs.app_files_sent
+    metric.appMetrics.numGzipFileInDir = logs.app_files
+    return metric

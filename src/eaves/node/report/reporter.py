@@ -1,0 +1,273 @@
+"""Decides when which message goes out: info on every change of an object, device info also at intervals, metrics at random ones.
+
+Level-based: the reporter compares what is observed and refused now with what it last queued, so a missed change or a restart heals
+by itself. It is the only writer of the event queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eaves.node.desired.model import ConfigProblem, ObjectKind
+from eaves.node.link import pace
+from eaves.node.link.calls import LINK_ERRORS, Controller
+from eaves.node.link.queues import EventQueue
+from eaves.node.observed import (
+    AppStatus,
+    ImageState,
+    ImageStatus,
+    NetworkStatus,
+    Observations,
+    Status,
+    VolumeStatus,
+)
+from eaves.node.orders import Orders
+from eaves.node.report import apps, facts, metrics, networks, storage
+from eaves.node.report.device import DeviceView, want_device_info, want_hardware_info
+from eaves.node.report.metrics import MetricsView
+from eaves.wire.identifiers import is_uuid
+from eaves.wire.paths import Endpoint
+from eaves.wire.pb.info.info_pb2 import ZInfoMsg
+
+log = logging.getLogger(__name__)
+
+GATHER_S = 0.05
+"""Changes that come together go out together."""
+DEVICE_GATHER_S = 0.3
+HEALTH_RETRY_S = 120.0
+_PROGRESS_STEP = 5
+
+
+class Subject(Struct, frozen=True):
+    """What one queued message tells: the status (None = the object cannot even be tried) and the config's problems with it."""
+
+    status: Status | None
+    problems: tuple[ConfigProblem, ...] = ()
+
+
+class Survey(Protocol):
+    """Gathers the facts of one message; :class:`eaves.node.report.survey.Surveyor` does."""
+
+    async def view_device(self) -> DeviceView: ...
+
+    async def view_metrics(self) -> MetricsView: ...
+
+
+class Reporter:
+    """Runs the four rhythms; ``bootstrap`` supervises one service for each."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        observations: Observations,
+        orders: Orders,
+        queue: EventQueue,
+        surveyor: Survey,
+    ) -> None:
+        self._controller = controller
+        self._observations = observations
+        self._orders = orders
+        self._queue = queue
+        self._surveyor = surveyor
+        self._queued: dict[tuple[ObjectKind, str], Subject] = {}
+        self._changed = asyncio.Event()
+        self._device_due = asyncio.Event()
+        self._has_sent_hardware = False
+        self._epoch: int | None = None
+        self._metrics_due = asyncio.Event()
+        self._metrics_interval_s = 0
+        self._announced_interval_s = 0
+
+    def note_config(self) -> None:
+        """A config was carried out: problems, timers or the epoch may be others."""
+        desired = self._orders.desired
+        if desired is not None and desired.controller_epoch != self._epoch:
+            if self._epoch is not None:
+                self._queued.clear()
+                self._has_sent_hardware = False
+            self._epoch = desired.controller_epoch
+        if self._orders.timers.metric_interval_s != self._metrics_interval_s:
+            self._metrics_due.set()
+        self._changed.set()
+        self._device_due.set()
+
+    def note_device(self) -> None:
+        """Something that only the device info tells has changed."""
+        self._device_due.set()
+
+    async def run_changes(self) -> None:
+        """Queue a message for each object that changed, for ever."""
+        version = -1
+        while True:
+            version = await self._wait_change(version)
+            await asyncio.sleep(GATHER_S)
+            version = self._observations.version
+            self.queue_changes()
+
+    async def run_device(self) -> None:
+        """Queue device info at start, on request, and at intervals, for ever."""
+        while True:
+            await self.queue_device()
+            interval_s = self._orders.timers.deviceinfo_interval_s
+            if await pace.sleep_or_wake(pace.pick_delay_s(interval_s, 0.8, 1.2), self._device_due):
+                await asyncio.sleep(DEVICE_GATHER_S)
+                self._device_due.clear()
+
+    async def run_metrics(self) -> None:
+        """Send metrics at random intervals, for ever; one that fails is not repeated."""
+        while True:
+            self._metrics_due.clear()
+            interval_s = self._metrics_interval_s = self._orders.timers.metric_interval_s
+            try:
+                await self._send_metrics(interval_s)
+                self._announced_interval_s = interval_s
+            except LINK_ERRORS as error:
+                log.info("metrics did not arrive: error=%s", error)
+            # Until a longer silence was announced, the former interval is what the controller counts on.
+            known = self._announced_interval_s or interval_s
+            await pace.sleep_or_wake(pace.pick_delay_s(min(interval_s, known)), self._metrics_due)
+
+    async def run_health(self) -> None:
+        """Send memory error counts at start and then twice a day, for ever."""
+        while True:
+            delay_s = pace.pick_delay_s(self._orders.timers.hardwarehealth_interval_s)
+            try:
+                eccs = await asyncio.to_thread(facts.load_eccs)
+                message = metrics.want_health(self._device_id, eccs, time.time())
+                reply = await self._controller.post(Endpoint.HARDWARE_HEALTH, message.SerializeToString())
+                delay_s = delay_s if reply.is_success else HEALTH_RETRY_S
+            except LINK_ERRORS as error:
+                log.info("hardware health did not arrive: error=%s", error)
+                delay_s = HEALTH_RETRY_S
+            await asyncio.sleep(delay_s)
+
+    def queue_changes(self) -> None:
+        """Compare and queue."""
+        self._observations.take_removed()
+        now = time.time()
+        wanted = self._want_subjects()
+        app_keys_before = {key for key in self._queued if key[0] is ObjectKind.APP}
+        for key, subject in wanted.items():
+            gist = _gist(subject)
+            if self._queued.get(key) != gist:
+                self._queued[key] = gist
+                self._put(key, _want_info(self._device_id, key, subject, now))
+        for key in [key for key in self._queued if key not in wanted]:
+            del self._queued[key]
+            self._put(key, _want_removal(self._device_id, key, now))
+        if app_keys_before != {key for key in wanted if key[0] is ObjectKind.APP}:
+            self._device_due.set()
+
+    async def queue_device(self) -> None:
+        """Queue device info, and the inventory if it is due."""
+        view = await self._surveyor.view_device()
+        now = time.time()
+        self._queue.put("device", want_device_info(self._device_id, view, now).SerializeToString())
+        if not self._has_sent_hardware:
+            self._has_sent_hardware = True
+            self._queue.put("hardware", want_hardware_info(self._device_id, view, now).SerializeToString())
+
+    @property
+    def _device_id(self) -> str:
+        assert self._controller.device_id is not None
+        return self._controller.device_id
+
+    async def _wait_change(self, version: int) -> int:
+        """Until the board or the config's problems change."""
+        board = asyncio.ensure_future(self._observations.changed(version))
+        config = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait([board, config], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            board.cancel()
+            config.cancel()
+        self._changed.clear()
+        return self._observations.version
+
+    async def _send_metrics(self, interval_s: int) -> None:
+        view = await self._surveyor.view_metrics()
+        message = metrics.want_metrics(self._device_id, replace(view, interval_s=interval_s), time.time())
+        await self._controller.post(Endpoint.METRICS, message.SerializeToString())
+
+    def _put(self, key: tuple[ObjectKind, str], message: ZInfoMsg) -> None:
+        self._queue.put(f"{key[0].value}/{key[1]}", message.SerializeToString())
+
+    def _want_subjects(self) -> dict[tuple[ObjectKind, str], Subject]:
+        """All there is to tell now, by object."""
+        problems: dict[tuple[ObjectKind, str], list[ConfigProblem]] = {}
+        for problem in self._orders.problems:
+            if problem.kind in _REPORTED and is_uuid(problem.object_id):
+                problems.setdefault((problem.kind, problem.object_id), []).append(problem)
+        subjects = {
+            key: Subject(None, tuple(found))
+            for key, found in problems.items()
+            if any(problem.is_fatal for problem in found)
+        }
+        for key, status in self._each_status():
+            subjects[key] = Subject(status, tuple(problems.get(key, ())))
+        return subjects
+
+    def _each_status(self) -> Iterator[tuple[tuple[ObjectKind, str], Status]]:
+        for kind, struct in _STRUCTS.items():
+            for status in self._observations.each(struct):
+                yield (kind, status.id), status
+
+
+_STRUCTS: dict[ObjectKind, type[Status]] = {
+    ObjectKind.IMAGE: ImageStatus,
+    ObjectKind.VOLUME: VolumeStatus,
+    ObjectKind.NETWORK: NetworkStatus,
+    ObjectKind.APP: AppStatus,
+}
+_REPORTED = frozenset(_STRUCTS)
+
+
+def _gist(subject: Subject) -> Subject:
+    """What is worth a message: not each kilobyte of a download or of a volume's use."""
+    status = subject.status
+    if isinstance(status, ImageStatus) and status.state is ImageState.DOWNLOADING:
+        step = status.progress_percent // _PROGRESS_STEP
+        return replace(subject, status=replace(status, downloaded_bytes=step))
+    if isinstance(status, VolumeStatus):
+        return replace(subject, status=replace(status, used_bytes=(status.used_bytes >> 20).bit_length()))
+    return subject
+
+
+def _want_info(device_id: str, key: tuple[ObjectKind, str], subject: Subject, now: float) -> ZInfoMsg:
+    problems: Sequence[ConfigProblem] = subject.problems
+    match subject.status:
+        case AppStatus() as status:
+            return apps.want_app_info(device_id, status, problems, now)
+        case NetworkStatus() as status:
+            return networks.want_network_info(device_id, status, problems, now)
+        case VolumeStatus() as status:
+            return storage.want_volume_info(device_id, status, problems, now)
+        case ImageStatus() as status:
+            return storage.want_image_info(device_id, status, problems, now)
+        case None:
+            return _REFUSALS[key[0]](device_id, problems, now)
+
+
+def _want_removal(device_id: str, key: tuple[ObjectKind, str], now: float) -> ZInfoMsg:
+    return _REMOVALS[key[0]](device_id, key[1], now)
+
+
+_REFUSALS = {
+    ObjectKind.APP: apps.want_refused_app_info,
+    ObjectKind.NETWORK: networks.want_refused_network_info,
+    ObjectKind.IMAGE: storage.want_refused_image_info,
+    ObjectKind.VOLUME: storage.want_refused_volume_info,
+}
+_REMOVALS = {
+    ObjectKind.APP: apps.want_removed_app_info,
+    ObjectKind.NETWORK: networks.want_removed_network_info,
+    ObjectKind.IMAGE: storage.want_removed_image_info,
+    ObjectKind.VOLUME: storage.want_removed_volume_info,
+}

@@ -1,0 +1,130 @@
+"""Volume and image status → ZInfoVolume and ZInfoContentTree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eaves.node.desired.model import ConfigProblem
+from eaves.node.observed import Fault, ImageState, ImageStatus, VolumeState, VolumeStatus
+from eaves.node.report.pieces import want_error, want_message, want_problem_error
+from eaves.wire.pb.info import info_pb2
+from eaves.wire.pb.info.common_pb2 import ENTITY_CONTENT_TREE, ENTITY_VOLUME, DeviceEntity, Entity, ErrorInfo
+from eaves.wire.pb.info.info_pb2 import (
+    ContentResources,
+    UsageInfo,
+    VolumeResources,
+    ZInfoContentTree,
+    ZInfoMsg,
+    ZInfoVolume,
+)
+
+_IMAGE_STATES = {
+    ImageState.WAITING: info_pb2.INITIAL,
+    ImageState.RESOLVING: info_pb2.RESOLVING_TAG,
+    ImageState.DOWNLOADING: info_pb2.DOWNLOAD_STARTED,
+    ImageState.VERIFYING: info_pb2.VERIFYING,
+    ImageState.LOADED: info_pb2.LOADED,
+    ImageState.FAILED: info_pb2.ERROR,
+}
+_VOLUME_STATES = {
+    VolumeState.WAITING: info_pb2.INITIAL,
+    VolumeState.CREATING: info_pb2.CREATING_VOLUME,
+    VolumeState.READY: info_pb2.CREATED_VOLUME,
+    VolumeState.FAILED: info_pb2.ERROR,
+}
+
+
+def want_image_info(device_id: str, status: ImageStatus, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:
+    """The message about one image, with its download's progress."""
+    size_bytes = status.size_bytes if status.state is ImageState.LOADED else status.downloaded_bytes
+    message = want_message(device_id, info_pb2.ZiContentTree, now)
+    message.cinfo.CopyFrom(
+        ZInfoContentTree(
+            uuid=status.id,
+            displayName=status.name,
+            sha256=status.digest.removeprefix("sha256:"),
+            resources=ContentResources(curSizeBytes=size_bytes),
+            usage=UsageInfo(refCount=1),
+            state=_IMAGE_STATES[status.state],
+            progressPercentage=status.progress_percent,
+            err=_want_error(ENTITY_CONTENT_TREE, status.id, status.name, status.fault, problems, now),
+        )
+    )
+    return message
+
+
+def want_volume_info(device_id: str, status: VolumeStatus, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:
+    """The message about one volume."""
+    message = want_message(device_id, info_pb2.ZiVolume, now)
+    message.vinfo.CopyFrom(
+        ZInfoVolume(
+            uuid=status.id,
+            displayName=status.name,
+            resources=VolumeResources(maxSizeBytes=status.size_bytes, curSizeBytes=status.used_bytes),
+            usage=UsageInfo(refCount=1),
+            state=_VOLUME_STATES[status.state],
+            progressPercentage=100 if status.state is VolumeState.READY else 0,
+            generation_count=status.generation,
+            volumeErr=_want_error(ENTITY_VOLUME, status.id, status.name, status.fault, problems, now),
+        )
+    )
+    return message
+
+
+def want_refused_image_info(device_id: str, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:
+    """The message about an image that cannot be tried at all."""
+    first = problems[0]
+    name = first.element.partition(" ")[2]
+    message = want_message(device_id, info_pb2.ZiContentTree, now)
+    message.cinfo.CopyFrom(
+        ZInfoContentTree(
+            uuid=first.object_id,
+            displayName=name,
+            state=info_pb2.ERROR,
+            err=_want_error(ENTITY_CONTENT_TREE, first.object_id, name, None, problems, now),
+        )
+    )
+    return message
+
+
+def want_refused_volume_info(device_id: str, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:
+    """The message about a volume that cannot be tried at all."""
+    first = problems[0]
+    name = first.element.partition(" ")[2]
+    message = want_message(device_id, info_pb2.ZiVolume, now)
+    message.vinfo.CopyFrom(
+        ZInfoVolume(
+            uuid=first.object_id,
+            displayName=name,
+            state=info_pb2.ERROR,
+            volumeErr=_want_error(ENTITY_VOLUME, first.object_id, name, None, problems, now),
+        )
+    )
+    return message
+
+
+def want_removed_image_info(device_id: str, image_id: str, now: float) -> ZInfoMsg:
+    message = want_message(device_id, info_pb2.ZiContentTree, now)
+    message.cinfo.uuid = image_id
+    return message
+
+
+def want_removed_volume_info(device_id: str, volume_id: str, now: float) -> ZInfoMsg:
+    message = want_message(device_id, info_pb2.ZiVolume, now)
+    message.vinfo.uuid = volume_id
+    return message
+
+
+def _want_error(
+    kind: Entity.ValueType,
+    object_id: str,
+    name: str,
+    fault: Fault | None,
+    problems: Sequence[ConfigProblem],
+    now: float,
+) -> ErrorInfo | None:
+    """These messages have room for one error: what was observed comes before what the config asks wrongly."""
+    entity = DeviceEntity(entity=kind, entity_id=object_id, entity_name=name)
+    if fault is not None:
+        return want_error(fault, entity)
+    return want_problem_error(problems[0], entity, now) if problems else None

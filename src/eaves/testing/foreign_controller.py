@@ -1,0 +1,433 @@
+"""A controller that is not Eaves: it speaks the device API and nothing else, with the oddities of the field's reference controller.
+
+A stand-in with state for tests of the node's link. It keeps everything that devices sent, can be told to misbehave, and lets
+a test wait for what it expects. Its oddities: certificates of ``/certs`` in random order and with 16-byte hashes, 500 and later
+409 for a repeated registration, no config (404) until somebody wrote one, 403 for a config request without the token of an
+attestation, 401 for an unknown device, only 32-byte sender hashes, log files only with a JSON comment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import datetime
+import hashlib
+import random
+import secrets
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Self
+
+import h11
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import Struct
+
+from eaves.wire import certificates, cipher, controller_certs, envelope, logfile, newlog
+from eaves.wire.errors import WireError
+from eaves.wire.pb.attest import attest_pb2
+from eaves.wire.pb.attest.attest_pb2 import ZAttestReq, ZAttestResponse
+from eaves.wire.pb.certs import certs_pb2
+from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest, ConfigResponse, EdgeDevConfig
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, EncryptionBlock
+from eaves.wire.pb.eveuuid.eveuuid_pb2 import UuidResponse
+from eaves.wire.pb.info.info_pb2 import ZInfoMsg
+from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg
+from eaves.wire.pb.register.register_pb2 import ZRegisterMsg
+
+DAY = datetime.timedelta(days=1)
+_BASE = "/api/v2/edgedevice/"
+_CONTENT_TYPE = "application/x-proto-binary"
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+class Authority:
+    """A root with a server, a signing and a key agreement certificate, and onboarding keys."""
+
+    def __init__(self, *, server_lifetime: tuple[datetime.timedelta, datetime.timedelta] = (-DAY, 365 * DAY)) -> None:
+        self.root_key = ec.generate_private_key(ec.SECP256R1())
+        self.root = certificates.make_ca(self.root_key, "foreign root", now(), 3650 * DAY)
+        # issue_certificate dates back by one day, which the start allows for.
+        start = now() + server_lifetime[0] + certificates.BACKDATE
+        self.server_key, self.server = self.issue(
+            certificates.Profile.SERVER,
+            "localhost",
+            start,
+            server_lifetime[1] - server_lifetime[0],
+            ("localhost", "127.0.0.1"),
+        )
+        self.rotate_signing()
+        self.rotate_ecdh()
+
+    def rotate_signing(self) -> None:
+        self.signing_key, self.signing = self.issue(
+            certificates.Profile.SIGNING, f"signing {uuid.uuid4()}", now(), 365 * DAY
+        )
+        self.signing_pem = certificates.encode_certificate_pem(self.signing).strip()
+        self.signer = envelope.Signer(self.signing_key, self.signing_pem)
+
+    def rotate_ecdh(self) -> None:
+        self.ecdh_key, self.ecdh = self.issue(certificates.Profile.ECDH, f"ecdh {uuid.uuid4()}", now(), 365 * DAY)
+        self.ecdh_pem = certificates.encode_certificate_pem(self.ecdh).strip()
+
+    @property
+    def root_pem(self) -> bytes:
+        return certificates.encode_certificate_pem(self.root)
+
+    def issue(
+        self,
+        profile: certificates.Profile,
+        name: str,
+        start: datetime.datetime,
+        lifetime: datetime.timedelta,
+        hosts: tuple[str, ...] = (),
+    ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = certificates.issue_certificate(
+            self.root, self.root_key, key.public_key(), profile, name, start, lifetime, hosts=hosts
+        )
+        return key, certificate
+
+    def certs_payload(self) -> bytes:
+        """``/certs`` in random order, hashes of 16 bytes, no line feed at the end of a PEM text."""
+        entries = [
+            controller_certs.ControllerCert(kind, pem, hashlib.sha256(pem).digest()[:16])
+            for kind, pem in (
+                (certs_pb2.CERT_TYPE_CONTROLLER_SIGNING, self.signing_pem),
+                (certs_pb2.CERT_TYPE_CONTROLLER_ECDH_EXCHANGE, self.ecdh_pem),
+            )
+        ]
+        random.shuffle(entries)
+        return controller_certs.encode_controller_certs(entries)
+
+
+class Device(Struct):
+    """What the controller knows of one device."""
+
+    id: str
+    certificate: x509.Certificate
+    serial: str
+    soft_serial: str
+    ecdh_pem: bytes = b""
+    nonce: bytes = b""
+    token: bytes = b""
+    config: EdgeDevConfig | None = None
+    config_hash: str = ""
+    attestations: int = 0
+
+
+class Request(Struct, frozen=True):
+    """One request as it came; ``path`` without the base."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Answer(Struct, frozen=True):
+    status: int
+    body: bytes = b""
+
+
+class ForeignController:
+    """The server. ``async with ForeignController().running(folder) as controller`` runs it on a free loopback port."""
+
+    def __init__(self, authority: Authority | None = None) -> None:
+        self.authority = authority or Authority()
+        self.onboarding_key, self.onboarding_certificate = self.authority.issue(
+            certificates.Profile.CLIENT, "onboarding", now(), 365 * DAY
+        )
+        self.allowed_serials: set[str] | None = None
+        self.devices: dict[str, Device] = {}
+        self.requests: list[Request] = []
+        self.infos: list[ZInfoMsg] = []
+        self.metrics: list[ZMetricMsg] = []
+        self.health_reports = 0
+        self.device_records: list[newlog.LogRecord] = []
+        self.app_records: dict[str, list[newlog.LogRecord]] = {}
+        self.log_names: dict[str, str] = {}
+        self.connections = 0
+        self.resumed = 0
+        self.port = 0
+        self.faults: dict[str, list[int]] = {}
+        """Path ending → statuses to answer next, 0 = cut the connection; the last one stays when it is negative (-503)."""
+        self._changed = asyncio.Condition()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._folder: Path | None = None
+
+    # Life
+
+    async def start(self, folder: Path, port: int = 0) -> None:
+        """Listen; ``folder`` takes the server's key for the TLS library and the files of :meth:`want_join_files`."""
+        context = await asyncio.to_thread(self._want_context, folder)
+        self._folder = folder
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port or self.port, ssl=context)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop and cut every connection; state stays for another :meth:`start`."""
+        if self._server is not None:
+            self._server.close()
+            for writer in list(self._writers):
+                writer.transport.abort()
+            await self._server.wait_closed()
+            self._server = None
+
+    @contextlib.asynccontextmanager
+    async def running(self, folder: Path) -> AsyncIterator[Self]:
+        await self.start(folder)
+        try:
+            yield self
+        finally:
+            await self.stop()
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.port}"
+
+    def want_join_files(self, folder: Path) -> tuple[Path, Path, Path]:
+        """Root certificate, onboarding certificate and key as files for a node."""
+        root, certificate, key = folder / "root.pem", folder / "onboard.cert.pem", folder / "onboard.key.pem"
+        root.write_bytes(self.authority.root_pem)
+        certificate.write_bytes(certificates.encode_certificate_pem(self.onboarding_certificate))
+        key.write_bytes(_encode_key(self.onboarding_key))
+        return root, certificate, key
+
+    # What tests do and ask
+
+    def only_device(self) -> Device:
+        (device,) = self.devices.values()
+        return device
+
+    def write_config(self, config: EdgeDevConfig, device: Device | None = None) -> str:
+        """An administrator's PUT; answers the hash."""
+        device = device or self.only_device()
+        config.id.uuid = device.id
+        device.config = EdgeDevConfig.FromString(config.SerializeToString())
+        device.config.controllercert_confighash = self._certs_hash()
+        encoded = device.config.SerializeToString(deterministic=True)
+        device.config_hash = base64.urlsafe_b64encode(hashlib.sha256(encoded).digest()).decode()
+        return device.config_hash
+
+    def encrypt(self, config: EdgeDevConfig, block: EncryptionBlock, device: Device | None = None) -> CipherBlock:
+        """``block`` encrypted to the device; the context is added to ``config``."""
+        device = device or self.only_device()
+        peer = certificates.parse_certificate_pem(device.ecdh_pem).public_key()
+        assert isinstance(peer, ec.EllipticCurvePublicKey)
+        context = cipher.want_context(
+            hashlib.sha256(device.ecdh_pem).digest()[:16], hashlib.sha256(self.authority.ecdh_pem).digest()[:16]
+        )
+        if all(known.contextId != context.contextId for known in config.cipherContexts):
+            config.cipherContexts.append(context)
+        key = cipher.derive_key(self.authority.ecdh_key, peer)
+        return cipher.encrypt_block(key, context.contextId, secrets.token_bytes(16), block.SerializeToString())
+
+    def count(self, path: str) -> int:
+        """Requests whose path ends so."""
+        return sum(request.path.endswith(path) for request in self.requests)
+
+    async def wait_for(self, is_so: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+        """Wait until something that depends on requests is so."""
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(is_so)
+        except TimeoutError:
+            seen = [(request.method, request.path) for request in self.requests[-20:]]
+            raise AssertionError(f"waited {timeout_s:g} s in vain for {what}; last requests: {seen}") from None
+
+    # The server
+
+    def _want_context(self, folder: Path) -> ssl.SSLContext:
+        folder.mkdir(parents=True, exist_ok=True)
+        bundle = folder / "server.pem"
+        chain = certificates.encode_certificate_pem(self.authority.server)
+        bundle.write_bytes(_encode_key(self.authority.server_key) + chain)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(bundle)
+        return context
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        self.connections += 1
+        self.resumed += bool(writer.get_extra_info("ssl_object").session_reused)
+        connection = h11.Connection(h11.SERVER)
+        try:
+            while (request := await _read_request(connection, reader)) is not None:
+                answer = self._answer(request)
+                self.requests.append(request)
+                async with self._changed:
+                    self._changed.notify_all()
+                if answer is None:
+                    writer.transport.abort()
+                    return
+                await _write_answer(connection, writer, answer)
+                if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                    return
+                connection.start_next_cycle()
+        except (ConnectionError, h11.RemoteProtocolError, ssl.SSLError):
+            return
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    def _answer(self, request: Request) -> Answer | None:
+        for ending, statuses in self.faults.items():
+            if request.path.endswith(ending) and statuses:
+                status = statuses[0] if statuses[0] < 0 else statuses.pop(0)
+                return Answer(abs(status)) if status else None
+        if request.path == "certs":
+            return self._signed(200, self.authority.certs_payload())
+        if request.path == "ping":
+            return Answer(200)
+        if request.headers.get("content-type") != _CONTENT_TYPE:
+            return Answer(400)
+        try:
+            sealed = envelope.parse_envelope(request.body)
+            if request.path == "register":
+                return self._register(sealed)
+            device = self._find_device(sealed)
+            if device is None:
+                return Answer(401)
+            return self._answer_device(device, request.path.removeprefix(f"id/{device.id}/"), sealed.payload)
+        except WireError:
+            return Answer(400)
+
+    def _find_device(self, sealed: envelope.Envelope) -> Device | None:
+        for device in self.devices.values():
+            if certificates.hash_of_device_certificate(device.certificate) == sealed.sender_cert_hash:
+                envelope.check_signature(sealed, certificates.parse_public_key(device.certificate))
+                return device
+        return None
+
+    def _register(self, sealed: envelope.Envelope) -> Answer:
+        sender = envelope.parse_sender_certificate(sealed)
+        envelope.check_signature(sealed, certificates.parse_public_key(sender))
+        message = ZRegisterMsg.FromString(sealed.payload)
+        certificate = certificates.parse_certificate_base64(message.pemCert)
+        is_known_serial = self.allowed_serials is None or {message.serial, message.softSerial} & self.allowed_serials
+        if sender != self.onboarding_certificate or not is_known_serial:
+            return Answer(403)
+        known = [device for device in self.devices.values() if device.certificate == certificate]
+        if known:
+            return Answer(409 if self.count("register") % 2 else 500)
+        device_id = str(uuid.uuid4())
+        self.devices[device_id] = Device(device_id, certificate, message.serial, message.softSerial)
+        return Answer(201)
+
+    def _answer_device(self, device: Device, action: str, payload: bytes) -> Answer:
+        match action.split("/"):
+            case ["uuid"]:
+                return self._signed(200, UuidResponse(uuid=device.id).SerializeToString())
+            case ["attest"]:
+                return self._attest(device, ZAttestReq.FromString(payload))
+            case ["config"]:
+                return self._config(device, ConfigRequest.FromString(payload))
+            case ["info"]:
+                self.infos.append(ZInfoMsg.FromString(payload))
+                return Answer(201)
+            case ["metrics"]:
+                self.metrics.append(ZMetricMsg.FromString(payload))
+                return Answer(201)
+            case ["hardwarehealth"]:
+                self.health_reports += 1
+                return Answer(200)
+            case ["newlogs"]:
+                return self._take_device_logs(payload)
+            case ["apps", "instanceid", app_id, "newlogs"]:
+                member, lines = logfile.decode_log_file(payload)
+                self.log_names[app_id] = logfile.parse_app_name(member.name)
+                self.app_records.setdefault(app_id, []).extend(lines.records)
+                return Answer(201)
+        return Answer(404)
+
+    def _take_device_logs(self, payload: bytes) -> Answer:
+        member, lines = logfile.decode_log_file(payload)
+        logfile.parse_device_comment(member.comment)
+        self.device_records.extend(lines.records)
+        return Answer(201, b'{"cpu_percentage":1.5,"log_process_delay_msec":3}')
+
+    def _attest(self, device: Device, request: ZAttestReq) -> Answer:
+        answer = ZAttestResponse()
+        if request.reqType == attest_pb2.ATTEST_REQ_CERT:
+            answer.respType = attest_pb2.ATTEST_RESP_CERT
+            for cert in request.certs:
+                if cert.type == certs_pb2.CERT_TYPE_DEVICE_ECDH_EXCHANGE:
+                    device.ecdh_pem = cert.cert
+        elif request.reqType == attest_pb2.ATTEST_REQ_NONCE:
+            device.nonce = secrets.token_bytes(16)
+            answer.respType = attest_pb2.ATTEST_RESP_NONCE
+            answer.nonce.nonce = device.nonce
+        else:
+            answer.respType = attest_pb2.ATTEST_RESP_QUOTE_RESP
+            if device.nonce:
+                device.attestations += 1
+                device.token = device.token or secrets.token_hex(64).encode()
+                answer.quoteResp.response = attest_pb2.Z_ATTEST_RESPONSE_CODE_SUCCESS
+                answer.quoteResp.integrity_token = device.token
+            else:
+                answer.quoteResp.response = attest_pb2.Z_ATTEST_RESPONSE_CODE_NONCE_MISMATCH
+        return self._signed(201, answer.SerializeToString())
+
+    def _config(self, device: Device, request: ConfigRequest) -> Answer:
+        if device.config is None:
+            return Answer(404)
+        if not device.token or request.integrity_token != device.token:
+            return Answer(403)
+        if request.configHash == device.config_hash:
+            return Answer(304)
+        response = ConfigResponse(config=device.config, configHash=device.config_hash)
+        return self._signed(200, response.SerializeToString())
+
+    def _signed(self, status: int, payload: bytes) -> Answer:
+        return Answer(status, self.authority.signer.seal(payload))
+
+    def _certs_hash(self) -> str:
+        digest = hashlib.sha256(self.authority.signing_pem + self.authority.ecdh_pem).digest()
+        return base64.urlsafe_b64encode(digest).decode()
+
+
+async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
+    head: h11.Request | None = None
+    body = bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(1 << 16))
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            assert head is not None
+            headers = {name.decode(): value.decode() for name, value in head.headers}
+            path = head.target.decode()
+            return Request(head.method.decode(), path.removeprefix(_BASE), headers, bytes(body))
+        else:
+            return None
+
+
+async def _write_answer(connection: h11.Connection, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    headers = [("Content-Length", str(len(answer.body)))] if answer.status not in (204, 304) else []
+    if answer.body:
+        kind = "application/json" if answer.body.startswith(b"{") else _CONTENT_TYPE
+        headers.append(("Content-Type", kind))
+    writer.write(connection.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
+    if answer.body:
+        writer.write(connection.send(h11.Data(data=answer.body)) or b"")
+    writer.write(connection.send(h11.EndOfMessage()) or b"")
+    await writer.drain()
+
+
+def _encode_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
