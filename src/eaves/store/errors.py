@@ -7,6 +7,7 @@ StoreError
 ├── StoreUnavailableError   the engine cannot answer now (retryable)
 │   └── DiskFullError       no space to commit
 ├── DeviceConflictError     a serial or a certificate already belongs to another device
+├── UnknownDeviceError      the device is not registered (any more)
 ├── CorruptError            the file is damaged
 └── SchemaError             the file was written by a newer, incompatible Eaves
 """
@@ -74,6 +75,14 @@ class DeviceConflictError(StoreError):
 
     def __init__(self, device_id: str, message: str) -> None:
         super().__init__(message, element=f"device {device_id}")
+        self.device_id = device_id
+
+
+class UnknownDeviceError(StoreError):
+    code = "UnknownDevice"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__("not registered", element=f"device {device_id}")
         self.device_id = device_id
 
 

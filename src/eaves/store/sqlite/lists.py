@@ -1,5 +1,8 @@
 """Lists of objects: current or as of an older revision, by label and field, in pages."""
 
+# Statements are put together from this module's own texts alone; every value is a parameter.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 import sqlite3
@@ -55,7 +58,7 @@ def render_current(query: ListQuery, limit: int) -> tuple[str, dict[str, Any]]:
         SELECT {VERSION_COLUMNS} FROM {source}
         CROSS JOIN versions v ON v.revision = c.revision
         WHERE {conditions} ORDER BY {_order(query)} {_limit(limit)}
-    """  # noqa: S608 - made of this module's own texts; values are parameters
+    """
     return statement, parameters
 
 
@@ -63,7 +66,7 @@ def render_count(query: ListQuery) -> tuple[str, dict[str, Any]]:
     """The statement that counts what is current after ``query.after``, up to COUNT_LIMIT + 1."""
     source, conditions, parameters = _current_source(query)
     return (
-        f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {conditions} LIMIT {COUNT_LIMIT + 1})",  # noqa: S608
+        f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {conditions} LIMIT {COUNT_LIMIT + 1})",
         parameters,
     )
 
@@ -75,13 +78,13 @@ def render_past(query: ListQuery, revision: int, limit: int) -> tuple[str, dict[
     for number, (kind, term, value) in enumerate(query.terms):
         column = "v.fields" if kind == "f" else "v.labels"
         conditions.append(
-            f"EXISTS (SELECT 1 FROM json_each(nullif({column}, '')) j WHERE j.key = :term{number} AND j.value = :value{number})"  # noqa: S608
+            f"EXISTS (SELECT 1 FROM json_each(nullif({column}, '')) j WHERE j.key = :term{number} AND j.value = :value{number})"
         )
         parameters |= {f"term{number}": term, f"value{number}": value}
     statement = f"""
         SELECT {VERSION_COLUMNS} FROM ({_PAST}) c CROSS JOIN versions v ON v.revision = c.revision
         WHERE {" AND ".join(conditions) or "1"} ORDER BY c.namespace, c.name {_limit(limit)}
-    """  # noqa: S608 - made of this module's own texts; values are parameters
+    """
     return statement, parameters
 
 

@@ -6,7 +6,7 @@ commits the next gathers.
 
 Where the work is done: jobs are short (10–50 µs) and run on the loop's thread, only ``COMMIT`` runs in a thread of its own. So
 no statement waits for the interpreter lock, and the loop never waits for the disk. A job that is known to be long is submitted
-with ``long``: its whole transaction runs in the thread.
+with ``long``: its whole transaction, which it shares with other long ones, runs in the thread.
 
 The contract of a job: it raises a :class:`~eaves.store.errors.StoreError` only before its first write (that is its answer, the
 others of the group are unaffected), and it can be run again after a roll-back.
@@ -31,6 +31,7 @@ from eaves.store.sqlite.faults import wrap_fault
 T = TypeVar("T")
 
 GROUP_JOBS = 256
+LONG_GROUP_JOBS = 16
 GROUP_S = 0.003
 """A group takes no more jobs after this long on the loop; the rest go with the next."""
 
@@ -57,7 +58,7 @@ class Job(Generic[T]):
         self.then = then
         self.future = future
         self.answer: T | None = None
-        self.refusal: StoreError | None = None
+        self.refusal: Exception | None = None
 
 
 class Writer:
@@ -111,7 +112,8 @@ class Writer:
         """Begin the next group, or rest."""
         if self._long and not (self._short and self._turn_of_short):
             self._turn_of_short = True
-            self._commands.put(([self._long.popleft()], True))
+            group = [self._long.popleft() for _ in range(min(len(self._long), LONG_GROUP_JOBS))]
+            self._commands.put(([job for job in group if not job.future.cancelled()], True))
         elif self._short:
             self._turn_of_short = False
             self._run_group()
@@ -179,21 +181,20 @@ class Writer:
         """The thread: commits groups, runs long jobs."""
         while (command := self._commands.get()) is not None:
             group, is_long = command
-            error: Exception | None = None
+            error: sqlite3.Error | None = None
             try:
                 if is_long:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                    for job in group:
-                        _run_long(job, self._connection)
-                self._connection.execute("COMMIT")
-            except (sqlite3.Error, *JOB_FAULTS) as fault:
+                    _run_long_group(group, self._connection)
+                else:
+                    self._connection.execute("COMMIT")
+            except sqlite3.Error as fault:
                 error = fault
             self._loop.call_soon_threadsafe(self._finish, group, error)
 
-    def _finish(self, group: list[Job[Any]], error: Exception | None) -> None:
+    def _finish(self, group: list[Job[Any]], error: sqlite3.Error | None) -> None:
         if error is not None:
             self._roll_back()
-            self._refuse(group, wrap_fault(error, self._path) if isinstance(error, sqlite3.Error) else error)
+            self._refuse(group, wrap_fault(error, self._path))
         else:
             for job in group:
                 if job.refusal is None and job.then is not None:
@@ -211,11 +212,30 @@ class Writer:
             _set_exception(job, error)
 
 
-def _run_long(job: Job[Any], connection: sqlite3.Connection) -> None:
-    try:
-        job.answer = job.run(connection)
-    except StoreError as error:
-        job.refusal = error
+def _run_long_group(group: list[Job[Any]], connection: sqlite3.Connection) -> None:
+    """Run and commit; from the start again without a job whose values broke the transaction."""
+    jobs = list(group)
+    while jobs:
+        connection.execute("BEGIN IMMEDIATE")
+        faulty = _run_long_jobs(jobs, connection)
+        if faulty is None:
+            connection.execute("COMMIT")
+            return
+        connection.execute("ROLLBACK")
+        jobs.remove(faulty)
+
+
+def _run_long_jobs(jobs: list[Job[Any]], connection: sqlite3.Connection) -> Job[Any] | None:
+    for job in jobs:
+        try:
+            job.answer = job.run(connection)
+            job.refusal = None
+        except StoreError as error:
+            job.refusal = error
+        except JOB_FAULTS as error:
+            job.refusal = error
+            return job
+    return None
 
 
 def _set_exception(job: Job[Any], error: Exception) -> None:

@@ -21,7 +21,7 @@ def connection() -> Iterator[sqlite3.Connection]:
     opened.close()
 
 
-@pytest.mark.parametrize("group", ["main"])
+@pytest.mark.parametrize("group", ["main", "telemetry"])
 def test_ours_apply_to_an_empty_file(connection: sqlite3.Connection, group: str) -> None:
     migrations = load_migrations(group)
     assert migrations
