@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.resource import Object
+from eaves.kube.trees import copy_tree
 
 
 class ListType(StrEnum):
@@ -139,7 +140,7 @@ def apply_defaults(schema: Schema, value: Any) -> None:
     if isinstance(value, dict):
         for key, child in schema.properties.items():
             if value.get(key) is None and child.default is not None and (key not in value or not child.nullable):
-                value[key] = _copy(child.default)
+                value[key] = copy_tree(child.default)
             elif key in value and value[key] is None and not child.nullable and child.type:
                 del value[key]
                 continue
@@ -151,14 +152,6 @@ def apply_defaults(schema: Schema, value: Any) -> None:
     elif isinstance(value, list) and schema.items is not None:
         for item in value:
             apply_defaults(schema.items, item)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
 
 
 # --- Validation ----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""JSON patch (RFC 6902), JSON merge patch (RFC 7386) and Kubernetes' strategic merge patch, as pure functions.
+
+Each takes the current object and gives a new one; the current one is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+
+from eaves.kube import status, strategic
+from eaves.kube.errors import ApiError
+from eaves.kube.resource import Object, Resource
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+OPERATIONS_LIMIT = 10_000
+
+
+def accepted_types(resource: Resource) -> list[str]:
+    """Patch types of a kind; kubectl reads them from the 415 answer and chooses another."""
+    if resource.is_custom:
+        return [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+    return [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]
+
+
+def apply_patch(resource: Resource, patch_type: str, patch: Any, current: Object) -> Object:
+    """The patched object. ``patch`` is decoded JSON. Raises ApiError 400, 413, 415 or 422."""
+    if patch_type not in accepted_types(resource):
+        raise status.unsupported_media_type(patch_type, accepted_types(resource))
+    if patch_type == JSON_PATCH:
+        patched = apply_json_patch(patch, current)
+    elif not isinstance(patch, dict):
+        raise status.bad_request("error decoding patch: the patch is not an object")
+    elif patch_type == MERGE_PATCH:
+        patched = apply_merge_patch(patch, current)
+    else:
+        patched = strategic.apply_strategic_patch(resource.schema, patch, current)
+    if not isinstance(patched, dict):
+        raise status.bad_request("the patched document is not an object")
+    return patched
+
+
+def apply_json_patch(operations: Any, current: Object) -> Any:
+    """Raises ApiError: 413 for too many operations, 422 for a failed test or missing path, 400 for what is no JSON patch."""
+    if not isinstance(operations, list):
+        raise status.bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+        )
+    if len(operations) > OPERATIONS_LIMIT:
+        text = f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
+        raise ApiError(413, "RequestEntityTooLarge", text)
+    try:
+        return jsonpatch.JsonPatch(operations).apply(current)
+    except jsonpatch.InvalidJsonPatch as error:
+        raise status.bad_request(f"error decoding patch: {error}") from error
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
+        text = f"the server rejected our request due to an error in our request: {error}"
+        raise ApiError(422, "Invalid", text, details={}) from error
+
+
+def apply_merge_patch(patch: Mapping[str, Any], current: Any) -> Object:
+    """RFC 7386: null removes, objects merge, everything else replaces."""
+    merged: Object = dict(current) if isinstance(current, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = apply_merge_patch(value, merged.get(key))
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,131 @@
+"""JSON patch and merge patch: the examples of RFC 6902 and RFC 7396, limits, and properties."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eaves.kube.errors import ApiError
+from eaves.kube.patch import apply_json_patch, apply_merge_patch
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab~/", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab~/", max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(st.text("abc~/", max_size=2), JSON, max_size=4)
+
+
+@pytest.mark.parametrize(
+    ("target", "operations", "expected"),
+    [
+        ({"foo": "bar"}, [{"op": "add", "path": "/baz", "value": "qux"}], {"baz": "qux", "foo": "bar"}),
+        ({"foo": ["a", "b"]}, [{"op": "add", "path": "/foo/1", "value": "x"}], {"foo": ["a", "x", "b"]}),
+        ({"foo": ["a"]}, [{"op": "add", "path": "/foo/-", "value": ["b"]}], {"foo": ["a", ["b"]]}),
+        ({"baz": "qux", "foo": "bar"}, [{"op": "remove", "path": "/baz"}], {"foo": "bar"}),
+        ({"foo": ["a", "b", "c"]}, [{"op": "remove", "path": "/foo/1"}], {"foo": ["a", "c"]}),
+        ({"baz": "qux"}, [{"op": "replace", "path": "/baz", "value": None}], {"baz": None}),
+        (
+            {"foo": {"bar": "baz", "waldo": "fred"}, "qux": {"corge": "grault"}},
+            [{"op": "move", "from": "/foo/waldo", "path": "/qux/thud"}],
+            {"foo": {"bar": "baz"}, "qux": {"corge": "grault", "thud": "fred"}},
+        ),
+        (
+            {"foo": ["all", "grass", "cows", "eat"]},
+            [{"op": "move", "from": "/foo/1", "path": "/foo/3"}],
+            {"foo": ["all", "cows", "eat", "grass"]},
+        ),
+        ({"a": [1]}, [{"op": "copy", "from": "/a", "path": "/b"}], {"a": [1], "b": [1]}),
+        ({"/": 9, "~1": 10}, [{"op": "test", "path": "/~01", "value": 10}], {"/": 9, "~1": 10}),
+        ({"a": 1}, [{"op": "replace", "path": "", "value": {"b": 2}}], {"b": 2}),
+    ],
+)
+def test_json_patch_applies_every_operation(target: Any, operations: Any, expected: Any) -> None:
+    assert apply_json_patch(target, operations) == expected
+
+
+@pytest.mark.parametrize(
+    ("operations", "code"),
+    [
+        ({"op": "add"}, 400),
+        (["add"], 400),
+        ([{"op": "spam", "path": "/a"}], 400),
+        ([{"op": "add", "path": "/a"}], 400),
+        ([{"op": "move", "path": "/a"}], 400),
+        ([{"op": "test", "path": "/a", "value": True}], 422),
+        ([{"op": "remove", "path": "/missing"}], 422),
+        ([{"op": "replace", "path": "/missing", "value": 1}], 422),
+        ([{"op": "add", "path": "/missing/x", "value": 1}], 422),
+        ([{"op": "add", "path": "/list/3", "value": 1}], 422),
+        ([{"op": "add", "path": "/list/01", "value": 1}], 422),
+        ([{"op": "add", "path": "a", "value": 1}], 422),
+        ([{"op": "move", "from": "/map", "path": "/map/x"}], 422),
+        ([{"op": "remove", "path": ""}], 422),
+        ([{"op": "test", "path": "/a", "value": 1}] * 10_001, 413),
+    ],
+)
+def test_json_patch_refuses(operations: Any, code: int) -> None:
+    with pytest.raises(ApiError) as caught:
+        apply_json_patch({"a": 1, "list": [1, 2], "map": {}}, operations)
+    assert caught.value.status_code == code
+
+
+def test_json_patch_that_fails_changes_nothing() -> None:
+    target = {"a": {"b": 1}}
+    with pytest.raises(ApiError, match="testing value /a/b failed"):
+        apply_json_patch(
+            target, [{"op": "add", "path": "/a/c", "value": 1}, {"op": "test", "path": "/a/b", "value": 2}]
+        )
+    assert target == {"a": {"b": 1}}
+
+
+def test_json_patch_cannot_grow_an_object_without_bound() -> None:
+    doubling = [{"op": "copy", "from": "/a", "path": "/a/x"}] * 400
+    with pytest.raises(ApiError) as caught:
+        apply_json_patch({"a": {"text": "x" * 1000}}, doubling)
+    assert caught.value.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("target", "patch", "expected"),
+    [
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+        ({"a": "text"}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+    ],
+)
+def test_merge_patch_merges(target: Any, patch: Any, expected: Any) -> None:
+    assert apply_merge_patch(target, patch) == expected
+
+
+def test_merge_patch_must_be_an_object() -> None:
+    with pytest.raises(ApiError, match="must be an object"):
+        apply_merge_patch({}, ["a"])
+
+
+@given(OBJECTS, OBJECTS)
+def test_merge_patch_is_idempotent_and_leaves_its_arguments_alone(target: Any, patch: Any) -> None:
+    before = (repr(target), repr(patch))
+    once = apply_merge_patch(target, patch)
+    assert apply_merge_patch(once, patch) == once
+    assert (repr(target), repr(patch)) == before
+
+
+@given(OBJECTS, OBJECTS)
+def test_replacing_each_member_by_json_patch_gives_the_wanted_object(target: Any, wanted: Any) -> None:
+    def escape(key: str) -> str:
+        return "/" + key.replace("~", "~0").replace("/", "~1")
+
+    operations = [{"op": "remove", "path": escape(key)} for key in target if key not in wanted]
+    operations += [{"op": "add", "path": escape(key), "value": value} for key, value in wanted.items()]
+    operations += [{"op": "test", "path": escape(key), "value": value} for key, value in wanted.items()]
+    assert apply_json_patch(target, operations) == wanted
