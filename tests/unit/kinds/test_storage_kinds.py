@@ -1,0 +1,76 @@
+"""Volume and Datastore."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eaves.kinds import datastore, volume
+from eaves.testing.objects import make_datastore, make_volume
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, []),
+        ({"size": "10"}, ["spec.size"]),
+        ({"nodeName": "A"}, ["spec.nodeName"]),
+        ({"source": {"image": "shop/seed:1"}}, []),
+        ({"source": {"image": "Seed"}}, ["spec.source.image"]),
+        ({"source": {"image": "seed.img", "format": "Raw"}}, ["spec.source.image"]),
+        ({"source": {"image": f"seed.img@{DIGEST}", "format": "Raw"}}, ["spec.source.datastoreRef"]),
+        ({"source": {"image": f"seed.img@{DIGEST}", "format": "Raw", "datastoreRef": {"name": "files"}}}, []),
+    ],
+)
+def test_faults_of_volumes(spec: dict[str, Any], expected: list[str]) -> None:
+    assert [fault.path for fault in volume.RESOURCE.validate(make_volume(**spec), None)] == expected
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        ({"size": "2Gi"}, []),
+        ({"size": "512Mi"}, ["spec.size"]),
+        ({"nodeName": "other"}, ["spec.nodeName"]),
+        ({"source": {"image": "seed"}}, ["spec.source"]),
+        ({"encryption": "None"}, ["spec.encryption"]),
+        ({"reclaimPolicy": "Retain"}, []),
+    ],
+)
+def test_what_of_a_volume_may_change(new: dict[str, Any], expected: list[str]) -> None:
+    assert [fault.path for fault in volume.RESOURCE.validate(make_volume(**new), make_volume())] == expected
+
+
+def test_a_retained_volume_cannot_be_deleted() -> None:
+    assert volume.deletion_fault(make_volume()) == ""
+    assert "Retain" in volume.deletion_fault(make_volume(reclaimPolicy="Retain"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"url": "registry.example:5000"}, []),
+        ({"url": "http://10.0.0.5:5000", "path": "shop"}, []),
+        ({"url": "docker://docker.io", "credentialsSecretRef": {"name": "hub"}}, []),
+        ({"url": "ftp://x"}, ["spec.url"]),
+        ({"url": "user:secret@registry.example"}, ["spec.url"]),
+        ({"url": "registry.example:99999"}, ["spec.url"]),
+        ({"url": "registry example"}, ["spec.url"]),
+        ({"url": "https://x/?a=b", "type": "HTTP"}, ["spec.url"]),
+        ({"path": "/shop"}, ["spec.path"]),
+        ({"region": "eu"}, ["spec.region"]),
+        ({"type": "S3", "url": "https://s3.example"}, ["spec.path"]),
+        ({"caCertificates": "nonsense"}, ["spec.caCertificates"]),
+        ({"caCertificates": "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----"}, ["spec.caCertificates"]),
+    ],
+)
+def test_faults_of_datastores(spec: dict[str, Any], expected: list[str]) -> None:
+    assert [fault.path for fault in datastore.RESOURCE.validate(make_datastore(**spec), None)] == expected
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    faults = datastore.RESOURCE.validate(make_datastore(url="user:hunter2@registry.example"), None)
+    assert "hunter2" not in repr(faults)
