@@ -1,0 +1,1 @@
+"""Images: content trees of the config, fetched from registries into podman's storage, pinned by digest, removed when unused."""

@@ -1,0 +1,282 @@
+"""Keeps the images that the config asks for. Owned by ``manager``; asked by the apps' keepers for what is loaded.
+
+Each missing image is fetched by a task of its own with its own back-off, so a slow or broken registry holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from eaves.kit import process
+from eaves.kit.errors import EavesError
+from eaves.kit.retry import Backoff
+from eaves.node.containers.cli import PodmanCli
+from eaves.node.desired.model import DesiredDatastore, DesiredImage, DesiredNode
+from eaves.node.errors import StorageFullError, as_fault
+from eaves.node.images import plan, reference
+from eaves.node.images.errors import ImageError, ImageTooLargeError
+from eaves.node.images.plan import ImagesState, Pin
+from eaves.node.images.skopeo import Skopeo
+from eaves.node.instance import Instance
+from eaves.node.observed import Fault, ImageState, ImageStatus, Observations
+from eaves.node.statefile import StateFile
+
+log = logging.getLogger(__name__)
+
+PARALLEL_FETCHES = 6
+PARALLEL_PER_HOST = 3
+FIRST_RETRY_S = 2.0
+RETRY_LIMIT_S = 600.0
+STALLED_AFTER_S = 600.0
+CLEAN_EVERY_S = 600.0
+_SPARE_BYTES = 64 << 20
+"""Left free by downloads: a full disk stops everything, an image that waits stops one app."""
+_TROUBLE = (EavesError, OSError)
+
+
+class Images:
+    def __init__(
+        self,
+        instance: Instance,
+        observations: Observations,
+        cli: PodmanCli,
+        *,
+        proxies: Mapping[str, str],
+        on_change: Callable[[], None],
+        first_retry_s: float = FIRST_RETRY_S,
+        stalled_after_s: float = STALLED_AFTER_S,
+    ) -> None:
+        self._instance = instance
+        self._observations = observations
+        self._cli = cli
+        self._on_change = on_change
+        self._first_retry_s = first_retry_s
+        self.retry_limit_s = RETRY_LIMIT_S
+        environment = {**cli.environment, **proxies}
+        self._skopeo = Skopeo(environment, cli.policy, stalled_after_s=stalled_after_s)
+        self._file = StateFile(instance.state_dir / "images.json", ImagesState)
+        self._state = ImagesState()
+        self._stored: set[str] = set()
+        self._desired: dict[str, DesiredImage] = {}
+        self._is_told = False
+        self._tasks: dict[str, tuple[DesiredImage, asyncio.Task[None]]] = {}
+        self._slots = asyncio.Semaphore(PARALLEL_FETCHES)
+        self._host_slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(PARALLEL_PER_HOST)
+        )
+        self._wake = asyncio.Event()
+
+    async def open(self) -> None:
+        self._state = await self._file.load()
+        await self._observe_stored()
+
+    def set_desired(self, desired: DesiredNode) -> None:
+        self._desired = {image.id: image for image in desired.images}
+        self._is_told = True
+        # What is here already must count at once, or a cached image would cost its app a turn of the loop.
+        for image in self._desired.values():
+            if (pin := self._find(image)) is not None:
+                self._publish(image, ImageState.LOADED, pin.digest, pin.size_bytes, pin.size_bytes)
+        self._wake.set()
+
+    def loaded(self, image_id: str) -> Pin | None:
+        """The image as podman knows it, or None while it is not here."""
+        image = self._desired.get(image_id)
+        return self._find(image) if image else None
+
+    async def recheck(self) -> None:
+        """Look at storage again: somebody may have removed an image."""
+        await self._observe_stored()
+        self._wake.set()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                await self._reconcile()
+                try:
+                    async with asyncio.timeout(CLEAN_EVERY_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    await self._observe_stored()
+        finally:
+            await self._cancel(list(self._tasks))
+
+    async def teardown(self) -> None:
+        await self._cli.run("rmi", "--all", "--force", check=False)
+        await self._file.remove()
+
+    async def _reconcile(self) -> None:
+        """Start a task for each image that is missing, end those that are no longer wanted, remove the unused."""
+        stale = [
+            image_id
+            for image_id, (image, _) in self._tasks.items()
+            if self._desired.get(image_id) != image or self._find(image) is not None
+        ]
+        await self._cancel(stale)
+        for status in list(self._observations.each(ImageStatus)):
+            if status.id not in self._desired:
+                self._observations.remove(ImageStatus, status.id)
+        for image in self._desired.values():
+            if self._find(image) is None and image.id not in self._tasks:
+                task = asyncio.create_task(self._keep_fetching(image), name=f"image {image.name}")
+                self._tasks[image.id] = (image, task)
+        try:
+            await self._clean()
+        except _TROUBLE as error:
+            log.warning("unused images are not removed: error=%s", error)
+
+    async def _cancel(self, image_ids: list[str]) -> None:
+        tasks = [self._tasks.pop(image_id)[1] for image_id in image_ids]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _keep_fetching(self, image: DesiredImage) -> None:
+        backoff = Backoff(self._first_retry_s, max(self._first_retry_s, self.retry_limit_s), jitter=0.1)
+        since = time.time()
+        while True:
+            try:
+                await self._fetch(image)
+            except _TROUBLE as error:
+                is_final = isinstance(error, EavesError) and not error.retryable
+                delay_s = self.retry_limit_s if is_final else backoff.next_s()
+                fault = as_fault(error, since=since, retry_at=0.0 if is_final else time.time() + delay_s)
+                log.warning("image is not here: image=%s code=%s error=%s", image.name, fault.code, fault.message)
+                self._publish(image, ImageState.FAILED, fault=fault)
+                self._on_change()
+                await asyncio.sleep(delay_s)
+            else:
+                self._wake.set()
+                self._on_change()
+                return
+
+    async def _fetch(self, image: DesiredImage) -> None:
+        """Try the datastores in order; the last one's error is told."""
+        reference.check_image(image)
+        failure: Exception = ImageError("no datastore answered", element=f"image {image.name}")
+        for datastore in image.datastores:
+            try:
+                await self._fetch_from(image, datastore)
+            except _TROUBLE as error:
+                failure = error
+            else:
+                return
+        raise failure
+
+    async def _fetch_from(self, image: DesiredImage, datastore: DesiredDatastore) -> None:
+        pin = plan.find_pin(image, self._state)
+        source = reference.want_source(image, datastore, pin.digest if pin else "")
+        folder = self._instance.downloads_dir / image.id
+        self._publish(image, ImageState.WAITING)
+        async with self._host_slots[source.host], self._slots:
+            self._publish(image, ImageState.RESOLVING)
+            top = await self._skopeo.resolve(source, folder)
+            source = msgspec.structs.replace(source, digest=top.digest)
+            await self._remember(plan.record_pin(self._state, image, top.digest, top.size_bytes))
+            if twin := plan.find_twin(top.digest, self._state, self._stored):
+                twin_size = next(pin.size_bytes for pin in self._state.pins.values() if pin.image == twin)
+                await self._finish(image, top.digest, twin_size, twin)
+                return
+            manifest = top
+            if top.child:
+                source = msgspec.structs.replace(source, digest=top.child)
+                manifest = await self._skopeo.resolve(source, folder)
+            await self._load(image, source, top.digest, manifest.size_bytes, folder)
+
+    async def _load(
+        self, image: DesiredImage, source: reference.Source, digest: str, size_bytes: int, folder: Path
+    ) -> None:
+        if image.max_size_bytes and size_bytes > image.max_size_bytes:
+            message = f"the image has {size_bytes} bytes, at most {image.max_size_bytes} are allowed"
+            raise ImageTooLargeError(message, element=f"image {image.name}", resolution="raise the allowed size")
+        await asyncio.to_thread(self._check_space, size_bytes)
+
+        def tell(downloaded: int) -> None:
+            self._publish(image, ImageState.DOWNLOADING, digest, size_bytes, downloaded)
+            self._on_change()
+
+        tell(0)
+        target = await self._skopeo.fetch(source, folder, tell)
+        self._publish(image, ImageState.VERIFYING, digest, size_bytes, size_bytes)
+        loaded = await self._cli.run(
+            "pull", "--quiet", f"--signature-policy={self._cli.policy}", target, timeout_s=3600
+        )
+        stored_as = loaded.text.strip().splitlines()[-1].removeprefix("sha256:")
+        await self._finish(image, digest, size_bytes, stored_as)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _finish(self, image: DesiredImage, digest: str, size_bytes: int, stored_as: str) -> None:
+        self._stored.add(stored_as)
+        await self._remember(plan.record_pin(self._state, image, digest, size_bytes, stored_as))
+        self._publish(image, ImageState.LOADED, digest, size_bytes, size_bytes)
+
+    async def _remember(self, state: ImagesState) -> None:
+        self._state = state
+        await self._file.save(state)
+
+    def _check_space(self, size_bytes: int) -> None:
+        free = shutil.disk_usage(self._instance.data_dir).free
+        # Compressed layers on disk, and about twice that unpacked.
+        needed = 3 * size_bytes + _SPARE_BYTES
+        if free < needed:
+            raise StorageFullError(f"the image needs {needed >> 20} MiB, {free >> 20} MiB are free")
+
+    async def _clean(self) -> None:
+        if not self._is_told:
+            # Before the first config everything looks unused.
+            return
+        wanted = plan.want_pins(self._desired.values(), self._state)
+        if wanted != self._state:
+            await self._remember(wanted)
+        surplus = plan.plan_removal(self._state, self._stored, fetching=bool(self._tasks))
+        for stored_as in surplus:
+            done = await self._cli.run("rmi", stored_as, check=False)
+            # In use by a container of an app that is being replaced or removed: the next round gets it.
+            if done.returncode == 0:
+                self._stored.discard(stored_as)
+        if surplus or not self._tasks:
+            await asyncio.to_thread(self._remove_downloads)
+
+    def _remove_downloads(self) -> None:
+        """What fetches left that are no longer wanted; the tools' own scratch only when none of them is at work."""
+        scratch = self._instance.scratch_dir
+        for path in self._instance.downloads_dir.iterdir():
+            if path != scratch and path.name not in self._tasks:
+                shutil.rmtree(path, ignore_errors=True)
+        if not self._tasks:
+            for path in scratch.iterdir():
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def _observe_stored(self) -> None:
+        try:
+            listed = await self._cli.run("images", "--all", "--quiet", "--no-trunc")
+        except process.ProcessError as error:
+            log.warning("stored images are not known: error=%s", error)
+            return
+        self._stored = {line.removeprefix("sha256:") for line in listed.text.split()}
+
+    def _find(self, image: DesiredImage) -> Pin | None:
+        pin = plan.find_pin(image, self._state)
+        return pin if plan.is_loaded(pin, self._stored) else None
+
+    def _publish(
+        self,
+        image: DesiredImage,
+        state: ImageState,
+        digest: str = "",
+        size_bytes: int = 0,
+        downloaded_bytes: int = 0,
+        fault: Fault | None = None,
+    ) -> None:
+        status = ImageStatus(image.id, image.name, state, digest, size_bytes, min(downloaded_bytes, size_bytes), fault)
+        self._observations.publish(status)

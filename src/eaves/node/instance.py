@@ -1,0 +1,129 @@
+"""Names and folders of one node on a machine.
+
+A machine has one node, called ``eaves``; tests run several side by side under other names. Everything that the engine makes on
+the host carries a name from here, and ``teardown`` removes by these names, so nothing else may invent one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from msgspec import Struct
+
+DEFAULT_NAME = "eaves"
+
+_PRIVATE = 0o700
+_PASSABLE = 0o711
+"""dnsmasq gives up root: it must pass through the run folder to its own files, without listing what else is there."""
+
+
+class Instance(Struct, frozen=True):
+    """``data_dir`` survives reboots, ``run_dir`` need not; ``name`` is letters and digits."""
+
+    name: str = DEFAULT_NAME
+    data_dir: Path = Path("/var/lib/eaves")
+    run_dir: Path = Path("/run/eaves")
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,20}", self.name):
+            raise ValueError(f"instance name {self.name!r} is not lower-case letters and digits")
+
+    @property
+    def _link_prefix(self) -> str:
+        # Interface names have 15 characters; other instances than the default are told apart by four hex digits.
+        if self.name == DEFAULT_NAME:
+            return "ev"
+        return "ev" + hashlib.sha256(self.name.encode()).hexdigest()[:4]
+
+    @property
+    def table(self) -> str:
+        """The nftables table of family inet."""
+        return self.name
+
+    @property
+    def bridge_prefix(self) -> str:
+        """Bridges are this and a number."""
+        return self._link_prefix + "br"
+
+    @property
+    def veth_prefix(self) -> str:
+        """Host ends of app interfaces are this and eight hex digits."""
+        return self._link_prefix + "v"
+
+    @property
+    def cgroup(self) -> str:
+        return f"/{self.name}"
+
+    @property
+    def host_dir(self) -> Path:
+        """Private configuration of the tools that the engine runs."""
+        return self.data_dir / "host"
+
+    @property
+    def storage_dir(self) -> Path:
+        """Images and container roots, managed by podman."""
+        return self.data_dir / "containers"
+
+    @property
+    def state_dir(self) -> Path:
+        """Small records of the engine, one file a kind."""
+        return self.data_dir / "engine"
+
+    @property
+    def apps_dir(self) -> Path:
+        return self.data_dir / "apps"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "applogs"
+
+    @property
+    def volumes_dir(self) -> Path:
+        return self.data_dir / "volumes"
+
+    @property
+    def downloads_dir(self) -> Path:
+        return self.data_dir / "downloads"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Temporary files of podman and skopeo, on the disk that has the room."""
+        return self.downloads_dir / "scratch"
+
+    @property
+    def podman_run_dir(self) -> Path:
+        return self.run_dir / "podman"
+
+    @property
+    def netns_dir(self) -> Path:
+        return self.run_dir / "netns"
+
+    @property
+    def dns_dir(self) -> Path:
+        return self.run_dir / "dns"
+
+    @property
+    def apps_run_dir(self) -> Path:
+        """Pid files of containers."""
+        return self.run_dir / "apps"
+
+    def prepare(self) -> None:
+        """Make the folders. Blocking; call it from a thread."""
+        for folder in (self.data_dir, self.run_dir):
+            folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        self.run_dir.chmod(self.run_dir.stat().st_mode | _PASSABLE)
+        private = (self.host_dir, self.storage_dir, self.state_dir, self.apps_dir, self.logs_dir, self.volumes_dir)
+        for folder in (
+            *private,
+            self.downloads_dir,
+            self.scratch_dir,
+            self.podman_run_dir,
+            self.netns_dir,
+            self.apps_run_dir,
+        ):
+            folder.mkdir(mode=_PRIVATE, exist_ok=True)
+        self.dns_dir.mkdir(mode=0o755, exist_ok=True)
+        # The umask may have taken bits at creation, and dnsmasq must read here.
+        self.dns_dir.chmod(0o755)

@@ -1,0 +1,231 @@
+"""The node's engine: makes this machine what a :class:`~eaves.node.desired.model.DesiredNode` says.
+
+The daemon opens one manager, gives it each new config by :meth:`Manager.apply` and runs :meth:`Manager.run` under its supervisor. What
+comes of it is on the observations board. Nothing here needs a controller: after a reboot the daemon applies its checkpoint and
+all comes up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from eaves.kit import files
+from eaves.node.containers.cli import PodmanCli
+from eaves.node.containers.logs import Deliver
+from eaves.node.containers.podman import PodmanEngine
+from eaves.node.containers.service import Apps
+from eaves.node.desired.model import DesiredNode
+from eaves.node.guard import keep_running
+from eaves.node.host import Host, observe_host, save_host_files
+from eaves.node.images.service import FIRST_RETRY_S, RETRY_LIMIT_S, STALLED_AFTER_S, Images
+from eaves.node.instance import Instance
+from eaves.node.networks.service import Networks
+from eaves.node.observed import AppUsage, LogLine, Observations
+from eaves.node.readiness import Readiness
+from eaves.node.volumes.service import MEASURE_EVERY_S, Volumes
+
+log = logging.getLogger(__name__)
+
+_RETRY_ITEM = "timer.download.retry"
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class EngineOptions(Struct, frozen=True):
+    """``uplinks``: port label → host interface; a label that is not here leaves by whatever way the host routes.
+
+    ``proxies``: ``HTTPS_PROXY`` and the like for downloads.
+    """
+
+    uplinks: Mapping[str, str] = {}
+    proxies: Mapping[str, str] = {}
+    first_retry_s: float = FIRST_RETRY_S
+    stalled_after_s: float = STALLED_AFTER_S
+    measure_every_s: float = MEASURE_EVERY_S
+
+
+async def drop_lines(_: list[LogLine]) -> None:
+    """Takes log lines and keeps none."""
+
+
+class Manager:
+    """Use :meth:`open`. ``apply`` may be called before or while ``run`` runs; the latest config counts."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        host: Host,
+        observations: Observations,
+        deliver: Deliver,
+        options: EngineOptions,
+    ) -> None:
+        self.instance = instance
+        self.host = host
+        cli = PodmanCli(instance)
+        self._cli = cli
+        self._engine = PodmanEngine(instance, host, cli)
+        self._images = Images(
+            instance,
+            observations,
+            cli,
+            proxies=options.proxies,
+            on_change=self._wake_apps,
+            first_retry_s=options.first_retry_s,
+            stalled_after_s=options.stalled_after_s,
+        )
+        self._volumes = Volumes(
+            instance,
+            observations,
+            in_use=self._volumes_in_use,
+            on_change=self._wake_apps,
+            measure_every_s=options.measure_every_s,
+        )
+        self._networks = Networks(
+            instance,
+            observations,
+            uplinks=options.uplinks,
+            pid_of=self._pid_of,
+            is_in_use=self._is_in_use,
+            on_change=self._wake_apps,
+        )
+        readiness = Readiness(observations, self._images, self._volumes, self._networks)
+        self._apps = Apps(
+            instance,
+            self._engine,
+            observations,
+            find_ready=readiness.find,
+            deliver=deliver,
+            on_change=self._networks.wake,
+            on_failed_start=self._recheck_images,
+        )
+        self._rechecks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(
+        cls,
+        instance: Instance,
+        observations: Observations,
+        deliver: Deliver = drop_lines,
+        *,
+        options: EngineOptions | None = None,
+    ) -> Manager:
+        """Look at the machine and at what an earlier daemon left. Raises HostError with the remedy when the machine will not do.
+
+        ``deliver`` takes batches of app log lines and returns when they are safe; after a crash it may get lines again, with the
+        same numbers.
+        """
+        host = await observe_host()
+        await asyncio.to_thread(instance.prepare)
+        await asyncio.to_thread(_forget_other_boot, instance)
+        await save_host_files(instance, host)
+        manager = cls(instance, host, observations, deliver, options or EngineOptions())
+        await manager._networks.open()
+        await manager._volumes.open()
+        await manager._images.open()
+        await manager._apps.open()
+        return manager
+
+    @property
+    def podman_version(self) -> str:
+        return ".".join(str(part) for part in self.host.podman_version)
+
+    async def apply(self, desired: DesiredNode) -> None:
+        """Take ``desired`` as the wish from now on; returns at once."""
+        desired = _drop_strange(desired)
+        self._images.retry_limit_s = _parse_seconds(desired.config_items, _RETRY_ITEM, RETRY_LIMIT_S)
+        self._images.set_desired(desired)
+        self._volumes.set_desired(desired)
+        self._networks.set_desired(desired)
+        self._apps.set_desired(desired)
+
+    async def run(self) -> None:
+        """Until cancelled. Containers, networks and name servers then go on by themselves."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("networks", self._networks.run), name="networks")
+            group.create_task(keep_running("volumes", self._volumes.run), name="volumes")
+            group.create_task(keep_running("images", self._images.run), name="images")
+            group.create_task(keep_running("apps", self._apps.run), name="apps")
+
+    async def usages(self) -> list[AppUsage]:
+        """Counters of every app that runs now."""
+        return await self._apps.usages()
+
+    async def teardown(self) -> None:
+        """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""
+        await self._engine.teardown()
+        await self._networks.teardown()
+        await self._images.teardown()
+        await asyncio.to_thread(_remove_folders, self.instance)
+
+    def _wake_apps(self) -> None:
+        self._apps.wake()
+
+    def _pid_of(self, app_id: str) -> int:
+        return self._apps.pid(app_id)
+
+    def _is_in_use(self, app_id: str) -> bool:
+        return self._apps.is_in_use(app_id)
+
+    def _volumes_in_use(self) -> list[str]:
+        return list(self._apps.volumes_in_use())
+
+    def _recheck_images(self) -> None:
+        task = asyncio.create_task(self._images.recheck(), name="recheck images")
+        self._rechecks.add(task)
+        task.add_done_callback(self._rechecks.discard)
+
+
+def _drop_strange(desired: DesiredNode) -> DesiredNode:
+    """Ids become names of folders and links: one that is no plain word is left out, whatever let it through."""
+    kept = {
+        field: tuple(item for item in getattr(desired, field) if _ID.fullmatch(item.id))
+        for field in ("apps", "networks", "volumes", "images")
+    }
+    return msgspec.structs.replace(desired, **kept)
+
+
+def _parse_seconds(items: Mapping[str, str], name: str, default: float) -> float:
+    text = items.get(name, "")
+    return max(float(text), 1.0) if text.isascii() and text.isdecimal() else default
+
+
+def _forget_other_boot(instance: Instance) -> None:
+    """Run-time files of another boot describe processes that are gone. Usually the run folder is empty then by itself."""
+    mark = instance.run_dir / "boot"
+    boot_id = _BOOT_ID.read_bytes()
+    if files.load_file(mark) not in (None, boot_id):
+        for folder in (instance.podman_run_dir, instance.netns_dir, instance.dns_dir, instance.apps_run_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+        instance.prepare()
+    files.save_file(mark, boot_id)
+
+
+def _remove_folders(instance: Instance) -> None:
+    own = (
+        instance.host_dir,
+        instance.storage_dir,
+        instance.state_dir,
+        instance.apps_dir,
+        instance.logs_dir,
+        instance.volumes_dir,
+        instance.downloads_dir,
+        instance.podman_run_dir,
+        instance.netns_dir,
+        instance.dns_dir,
+        instance.apps_run_dir,
+    )
+    for folder in own:
+        shutil.rmtree(folder, ignore_errors=True)
+    (instance.run_dir / "boot").unlink(missing_ok=True)
+    for folder in (instance.data_dir, instance.run_dir):
+        with contextlib.suppress(OSError):
+            folder.rmdir()

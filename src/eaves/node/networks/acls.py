@@ -1,0 +1,167 @@
+"""Access rules of app interfaces: checks, and the nftables matches they become. Pure.
+
+A rule that cannot be understood blocks its app: leaving out a rule could open what it was meant to close.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from eaves.node.desired.model import AclAction, AclDirection, AclRule, DesiredApp
+from eaves.node.networks.errors import NetworkImpossibleError
+from eaves.node.networks.model import PortMap, WantedVif
+
+_NAMED_PROTOCOLS = ("tcp", "udp", "icmp", "sctp", "dccp")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)+")
+_UNITS = {"": "second", "s": "second", "m": "minute", "h": "hour", "d": "day"}
+
+
+def check_rule(rule: AclRule) -> None:
+    """Raises NetworkImpossibleError with what is wrong."""
+    if rule.subnet:
+        _parse_subnet(rule.subnet)
+    if rule.host and (len(rule.host) > 253 or not _HOST.fullmatch(rule.host)):
+        raise NetworkImpossibleError(f"rule {rule.id}: {rule.host!r} is not a host name")
+    if rule.protocol:
+        _parse_protocol(rule)
+    for text in filter(None, (rule.local_port, rule.remote_port)):
+        parse_ports(text)
+    has_ports = rule.local_port or rule.remote_port
+    if has_ports and rule.protocol not in ("tcp", "udp", "sctp", "dccp"):
+        raise NetworkImpossibleError(f"rule {rule.id}: ports need protocol tcp or udp")
+    if rule.action is AclAction.PORT_MAP:
+        _check_port_map(rule)
+    if rule.action is AclAction.LIMIT and (rule.limit_rate <= 0 or _limit_unit(rule) is None):
+        raise NetworkImpossibleError(f"rule {rule.id}: a limit needs a rate above 0 and a unit of s, m, h or d")
+
+
+def want_port_maps(app: DesiredApp, vif: WantedVif, uplinks: dict[str, str]) -> list[PortMap]:
+    """The port maps that the interface's rules ask for. ``uplinks``: port label → host interface."""
+    return [
+        PortMap(
+            app_id=app.id,
+            protocol=rule.protocol,
+            node_port=int(rule.local_port),
+            address=vif.address,
+            app_port=rule.app_port,
+            source=_render_source(rule),
+            uplink=uplinks.get(rule.adapter, ""),
+        )
+        for rule in vif.acls
+        if rule.action is AclAction.PORT_MAP
+    ]
+
+
+def render_outgoing(rule: AclRule, host_set: str) -> list[str]:
+    """Statements for packets from the app; ``host_set`` holds the addresses of ``rule.host``."""
+    if rule.direction is AclDirection.INGRESS or rule.action is AclAction.PORT_MAP:
+        return []
+    match = _render_match(rule, far="daddr", local_port="sport", remote_port="dport", host_set=host_set)
+    return _render_verdicts(rule, match, accept="return")
+
+
+def render_incoming(rule: AclRule, host_set: str) -> list[str]:
+    """Statements for packets to the app."""
+    if rule.direction is AclDirection.EGRESS:
+        return []
+    if rule.action is AclAction.PORT_MAP:
+        source = f"ip saddr {text} " if (text := _render_source(rule)) else ""
+        mapped = f"ct status dnat ct original proto-dst {rule.local_port}"
+        return [f"{source}{rule.protocol} dport {rule.app_port} {mapped} accept"]
+    match = _render_match(rule, far="saddr", local_port="dport", remote_port="sport", host_set=host_set)
+    return _render_verdicts(rule, match, accept="accept")
+
+
+def render_limits(rule: AclRule, address: str, host_set: str) -> list[str]:
+    """Statements that drop packets above the rule's rate; unlike the others they see every packet of a connection."""
+    if rule.action is not AclAction.LIMIT:
+        return []
+    burst = f" burst {rule.limit_burst} packets" if rule.limit_burst > 0 else ""
+    over = f"limit rate over {rule.limit_rate}/{_limit_unit(rule)}{burst} drop"
+    statements = []
+    if rule.direction is not AclDirection.INGRESS:
+        match = _render_match(rule, far="daddr", local_port="sport", remote_port="dport", host_set=host_set)
+        statements.append(f"ip saddr {address} {match}{over}")
+    if rule.direction is not AclDirection.EGRESS:
+        match = _render_match(rule, far="saddr", local_port="dport", remote_port="sport", host_set=host_set)
+        statements.append(f"ip daddr {address} {match}{over}")
+    return statements
+
+
+def parse_ports(text: str) -> tuple[int, int]:
+    """``80`` → (80, 80), ``80-90`` → (80, 90). Raises NetworkImpossibleError."""
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text)
+    if match:
+        first = int(match.group(1))
+        last = int(match.group(2) or first)
+        if 1 <= first <= last <= 65535:
+            return first, last
+    raise NetworkImpossibleError(f"{text!r} is not a port or a range of ports")
+
+
+def _render_match(rule: AclRule, *, far: str, local_port: str, remote_port: str, host_set: str) -> str:
+    parts = []
+    if rule.subnet and (subnet := _parse_subnet(rule.subnet)).prefixlen:
+        parts.append(f"ip {far} {subnet}")
+    if rule.host:
+        parts.append(f"ip {far} @{host_set}")
+    ports = [
+        f"{rule.protocol} {side} {_render_ports(text)}"
+        for side, text in ((local_port, rule.local_port), (remote_port, rule.remote_port))
+        if text
+    ]
+    if ports:
+        parts += ports
+    elif rule.protocol:
+        parts.append(f"meta l4proto {_parse_protocol(rule)}")
+    return "".join(f"{part} " for part in parts)
+
+
+def _render_verdicts(rule: AclRule, match: str, *, accept: str) -> list[str]:
+    if rule.action is AclAction.DROP:
+        return [f"{match}drop"]
+    return [f"{match}{accept}"]
+
+
+def _render_ports(text: str) -> str:
+    first, last = parse_ports(text)
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _check_port_map(rule: AclRule) -> None:
+    if rule.protocol not in ("tcp", "udp"):
+        raise NetworkImpossibleError(f"rule {rule.id}: a port map needs protocol tcp or udp")
+    first, last = parse_ports(rule.local_port)
+    if first != last:
+        raise NetworkImpossibleError(f"rule {rule.id}: a port map takes one node port, not a range")
+    if not 1 <= rule.app_port <= 65535:
+        raise NetworkImpossibleError(f"rule {rule.id}: {rule.app_port} is not a port of the app")
+
+
+def _render_source(rule: AclRule) -> str:
+    """The subnet that a port map is open to; empty = any."""
+    subnet = _parse_subnet(rule.subnet or "0.0.0.0/0")
+    return str(subnet) if subnet.prefixlen else ""
+
+
+def _parse_subnet(text: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(text, strict=False)
+    except ValueError as error:
+        raise NetworkImpossibleError(f"{text!r} is not an IPv4 subnet") from error
+
+
+def _parse_protocol(rule: AclRule) -> str:
+    if rule.protocol in _NAMED_PROTOCOLS:
+        return rule.protocol
+    if rule.protocol.isascii() and rule.protocol.isdecimal() and int(rule.protocol) <= 255:
+        return str(int(rule.protocol))
+    raise NetworkImpossibleError(f"rule {rule.id}: protocol {rule.protocol!r} is unknown")
+
+
+def _limit_unit(rule: AclRule) -> str | None:
+    unit = rule.limit_unit.lower()
+    if unit in _UNITS.values():
+        return unit
+    return _UNITS.get(unit)

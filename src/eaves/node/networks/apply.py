@@ -1,0 +1,176 @@
+"""Carries out the steps of ``plan`` with iproute2, util-linux and nft.
+
+Programs instead of a netlink library: a batch of iproute2 costs 3 ms, a library costs megabytes for good. Everything here may be
+repeated after a crash at any point: an interface gets its mark (the alias) last, so a half-made one is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from eaves.kit import process
+from eaves.node.instance import Instance
+from eaves.node.networks import addressing, observe, plan, ruleset
+from eaves.node.networks.errors import NetworkError
+from eaves.node.networks.model import Layout, WantedBridge, WantedVif
+
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_NO_IPV6 = (
+    "for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do [ ! -e $f ] || echo 1 > $f; done; exec ip link set lo up"
+)
+
+PidOf = Callable[[str], int]
+"""App id → pid of its running container, 0 = none."""
+
+
+async def apply_step(step: plan.Step, instance: Instance, pid_of: PidOf) -> None:
+    """Raises NetworkError or ProcessError; a repeated step is harmless."""
+    match step:
+        case plan.MakeBridge():
+            await _make_bridge(step)
+        case plan.RemoveLink(link):
+            await remove_link(link)
+        case plan.MakeNetns(app_id):
+            await _make_netns(instance, app_id, pid_of(app_id))
+        case plan.RemoveNetns(app_id):
+            await remove_netns(instance, app_id)
+        case plan.MakeVifs():
+            await _make_vifs(step, instance)
+        case plan.TunePort(vif, is_filtered):
+            await run_batch(_render_port(vif, is_filtered))
+
+
+async def apply_ruleset(layout: Layout, instance: Instance) -> str:
+    """Replace our table; answers its new fingerprint. Interfaces that are missing are left out, the kernel would refuse all."""
+    for attempt in (1, 2):
+        text = await observe.observe_table(instance.table)
+        _, chains, sets = observe.parse_table(text)
+        transaction = ruleset.render_ruleset(layout, instance.table, chains, sets)
+        try:
+            await process.run(["nft", "-f", "-"], stdin=transaction.encode(), timeout_s=20)
+            break
+        except process.ProcessError as error:
+            # The kernel takes an interface's chain away with the interface, also between look and change.
+            if attempt == 2:
+                raise NetworkError("the firewall table was refused", details=_first_line(error)) from error
+    return observe.parse_table(await observe.observe_table(instance.table))[0]
+
+
+async def remove_table(instance: Instance) -> None:
+    await process.run(["nft", "delete", "table", "inet", instance.table], check=False)
+
+
+async def write_forwarding(value: str) -> None:
+    await asyncio.to_thread(_FORWARDING.write_text, value)
+
+
+async def load_forwarding() -> str:
+    return (await asyncio.to_thread(_FORWARDING.read_text)).strip()
+
+
+async def run_batch(lines: Iterable[str], *, netns: Path | None = None) -> None:
+    """Feed ``lines`` to ``ip -batch``, inside ``netns`` if given. Raises NetworkError with the failing line."""
+    inside = ["nsenter", f"--net={netns}"] if netns else []
+    batch = "".join(f"{line}\n" for line in lines)
+    if not batch:
+        return
+    try:
+        await process.run([*inside, "ip", "-batch", "-"], stdin=batch.encode(), timeout_s=20)
+    except process.ProcessError as error:
+        raise NetworkError("the kernel refused a change of interfaces", details=_first_line(error)) from error
+
+
+async def remove_link(link: str) -> None:
+    await process.run(["ip", "link", "delete", link], timeout_s=20, check=False)
+
+
+async def remove_netns(instance: Instance, app_id: str) -> None:
+    path = instance.netns_dir / app_id
+    await process.run(["umount", "--lazy", str(path)], timeout_s=20, check=False)
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def _make_bridge(step: plan.MakeBridge) -> None:
+    bridge = step.bridge
+    if not step.exists:
+        await remove_link(bridge.link)
+    made = [] if step.exists else [f"link add {bridge.link} type bridge forward_delay 0"]
+    # Without an address of its own a bridge takes that of a port, and changes it when the port goes.
+    mac = addressing.derive_mac(bridge.network_id, bridge.link, "bridge")
+    await run_batch([*made, f"link set dev {bridge.link} address {mac} mtu {bridge.mtu}"])
+    await asyncio.to_thread(_write_bridge_settings, bridge, step.is_filtered)
+    filtering = [f"link set dev {bridge.link} type bridge nf_call_iptables 1"] if step.is_filtered else []
+    stale = [f"addr del {address} dev {bridge.link}" for address in step.stale_addresses]
+    await run_batch(
+        [
+            *filtering,
+            *stale,
+            f"addr replace {bridge.address} dev {bridge.link}",
+            f"link set dev {bridge.link} up",
+            f"link set dev {bridge.link} alias {bridge.network_id}",
+        ]
+    )
+
+
+def _write_bridge_settings(bridge: WantedBridge, is_filtered: bool) -> None:
+    v4, v6 = Path("/proc/sys/net/ipv4/conf") / bridge.link, Path("/proc/sys/net/ipv6/conf") / bridge.link
+    settings = {
+        # Makes node ports work for 127.0.0.1; the table's guard keeps apps off the host's loopback.
+        v4 / "route_localnet": "1",
+        v4 / "forwarding": "1",
+        v4 / "proxy_arp_pvlan": "0" if is_filtered else "1",
+        v6 / "disable_ipv6": "1",
+    }
+    for path, value in settings.items():
+        if path.exists():
+            path.write_text(value)
+
+
+async def _make_netns(instance: Instance, app_id: str, pid: int) -> None:
+    path = instance.netns_dir / app_id
+    await remove_netns(instance, app_id)
+    await asyncio.to_thread(path.touch, 0o600)
+    if pid:
+        await process.run(["mount", "--bind", f"/proc/{pid}/ns/net", str(path)], timeout_s=20)
+        return
+    await process.run(["unshare", f"--net={path}", "sh", "-c", _NO_IPV6], timeout_s=20)
+
+
+async def _make_vifs(step: plan.MakeVifs, instance: Instance) -> None:
+    await run_batch([f"link delete {link}" for link in step.stale])
+    lines = []
+    for vif in step.vifs:
+        pair = f"link add {vif.inside} mtu {vif.mtu} address {vif.mac} type veth"
+        lines += [
+            f"{pair} peer name {vif.link} mtu {vif.mtu} netns {os.getpid()}",
+            f"addr add {vif.address}/{vif.prefix_length} dev {vif.inside}",
+            f"link set dev {vif.inside} up",
+        ]
+    if step.netns.gateway:
+        lines.append(f"route replace default via {step.netns.gateway}")
+    await run_batch(lines, netns=instance.netns_dir / step.netns.app_id)
+    ports = [line for vif in step.vifs for line in _render_port(vif, step.is_filtered)]
+    marks = [f"link set dev {vif.link} alias {_quote(vif.mark)}" for vif in step.vifs]
+    await run_batch([*ports, *marks])
+
+
+def _render_port(vif: WantedVif, is_filtered: bool) -> list[str]:
+    isolated, hairpin = ("off", "on") if is_filtered else ("on", "off")
+    return [
+        f"link set dev {vif.link} master {vif.bridge}",
+        f"link set dev {vif.link} type bridge_slave isolated {isolated} hairpin {hairpin}",
+        f"link set dev {vif.link} up",
+    ]
+
+
+def _quote(text: str) -> str:
+    return f'"{text}"'
+
+
+def _first_line(error: process.ProcessError) -> str:
+    """nft and ip say first what is wrong and then show where."""
+    lines = error.stderr.decode(errors="replace").strip().splitlines()
+    return lines[0] if lines else error.message

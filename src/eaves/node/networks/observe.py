@@ -1,0 +1,146 @@
+"""What is on the host now, as far as networks go. Read-only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eaves.kit import process
+from eaves.node.instance import Instance
+from eaves.node.networks.model import SeenHost, SeenLink
+
+_TCP_LISTEN = "0A"
+_UDP_BOUND = "07"
+_UNKNOWN_PORTS = (32768, 60999)
+
+
+async def observe_host_network(instance: Instance) -> SeenHost:
+    """Raises ProcessError when the host's tools fail."""
+    shown, table = await asyncio.gather(
+        process.run(["ip", "-j", "-d", "addr", "show"], timeout_s=20), observe_table(instance.table)
+    )
+    links = msgspec.json.decode(shown.stdout or b"[]")
+    fingerprint, chains, sets = parse_table(table)
+    return await asyncio.to_thread(_observe, instance, links, fingerprint, chains, sets)
+
+
+async def observe_table(table: str) -> str:
+    """Our table as text without counters and set elements; empty when there is none."""
+    shown = await process.run(["nft", "-s", "-t", "list", "table", "inet", table], timeout_s=20, check=False)
+    return shown.text if shown.returncode == 0 else ""
+
+
+def parse_table(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Fingerprint, names of chains, names of sets."""
+    if not text:
+        return "", (), ()
+    chains = tuple(re.findall(r"^\tchain (\S+) \{", text, re.MULTILINE))
+    sets = tuple(re.findall(r"^\tset (\S+) \{", text, re.MULTILINE))
+    return hashlib.sha256(text.encode()).hexdigest(), chains, sets
+
+
+def parse_links(links: list[dict[str, Any]], prefixes: tuple[str, ...]) -> dict[str, SeenLink]:
+    """Our links out of ``ip -j -d addr``."""
+    names = {link.get("ifindex"): link.get("ifname", "") for link in links}
+    found = {}
+    for link in links:
+        name = link.get("ifname", "")
+        if not name.startswith(prefixes):
+            continue
+        info = link.get("linkinfo", {})
+        port = info.get("info_slave_data", {})
+        addresses = tuple(
+            f"{address['local']}/{address['prefixlen']}"
+            for address in link.get("addr_info", [])
+            if address.get("family") == "inet"
+        )
+        master = link.get("master", "")
+        found[name] = SeenLink(
+            name=name,
+            kind=info.get("info_kind", ""),
+            is_up="UP" in link.get("flags", []),
+            mtu=link.get("mtu", 0),
+            alias=link.get("ifalias", ""),
+            master=names.get(master, "") if isinstance(master, int) else master,
+            addresses=addresses,
+            is_filtered=bool(info.get("info_data", {}).get("nf_call_iptables", 0)),
+            isolated=bool(port.get("isolated", False)),
+            hairpin=bool(port.get("hairpin", False)),
+        )
+    return found
+
+
+def parse_sockets(text: str, protocol: str) -> set[tuple[str, int]]:
+    """Ports that programs hold, from ``/proc/net/tcp`` and the like. A UDP client's passing port is not told from a server's."""
+    wanted = _TCP_LISTEN if protocol == "tcp" else _UDP_BOUND
+    found = set()
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == wanted:
+            port = int(fields[1].rsplit(":", 1)[1], 16)
+            if protocol == "tcp" or not _UNKNOWN_PORTS[0] <= port <= _UNKNOWN_PORTS[1]:
+                found.add((protocol, port))
+    return found
+
+
+def parse_default_uplink(text: str) -> str:
+    """Interface of the default route with the lowest metric, from ``/proc/net/route``."""
+    routes = [line.split() for line in text.splitlines()[1:]]
+    defaults = [(int(route[6]), route[0]) for route in routes if len(route) > 7 and route[1] == route[7] == "00000000"]
+    return min(defaults)[1] if defaults else ""
+
+
+def observe_pinned(folder: Path) -> frozenset[str]:
+    """Names of the network namespaces that are pinned in ``folder``."""
+    prefix = f"{folder}/"
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+    return frozenset(
+        fields[4].removeprefix(prefix)
+        for fields in mounts
+        if fields[4].startswith(prefix) and fields[fields.index("-") + 1] == "nsfs"
+    )
+
+
+def _observe(
+    instance: Instance,
+    links: list[dict[str, Any]],
+    fingerprint: str,
+    chains: tuple[str, ...],
+    sets: tuple[str, ...],
+) -> SeenHost:
+    prefixes = (instance.bridge_prefix, instance.veth_prefix)
+    foreign = [link for link in links if not link.get("ifname", "").startswith(prefixes)]
+    listening: set[tuple[str, int]] = set()
+    for name in ("tcp", "tcp6", "udp", "udp6"):
+        path = Path("/proc/net") / name
+        if path.exists():
+            listening |= parse_sockets(path.read_text(encoding="ascii"), name[:3])
+    return SeenHost(
+        links=parse_links(links, prefixes),
+        netns=observe_pinned(instance.netns_dir),
+        has_bridge_filter=Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
+        has_forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text(encoding="ascii").strip() != "0",
+        table=fingerprint,
+        chains=chains,
+        sets=sets,
+        listening=frozenset(listening),
+        uplinks={link["ifname"]: link.get("mtu", 1500) for link in foreign if "ifname" in link},
+        default_uplink=parse_default_uplink(Path("/proc/net/route").read_text(encoding="ascii")),
+        subnets=_list_subnets(foreign),
+    )
+
+
+def _list_subnets(links: list[dict[str, Any]]) -> tuple[str, ...]:
+    found = []
+    for link in links:
+        for address in link.get("addr_info", []):
+            if address.get("family") == "inet":
+                network = ipaddress.IPv4Network(f"{address['local']}/{address['prefixlen']}", strict=False)
+                found.append(str(network))
+    return tuple(found)

@@ -1,0 +1,120 @@
+"""Wanted layout and seen host → steps. Pure.
+
+Steps are small and independent where they can be: one that fails is reported for its network or app and the rest goes on.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from eaves.node.networks.model import Layout, SeenHost, SeenLink, WantedBridge, WantedNetns, WantedVif
+
+
+class MakeBridge(Struct, frozen=True, tag=True):
+    """Make the bridge or bring an existing one into shape."""
+
+    bridge: WantedBridge
+    exists: bool
+    stale_addresses: tuple[str, ...]
+    is_filtered: bool
+
+
+class RemoveLink(Struct, frozen=True, tag=True):
+    link: str
+
+
+class MakeNetns(Struct, frozen=True, tag=True):
+    """Pin a network namespace for the app: that of its running container if there is one, else a new one."""
+
+    app_id: str
+
+
+class RemoveNetns(Struct, frozen=True, tag=True):
+    app_id: str
+
+
+class MakeVifs(Struct, frozen=True, tag=True):
+    """Make these interfaces of one app (anew) and set its routes."""
+
+    netns: WantedNetns
+    vifs: tuple[WantedVif, ...]
+    stale: tuple[str, ...]
+    """Host ends to remove before."""
+    is_filtered: bool
+
+
+class TunePort(Struct, frozen=True, tag=True):
+    """Attach an existing host end to its bridge in the right mode."""
+
+    vif: WantedVif
+    is_filtered: bool
+
+
+Step = MakeBridge | RemoveLink | MakeNetns | RemoveNetns | MakeVifs | TunePort
+
+
+def plan_links(layout: Layout, seen: SeenHost) -> list[Step]:
+    """Steps for bridges, namespaces and interfaces; the firewall and dnsmasq are brought in line afterwards."""
+    steps: list[Step] = []
+    for bridge in layout.bridges:
+        link = seen.links.get(bridge.link)
+        if not is_bridge_right(bridge, link, seen.has_bridge_filter):
+            stale = tuple(address for address in link.addresses if address != bridge.address) if link else ()
+            exists = link is not None and link.kind == "bridge"
+            steps.append(MakeBridge(bridge, exists, stale, seen.has_bridge_filter))
+    for netns in layout.netns:
+        steps += _plan_netns(netns, seen)
+    steps += _plan_removals(layout, seen)
+    return steps
+
+
+def is_bridge_right(bridge: WantedBridge, link: SeenLink | None, has_bridge_filter: bool) -> bool:
+    return (
+        link is not None
+        and link.kind == "bridge"
+        and link.is_up
+        and link.mtu == bridge.mtu
+        and link.alias == bridge.network_id
+        and link.addresses == (bridge.address,)
+        and (link.is_filtered or not has_bridge_filter)
+    )
+
+
+def is_port_right(vif: WantedVif, link: SeenLink, has_bridge_filter: bool) -> bool:
+    """Whether the host end is on its bridge in the right mode.
+
+    With br_netfilter bridged packets pass our table, and apps see each other as on any bridge. Without, ports are isolated from
+    each other and the bridge answers ARP for all, so that packets between apps are routed and pass the table that way.
+    """
+    mode = (link.isolated, link.hairpin)
+    return link.is_up and link.master == vif.bridge and mode == (not has_bridge_filter, has_bridge_filter)
+
+
+def _plan_netns(netns: WantedNetns, seen: SeenHost) -> list[Step]:
+    steps: list[Step] = []
+    if netns.app_id not in seen.netns:
+        steps.append(MakeNetns(netns.app_id))
+    wrong = tuple(vif for vif in netns.vifs if (link := seen.links.get(vif.link)) is None or link.alias != vif.mark)
+    if wrong:
+        stale = tuple(vif.link for vif in wrong if vif.link in seen.links)
+        steps.append(MakeVifs(netns, wrong, stale, seen.has_bridge_filter))
+    for vif in netns.vifs:
+        link = seen.links.get(vif.link)
+        if link is not None and vif not in wrong and not is_port_right(vif, link, seen.has_bridge_filter):
+            steps.append(TunePort(vif, seen.has_bridge_filter))
+    return steps
+
+
+def _plan_removals(layout: Layout, seen: SeenHost) -> list[Step]:
+    wanted_netns = {netns.app_id for netns in layout.netns}
+    wanted_vifs = {vif.link for vif in layout.vifs}
+    wanted_bridges = {bridge.link for bridge in layout.bridges}
+    surplus = [
+        name
+        for name, link in sorted(seen.links.items())
+        if name not in (wanted_bridges if link.kind == "bridge" else wanted_vifs)
+    ]
+    vifs_first = sorted(surplus, key=lambda name: seen.links[name].kind == "bridge")
+    steps: list[Step] = [RemoveLink(name) for name in vifs_first]
+    steps += [RemoveNetns(app_id) for app_id in sorted(seen.netns - wanted_netns)]
+    return steps

@@ -1,0 +1,185 @@
+"""The node's nftables table as text for ``nft -f -``. Pure.
+
+One table of family inet holds everything: address translation, port maps, access rules, guards. It is replaced in one
+transaction whose chains are emptied and filled again; sets stay, because dnsmasq fills them with the addresses of hosts that
+rules name. Connections that are open stay open: the kernel's connection tracking is not touched.
+
+What a packet meets, in order:
+
+``guard``      before routing: nothing from an app may claim another network's address or aim at the host's loopback
+``to_port``    a node port becomes an app's address (also for the host itself and from app to app)
+``forwarding`` between an app and anything else: the sender's rules, then the receiver's
+``incoming``   from an app to the host: DNS and DHCP, else the app's rules
+``outgoing``   from the host to an app: the app's rules
+``to_outside`` apps leave with the node's address
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable
+
+from eaves.node.networks import acls
+from eaves.node.networks.model import Layout, PortMap, WantedBridge, WantedVif
+
+
+def name_host_set(host: str) -> str:
+    """Name of the set that holds the addresses of ``host``."""
+    return "host_" + hashlib.sha256(host.lower().encode()).hexdigest()[:16]
+
+
+def want_hosts(layout: Layout) -> dict[str, set[str]]:
+    """Network id → host names that rules of its apps speak of."""
+    hosts: dict[str, set[str]] = {}
+    for vif in layout.vifs:
+        hosts.setdefault(vif.network_id, set()).update(rule.host.lower() for rule in vif.acls if rule.host)
+    return hosts
+
+
+def render_ruleset(layout: Layout, table: str, chains: Iterable[str] = (), sets: Iterable[str] = ()) -> str:
+    """The transaction that makes the table as wanted. ``chains`` and ``sets`` are those that the table has now."""
+    wanted_sets = sorted({name_host_set(host) for hosts in want_hosts(layout).values() for host in hosts})
+    wanted = _render_chains(layout)
+    lines = [f"add table inet {table}"]
+    lines += [f"flush chain inet {table} {name}" for name in chains]
+    lines += [f"delete chain inet {table} {name}" for name in chains if name not in wanted]
+    lines += [f"delete set inet {table} {name}" for name in sets if name not in wanted_sets]
+    lines += [f"table inet {table} {{"]
+    for name in wanted_sets:
+        lines += [f"  set {name} {{", "    type ipv4_addr", "    size 4096", "  }"]
+    for name, statements in wanted.items():
+        lines += [f"  chain {name} {{", *(f"    {statement}" for statement in statements), "  }"]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _render_chains(layout: Layout) -> dict[str, list[str]]:
+    if not layout.bridges:
+        return {}
+    # Chains that others jump to come first: nft resolves names in order.
+    chains: dict[str, list[str]] = {}
+    for vif in layout.vifs:
+        chains[f"from_{vif.link}"] = [s for rule in vif.acls for s in acls.render_outgoing(rule, _set_of(rule.host))]
+        chains[f"from_{vif.link}"].append("drop")
+        chains[f"to_{vif.link}"] = [s for rule in vif.acls for s in acls.render_incoming(rule, _set_of(rule.host))]
+        chains[f"to_{vif.link}"].append("drop")
+    chains["limits"] = [
+        statement
+        for vif in layout.vifs
+        for rule in vif.acls
+        for statement in acls.render_limits(rule, vif.address, _set_of(rule.host))
+    ]
+    ours = _render_list(bridge.link for bridge in layout.bridges)
+    chains["senders"] = _render_dispatch(layout.vifs, "saddr", "from")
+    chains["receivers"] = _render_dispatch(layout.vifs, "daddr", "to")
+    chains |= _render_filters(layout, ours)
+    chains |= _render_translations(layout, ours)
+    for vif in layout.vifs:
+        chains[f"spoof_{vif.link}"] = [
+            f'type filter hook ingress device "{vif.link}" priority filter; policy accept;',
+            f"ether saddr != {vif.mac} drop",
+            f"ip saddr != {{ {vif.address}, 0.0.0.0 }} drop",
+            # The sender's address in an ARP packet; 0 is a probe.
+            f"ether type arp @nh,112,32 != 0 @nh,112,32 != {int(ipaddress.IPv4Address(vif.address)):#x} drop",
+            "ether type ip6 drop",
+        ]
+    return chains
+
+
+def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
+    return {
+        "guard": [
+            "type filter hook prerouting priority raw; policy accept;",
+            f"iifname {ours} ip daddr 127.0.0.0/8 drop",
+            f"iifname {ours} meta nfproto ipv6 drop",
+            *(
+                f'iifname "{bridge.link}" ip saddr != {bridge.subnet} ip saddr != 0.0.0.0 drop'
+                for bridge in layout.bridges
+            ),
+        ],
+        "forwarding": [
+            "type filter hook forward priority filter; policy accept;",
+            f"iifname != {ours} oifname != {ours} accept",
+            "jump limits",
+            "ct state established,related accept",
+            "ct state invalid drop",
+            *_render_ways_out(layout.bridges, ours),
+            f"iifname {ours} jump senders",
+            f"oifname {ours} jump receivers",
+        ],
+        "incoming": [
+            "type filter hook input priority filter; policy accept;",
+            f"iifname != {ours} accept",
+            "ct state established,related accept",
+            "udp sport 68 udp dport 67 accept",
+            *(
+                f'iifname "{bridge.link}" ip daddr {bridge.gateway} meta l4proto {{ tcp, udp }} th dport 53 accept'
+                for bridge in layout.bridges
+            ),
+            "jump senders",
+        ],
+        "outgoing": [
+            "type filter hook output priority filter; policy accept;",
+            f"oifname != {ours} accept",
+            "icmp type redirect drop",
+            "ct state established,related accept",
+            "udp sport 67 udp dport 68 accept",
+            "jump receivers",
+        ],
+    }
+
+
+def _render_ways_out(bridges: Iterable[WantedBridge], ours: str) -> list[str]:
+    """Air-gapped networks reach and are reached by nothing outside; others only through their uplink, if they name one."""
+    statements = []
+    for bridge in bridges:
+        if bridge.air_gapped:
+            statements.append(f'iifname "{bridge.link}" oifname != {ours} drop')
+            statements.append(f'oifname "{bridge.link}" iifname != {ours} drop')
+        elif bridge.uplink:
+            others = _render_list([bridge.uplink], ours)
+            statements.append(f'iifname "{bridge.link}" oifname != {others} drop')
+    return statements
+
+
+def _render_dispatch(vifs: Iterable[WantedVif], side: str, prefix: str) -> list[str]:
+    """Jump to the chain of the app at this address. An address of ours without an app gets nothing."""
+    entries = ", ".join(f"{vif.address} : jump {prefix}_{vif.link}" for vif in vifs)
+    dispatch = [f"ip {side} vmap {{ {entries} }}"] if entries else []
+    # A sender's chain returns here for what it allows, so only an unknown address may be dropped.
+    known = ", ".join(vif.address for vif in vifs)
+    return [*dispatch, f"ip {side} != {{ {known} }} drop" if known else "drop"]
+
+
+def _render_translations(layout: Layout, ours: str) -> dict[str, list[str]]:
+    ports = [_render_port_map(port_map) for port_map in layout.port_maps]
+    local = [_render_port_map(port_map) for port_map in layout.port_maps if not port_map.uplink]
+    masquerade = ["type nat hook postrouting priority srcnat; policy accept;"]
+    for bridge in layout.bridges:
+        masquerade.append(f'oifname "{bridge.link}" ip saddr 127.0.0.0/8 masquerade')
+        # An app must answer another one that came by a node port through the node, where the translation is undone.
+        masquerade.append(f'oifname "{bridge.link}" ip saddr {bridge.subnet} ct status dnat masquerade')
+        if not bridge.air_gapped:
+            masquerade.append(f"oifname != {ours} ip saddr {bridge.subnet} masquerade")
+    return {
+        "to_port": ["type nat hook prerouting priority dstnat; policy accept;", *ports],
+        "to_port_local": ["type nat hook output priority -100; policy accept;", *local],
+        "to_outside": masquerade,
+    }
+
+
+def _render_port_map(port_map: PortMap) -> str:
+    uplink = f'iifname "{port_map.uplink}" ' if port_map.uplink else ""
+    source = f"ip saddr {port_map.source} " if port_map.source else ""
+    target = f"{port_map.address}:{port_map.app_port}"
+    match = f"fib daddr type local {port_map.protocol} dport {port_map.node_port}"
+    return f"{uplink}{source}{match} dnat ip to {target}"
+
+
+def _render_list(names: Iterable[str], more: str = "") -> str:
+    items = ", ".join(f'"{name}"' for name in names)
+    return f"{{ {items}, {more[2:-2]} }}" if more else f"{{ {items} }}"
+
+
+def _set_of(host: str) -> str:
+    return name_host_set(host) if host else ""

@@ -1,0 +1,318 @@
+"""The loop that holds the node's networks as desired. Owned by ``manager``; asked by the apps' keepers whether they are connected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from eaves.kit.errors import EavesError
+from eaves.kit.retry import Backoff
+from eaves.node.desired.model import DesiredNetwork, DesiredNode
+from eaves.node.errors import as_fault
+from eaves.node.instance import Instance
+from eaves.node.networks import apply, dns, layout, observe, plan
+from eaves.node.networks.dnsmasq import NameServers
+from eaves.node.networks.model import Layout, NetworkState, Problem, SeenHost, WantedBridge, WantedNetns
+from eaves.node.networks.watch import KernelWatch
+from eaves.node.observed import Fault, InterfaceStatus, Lease, NetworkStatus, Observations
+from eaves.node.statefile import StateFile
+
+log = logging.getLogger(__name__)
+
+RESYNC_S = 60.0
+"""The kernel tells of changes; this is for what it does not tell."""
+_ROUNDS = 3
+_TROUBLE = (EavesError, OSError)
+
+
+class Connection(Struct, frozen=True):
+    """How an app is connected: ready to be used by its container. ``resolv_conf`` and ``hosts`` are texts."""
+
+    netns: str
+    hostname: str
+    resolv_conf: str
+    hosts: str
+    interfaces: tuple[InterfaceStatus, ...]
+    fault: Fault | None = None
+
+
+class Networks:
+    """``pid_of``: app id → pid of its running container (0 = none); ``is_in_use``: whether the app still has a container."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        observations: Observations,
+        *,
+        uplinks: Mapping[str, str],
+        pid_of: Callable[[str], int],
+        is_in_use: Callable[[str], bool],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._instance = instance
+        self._observations = observations
+        self._uplinks = dict(uplinks)
+        self._pid_of = pid_of
+        self._is_in_use = is_in_use
+        self._on_change = on_change
+        self._file = StateFile(instance.state_dir / "networks.json", NetworkState)
+        self._state = NetworkState()
+        self._desired: DesiredNode | None = None
+        self._layout = Layout()
+        self._applied: Layout | None = None
+        self._table = ""
+        self._default_uplink = ""
+        self._connections: dict[str, Connection] = {}
+        self._faults: dict[str, Fault] = {}
+        self._up_since: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._servers = NameServers(instance, self._wake.set)
+        self._backoff = Backoff(1.0, 60.0)
+
+    async def open(self) -> None:
+        self._state = await self._file.load()
+
+    def set_desired(self, desired: DesiredNode) -> None:
+        self._desired = desired
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look again: an app's container came or went."""
+        self._wake.set()
+
+    def connection(self, app_id: str) -> Connection | None:
+        """How the app is connected, or None while it is not."""
+        return self._connections.get(app_id)
+
+    def fault(self, app_id: str) -> Fault | None:
+        """Why the app is not, or not completely, connected."""
+        return self._faults.get(app_id)
+
+    async def run(self) -> None:
+        with KernelWatch(self._wake.set):
+            try:
+                while True:
+                    await self._wait()
+                    if self._desired is not None:
+                        await self._reconcile(self._desired)
+            finally:
+                self._servers.close()
+
+    async def teardown(self) -> None:
+        """Remove every trace from the host."""
+        await self._servers.remove_others(set())
+        await apply.remove_table(self._instance)
+        seen = await observe.observe_host_network(self._instance)
+        for app_id in seen.netns:
+            await apply.remove_netns(self._instance, app_id)
+        for link in sorted(seen.links, key=lambda name: seen.links[name].kind == "bridge"):
+            await apply.remove_link(link)
+        if self._state.earlier_forwarding:
+            await apply.write_forwarding(self._state.earlier_forwarding)
+        self._state = NetworkState()
+        await self._file.remove()
+
+    async def _wait(self) -> None:
+        delay_s = self._backoff.next_s() if self._faults else RESYNC_S
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _reconcile(self, desired: DesiredNode) -> None:
+        try:
+            seen = await observe.observe_host_network(self._instance)
+            await self._plan(desired, seen)
+            self._default_uplink = seen.default_uplink
+            seen, faults = await self._apply_links(seen)
+            faults |= await self._apply_table(seen, faults)
+            faults |= await self._apply_names(faults)
+        except _TROUBLE as error:
+            faults = {network.id: self._as_fault(network.id, error) for network in desired.networks}
+        self._settle(desired, faults)
+
+    async def _plan(self, desired: DesiredNode, seen: SeenHost) -> None:
+        wanted, state = layout.plan_layout(desired, self._state, seen, self._instance, self._uplinks, self._applied)
+        if wanted.bridges and not seen.has_forwarding and not state.earlier_forwarding:
+            state.earlier_forwarding = await apply.load_forwarding()
+        # What is remembered must be on disk before it is used, else a crash could give an address to two apps.
+        await self._file.save(state)
+        self._state = state
+        if wanted.bridges and not seen.has_forwarding:
+            await apply.write_forwarding("1")
+        self._layout = self._keep_leaving(wanted)
+        # From here on namespaces of others are removed: nobody may start in one.
+        here = {netns.app_id for netns in self._layout.netns}
+        self._connections = {app_id: found for app_id, found in self._connections.items() if app_id in here}
+
+    def _keep_leaving(self, wanted: Layout) -> Layout:
+        """Apps that are no longer desired stay connected until their container has stopped."""
+        here = {netns.app_id for netns in wanted.netns}
+        links = {bridge.link for bridge in wanted.bridges}
+        former = self._applied.netns if self._applied else ()
+        taken = {vif.address for vif in wanted.vifs}
+        leaving = tuple(
+            netns
+            for netns in former
+            if netns.app_id not in here
+            and self._is_in_use(netns.app_id)
+            and all(vif.bridge in links and vif.address not in taken for vif in netns.vifs)
+        )
+        return Layout(wanted.bridges, (*wanted.netns, *leaving), wanted.port_maps, wanted.problems)
+
+    async def _apply_links(self, seen: SeenHost) -> tuple[SeenHost, dict[str, Fault]]:
+        """Bring links in line; a step can show more to do (a new namespace has no interfaces yet), so look again after it."""
+        faults: dict[str, Fault] = {}
+        for _ in range(_ROUNDS):
+            steps = plan.plan_links(self._layout, seen)
+            if not steps:
+                return seen, faults
+            faults = {}
+            for step in steps:
+                object_id = _owner(step)
+                if object_id in faults:
+                    continue
+                try:
+                    await apply.apply_step(step, self._instance, self._pid_of)
+                except _TROUBLE as error:
+                    log.warning("network step failed: step=%s error=%s", type(step).__name__, error)
+                    faults[object_id] = self._as_fault(object_id, error)
+            seen = await observe.observe_host_network(self._instance)
+        for step in plan.plan_links(self._layout, seen):
+            object_id = _owner(step)
+            faults.setdefault(object_id, Fault("NetworkUnsettled", f"{type(step).__name__} does not take effect"))
+        return seen, faults
+
+    async def _apply_table(self, seen: SeenHost, faults: Mapping[str, Fault]) -> dict[str, Fault]:
+        live = _without(self._layout, faults)
+        if live == self._applied and seen.table == self._table and self._table:
+            return {}
+        if not live.bridges:
+            await apply.remove_table(self._instance)
+            self._table, self._applied = "", live
+            return {}
+        try:
+            self._table = await apply.apply_ruleset(live, self._instance)
+        except _TROUBLE as error:
+            log.warning("firewall table failed: error=%s details=%s", error, getattr(error, "details", ""))
+            self._applied = None
+            return {bridge.network_id: self._as_fault(bridge.network_id, error) for bridge in live.bridges}
+        self._applied = live
+        return {}
+
+    async def _apply_names(self, faults: Mapping[str, Fault]) -> dict[str, Fault]:
+        found: dict[str, Fault] = {}
+        bridges = [bridge for bridge in self._layout.bridges if bridge.network_id not in faults]
+        for bridge in bridges:
+            try:
+                await self._servers.apply(bridge, self._layout)
+            except _TROUBLE as error:
+                log.warning("name server failed: bridge=%s error=%s", bridge.link, error)
+                found[bridge.network_id] = self._as_fault(bridge.network_id, error)
+        await self._servers.remove_others({bridge.link for bridge in self._layout.bridges})
+        return found
+
+    def _settle(self, desired: DesiredNode, faults: dict[str, Fault]) -> None:
+        """Publish what came out and tell the apps."""
+        for problem in self._layout.problems:
+            faults.setdefault(problem.object_id, self._problem_fault(problem))
+        if not faults:
+            self._backoff.reset()
+        soft = {problem.object_id for problem in self._layout.problems if not problem.is_blocking}
+        self._faults = faults
+        self._connections = {
+            netns.app_id: self._connect(netns)
+            for netns in self._layout.netns
+            if (netns.app_id not in faults or netns.app_id in soft)
+            and not any(vif.network_id in faults for vif in netns.vifs)
+        }
+        bridges = {bridge.network_id: bridge for bridge in self._layout.bridges}
+        wanted = {network.id for network in desired.networks}
+        for status in list(self._observations.each(NetworkStatus)):
+            if status.id not in wanted:
+                self._observations.remove(NetworkStatus, status.id)
+                self._up_since.pop(status.id, None)
+        for network in desired.networks:
+            self._observations.publish(self._status(network, bridges.get(network.id)))
+        self._on_change()
+
+    def _connect(self, netns: WantedNetns) -> Connection:
+        return Connection(
+            netns=str(self._instance.netns_dir / netns.app_id),
+            hostname=netns.hostname,
+            resolv_conf=dns.render_resolv_conf(netns, self._layout),
+            hosts=dns.render_app_hosts(netns, self._layout),
+            interfaces=tuple(InterfaceStatus(vif.name, vif.network_id, vif.mac, (vif.address,)) for vif in netns.vifs),
+            fault=self._faults.get(netns.app_id),
+        )
+
+    def _status(self, network: DesiredNetwork, bridge: WantedBridge | None) -> NetworkStatus:
+        fault = self._faults.get(network.id)
+        is_up = bridge is not None and fault is None
+        if is_up:
+            self._up_since.setdefault(network.id, time.time())
+        else:
+            self._up_since.pop(network.id, None)
+        leases = tuple(
+            Lease(vif.app_id, vif.name, vif.mac, vif.address)
+            for vif in self._layout.vifs
+            if vif.network_id == network.id
+        )
+        return NetworkStatus(
+            id=network.id,
+            version=network.version,
+            name=network.name,
+            kind=network.kind,
+            active=is_up,
+            bridge=bridge.link if bridge else "",
+            bridge_address=bridge.address if bridge else "",
+            uplink=(bridge.uplink or self._default_uplink) if bridge and not bridge.air_gapped else "",
+            mtu=bridge.mtu if bridge else 0,
+            leases=leases if is_up else (),
+            up_since=self._up_since.get(network.id, 0.0),
+            fault=fault,
+        )
+
+    def _as_fault(self, object_id: str, error: BaseException) -> Fault:
+        known = self._faults.get(object_id)
+        return as_fault(error, since=known.since if known else time.time())
+
+    def _problem_fault(self, problem: Problem) -> Fault:
+        known = self._faults.get(problem.object_id)
+        since = known.since if known else time.time()
+        return Fault(problem.code, problem.message, problem.resolution, since)
+
+
+def _owner(step: plan.Step) -> str:
+    """The network or app that a failure of the step is told for."""
+    match step:
+        case plan.MakeBridge(bridge):
+            return bridge.network_id
+        case plan.MakeNetns(app_id) | plan.RemoveNetns(app_id):
+            return app_id
+        case plan.MakeVifs(netns):
+            return netns.app_id
+        case plan.TunePort(vif):
+            return vif.app_id
+        case plan.RemoveLink(link):
+            return link
+
+
+def _without(wanted: Layout, faults: Mapping[str, Fault]) -> Layout:
+    """The layout without the networks and apps that could not be made: their interfaces are not there to attach rules to."""
+    bridges = tuple(bridge for bridge in wanted.bridges if bridge.network_id not in faults)
+    live = {bridge.network_id for bridge in bridges}
+    netns = tuple(
+        found
+        for found in wanted.netns
+        if found.app_id not in faults and all(vif.network_id in live for vif in found.vifs)
+    )
+    apps = {found.app_id for found in netns}
+    port_maps = tuple(port_map for port_map in wanted.port_maps if port_map.app_id in apps)
+    return Layout(bridges, netns, port_maps, wanted.problems)
