@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from msgspec import Struct
+
 from eaves.store.abc import Change, ChangeType, Document, Key, ObjectStore, Progress, StoredObject, Write
 from eaves.store.committing import plan_commit
+from eaves.store.credentials import CredentialStore, SettingStore
+from eaves.store.devices import DeviceRegistry
+from eaves.store.sqlite.credentials import SqliteCredentials
+from eaves.store.sqlite.devices import SqliteDeviceRegistry
 from eaves.store.sqlite.objects import ObjectOptions, SqliteStore
+from eaves.store.sqlite.retention import TelemetryOptions
+from eaves.store.sqlite.telemetry import SqliteTelemetry
+from eaves.store.telemetry import Telemetry
 
 ENGINES = ("sqlite",)
 
@@ -53,6 +63,13 @@ async def take_changes(watch: AsyncIterator[Change | Progress], count: int, time
             if isinstance(event, Change):
                 changes.append(event)
     return changes
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], timeout_s: float = 10.0) -> None:
+    """Wait for what a store does by itself, of which it tells nobody."""
+    async with asyncio.timeout(timeout_s):
+        while not await holds():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
 
 
 class ModelStore:
@@ -110,3 +127,39 @@ class ModelStore:
             and change.object.key.resource == resource
             and (namespace is None or change.object.key.namespace == namespace)
         ]
+
+
+class Stores(Struct, frozen=True):
+    """Everything durable of a controller, over one engine."""
+
+    objects: CompactingStore
+    devices: DeviceRegistry
+    tokens: CredentialStore
+    settings: SettingStore
+    telemetry: Telemetry
+
+    async def close(self) -> None:
+        await self.telemetry.close()
+        await self.devices.close()
+        await self.objects.close()
+
+
+async def open_stores(
+    engine: str,
+    folder: Path,
+    *,
+    telemetry: TelemetryOptions | None = None,
+    touch_every_s: float = 30.0,
+    time_ns: Callable[[], int] = time.time_ns,
+) -> Stores:
+    """Open all stores of ``engine`` whose data lies in ``folder``."""
+    assert engine == "sqlite", engine
+    objects = await SqliteStore.open(folder / "objects.db", TEST_OPTIONS)
+    credentials = SqliteCredentials(objects)
+    return Stores(
+        objects,
+        SqliteDeviceRegistry(objects, cache_devices=2, touch_every_s=touch_every_s),
+        credentials,
+        credentials,
+        await SqliteTelemetry.open(folder / "telemetry.db", telemetry, time_ns=time_ns),
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eaves.store.abc import ObjectStore
-from eaves.testing.stores import ENGINES, open_store
+from eaves.testing.stores import ENGINES, Stores, open_store, open_stores
 
 
 @pytest.fixture(params=ENGINES)
@@ -19,5 +19,12 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def store(engine: str, tmp_path: Path) -> AsyncIterator[ObjectStore]:
     opened = await open_store(engine, tmp_path)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def stores(engine: str, tmp_path: Path) -> AsyncIterator[Stores]:
+    opened = await open_stores(engine, tmp_path)
     yield opened
     await opened.close()

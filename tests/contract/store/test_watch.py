@@ -10,7 +10,7 @@ import pytest
 from eaves.store.abc import Change, ChangeType, ObjectStore, Progress, Put, Remove
 from eaves.store.errors import CompactedError, StoreUnavailableError
 from eaves.store.sqlite.objects import ObjectOptions
-from eaves.testing.stores import key_of, make_document, open_store, take_changes
+from eaves.testing.stores import eventually, key_of, make_document, open_store, take_changes
 
 APPS = "apps.eaves.dev"
 
@@ -209,14 +209,15 @@ async def test_compaction_runs_by_itself_by_count(engine: str, tmp_path: Path) -
     )
     for number in range(50):
         await put(store, f"a{number % 5}")
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                await anext(store.watch(APPS, after=30))
-            except CompactedError as error:
-                if error.oldest == 40:
-                    break
-            await asyncio.sleep(0.005)
+
+    async def is_cut() -> bool:
+        try:
+            await anext(store.watch(APPS, after=30))
+        except CompactedError as error:
+            return error.oldest == 40
+        return False
+
+    await eventually(is_cut)
     assert len(await take_changes(store.watch(APPS, after=40), 10)) == 10
     await store.close()
 
