@@ -221,8 +221,9 @@ class Hub:
     def _wake(self, scope: Scope, position: int) -> None:
         parked = self._parked.pop(scope, None)
         if parked is not None:
+            wake = _Wake(position, False)
             for future in parked:
-                _resolve(future, _Wake(position, False))
+                _resolve(future, wake)
 
     def _tick_progress(self) -> None:
         """Tell all parked watchers that want it how far they are; one timer serves them all."""
