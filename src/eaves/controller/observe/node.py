@@ -22,7 +22,7 @@ from eaves.controller.observe.conditions import (
 )
 from eaves.controller.observe.contact import conclude
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
-from eaves.controller.observe.pieces import time_of
+from eaves.controller.observe.pieces import name_of, time_of
 from eaves.kinds.edgenode import PortMedium
 from eaves.kinds.times import parse_time, render_time
 from eaves.kube.resource import Object
@@ -202,8 +202,7 @@ def _steady_boot_time(status: Status, info: ZInfoDevice) -> str:
 
 def _boot_reason(info: ZInfoDevice) -> str:
     """``BOOT_REASON_POWER_FAIL`` → ``PowerFail``."""
-    name = BootReason.Name(info.last_boot_reason) if info.last_boot_reason in BootReason.values() else ""
-    words = name.removeprefix("BOOT_REASON_").split("_")
+    words = name_of(BootReason, info.last_boot_reason).removeprefix("BOOT_REASON_").split("_")
     return "" if words == ["UNSPECIFIED"] else "".join(word.capitalize() for word in words)
 
 
@@ -231,7 +230,7 @@ def _facts(info: ZInfoDevice) -> Iterator[Fact]:
         )
     if reasons:
         names = ", ".join(
-            MaintenanceModeReason.Name(reason).removeprefix("MAINTENANCE_MODE_REASON_").lower().replace("_", " ")
+            name_of(MaintenanceModeReason, reason).removeprefix("MAINTENANCE_MODE_REASON_").lower().replace("_", " ")
             for reason in reasons
         )
         yield Fact("Operational", FALSE, "MaintenanceMode", f"the device went into maintenance by itself: {names}")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from eaves.kinds.times import render_time
 from eaves.wire.pb.info.common_pb2 import SEVERITY_NOTICE, ErrorInfo
+
+
+class EnumType(Protocol):
+    """A generated enum."""
+
+    def Name(self, number: Any) -> str: ...  # noqa: N802 - the generated code's name
+
+    def values(self) -> Sequence[Any]: ...
 
 
 def time_of(stamp: Timestamp) -> str:
@@ -29,3 +38,8 @@ def errors_of(errors: Iterable[ErrorInfo]) -> str:
 def digest_of(sha256: str) -> str:
     """``sha256:…`` in lower case; empty stays empty."""
     return f"sha256:{sha256.lower().removeprefix('sha256:')}" if sha256 else ""
+
+
+def name_of(enum: EnumType, number: int) -> str:
+    """The name of an enum's value; devices newer than our messages send numbers that have none here."""
+    return enum.Name(number) if number in enum.values() else f"UNKNOWN_{number}"

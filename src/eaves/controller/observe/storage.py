@@ -134,7 +134,7 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
         phase=str(phase),
         message=fault,
         capacity=str(info.resources.maxSizeBytes) if info.resources.maxSizeBytes else status.get("capacity"),
-        used=_steady_use(status, info),
+        used=_steady_use(status, info) if phase is VolumePhase.READY else status.get("used"),
         observedGeneration=volume["metadata"].get("generation", 0),
     )
     ready = Fact("Ready", TRUE, "Ready", "") if phase is VolumePhase.READY else Fact("Ready", FALSE, str(phase), fault)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from eaves.controller.observe.metrics import MetricsSummary, Usage, cpu_millis, observe_metrics, summarise_metrics
+from eaves.testing.objects import make_edgenode
+from eaves.testing.observed_objects import ObservedObjects
+from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg, appDiskMetric, appMetric, diskMetric, networkMetric
+
+NOW = 1795543200.0
+MIB = 1 << 20
+
+
+def test_summary_of_a_full_message() -> None:
+    message = ZMetricMsg(devID="d")
+    message.atTimeStamp.seconds, message.atTimeStamp.nanos = int(NOW), 500_000_000
+    message.dm.cpuMetric.total_ns = 5_000_000_000
+    message.dm.memory.usedMem = 1000
+    message.dm.deviceMemory.memoryMB = 4000
+    message.dm.disk.append(diskMetric(disk="/dev/sda1", mountPath="/", total=100, used=90))
+    message.dm.disk.append(diskMetric(disk="/dev/sda2", mountPath="/var/lib/eaves", total=20000, used=5000))
+    message.dm.disk.append(diskMetric(disk="sda", total=50000))
+    message.dm.network.extend([networkMetric(rxBytes=1, txBytes=2), networkMetric(rxBytes=10, txBytes=20)])
+    app = appMetric(AppID="a", disk=[appDiskMetric(used=7)])
+    app.cpu.total, app.appMemory.usedMB, app.appMemory.allocatedMB = 3, 64, 256
+    message.am.append(app)
+    summary = summarise_metrics(message)
+    assert summary.at == NOW + 0.5
+    assert summary.node == Usage(5_000_000_000, 1000 * MIB, 4000 * MIB, 5000 * MIB, 20000 * MIB, 11, 22)
+    assert summary.apps == {"a": Usage(3_000_000_000, 64 * MIB, 256 * MIB, 7 * MIB, 0, 0, 0)}
+
+
+def test_an_empty_message_is_a_summary_of_nothing() -> None:
+    assert summarise_metrics(ZMetricMsg()) == MetricsSummary(0.0, Usage(), {})
+
+
+def test_memory_of_a_device_that_does_not_tell_its_own_use() -> None:
+    message = ZMetricMsg()
+    message.dm.deviceMemory.memoryMB, message.dm.deviceMemory.used_eveMB, message.dm.deviceMemory.allocated_appsMB = (
+        4000,
+        600,
+        400,
+    )
+    assert summarise_metrics(message).node.memory_bytes == 1000 * MIB
+
+
+def test_processor_use_between_two_messages() -> None:
+    assert cpu_millis(Usage(cpu_ns=0), Usage(cpu_ns=30_000_000_000), 60) == 500
+    assert cpu_millis(Usage(cpu_ns=10), Usage(cpu_ns=5), 60) == 0
+    assert cpu_millis(Usage(cpu_ns=0), Usage(cpu_ns=5), 0) == 0
+
+
+def summary(storage: int, memory: int = 10) -> MetricsSummary:
+    node = Usage(storage_bytes=storage, storage_total_bytes=100, memory_bytes=memory, memory_total_bytes=100)
+    return MetricsSummary(NOW, node, {})
+
+
+def test_pressure_has_hysteresis() -> None:
+    objects = ObservedObjects(make_edgenode())
+    seen = []
+    for share in (50, 89, 91, 86, 84, 88):
+        objects.take([observe_metrics(objects.edgenode, summary(share), NOW)])
+        seen.append(objects.condition("EdgeNode", "", "DiskPressure")["status"])
+    assert seen == ["False", "False", "True", "True", "False", "False"]
+    assert objects.writes == 3
+
+
+def test_memory_pressure() -> None:
+    objects = ObservedObjects(make_edgenode())
+    objects.take([observe_metrics(objects.edgenode, summary(1, memory=96), NOW)])
+    assert objects.condition("EdgeNode", "", "MemoryPressure")["status"] == "True"
+
+
+def test_a_message_without_totals_says_nothing_of_pressure() -> None:
+    assert observe_metrics(make_edgenode(), MetricsSummary(NOW, Usage(), {}), NOW) is None

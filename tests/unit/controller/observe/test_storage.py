@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+from eaves.controller.compile.identifiers import content_tree_id, source_tree_id
+from eaves.kinds import app, volume
+from eaves.testing.objects import make_app, make_edgenode, make_volume, uid_of
+from eaves.testing.observed_objects import ObservedObjects
+from eaves.wire.pb.info import common_pb2, info_pb2
+from eaves.wire.pb.info.common_pb2 import ErrorInfo
+from eaves.wire.pb.info.info_pb2 import ZInfoMsg
+
+NOW = 1795543200.0
+
+
+def tree_message(tree_id: str, state: info_pb2.ZSwState.ValueType, **fields: Any) -> ZInfoMsg:
+    message = ZInfoMsg(ztype=info_pb2.ZiContentTree)
+    message.cinfo.uuid, message.cinfo.displayName, message.cinfo.state = tree_id, "web", state
+    error = fields.pop("error", "")
+    if error:
+        message.cinfo.err.CopyFrom(ErrorInfo(description=error, severity=common_pb2.SEVERITY_WARNING))
+    for name, value in fields.items():
+        setattr(message.cinfo, name, value)
+    return message
+
+
+def test_progress_of_a_download_shows_in_the_app_in_steps() -> None:
+    objects = ObservedObjects(make_edgenode(), make_app())
+    tree = content_tree_id(app.decode(make_app()))
+    objects.tell(tree_message(tree, info_pb2.DOWNLOAD_STARTED, progressPercentage=41), NOW)
+    status = objects.status("App", "web")
+    assert (status["phase"], status["message"]) == ("Downloading", "the image is being downloaded: 40 %")
+    writes = objects.writes
+    objects.tell(tree_message(tree, info_pb2.DOWNLOAD_STARTED, progressPercentage=49), NOW)
+    assert objects.writes == writes
+    objects.tell(tree_message(tree, info_pb2.LOADED, sha256="AB" * 32), NOW)
+    status = objects.status("App", "web")
+    assert status["image"]["digest"] == "sha256:" + "ab" * 32
+    assert objects.condition("App", "web", "ImageReady")["status"] == "True"
+
+
+def test_a_failed_pull_shows_in_the_app_once() -> None:
+    objects = ObservedObjects(make_edgenode(), make_app())
+    tree = content_tree_id(app.decode(make_app()))
+    message = tree_message(tree, info_pb2.DOWNLOAD_STARTED, error="registry.example: connection refused")
+    objects.tell(message, NOW)
+    assert objects.status("App", "web")["state"]["waiting"]["reason"] == "ErrImagePull"
+    assert [event.reason for event in objects.events] == ["Failed"]
+    assert objects.tell(message, NOW + 60) == []
+
+
+def test_a_running_app_is_not_touched_by_news_of_its_image() -> None:
+    running = make_app(status={"phase": "Running", "message": "m", "state": {"running": {}}})
+    objects = ObservedObjects(make_edgenode(), running)
+    tree = content_tree_id(app.decode(make_app()))
+    objects.tell(tree_message(tree, info_pb2.DOWNLOAD_STARTED, error="gone"), NOW)
+    status = objects.status("App", "web")
+    assert (status["phase"], status["message"], status["state"]) == ("Running", "m", {"running": {}})
+
+
+def test_the_last_word_about_an_image_and_words_about_others_are_passed_over() -> None:
+    objects = ObservedObjects(make_edgenode(), make_app(), make_app("elsewhere", nodeName="other"))
+    gone = ZInfoMsg(ztype=info_pb2.ZiContentTree)
+    gone.cinfo.uuid = content_tree_id(app.decode(make_app()))
+    objects.tell(gone, NOW)
+    objects.tell(tree_message("unknown", info_pb2.LOADED), NOW)
+    objects.tell(tree_message(content_tree_id(app.decode(make_app("elsewhere"))), info_pb2.LOADED), NOW)
+    assert objects.writes == 0
+
+
+def volume_message(state: info_pb2.ZSwState.ValueType, used: int = 0, error: str = "") -> ZInfoMsg:
+    message = ZInfoMsg(ztype=info_pb2.ZiVolume)
+    message.vinfo.uuid, message.vinfo.displayName, message.vinfo.state = uid_of("Volume", "data"), "data", state
+    message.vinfo.resources.maxSizeBytes, message.vinfo.resources.curSizeBytes = 1 << 30, used
+    if error:
+        message.vinfo.volumeErr.description = error
+    return message
+
+
+def test_a_volume_becomes_ready() -> None:
+    objects = ObservedObjects(make_edgenode(), make_volume())
+    objects.tell(volume_message(info_pb2.CREATING_VOLUME), NOW)
+    assert objects.status("Volume", "data")["phase"] == "Creating"
+    objects.tell(volume_message(info_pb2.CREATED_VOLUME, used=4096), NOW)
+    status = objects.status("Volume", "data")
+    assert (status["phase"], status["capacity"], status["used"]) == ("Ready", str(1 << 30), "4096")
+    assert [event.reason for event in objects.events] == ["VolumeReady"]
+
+
+def test_use_of_a_volume_is_written_when_it_moved_notably() -> None:
+    objects = ObservedObjects(make_edgenode(), make_volume())
+    objects.tell(volume_message(info_pb2.CREATED_VOLUME, used=4096), NOW)
+    objects.tell(volume_message(info_pb2.CREATED_VOLUME, used=1 << 20), NOW)
+    assert objects.writes == 1
+    objects.tell(volume_message(info_pb2.CREATED_VOLUME, used=1 << 29), NOW)
+    assert objects.status("Volume", "data")["used"] == str(1 << 29)
+
+
+def test_a_volume_that_cannot_be_made_says_why() -> None:
+    objects = ObservedObjects(make_edgenode(), make_volume())
+    objects.tell(volume_message(info_pb2.ERROR, error="no space left"), NOW)
+    assert objects.status("Volume", "data")["message"] == "no space left"
+    assert [(event.type, event.reason) for event in objects.events] == [("Warning", "VolumeFailed")]
+
+
+def test_the_image_of_a_volume_shows_in_the_volume() -> None:
+    made = make_volume(source={"image": "shop/seed:1"})
+    objects = ObservedObjects(make_edgenode(), made)
+    objects.tell(
+        tree_message(source_tree_id(volume.decode(made)), info_pb2.DOWNLOAD_STARTED, progressPercentage=70), NOW
+    )
+    assert objects.status("Volume", "data")["message"] == "the image is being downloaded: 70 %"
