@@ -10,6 +10,7 @@ import pytest
 
 from eaves.kinds.registry import RESOURCES
 from eaves.kube import openapi
+from eaves.kube.operations import root_of
 from eaves.kube.resource import Object
 
 DOCUMENTS = openapi.render_documents(RESOURCES, "v1.34.0+eaves")
@@ -125,7 +126,7 @@ def test_lists_say_how_they_merge() -> None:
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: str(resource.kind))
 def test_every_field_of_every_kind_is_described(resource: Any) -> None:
-    document = DOCUMENTS[openapi.root_of(resource.gvr.group, resource.gvr.version)]
+    document = DOCUMENTS[root_of(resource.gvr.group, resource.gvr.version)]
 
     def check(node: Object, path: str) -> Iterator[str]:
         for key, child in node.get("properties", {}).items():
