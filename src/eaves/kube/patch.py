@@ -10,16 +10,19 @@ from typing import Any
 
 import jsonpatch
 import jsonpointer
+import msgspec
 
 from eaves.kube import status, strategic
 from eaves.kube.errors import ApiError
 from eaves.kube.resource import Object, Resource
+from eaves.kube.trees import copy_tree
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 OPERATIONS_LIMIT = 10_000
+COPY_LIMIT_BYTES = 3 * 1024 * 1024
 
 
 def accepted_types(resource: Resource) -> list[str]:
@@ -38,7 +41,7 @@ def apply_patch(resource: Resource, patch_type: str, patch: Any, current: Object
     elif not isinstance(patch, dict):
         raise status.bad_request("error decoding patch: the patch is not an object")
     elif patch_type == MERGE_PATCH:
-        patched = apply_merge_patch(patch, current)
+        patched = apply_merge_patch(patch, copy_tree(current))
     else:
         patched = strategic.apply_strategic_patch(resource.schema, patch, current)
     if not isinstance(patched, dict):
@@ -56,12 +59,35 @@ def apply_json_patch(operations: Any, current: Object) -> Any:
         text = f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", text)
     try:
+        _check_copies(operations, current)
         return jsonpatch.JsonPatch(operations).apply(current)
     except jsonpatch.InvalidJsonPatch as error:
         raise status.bad_request(f"error decoding patch: {error}") from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
         text = f"the server rejected our request due to an error in our request: {error}"
         raise ApiError(422, "Invalid", text, details={}) from error
+
+
+def _check_copies(operations: list[Any], current: Object) -> None:
+    """A short patch must not grow an object without bound: each copy may double it. Sizes are counted from above."""
+    copies = sum(1 for operation in operations if isinstance(operation, dict) and operation.get("op") == "copy")
+    if copies == 0:
+        return
+    size = len(msgspec.json.encode(current)) + len(msgspec.json.encode(operations))
+    if size << min(copies, 40) > COPY_LIMIT_BYTES:
+        document = copy_tree(current)
+        for operation in operations:
+            document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+            if isinstance(operation, dict) and operation.get("op") == "copy":
+                _check_size(document)
+
+
+def _check_size(document: Any) -> None:
+    if len(msgspec.json.encode(document)) > COPY_LIMIT_BYTES:
+        text = (
+            f"Unable to complete the copy, the accumulated size increase of copy operations exceeds {COPY_LIMIT_BYTES}"
+        )
+        raise ApiError(413, "RequestEntityTooLarge", text)
 
 
 def apply_merge_patch(patch: Mapping[str, Any], current: Any) -> Object:

@@ -12,6 +12,7 @@ from typing import Any
 from eaves.kube import status
 from eaves.kube.resource import Object
 from eaves.kube.schema import ANY, Schema
+from eaves.kube.trees import copy_tree
 
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
@@ -21,7 +22,7 @@ _DELETE = "$deleteFromPrimitiveList/"
 
 def apply_strategic_patch(schema: Schema, patch: Mapping[str, Any], current: Object) -> Object:
     """The patched object; ``current`` stays as it is. Raises ApiError 400 for a directive that makes no sense."""
-    return _merge_map(schema, patch, current)
+    return _merge_map(schema, patch, copy_tree(current))
 
 
 def _merge_map(schema: Schema, patch: Mapping[str, Any], current: Any) -> Object:
@@ -42,7 +43,8 @@ def _merge_map(schema: Schema, patch: Mapping[str, Any], current: Any) -> Object
         if value is None:
             merged.pop(key, None)
         elif isinstance(value, dict):
-            merged[key] = _merge_map(child, value, merged.get(key))
+            replaces = "replace" in child.patch_strategy.split(",")
+            merged[key] = _merge_map(child, value, {} if replaces else merged.get(key))
         elif isinstance(value, list):
             merged[key] = _merge_list(child, value, merged.get(key), patch.get(_ORDER + key))
         else:
@@ -67,34 +69,71 @@ def _merge_list(schema: Schema, patch: list[Any], current: Any, order: Any) -> l
         current = []
     if "merge" not in schema.patch_strategy.split(","):
         return [_strip(item) for item in patch]
-    if not schema.patch_merge_key:
-        return current + [item for item in patch if item not in current]
-    return _merge_keyed(schema, patch, current, order)
-
-
-def _merge_keyed(schema: Schema, patch: list[Any], current: list[Any], order: Any) -> list[Any]:
     key = schema.patch_merge_key
-    if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" and key not in item for item in patch):
-        return [
-            _strip(item) for item in patch if not (isinstance(item, dict) and _DIRECTIVE in item and key not in item)
-        ]
+    if not key:
+        fresh = list(dict.fromkeys(item for item in patch if item not in current))
+        merged, given = current + fresh, patch
+    else:
+        if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" and key not in item for item in patch):
+            return [
+                _strip(item)
+                for item in patch
+                if not (isinstance(item, dict) and _DIRECTIVE in item and key not in item)
+            ]
+        merged, given = _merge_keyed(schema, patch, current)
+    wanted = given if order is None else _check_order(order, given, key)
+    return _arrange(merged, [_identify(item, key) for item in wanted], [_identify(item, key) for item in current], key)
+
+
+def _merge_keyed(schema: Schema, patch: list[Any], current: list[Any]) -> tuple[list[Any], list[Any]]:
+    """All items after the merge, and those of the patch that stay."""
+    key = schema.patch_merge_key
     merged = list(current)
-    fresh: list[Any] = []
+    given: list[Any] = []
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise status.bad_request(f"map: {item} does not contain declared merge key: {key}")
+            raise status.bad_request(f"a list item of the patch does not contain declared merge key: {key}")
         index = next(
             (i for i, have in enumerate(merged) if isinstance(have, dict) and have.get(key) == item[key]), None
         )
         if item.get(_DIRECTIVE) == "delete":
             if index is not None:
                 del merged[index]
-        elif index is None:
-            fresh.append(_merge_map(schema.items or ANY, {k: v for k, v in item.items() if k != _DIRECTIVE}, {}))
+            continue
+        given.append(item)
+        if index is None:
+            merged.append(_merge_map(schema.items or ANY, item, {}))
         else:
             merged[index] = _merge_map(schema.items or ANY, item, merged[index])
-    # New items come first, as a kube-apiserver puts them when the patch sets no order.
-    return merged + fresh if isinstance(order, list) else fresh + merged
+    return merged, given
+
+
+def _check_order(order: Any, given: list[Any], key: str) -> list[Any]:
+    if not isinstance(order, list):
+        raise status.bad_request(f"{_ORDER}: a list is expected")
+    listed = [_identify(item, key) for item in order]
+    if any(_identify(item, key) not in listed for item in given):
+        raise status.bad_request("The order in patch list doesn't match $setElementOrder list")
+    return order
+
+
+def _identify(item: Any, key: str) -> Any:
+    return item.get(key) if key and isinstance(item, dict) else item
+
+
+def _arrange(items: list[Any], wanted: list[Any], before: list[Any], key: str) -> list[Any]:
+    """Items of ``wanted`` in that order; each other item before the first wanted one that it stood before in the live list."""
+    named = sorted((i for i in items if _identify(i, key) in wanted), key=lambda i: wanted.index(_identify(i, key)))
+    others = [item for item in items if _identify(item, key) not in wanted]
+    result: list[Any] = []
+    while named or others:
+        if named and others:
+            mine, theirs = _identify(named[0], key), _identify(others[0], key)
+            is_before = mine in before and theirs in before and before.index(theirs) < before.index(mine)
+            result.append(others.pop(0) if is_before else named.pop(0))
+        else:
+            result.append((named or others).pop(0))
+    return result
 
 
 def _apply_primitive_deletes(patch: Mapping[str, Any], merged: Object) -> None:
@@ -108,31 +147,15 @@ def _apply_primitive_deletes(patch: Mapping[str, Any], merged: Object) -> None:
 
 
 def _apply_orders(schema: Schema, patch: Mapping[str, Any], merged: Object) -> None:
+    """Orders of lists that the patch does not change otherwise."""
     for directive, order in patch.items():
-        if not directive.startswith(_ORDER):
-            continue
         key = directive.removeprefix(_ORDER)
-        child = schema.child(key) or ANY
         items = merged.get(key)
-        if not isinstance(order, list) or not isinstance(items, list):
+        if key == directive or key in patch or not isinstance(items, list):
             continue
-        name = child.patch_merge_key
-        wanted = [entry.get(name) if isinstance(entry, dict) and name else entry for entry in order]
-        identities = [item.get(name) if isinstance(item, dict) and name else item for item in items]
-        merged[key] = _order(items, identities, wanted)
-
-
-def _order(items: list[Any], identities: list[Any], wanted: list[Any]) -> list[Any]:
-    """Listed items in the wanted order; an item that the patch's author did not know keeps its place after its predecessor."""
-    slots: list[list[Any]] = [[]]
-    listed: dict[int, list[Any]] = {}
-    for item, identity in zip(items, identities, strict=True):
-        if identity in wanted:
-            slots.append([item])
-            listed[wanted.index(identity)] = slots[-1]
-        else:
-            slots[-1].append(item)
-    return slots[0] + [item for index in sorted(listed) for item in listed[index]]
+        name = (schema.child(key) or ANY).patch_merge_key
+        wanted = [_identify(item, name) for item in _check_order(order, [], name)]
+        merged[key] = _arrange(items, wanted, [_identify(item, name) for item in items], name)
 
 
 def _strip(value: Any) -> Any:

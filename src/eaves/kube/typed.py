@@ -6,11 +6,12 @@ atomic lists and maps, scalars and values without a schema are replaced whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from eaves.kube.fieldset import FieldSet, field_element, key_element, value_element
+from eaves.kube.fieldset import EMPTY, FieldSet, field_element, key_element, value_element
 from eaves.kube.schema import ANY, ListType, MapType, Schema
+from eaves.kube.trees import is_same
 
 
 def is_granular_map(schema: Schema) -> bool:
@@ -25,19 +26,20 @@ def is_granular_list(schema: Schema) -> bool:
     return schema.type == "array" and schema.list_type is not ListType.ATOMIC
 
 
-def fields_of(schema: Schema, value: Mapping[str, Any]) -> FieldSet:
-    """All paths of a value: every leaf, empty containers, and each item of keyed lists and sets."""
-    return _fields(schema, value)
+def fields_of(schema: Schema, value: Any) -> FieldSet:
+    """The paths that an applied configuration owns: leaves, items of keyed lists and sets, keys of maps, empty maps.
 
-
-def _fields(schema: Schema, value: Any) -> FieldSet:
+    A map or struct with content is not a member itself, an empty keyed list is none at all (structured-merge-diff, ToFieldSet).
+    """
     members: set[str] = set()
     children: dict[str, FieldSet] = {}
     for element, child_schema, item in walk(schema, value):
-        below = _fields(child_schema, item) if is_container(child_schema, item) else FieldSet()
-        if below:
+        if not is_container(child_schema, item):
+            members.add(element)
+            continue
+        if below := fields_of(child_schema, item):
             children[element] = below
-        if not below or element[0] in "kv":
+        if element[0] == "k" or (element[0] == "f" and (item == {} or element[2:] not in schema.properties)):
             members.add(element)
     return FieldSet(frozenset(members), children)
 
@@ -74,83 +76,62 @@ def list_element(schema: Schema, item: Any) -> str:
     return value_element(item)
 
 
-class Difference:
-    """What changed between two values: paths added, changed and removed (leaves and list items)."""
+class Difference(NamedTuple):
+    """Paths added, changed and removed between two values; a container that comes or goes is a member beside its content."""
 
-    __slots__ = ("added", "changed", "removed")
-
-    def __init__(self, added: FieldSet, changed: FieldSet, removed: FieldSet) -> None:
-        self.added = added
-        self.changed = changed
-        self.removed = removed
+    added: FieldSet
+    changed: FieldSet
+    removed: FieldSet
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
 
 
 def compare(schema: Schema, old: Any, new: Any) -> Difference:
-    """Compare two values of one schema."""
-    if old is new or old == new:
-        return _SAME
+    """Compare two containers of one schema (structured-merge-diff, Compare)."""
     before = {element: (child, item) for element, child, item in walk(schema, old)}
     after = {element: (child, item) for element, child, item in walk(schema, new)}
-    parts = _Parts()
+    added, changed, removed = _Collector(), _Collector(), _Collector()
     for element, (child, item) in after.items():
         if element not in before:
-            parts.add("added", element, child, item)
+            added.add_whole(element, child, item)
     for element, (child, item) in before.items():
         if element not in after:
-            parts.add("removed", element, child, item)
+            removed.add_whole(element, child, item)
             continue
         other = after[element][1]
-        if item == other and type(item) is type(other):
+        if is_same(item, other):
             continue
         if is_container(child, item) and is_container(child, other):
-            parts.descend(element, compare(child, item, other), item, other)
+            below = compare(child, item, other)
+            added.children[element], changed.children[element], removed.children[element] = below
         else:
-            parts.replace(element, child, item, other)
-    return parts.difference()
+            changed.members.add(element)
+    return Difference(added.collect(), changed.collect(), removed.collect())
 
 
-class _Parts:
-    """Members and children of three sets while a comparison runs."""
+class _Collector:
+    """Members and children of one set while a comparison runs."""
 
     def __init__(self) -> None:
-        self.members: dict[str, set[str]] = {"added": set(), "changed": set(), "removed": set()}
-        self.children: dict[str, dict[str, FieldSet]] = {"added": {}, "changed": {}, "removed": {}}
+        self.members: set[str] = set()
+        self.children: dict[str, FieldSet] = {}
 
-    def add(self, which: str, element: str, schema: Schema, item: Any) -> None:
-        below = _fields(schema, item) if is_container(schema, item) else FieldSet()
-        if below:
-            self.children[which][element] = below
-        if not below or element[0] in "kv":
-            self.members[which].add(element)
+    def add_whole(self, element: str, schema: Schema, item: Any) -> None:
+        self.members.add(element)
+        if is_container(schema, item):
+            self.children[element] = _all_of(schema, item)
 
-    def replace(self, element: str, schema: Schema, old: Any, new: Any) -> None:
-        """A leaf became another leaf, or a leaf and a container changed places."""
-        if is_container(schema, old):
-            self.add("removed", element, schema, old)
-        if is_container(schema, new):
-            self.add("added", element, schema, new)
-        if not is_container(schema, new):
-            self.members["changed"].add(element)
-
-    def descend(self, element: str, below: Difference, old: Any, new: Any) -> None:
-        for which, fields in (("added", below.added), ("changed", below.changed), ("removed", below.removed)):
-            if fields:
-                self.children[which][element] = fields
-        # An empty container is a member itself; one that fills or empties changes membership.
-        if element[0] == "f" and not old and new:
-            self.members["removed"].add(element)
-        if element[0] == "f" and old and not new:
-            self.members["added"].add(element)
-
-    def difference(self) -> Difference:
-        sets = {which: FieldSet(frozenset(self.members[which]), self.children[which]) for which in self.members}
-        return Difference(sets["added"], sets["changed"], sets["removed"])
+    def collect(self) -> FieldSet:
+        return FieldSet(frozenset(self.members), self.children)
 
 
-_SAME = Difference(FieldSet(), FieldSet(), FieldSet())
+def _all_of(schema: Schema, value: Any) -> FieldSet:
+    """Every path of a value, containers included."""
+    collector = _Collector()
+    for element, child, item in walk(schema, value):
+        collector.add_whole(element, child, item)
+    return collector.collect()
 
 
 def merge(schema: Schema, live: Any, applied: Any) -> Any:
@@ -166,45 +147,79 @@ def merge(schema: Schema, live: Any, applied: Any) -> Any:
 
 
 def _merge_list(schema: Schema, live: list[Any], applied: list[Any]) -> list[Any]:
-    """Items of ``applied`` in its order; items that only ``live`` has keep their place relative to their neighbours."""
+    """Both lists interleaved: shared items in the order of ``applied``, the others where their own list has them.
+
+    The walk is structured-merge-diff's, since two appliers see its outcome: live ABC with CAB gives CAB, then with DC gives DCAB.
+    """
     child = schema.items or ANY
     have = {list_element(schema, item): item for item in live}
     want = {list_element(schema, item): item for item in applied}
-    merged = {e: merge(child, have[e], item) if e in have else item for e, item in want.items()}
+    left, right = list(have), list(want)
+    shared = iter([element for element in right if element in have])
+    next_shared = next(shared, None)
+    done: set[str] = set()
     result: list[Any] = []
-    rest = list(want)
-    for element, item in have.items():
-        if element not in want:
-            result.append(item)
+    i = j = 0
+    while i < len(left) or j < len(right):
+        if (
+            i < len(left)
+            and j < len(right)
+            and left[i] != right[j]
+            and left[i] in want
+            and next_shared not in (None, left[i])
+        ):
+            # Shared, but the applier wants another shared item first.
+            i += 1
             continue
-        # Everything that the applier puts before this shared item comes now, so that both orders hold where they can.
-        if element in rest:
-            end = rest.index(element) + 1
-            result.extend(merged[e] for e in rest[:end])
-            rest = rest[end:]
-    result.extend(merged[e] for e in rest)
+        if i < len(left) and not (j < len(right) and left[i] == right[j]):
+            if left[i] not in want:
+                result.append(have[left[i]])
+                i += 1
+                continue
+            if left[i] in done:
+                i += 1
+                continue
+        element = right[j]
+        done.add(element)
+        result.append(merge(child, have[element], want[element]) if element in have else want[element])
+        if i < len(left) and left[i] == element:
+            i += 1
+        j += 1
+        if element == next_shared:
+            next_shared = next(shared, None)
     return result
 
 
-def remove(schema: Schema, value: Any, fields: FieldSet) -> Any:
-    """The value without the given members; a container that a removal leaves empty stays empty unless it is a member itself."""
-    if isinstance(value, dict):
-        kept: dict[str, Any] = {}
-        for key, item in value.items():
-            element = field_element(key)
-            if element in fields.members:
-                continue
-            below = fields.children.get(element)
-            kept[key] = item if below is None else remove(schema.child(key) or ANY, item, below)
-        return kept
-    if isinstance(value, list) and is_granular_list(schema):
+def prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet) -> Any:
+    """The value without what is in ``dropped`` and not in ``owned``; what goes takes along all below it.
+
+    A struct's field counts as a member of a set that has something below it, so that a struct goes with its last owner.
+    """
+    if isinstance(value, list):
         child = schema.items or ANY
-        items = []
-        for item in value:
-            element = list_element(schema, item)
-            if element in fields.members:
-                continue
-            below = fields.children.get(element)
-            items.append(item if below is None else remove(child, item, below))
-        return items
-    return value
+        pairs = ((item, list_element(schema, item)) for item in value)
+        kept = (_prune_child(schema, child, element, item, dropped, owned) for item, element in pairs)
+        return [item for item in kept if item is not _GONE]
+    pruned = {}
+    for key, item in value.items():
+        left = _prune_child(schema, schema.child(key) or ANY, field_element(key), item, dropped, owned)
+        if left is not _GONE:
+            pruned[key] = left
+    return pruned
+
+
+_GONE = object()
+
+
+def _prune_child(schema: Schema, child: Schema, element: str, item: Any, dropped: FieldSet, owned: FieldSet) -> Any:
+    is_named = element[0] == "f" and element[2:] in schema.properties
+    if _has(dropped, element, is_named) and not _has(owned, element, is_named):
+        return _GONE
+    below = dropped.children.get(element)
+    if below is None or not is_container(child, item):
+        return item
+    return prune(child, item, below, owned.children.get(element, EMPTY))
+
+
+def _has(fields: FieldSet, element: str, is_named: bool) -> bool:
+    return element in fields.members or (is_named and element in fields.children)
