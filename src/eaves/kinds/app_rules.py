@@ -105,6 +105,8 @@ def _check_files(spec: AppSpec) -> Iterator[FieldError]:
     for index, file in enumerate(spec.files):
         path = f"spec.files[{index}]"
         yield from rules.check_absolute_path(f"{path}.path", file.path)
+        if file.path.endswith("/"):
+            yield invalid(f"{path}.path", file.path, "must name a file, not a directory")
         yield from _check_content(path, file)
 
 

@@ -256,6 +256,7 @@ RESOURCE = eaves_resource(
     selectable_fields={
         "spec.unschedulable": text_at("spec", "unschedulable"),
         "spec.approved": text_at("spec", "approved"),
+        "spec.serial": text_at("spec", "serial"),
         "status.phase": text_at("status", "phase"),
     },
     validate=check_edgenode,

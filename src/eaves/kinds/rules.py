@@ -6,6 +6,7 @@ since people and tools know them.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Hashable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address, ip_network
@@ -71,6 +72,8 @@ def check_absolute_path(path: str, value: str) -> Iterator[FieldError]:
         yield invalid(path, value, "must not contain '..'")
     elif not value.strip("/"):
         yield invalid(path, value, "must not be the root directory")
+    elif posixpath.normpath(value) != value.rstrip("/"):
+        yield invalid(path, value, "must not contain '//' or '/./'")
     if "\0" in value or ":" in value:
         yield invalid(path, value, "must not contain ':' or NUL")
 

@@ -28,8 +28,11 @@ class DeviceCipher:
         iv = cipher.derive_iv(b"secret", DeviceId(DEVICE_ID), plaintext)
         return cipher.encrypt_block(self._key, self._context.contextId, iv, plaintext)
 
+    def plaintext(self, block: CipherBlock) -> bytes:
+        return cipher.decrypt_block(self._key, block)
+
     def decrypt(self, block: CipherBlock) -> EncryptionBlock:
-        return EncryptionBlock.FromString(cipher.decrypt_block(self._key, block))
+        return EncryptionBlock.FromString(self.plaintext(block))
 
     def user_data(self, app: AppInstanceConfig) -> str:
         """The app's user data in base64."""

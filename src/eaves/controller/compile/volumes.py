@@ -56,7 +56,7 @@ def want_own_volumes(app: App, draft: Draft) -> None:
 
 def want_mount(app: App, mount: AppVolume, node_name: str, lookup: Lookup) -> VolumeRef:
     """Where one volume is mounted. Raises :class:`HeldBackError` when it is a Volume that this node does not have."""
-    reference = VolumeRef(mount_dir=mount.mount_path)
+    reference = VolumeRef(mount_dir=mount.mount_path.rstrip("/"))
     reference.eaves.read_only = mount.read_only
     if not mount.volume_name:
         reference.uuid = app_volume_id(app.metadata.uid, mount.name)
