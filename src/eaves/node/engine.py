@@ -11,7 +11,7 @@ from typing import Protocol
 from eaves.kit.errors import EavesError
 from eaves.node.desired.model import DesiredNode
 from eaves.node.observed import AppUsage, LogLine, Observations
-from eaves.node.settings import NodeSettings
+from eaves.node.settings import NodeSettings, want_uplinks
 
 DeliverLogs = Callable[[list[LogLine]], Awaitable[None]]
 """Takes log lines; when it returns they are kept."""
@@ -42,9 +42,13 @@ OpenEngine = Callable[[NodeSettings, Observations, DeliverLogs], Awaitable[Engin
 
 async def open_manager(settings: NodeSettings, observations: Observations, deliver: DeliverLogs) -> Engine:
     """The real engine. Raises EavesError when this machine lacks something."""
-    from eaves.node.manager import Manager
+    from eaves.node.manager import EngineOptions, Manager
 
-    return await Manager.open(settings.engine, observations, deliver)
+    options = EngineOptions(
+        uplinks={uplink.label: uplink.interface for uplink in want_uplinks(settings)},
+        proxies={"HTTPS_PROXY": settings.proxy, "HTTP_PROXY": settings.proxy} if settings.proxy else {},
+    )
+    return await Manager.open(settings.engine, observations, deliver, options=options)
 
 
 class EngineSlot:

@@ -161,24 +161,25 @@ class ForeignController:
         """Path ending → statuses to answer next, 0 = cut the connection; the last one stays when it is negative (-503)."""
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._folder: Path | None = None
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._context: ssl.SSLContext | None = None
 
     # Life
 
     async def start(self, folder: Path, port: int = 0) -> None:
         """Listen; ``folder`` takes the server's key for the TLS library and the files of :meth:`want_join_files`."""
-        context = await asyncio.to_thread(self._want_context, folder)
-        self._folder = folder
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port or self.port, ssl=context)
+        self._context = await asyncio.to_thread(self._want_context, folder)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port or self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop and cut every connection; state stays for another :meth:`start`."""
         if self._server is not None:
             self._server.close()
-            for writer in list(self._writers):
+            for writer in self._open.values():
                 writer.transport.abort()
+            if self._open:
+                await asyncio.wait(list(self._open))
             await self._server.wait_closed()
             self._server = None
 
@@ -256,11 +257,16 @@ class ForeignController:
         return context
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        self.connections += 1
-        self.resumed += bool(writer.get_extra_info("ssl_object").session_reused)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
         connection = h11.Connection(h11.SERVER)
         try:
+            assert self._context is not None
+            # Done here and not by the listening server, so that a failed handshake is over when this ends.
+            await writer.start_tls(self._context)
+            self.connections += 1
+            self.resumed += bool(writer.get_extra_info("ssl_object").session_reused)
             while (request := await _read_request(connection, reader)) is not None:
                 answer = self._answer(request)
                 self.requests.append(request)
@@ -273,11 +279,13 @@ class ForeignController:
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                     return
                 connection.start_next_cycle()
-        except (ConnectionError, h11.RemoteProtocolError, ssl.SSLError):
+        except (OSError, h11.RemoteProtocolError):
             return
         finally:
-            self._writers.discard(writer)
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            del self._open[task]
 
     def _answer(self, request: Request) -> Answer | None:
         for ending, statuses in self.faults.items():

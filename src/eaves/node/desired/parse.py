@@ -37,7 +37,13 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         maintenance_mode=config.maintenance_mode,
         controller_epoch=config.controller_epoch,
         controller_certs_hash=config.controllercert_confighash,
-        config_timestamp_ns=config.config_timestamp.ToNanoseconds() if config.HasField("config_timestamp") else 0,
+        config_timestamp_ns=parse_timestamp_ns(config),
         notify_disabled=config.eaves.notify_disabled,
         problems=tuple(draft.problems),
     )
+
+
+def parse_timestamp_ns(config: EdgeDevConfig) -> int:
+    """When the controller made ``config``; 0 when it does not say. Numbers that are no time are taken as they are."""
+    stamp = config.config_timestamp
+    return max(0, stamp.seconds * 10**9 + stamp.nanos)

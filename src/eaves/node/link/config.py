@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from eaves.node.desired.parse import parse_timestamp_ns
 from eaves.node.link import pace
 from eaves.node.link.attestation import Attestation
 from eaves.node.link.calls import LINK_ERRORS, Controller, Reply, parse_payload
@@ -68,7 +69,7 @@ class ConfigPoller:
         saved = await self._checkpoint.load()
         if saved is None:
             return False
-        self._timestamp_ns = _timestamp_ns(saved.config)
+        self._timestamp_ns = parse_timestamp_ns(saved.config)
         await self._take(saved.config, saved.configHash)
         log.info("saved config applied: hash=%s", saved.configHash)
         return True
@@ -116,7 +117,7 @@ class ConfigPoller:
             await self._checkpoint.save(reply.body, is_normal=is_normal)
         except OSError as error:
             log.warning("config cannot be saved, it is applied all the same: error=%s", error)
-        self._timestamp_ns = _timestamp_ns(answer.config)
+        self._timestamp_ns = parse_timestamp_ns(answer.config)
         await self._take(answer.config, answer.configHash)
 
     def _check(self, answer: ConfigResponse) -> str:
@@ -127,7 +128,7 @@ class ConfigPoller:
             problem = "the config names no device"
         elif device_id != self._controller.device_id:
             problem = f"the config is for device {device_id[:64]}"
-        elif 0 < (timestamp_ns := _timestamp_ns(answer.config)) < self._timestamp_ns:
+        elif 0 < (timestamp_ns := parse_timestamp_ns(answer.config)) < self._timestamp_ns:
             problem = f"the config is {(self._timestamp_ns - timestamp_ns) / 1e9:.0f} s older than the one in force"
         if problem and problem != self.problem:
             log.warning("config refused: problem=%s hash=%s", problem, answer.configHash)
@@ -138,7 +139,3 @@ class ConfigPoller:
         await self._apply(config, config_hash)
         self.applied_hash = config_hash
         self.applied_at = time.time()
-
-
-def _timestamp_ns(config: EdgeDevConfig) -> int:
-    return config.config_timestamp.ToNanoseconds() if config.HasField("config_timestamp") else 0

@@ -93,6 +93,7 @@ class EventQueue:
     async def run(self) -> None:
         """Send what is due, for ever."""
         while True:
+            self._wake.clear()
             delay_s = await self._pass()
             await pace.sleep_or_wake(delay_s, self._wake)
 
