@@ -153,6 +153,17 @@ def make_device_certificate(
     return builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(private_key, hashes.SHA256())
 
 
+def make_onboarding_certificate(
+    private_key: ec.EllipticCurvePrivateKey, common_name: str, now: datetime.datetime, lifetime: datetime.timedelta
+) -> x509.Certificate:
+    """A self-signed onboarding certificate: signs registrations, nothing else."""
+    name = _name(common_name, ())
+    builder = _builder(name, name, private_key.public_key(), now, lifetime)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_key_usage(digital_signature=True), critical=True)
+    return builder.sign(private_key, hashes.SHA256())
+
+
 def make_ca(
     private_key: ec.EllipticCurvePrivateKey, common_name: str, now: datetime.datetime, lifetime: datetime.timedelta
 ) -> x509.Certificate:

@@ -1,0 +1,150 @@
+"""``kubectl eaves …``: what kubectl has no verb for. Found by kubectl as the program ``kubectl-eaves`` on PATH."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+from typing import Any
+
+import click
+
+from eaves.cli import failures, onboarding, why
+from eaves.cli.kubectl import Kubectl
+from eaves.kit.errors import EavesError
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(context_settings=_SETTINGS)
+@click.option("--kubeconfig", help="Path of the kubeconfig file.")
+@click.option("--context", "context_name", help="Name of the kubeconfig context.")
+@click.option("-n", "--namespace", help="Namespace of namespaced objects.")
+@click.pass_context
+def command(context: click.Context, kubeconfig: str | None, context_name: str | None, namespace: str | None) -> None:
+    """Operate Eaves edge nodes beside kubectl's own verbs."""
+    given = (("--kubeconfig", kubeconfig), ("--context", context_name), ("-n", namespace))
+    context.obj = Kubectl([part for name, value in given if value for part in (name, value)])
+
+
+@command.command(epilog="Example:\n\n\b\n  kubectl eaves approve store-17 store-18")
+@click.argument("nodes", nargs=-1, required=True)
+@click.pass_obj
+def approve(kubectl: Kubectl, nodes: tuple[str, ...]) -> None:
+    """Trust NODES: from now on they get apps and secrets."""
+    for name in nodes:
+        if kubectl.get("edgenode", name).get("spec", {}).get("approved"):
+            click.echo(f"edgenode/{name} was approved already")
+            continue
+        kubectl.merge_patch("edgenode", name, {"spec": {"approved": True}})
+        click.echo(f"edgenode/{name} approved")
+
+
+@command.command(epilog="Examples:\n\n\b\n  kubectl eaves reboot store-17\n  kubectl eaves reboot store-17 --wait 10m")
+@click.argument("nodes", nargs=-1, required=True)
+@click.option("--wait", "wait_for", help="Wait until the node is back, at most this long (90s, 10m).")
+@click.pass_obj
+def reboot(kubectl: Kubectl, nodes: tuple[str, ...], wait_for: str | None) -> None:
+    """Reboot NODES at their next contact; their apps start again by themselves."""
+    limit_s = None if wait_for is None else parse_duration_s(wait_for)
+    before = {}
+    for name in nodes:
+        node = kubectl.get("edgenode", name)
+        before[name] = node.get("status", {}).get("restartCounter", 0)
+        counter = node.get("spec", {}).get("rebootCounter", 0)
+        # The version makes two operators' reboots at one moment two counted steps or one clear conflict, never a lost one.
+        patch = {
+            "metadata": {"resourceVersion": node["metadata"]["resourceVersion"]},
+            "spec": {"rebootCounter": counter + 1},
+        }
+        kubectl.merge_patch("edgenode", name, patch)
+        click.echo(f"edgenode/{name} will reboot at its next contact")
+    if limit_s is not None:
+        _wait_for_boot(kubectl, before, limit_s)
+
+
+def _wait_for_boot(kubectl: Kubectl, before: dict[str, int], limit_s: float) -> None:
+    waiting, end = dict(before), time.monotonic() + limit_s
+    while waiting:
+        for name, counter in list(waiting.items()):
+            if kubectl.get("edgenode", name).get("status", {}).get("restartCounter", 0) != counter:
+                del waiting[name]
+                click.echo(f"edgenode/{name} is back")
+        if waiting and time.monotonic() > end:
+            raise EavesError(
+                f"not back after {limit_s:g} s: {', '.join(sorted(waiting))}",
+                resolution=f"kubectl eaves why edgenode/{min(waiting)}",
+            )
+        if waiting:
+            time.sleep(1)
+
+
+@command.group("onboarding-key", context_settings=_SETTINGS)
+def onboarding_key() -> None:
+    """Let machines join."""
+
+
+@onboarding_key.command("create", epilog=onboarding.EXAMPLES)
+@click.argument("name")
+@click.option(
+    "--approval",
+    type=click.Choice(["manual", "automatic"]),
+    default="manual",
+    show_default=True,
+    help="Who approves nodes.",
+)
+@click.option(
+    "--max-uses", type=click.IntRange(min=1), help="How many machines may join with it; no limit when absent."
+)
+@click.option("--expires", default="24h", show_default=True, help="Time it is good for, as 90m, 24h or 30d.")
+@click.option(
+    "--serial", "serials", multiple=True, help="Only this serial number may join; may be given more than once."
+)
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of the nodes that join with it.")
+@click.option("--server", help="Address of the device gateway, HOST:PORT; as the controller announces it when absent.")
+@click.pass_obj
+def create_onboarding_key(kubectl: Kubectl, /, name: str, server: str | None, expires: str, **terms: Any) -> None:
+    """Create the onboarding key NAME and print the one command that joins a machine.
+
+    The private half is made here, is in the printed command, and is kept nowhere else.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    lifetime = datetime.timedelta(seconds=parse_duration_s(expires))
+    key = onboarding.make_key(name, now, lifetime)
+    announced = onboarding.load_gateway(kubectl, server)
+    kubectl.create(onboarding.render_object(name, key, now + lifetime, terms))
+    click.echo(
+        f"onboardingkey/{name} created, good until {now + lifetime:%Y-%m-%d %H:%M} UTC. On the machine, as root:\n",
+        err=True,
+    )
+    click.echo(onboarding.render_command(announced, key))
+    if terms["approval"] == "manual":
+        click.echo("\nThen here: kubectl get edgenodes, and kubectl eaves approve NODE", err=True)
+
+
+@command.command("why", epilog=why.EXAMPLES)
+@click.argument("target", metavar="OBJECT")
+@click.pass_obj
+def explain(kubectl: Kubectl, target: str) -> None:
+    """Say where OBJECT stands and what it waits for, step by step.
+
+    OBJECT is KIND/NAME (app, pod, edgenode or node), or the NAME of an app.
+    """
+    report = why.explain(kubectl, target)
+    click.echo(why.render(report, color=sys.stdout.isatty()))
+
+
+def parse_duration_s(text: str) -> float:
+    """``90s``, ``15m``, ``24h``, ``30d`` in seconds. Raises EavesError."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isdigit() or int(number) == 0:
+        raise EavesError(
+            f"{text!r} is not a duration", resolution="write a number and a unit, such as 90s, 15m, 24h or 30d"
+        )
+    return float(int(number) * units[unit])
+
+
+def main() -> None:
+    """Entry point of the program ``kubectl-eaves``."""
+    sys.exit(failures.run_command(command, "kubectl eaves"))
