@@ -11,14 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from eaves.kube import definitions
 from eaves.kube.decode import JSON, YAML
 from eaves.kube.definitions import kind_of
+from eaves.kube.patch import accepted_types
 from eaves.kube.resource import Object, Resource, Subresource, Verb
 from eaves.kube.schema import Schema
 
 PREFIX = "#/components/schemas/"
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
 
 _CONNECTS = frozenset({"exec", "attach", "portforward", "proxy"})
 """Subresources that carry a stream."""
@@ -87,12 +84,6 @@ _PRETTY = ("pretty", "string", "true: indent the answer.")
 def root_of(group: str, version: str) -> str:
     """Path of a group version without its first slash: ``api/v1``, ``apis/eaves.dev/v1alpha1``."""
     return f"apis/{group}/{version}" if group else f"api/{version}"
-
-
-def patch_types(resource: Resource) -> tuple[str, ...]:
-    """Content types of PATCH that a kind takes."""
-    strategic = () if resource.is_custom else (STRATEGIC_PATCH,)
-    return (APPLY_PATCH, JSON_PATCH, MERGE_PATCH, *strategic)
 
 
 def render_paths(resources: Iterable[Resource], group: str, version: str, known: frozenset[str]) -> Object:
@@ -178,7 +169,7 @@ def _request_body(resource: Resource, verb: Verb, schema: Schema) -> Object:
         content = {JSON: _reference(schema), YAML: _reference(schema)}
         return {"requestBody": {"content": content, "required": True}}
     if verb is Verb.PATCH:
-        content = {media_type: _reference(definitions.PATCH) for media_type in patch_types(resource)}
+        content = {media_type: _reference(definitions.PATCH) for media_type in accepted_types(resource)}
         return {"requestBody": {"content": content, "required": True}}
     if verb in (Verb.DELETE, Verb.DELETE_COLLECTION):
         return {"requestBody": {"content": {JSON: _reference(definitions.DELETE_OPTIONS)}}}
