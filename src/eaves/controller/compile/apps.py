@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -54,23 +55,15 @@ class Claims:
         self._owners: dict[tuple[str, ...], str] = {}
 
     def check(self, app: App) -> None:
-        """Refuses an app that wants what an older one has. Raises :class:`HeldBackError`."""
-        for interface in networks_of(app.spec):
-            if interface.address:
-                self._check(
-                    _address(app, interface.name, interface.address),
-                    f"address {interface.address} of network {interface.name}",
+        """Refuses an app that wants what an older one has, or one thing twice. Raises :class:`HeldBackError`."""
+        own: set[tuple[str, ...]] = set()
+        for key, what in _wanted(app):
+            owner = "this one" if key in own else self._owners.get(key)
+            if owner is not None:
+                raise HeldBackError(
+                    "Clash", f"{what} belongs to App {owner} on this node already; choose another", may_keep=False
                 )
-            for port in interface.ports:
-                protocol = port.protocol.lower()
-                self._check(("port", protocol, str(port.node_port)), f"node port {port.node_port}/{protocol}")
-
-    def _check(self, key: tuple[str, ...], what: str) -> None:
-        owner = self._owners.get(key)
-        if owner is not None:
-            raise HeldBackError(
-                "Clash", f"{what} belongs to App {owner} on this node already; choose another", may_keep=False
-            )
+            own.add(key)
 
     def take(self, app: App, config: AppInstanceConfig) -> None:
         """Notes what the app has by its config, which may be an earlier one than its object asks for."""
@@ -82,6 +75,20 @@ class Claims:
                 if any(action.portmap for action in entry.actions):
                     match = {term.type: term.value for term in entry.matches}
                     self._owners["port", match["protocol"], match["lport"]] = owner
+
+
+def _wanted(app: App) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each claim of an app, and what it is for people."""
+    for interface in networks_of(app.spec):
+        if interface.address:
+            yield (
+                _address(app, interface.name, interface.address),
+                f"address {interface.address} of network {interface.name}",
+            )
+        for port in interface.ports:
+            protocol = port.protocol.lower()
+            if port.node_port is not None:
+                yield ("port", protocol, str(port.node_port)), f"node port {port.node_port}/{protocol}"
 
 
 def _address(app: App, network: str, address: str) -> tuple[str, ...]:

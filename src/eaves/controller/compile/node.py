@@ -24,6 +24,7 @@ from eaves.kinds import volume as volume_kind
 from eaves.kinds.app import App
 from eaves.kinds.edgenode import EdgeNode
 from eaves.kinds.metadata import ObjectMeta
+from eaves.kube.resource import Object
 from eaves.wire.pb.config.devcommon_pb2 import ConfigItem, DeviceOpsCmd, UUIDandVersion
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 
@@ -72,7 +73,7 @@ class _Compilation:
         """Apps that are to be there, oldest first: of two that want the same port the older gets it."""
         apps = []
         for obj in self._inputs.apps:
-            if obj["metadata"].get("deletionTimestamp"):
+            if obj["metadata"].get("deletionTimestamp") or not _is_on(obj, self._node):
                 continue
             try:
                 apps.append(app_kind.decode(obj))
@@ -123,7 +124,7 @@ class _Compilation:
         node = self._node
         for obj in sorted(self._inputs.volumes, key=lambda obj: str(obj["metadata"]["uid"])):
             meta = msgspec.convert(obj["metadata"], ObjectMeta)
-            if meta.deletion_timestamp or obj.get("spec", {}).get("nodeName") != node.metadata.name:
+            if meta.deletion_timestamp or not _is_on(obj, node):
                 continue
             self._lookup.touched.add(ObjectKey("Volume", meta.namespace, meta.name))
             try:
@@ -136,6 +137,11 @@ class _Compilation:
 
     def _problem(self, kind: str, meta: ObjectMeta, reason: str, message: str, effect: Effect = Effect.OMITTED) -> None:
         self._problems.append(Problem(kind, meta.namespace, meta.name, reason, message, meta.uid, effect))
+
+
+def _is_on(obj: Object, node: EdgeNode) -> bool:
+    spec = obj.get("spec")
+    return isinstance(spec, dict) and spec.get("nodeName") == node.metadata.name
 
 
 def _baseline(node: EdgeNode, inputs: NodeInputs) -> EdgeDevConfig:

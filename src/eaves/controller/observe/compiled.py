@@ -46,7 +46,10 @@ def observe_compiled(
     ]
     for obj in (*objects.apps, *objects.volumes):
         meta = obj["metadata"]
-        if not meta.get("deletionTimestamp"):
+        if (
+            not meta.get("deletionTimestamp")
+            and (obj.get("spec") or {}).get("nodeName") == objects.edgenode["metadata"]["name"]
+        ):
             updates.append(_observe_object(obj, [p for p in problems if p.uid == meta["uid"]], objects, now))
     return [update for update in updates if update is not None]
 

@@ -125,7 +125,7 @@ def _versions(status: Status, info: ZInfoDevice) -> dict[str, Any]:
     active = next((software for software in info.swList if software.activated), None)
     version = active.shortVersion if active is not None and active.shortVersion else "unknown"
     kernel = (status.get("versions") or {}).get("kernel", "")
-    return compact(eve=version, os=f"EVE-OS {version}", kernel=kernel, containerRuntime="containerd://eve")
+    return compact(eve=version, os=f"EVE-OS {version}", kernel=kernel, containerRuntime=f"eve://{version}")
 
 
 def _ports(info: ZInfoDevice) -> list[DevicePort]:
@@ -155,8 +155,12 @@ def _port(port: DevicePort) -> Object:
 
 
 def _addresses(info: ZInfoDevice) -> list[Object]:
-    """Management ports by cost first, IPv4 before IPv6, no link-local ones; the host name last."""
-    ports = sorted(_ports(info), key=lambda port: (not port.isMgmt, port.cost, port.name))
+    """Of the management ports by cost (of all when none is marked), IPv4 before IPv6, no link-local ones; the host name last.
+
+    Bridges of app networks are ports of the host too, yet no addresses of the node.
+    """
+    managed = [port for port in _ports(info) if port.isMgmt] or _ports(info)
+    ports = sorted(managed, key=lambda port: (port.cost, port.name))
     found = [address.partition("/")[0] for port in ports for address in port.IPAddrs]
     usable = [address for address in dict.fromkeys(found) if not address.lower().startswith(("fe80:", "169.254."))]
     usable.sort(key=lambda address: ":" in address)

@@ -162,6 +162,12 @@ def test_data_of_an_app_that_is_held_back_stays() -> None:
     assert [(volume.displayName, volume.maxsizebytes) for volume in config.volumes] == [("web-data", 2 << 30)]
 
 
+def test_apps_of_other_nodes_are_none_of_this_config() -> None:
+    result = compile_node(inputs(apps=[make_app(nodeName="elsewhere"), make_app("free", nodeName="")]))
+    assert not result.config.apps
+    assert result.problems == ()
+
+
 def test_an_app_that_is_being_deleted_is_gone() -> None:
     given = inputs(apps=[make_app(metadata={"deletionTimestamp": "2026-11-24T19:00:00Z"})])
     result = compile_node(given)

@@ -71,6 +71,14 @@ def test_an_eaves_node_becomes_ready() -> None:
     assert node.condition("EdgeNode", "", "Ready")["status"] == "True"
 
 
+def test_bridges_of_apps_are_no_addresses_of_the_node() -> None:
+    message = eaves_message()
+    message.dinfo.systemAdapter.status[0].ports.append(DevicePort(ifname="evbr1", name="evbr1", IPAddrs=["10.160.1.1"]))
+    node = ObservedObjects(make_edgenode())
+    node.tell(message, NOW)
+    assert "10.160.1.1" not in [entry["address"] for entry in node.status("EdgeNode")["addresses"]]
+
+
 def test_an_eve_device_becomes_ready_without_our_extension() -> None:
     node = ObservedObjects(make_edgenode())
     node.tell(eve_message(), NOW)
