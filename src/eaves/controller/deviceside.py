@@ -1,0 +1,176 @@
+"""Puts the device side together: gateway and the reconcilers that stand between it and the objects.
+
+Bootstrap runs its services under the supervisor; tests build it over a store of their own. Read it from top to bottom: each part gets
+the two or three others that it talks to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from msgspec import Struct, field
+
+from eaves.controller.events import EventSink
+from eaves.controller.gateway.app import Gateway
+from eaves.controller.gateway.attest import Attestor
+from eaves.controller.gateway.config import ConfigService
+from eaves.controller.gateway.devices import Devices
+from eaves.controller.gateway.ingest import Ingest
+from eaves.controller.gateway.limits import Budget, Rate
+from eaves.controller.gateway.logs import LogIntake
+from eaves.controller.gateway.notify import Greeting, NotifyEndpoint, NotifyHub
+from eaves.controller.gateway.register import KeyIndex, Registrar
+from eaves.controller.gateway.verify import Verifier
+from eaves.controller.identity import Identity
+from eaves.controller.nodes import NodeIndex
+from eaves.controller.objects import Objects
+from eaves.controller.reconcile.configs import ConfigReconciler
+from eaves.controller.reconcile.contact import ContactKeeper
+from eaves.controller.reconcile.departures import DepartureReconciler
+from eaves.controller.reconcile.observations import DeviceObserver
+from eaves.controller.settings import GatewaySettings
+from eaves.store.credentials import SettingStore
+from eaves.store.devices import DeviceRegistry
+from eaves.store.telemetry import Telemetry
+from eaves.wire.identifiers import DeviceId
+
+Service = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Clocks(Struct, frozen=True):
+    """Where the time comes from."""
+
+    now: Callable[[], float] = time.time
+    time_ns: Callable[[], int] = time.time_ns
+    monotonic_s: Callable[[], float] = time.monotonic
+
+
+class Stores(Struct, frozen=True):
+    """What is durable."""
+
+    objects: Objects
+    registry: DeviceRegistry
+    telemetry: Telemetry
+    settings: SettingStore
+
+
+class DeviceSide(Struct, frozen=True):
+    """The parts that others use, and the services to run."""
+
+    gateway: Gateway
+    hub: NotifyHub
+    nodes: NodeIndex
+    keys: KeyIndex
+    configs: ConfigReconciler
+    observer: DeviceObserver
+    contact: ContactKeeper
+    departures: DepartureReconciler
+    budget: Budget
+
+    def services(self) -> Mapping[str, Service]:
+        """In the order to start them."""
+        return {
+            "nodes": self.nodes.run,
+            "onboarding-keys": self.keys.run,
+            "configs": self.configs.run,
+            "observations": self.observer.run,
+            "contact": self.contact.run,
+            "departures": self.departures.run,
+        }
+
+    async def wait_ready(self) -> None:
+        """Returns when devices can be answered."""
+        await self.nodes.wait_ready()
+        await self.keys.wait_ready()
+
+
+def build_device_side(
+    stores: Stores,
+    identity: Identity,
+    events: EventSink,
+    settings: GatewaySettings | None = None,
+    clocks: Clocks | None = None,
+    body_timeout_s: float = 60.0,
+) -> DeviceSide:
+    """Everything between the devices and the store."""
+    settings, clocks = settings or GatewaySettings(), clocks or Clocks()
+    objects, registry = stores.objects, stores.registry
+    nodes = NodeIndex(objects.store)
+    keys = KeyIndex(objects)
+    hub = NotifyHub()
+    parts = _Late()
+    contact = ContactKeeper(registry, nodes, clocks.monotonic_s, clocks.time_ns, lambda device: parts.look_at(device))
+    configs = ConfigReconciler(
+        objects,
+        registry,
+        stores.settings,
+        nodes,
+        identity,
+        hub,
+        clocks.now,
+        report=lambda device: parts.look_at(device),
+        unplaced=lambda name: parts.take_unplaced(name),
+        max_configs=settings.config_cache,
+    )
+    observer = DeviceObserver(objects, registry, nodes, events, contact, configs.outcome, clocks.now)
+    parts.look_at, parts.take_unplaced = observer.look_at, observer.take_unplaced
+    departures = DepartureReconciler(objects, registry, stores.telemetry, nodes, hub, clocks.time_ns)
+
+    device_rate = Rate(settings.device_requests_per_s, settings.device_burst)
+    fault_rate = Rate(settings.unknown_requests_per_s, settings.unknown_burst)
+    devices = Devices(registry, nodes, device_rate, clocks.monotonic_s)
+    verifier = Verifier(devices, device_rate, fault_rate, clocks.monotonic_s)
+    budget = Budget(settings.body_memory_mib << 20)
+
+    def greet(device_id: DeviceId) -> Greeting:
+        return Greeting(configs.shelf.hash_of(device_id), identity.current.certs_hash)
+
+    gateway = Gateway(
+        verifier=verifier,
+        registrar=Registrar(objects, registry, nodes, keys, events, clocks.now),
+        attestor=Attestor(
+            registry,
+            devices,
+            clocks.monotonic_s,
+            on_verdict=observer.take_verdict,
+            on_certs=lambda device: configs.want(device, is_urgent=True),
+        ),
+        configs=ConfigService(configs.shelf, devices, observer.take_poll),
+        ingest=Ingest(registry, stores.telemetry, observer.wake, clocks.monotonic_s, clocks.time_ns),
+        logs=LogIntake(stores.telemetry, configs.shelf, clocks.time_ns),
+        notify=NotifyEndpoint(hub, verifier, greet, contact.hear),
+        seal=lambda payload: identity.current.signer.seal(payload),
+        certs=_SealedCerts(identity).sealed,
+        seen=contact.hear,
+        budget=budget,
+        body_timeout_s=body_timeout_s,
+    )
+    return DeviceSide(gateway, hub, nodes, keys, configs, observer, contact, departures, budget)
+
+
+class _SealedCerts:
+    """The body of ``/certs``, sealed once for each state of the identity."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._certs_hash = ""
+        self._sealed = b""
+
+    def sealed(self) -> bytes:
+        current = self._identity.current
+        if current.certs_hash != self._certs_hash:
+            self._sealed, self._certs_hash = current.signer.seal(current.certs_payload), current.certs_hash
+        return self._sealed
+
+
+def _nobody(_: str) -> None:
+    """Nobody listens yet."""
+
+
+class _Late(Struct):
+    """The observer, for parts that are made before it and call it later."""
+
+    look_at: Callable[[DeviceId], None] = field(default=_nobody)
+    take_unplaced: Callable[[str], None] = field(default=_nobody)

@@ -1,0 +1,116 @@
+"""Takes what devices report: info, metrics, flow logs, hardware health. Durable before it is acknowledged.
+
+Info goes to the registry's inbox, the newest message of each object, from where the observation reconciler turns it into status; the
+rest goes to telemetry. A message that names another device than its signer is refused: a device reports on itself alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from eaves.controller.gateway.devices import Device
+from eaves.controller.gateway.errors import UnprocessableError
+from eaves.store.devices import DeviceRegistry, InfoMessage
+from eaves.store.telemetry import RecordKind, Telemetry
+from eaves.wire.pb.flowlog.flowlog_pb2 import FlowMessage
+from eaves.wire.pb.hardwarehealth.hardware_health_pb2 import ZHardwareHealth
+from eaves.wire.pb.info import info_pb2
+from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg
+
+M = TypeVar("M", bound=Message)
+
+_OBJECT_ID: dict[str, Callable[[info_pb2.ZInfoMsg], str]] = {
+    "ainfo": lambda message: message.ainfo.AppID,
+    "niinfo": lambda message: message.niinfo.networkID,
+    "vinfo": lambda message: message.vinfo.uuid,
+    "cinfo": lambda message: message.cinfo.uuid,
+    "amdinfo": lambda message: message.amdinfo.uuid,
+}
+"""What a message is about, where a device sends one a thing; the others are about the device itself."""
+
+_MAX_OBJECT_ID_CHARS = 128
+
+
+class Wake(Protocol):
+    """Tells the observation reconciler that the inbox has something."""
+
+    def __call__(self) -> None: ...
+
+
+class Ingest:
+    """The endpoints."""
+
+    def __init__(
+        self,
+        registry: DeviceRegistry,
+        telemetry: Telemetry,
+        wake: Wake,
+        now_s: Callable[[], float],
+        time_ns: Callable[[], int],
+    ) -> None:
+        self._registry = registry
+        self._telemetry = telemetry
+        self._wake = wake
+        self._now_s = now_s
+        self._time_ns = time_ns
+
+    async def take_info(self, device: Device, payload: bytes) -> None:
+        """Keep an info message; one that is older than what is known of the same object is acknowledged and ignored."""
+        message = _parse(info_pb2.ZInfoMsg, payload)
+        _check_device(device, message.devId)
+        content = message.WhichOneof("InfoContent")
+        if content is None:
+            raise UnprocessableError("info message without content")
+        object_id = _OBJECT_ID.get(content, _no_object)(message)
+        if len(object_id) > _MAX_OBJECT_ID_CHARS:
+            raise UnprocessableError("id in the info message is too long")
+        at_ns = self._moment(message.atTimeStamp)
+        now_s = self._now_s()
+        replaces_newer = device.clock.went_back(now_s)
+        device.clock.see(at_ns, now_s)
+        info = InfoMessage(device.id, int(message.ztype), object_id, at_ns, payload)
+        if await self._registry.save_info(info, replaces_newer=replaces_newer):
+            self._wake()
+
+    async def take_metrics(self, device: Device, payload: bytes) -> None:
+        message = _parse(ZMetricMsg, payload)
+        _check_device(device, message.devID)
+        at_ns = self._moment(message.atTimeStamp)
+        device.clock.see(at_ns, self._now_s())
+        await self._telemetry.append_record(RecordKind.METRICS, device.id, at_ns, payload)
+
+    async def take_flows(self, device: Device, payload: bytes) -> None:
+        message = _parse(FlowMessage, payload)
+        _check_device(device, message.devId)
+        await self._telemetry.append_record(RecordKind.FLOWS, device.id, self._time_ns(), payload)
+
+    async def take_hardware_health(self, device: Device, payload: bytes) -> None:
+        message = _parse(ZHardwareHealth, payload)
+        _check_device(device, message.dev_id)
+        at_ns = self._moment(message.at_time_stamp)
+        await self._telemetry.append_record(RecordKind.HARDWARE_HEALTH, device.id, at_ns, payload)
+
+    def _moment(self, timestamp: Timestamp) -> int:
+        """The message's own time; the time of arrival when it has none or one that cannot be."""
+        at_ns = timestamp.seconds * 10**9 + timestamp.nanos
+        return at_ns if 0 < at_ns < 2**63 else self._time_ns()
+
+
+def _no_object(_message: info_pb2.ZInfoMsg) -> str:
+    return ""
+
+
+def _parse(kind: type[M], payload: bytes) -> M:
+    try:
+        return kind.FromString(payload)
+    except DecodeError as error:
+        raise UnprocessableError(f"payload is not a {kind.DESCRIPTOR.name}") from error
+
+
+def _check_device(device: Device, named: str) -> None:
+    if named.lower() != device.id:
+        raise UnprocessableError("message is about another device than the one that signed it", code="WrongDevice")

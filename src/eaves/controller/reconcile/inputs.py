@@ -1,0 +1,106 @@
+"""Gathers what the config of one node depends on, from the store, with little reading.
+
+Networks and datastores are read by namespace and kept until one of them changes, since many nodes share them. Secrets and ConfigMaps are
+read one by one, those alone that the apps name: which ones compilation itself tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from eaves.controller.compile.model import NodeCipher, NodeInputs, ObjectKey
+from eaves.controller.objects import Objects
+from eaves.kube.resource import Object
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+
+BY_NAMESPACE = ("Network", "Datastore")
+BY_NAME = ("Secret", "ConfigMap")
+_MAX_OBJECTS = 8192
+_MAX_NAMESPACES = 1024
+
+
+class InputCache:
+    """Objects that several nodes' configs need, until :meth:`forget`."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._namespaces: OrderedDict[tuple[str, str], Sequence[Object]] = OrderedDict()
+        self._by_key: OrderedDict[ObjectKey, Object | None] = OrderedDict()
+        self._changes = 0
+
+    def forget(self, key: ObjectKey) -> None:
+        """The object changed."""
+        self._changes += 1
+        self._namespaces.pop((key.kind, key.namespace), None)
+        self._by_key.pop(key, None)
+
+    def clear(self) -> None:
+        self._changes += 1
+        self._namespaces.clear()
+        self._by_key.clear()
+
+    async def list(self, kind: str, namespace: str) -> Sequence[Object]:
+        found = self._namespaces.get((kind, namespace))
+        if found is None:
+            changes = self._changes
+            found = await self._objects.list(kind, namespace)
+            # What changed while it was read must not be kept: its news has come already.
+            if changes == self._changes:
+                _keep(self._namespaces, (kind, namespace), found, _MAX_NAMESPACES)
+        return found
+
+    async def get(self, key: ObjectKey) -> Object | None:
+        if key in self._by_key:
+            return self._by_key[key]
+        changes = self._changes
+        found = await self._objects.get(key.kind, key.namespace, key.name)
+        if changes == self._changes:
+            _keep(self._by_key, key, found, _MAX_OBJECTS)
+        return found
+
+
+class Surroundings(Struct, frozen=True):
+    """What does not come from objects."""
+
+    controller_certs_hash: str
+    cipher: NodeCipher | None
+    previous: EdgeDevConfig | None
+
+
+async def load_inputs(
+    objects: Objects, cache: InputCache, edgenode: Object, named: Iterable[ObjectKey], around: Surroundings
+) -> NodeInputs:
+    """Inputs of the node; ``named`` are the Secrets and ConfigMaps to bring."""
+    fields = {"spec.nodeName": edgenode["metadata"]["name"]}
+    apps, volumes = await asyncio.gather(objects.list("App", fields=fields), objects.list("Volume", fields=fields))
+    namespaces = sorted({obj["metadata"]["namespace"] for obj in (*apps, *volumes)})
+    shared: dict[str, list[Object]] = {kind: [] for kind in BY_NAMESPACE}
+    for kind in BY_NAMESPACE:
+        for namespace in namespaces:
+            shared[kind].extend(await cache.list(kind, namespace))
+    single: dict[str, list[Object]] = {kind: [] for kind in BY_NAME}
+    for key in sorted(named):
+        if (obj := await cache.get(key)) is not None:
+            single[key.kind].append(obj)
+    return NodeInputs(
+        edgenode=edgenode,
+        apps=apps,
+        volumes=volumes,
+        networks=shared["Network"],
+        datastores=shared["Datastore"],
+        secrets=single["Secret"],
+        configmaps=single["ConfigMap"],
+        controller_certs_hash=around.controller_certs_hash,
+        cipher=around.cipher,
+        previous=around.previous,
+    )
+
+
+def _keep(entries: OrderedDict, key: object, value: object, limit: int) -> None:  # type: ignore[type-arg]  # both caches
+    entries[key] = value
+    while len(entries) > limit:
+        entries.popitem(last=False)
