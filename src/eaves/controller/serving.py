@@ -20,6 +20,7 @@ import uvicorn
 from eaves.kit.errors import EavesError
 
 BACKLOG = 2048
+HANDSHAKE_TIMEOUT_S = 10.0
 
 
 class ListenError(EavesError):
@@ -83,22 +84,29 @@ class Listener:
         keep_alive_s: int = 75,
         stop_timeout_s: int = 5,
         limit_concurrency: int | None = None,
+        protocol: type[asyncio.Protocol] | None = None,
+        ping_interval_s: float = 20.0,
+        message_limit_bytes: int = 4 * 1024 * 1024,
+        date_header: bool = True,
     ) -> None:
+        """``protocol`` replaces uvicorn's HTTP protocol; the other options are of WebSockets and answers."""
         self._socket = bind(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._on_stop = on_stop
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=protocol or "httptools",
             ws="websockets-sansio",
-            ws_max_size=4 * 1024 * 1024,
-            ws_ping_interval=20.0,
+            ws_max_size=message_limit_bytes,
+            ws_ping_interval=ping_interval_s,
+            ws_per_message_deflate=False,
             loop="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            date_header=date_header,
             backlog=BACKLOG,
             limit_concurrency=limit_concurrency,
             timeout_keep_alive=keep_alive_s,
@@ -128,11 +136,29 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: signals belong to the daemon's bootstrap."""
+    """uvicorn's server without its signal handlers (signals belong to the daemon's bootstrap) and with a limit for handshakes."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        config = self.config
+        loop = asyncio.get_running_loop()
+
+        def make_protocol() -> asyncio.Protocol:
+            make: Callable[..., asyncio.Protocol] = config.http_protocol_class
+            return make(config=config, server_state=self.server_state, app_state={}, _loop=loop)
+
+        # asyncio's limit of 60 s would let strangers hold ten times the memory with connections that never speak TLS.
+        limit_s = HANDSHAKE_TIMEOUT_S if config.ssl is not None else None
+        self.servers = [
+            await loop.create_server(
+                make_protocol, sock=sock, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=limit_s
+            )
+            for sock in sockets or ()
+        ]
+        self.started = True
 
 
 def bind(host: str, port: int) -> socket.socket:
