@@ -18,7 +18,7 @@ WRITERS = 8
 
 
 async def _write(store: ObjectStore, number: int) -> None:
-    choice = random.Random()  # noqa: S311 - a load, not a secret
+    choice = random.Random()
     for turn in itertools.count():
         name = f"w{number}-{choice.randrange(20)}"
         document = make_document("x" * choice.randrange(3000), labels={"turn": str(turn)})

@@ -21,7 +21,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -48,12 +48,12 @@ class DatabaseOptions(Struct, frozen=True):
 class Database:
     """Made by :meth:`open` on the running loop; used from that loop only."""
 
-    def __init__(self, path: Path, options: DatabaseOptions, lock: int, writing: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, options: DatabaseOptions, opened: _Opened) -> None:
         self.path = path
-        self.writer = Writer(writing, path)
-        self.reader = _connect(path, options, read_only=True)
+        self.writer = Writer(opened.writing, path)
+        self.reader = opened.reading
+        self._opened = opened
         self._options = options
-        self._lock = lock
         self._idle: list[sqlite3.Connection] = []
 
     @classmethod
@@ -63,9 +63,9 @@ class Database:
         Raises StoreUnavailableError when another process has it, SchemaError, CorruptError, DiskFullError.
         """
         options = options or DatabaseOptions()
-        lock, writing = await asyncio.to_thread(_open_file, path, migrations, options)
+        opened = await asyncio.to_thread(_open_file, path, migrations, options)
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
-        return cls(path, options, lock, writing)
+        return cls(path, options, opened)
 
     def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of a short read, on this thread. The caller bounds it."""
@@ -87,27 +87,35 @@ class Database:
     async def close(self) -> None:
         """Finish what was submitted, then let go of the file."""
         await self.writer.close()
-        for connection in (*self._idle, self.reader):
-            connection.close()
-        self._idle.clear()
-        os.close(self._lock)
+        idle, self._idle = self._idle, []
+        await asyncio.to_thread(_close_file, self._opened, idle)
 
 
-def _open_file(path: Path, migrations: str, options: DatabaseOptions) -> tuple[int, sqlite3.Connection]:
-    lock = _lock_file(path)
-    try:
+class _Opened(NamedTuple):
+    lock: int
+    writing: sqlite3.Connection
+    reading: sqlite3.Connection
+
+
+def _open_file(path: Path, migrations: str, options: DatabaseOptions) -> _Opened:
+    with contextlib.ExitStack() as undo:
+        lock = _lock_file(path)
+        undo.callback(os.close, lock)
         _want_private_file(path)
         with wrapped_faults(path):
-            connection = _connect(path, options, read_only=False)
-            try:
-                apply_migrations(connection, load_migrations(migrations))
-            except BaseException:
-                connection.close()
-                raise
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock, connection
+            writing = _connect(path, options, read_only=False)
+            undo.callback(writing.close)
+            apply_migrations(writing, load_migrations(migrations))
+            reading = _connect(path, options, read_only=True)
+        undo.pop_all()
+    return _Opened(lock, writing, reading)
+
+
+def _close_file(opened: _Opened, idle: Sequence[sqlite3.Connection]) -> None:
+    """The writing connection last: the last one to close empties the write-ahead log into the file."""
+    for connection in (*idle, opened.reading, opened.writing):
+        connection.close()
+    os.close(opened.lock)
 
 
 def _lock_file(path: Path) -> int:
@@ -138,11 +146,20 @@ def _want_private_file(path: Path) -> None:
 
 def _connect(path: Path, options: DatabaseOptions, *, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=5)
-    # A page takes more than its size in the cache; negative means KiB.
-    connection.execute(f"PRAGMA cache_size = -{options.cache_bytes // 1024}")
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
-        return connection
+    try:
+        # Negative means KiB.
+        connection.execute(f"PRAGMA cache_size = -{options.cache_bytes // 1024}")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            _prepare_writing(connection, options)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare_writing(connection: sqlite3.Connection, options: DatabaseOptions) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -152,4 +169,3 @@ def _connect(path: Path, options: DatabaseOptions, *, read_only: bool) -> sqlite
     if options.max_bytes:
         page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {options.max_bytes // page_bytes}")
-    return connection

@@ -191,7 +191,6 @@ class SqliteStore:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             # The connection goes back to the pool, so the thread must be done with it.
-            connection.interrupt()
             await asyncio.wait([running])
             raise
 

@@ -62,7 +62,7 @@ class Job(Generic[T]):
 
 
 class Writer:
-    """Owns the writing connection. ``on_rollback`` functions restore what jobs keep in memory about uncommitted writes."""
+    """The one user of the writing connection. ``on_rollback`` functions restore what jobs keep in memory about uncommitted writes."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.on_rollback: list[Callable[[], None]] = []
@@ -101,12 +101,11 @@ class Writer:
         return future
 
     async def close(self) -> None:
-        """Answer everything that was submitted, then close the connection."""
+        """Answer everything that was submitted, then let go of the connection, which the caller closes."""
         self._is_closed = True
         await self._idle.wait()
         self._commands.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._connection.close()
 
     def _start(self) -> None:
         """Begin the next group, or rest."""
