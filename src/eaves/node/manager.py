@@ -71,7 +71,7 @@ class Manager:
         self.instance = instance
         self.host = host
         cli = PodmanCli(instance)
-        self._cli = cli
+        self.podman = cli
         self._engine = PodmanEngine(instance, host, cli)
         self._images = Images(
             instance,

@@ -36,9 +36,11 @@ def is_process(pid: int, needle: str = "") -> bool:
 
 async def wait_exit(pid: int) -> None:
     """Return when process ``pid`` has ended; at once if there is none."""
+    if pid <= 0:
+        return
     try:
         descriptor = os.pidfd_open(pid)
-    except (ProcessLookupError, ValueError, OverflowError):
+    except ProcessLookupError:
         return
     loop = asyncio.get_running_loop()
     ended = loop.create_future()

@@ -20,6 +20,7 @@ from eaves.kit import files
 from eaves.kit.errors import EavesError
 from eaves.node.containers import plan, spec
 from eaves.node.containers.abc import Seen, WorkloadEngine, WorkloadSpec, WorkloadState
+from eaves.node.containers.errors import SpecImpossibleError
 from eaves.node.containers.logs import LogFollower, current_log, remove_logs
 from eaves.node.containers.plan import Action, AppRecord, Blocker, Plan
 from eaves.node.desired.model import DesiredApp, RestartPolicy
@@ -145,21 +146,27 @@ class Keeper:
     async def _turn(self) -> bool:
         """Plan and act once; False when the app is gone."""
         self._wake.clear()
+        action = Action.NONE
         try:
             await self._take_end()
             self._adopt()
             planned = self._plan()
-            if planned.action is Action.FORGET:
+            action = planned.action
+            if action is Action.FORGET:
                 return False
-            if planned.action is Action.NONE:
+            if action is Action.NONE:
                 await self._refresh_files()
                 self._publish(planned)
                 await self._sleep(planned.wake_in_s)
                 return True
             self._publish(planned)
-            await self._act(planned.action)
+            await self._act(action)
         except _TROUBLE as error:
-            self._note_trouble(error)
+            delay_s = self._note_trouble(error)
+            if action not in (Action.CREATE, Action.START):
+                # A start that failed waits as back-off; anything else is tried again after a pause or when something changes.
+                self._wake.clear()
+                await self._sleep(delay_s)
         else:
             self._on_change()
         return True
@@ -169,20 +176,28 @@ class Keeper:
         self._ready, self._spec = None, None
         if app is not None and app.activate:
             found = self._find_ready(app)
-            if isinstance(found, Blocker):
-                blocker = found
-            else:
-                self._ready = found
-                self._image_digest = found.image_digest
-                self._spec = self._want_spec(app, found)
+            blocker = found if isinstance(found, Blocker) else self._take_ready(app, found)
         return plan.plan_app(
             app,
             self._record,
             self._seen,
-            wanted_digest=self._spec.digest if self._spec else "",
+            wanted_digest=self._wanted_digest(),
             blocker=blocker,
             wait_s=max(self._start_at - time.monotonic(), self._boot_wait_s()),
         )
+
+    def _wanted_digest(self) -> str:
+        return self._spec.digest if self._spec is not None else ""
+
+    def _take_ready(self, app: DesiredApp, ready: Ready) -> Blocker | None:
+        try:
+            self._spec = self._want_spec(app, ready)
+        except SpecImpossibleError as error:
+            since = self._fault.since if self._fault else time.time()
+            self._fault = as_fault(error, since=since)
+            return Blocker(AppState.FAILED, "", self._fault)
+        self._ready, self._image_digest = ready, ready.image_digest
+        return None
 
     def _adopt(self) -> None:
         """A running container without a record (it was lost, or the daemon died in between) counts as started for this config."""
@@ -254,8 +269,12 @@ class Keeper:
         self._record = plan.record_start(self._record, app, self._seen, volumes=volumes, now=time.time())
         self._fault = None
         self._has_started = True
-        self._watch_end()
         await self._save()
+        if self._seen.state is WorkloadState.RUNNING:
+            self._watch_end()
+        else:
+            self._seen = await self._engine.wait_end(self._seen)
+            await self._note_end(self._seen, is_asked=False)
 
     async def _stop(self) -> None:
         seen = self._seen
@@ -314,7 +333,8 @@ class Keeper:
             self._end_watch.cancel()
             self._end_watch = None
 
-    def _note_trouble(self, error: Exception) -> None:
+    def _note_trouble(self, error: Exception) -> float:
+        """Remember the error for the status; answers the pause before the next attempt in seconds."""
         since = self._fault.since if self._fault else time.time()
         delay_s = max(self._start_at - time.monotonic(), 0.0)
         if delay_s == 0.0:
@@ -324,6 +344,7 @@ class Keeper:
         log.warning(
             "app is not as desired: app=%s code=%s error=%s", self.app_id, self._fault.code, self._fault.message
         )
+        return delay_s
 
     async def _sleep(self, seconds: float) -> None:
         if seconds <= 0:

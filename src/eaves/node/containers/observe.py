@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,36 @@ def observe_oom_kills(cgroups: Cgroups) -> int:
         return _read_key(Path(cgroups.memory) / "memory.oom_control", "oom_kill")
     except (OSError, ValueError):
         return 0
+
+
+def observe_oom_messages(workload_id: str, started_at: float) -> int:
+    """How often the kernel's log says that something in the workload was killed for memory since its start."""
+    since_us = (time.monotonic() - max(0.0, time.time() - started_at)) * 1e6
+    found = 0
+    try:
+        descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return 0
+    try:
+        while True:
+            try:
+                found += is_oom_message(os.read(descriptor, 8192), workload_id, since_us)
+            except BrokenPipeError:
+                # The oldest messages were overwritten while we read; go on with the next.
+                continue
+    except OSError:
+        return found
+    finally:
+        os.close(descriptor)
+
+
+def is_oom_message(raw: bytes, workload_id: str, since_us: float) -> bool:
+    """Whether a record of ``/dev/kmsg`` (``PRIORITY,NUMBER,MICROSECONDS,…;TEXT``) tells of a kill in the workload."""
+    head, _, text = raw.partition(b";")
+    fields = head.split(b",")
+    if not text.startswith(b"oom-kill:") or len(fields) < 3 or not fields[2].isdigit():
+        return False
+    return int(fields[2]) >= since_us and b"task_memcg=" in text and workload_id.encode() in text
 
 
 def load_monitor_pid(path: Path, workload_id: str) -> int:

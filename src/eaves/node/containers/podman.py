@@ -118,9 +118,12 @@ class PodmanEngine(WorkloadEngine):
             async with asyncio.timeout(_CLEANUP_LIMIT_S):
                 await pids.wait_exit(seen.monitor_pid)
         ended = await self.observe_one(seen.app_id)
-        if ended is None or ended.workload_id != seen.workload_id:
+        if ended is None or ended.workload_id != seen.workload_id or ended.exit_code != 137 or ended.is_oom:
             return ended
-        return msgspec.structs.replace(ended, is_oom=ended.is_oom or (kills > 0 and ended.exit_code == 137))
+        if not kills:
+            # It ended before it was looked at; the kernel's log still knows.
+            kills = await asyncio.to_thread(observe.observe_oom_messages, seen.workload_id, seen.started_at)
+        return msgspec.structs.replace(ended, is_oom=kills > 0)
 
     async def reopen_log(self, seen: Seen) -> bool:
         control = self._instance.storage_dir / "overlay-containers" / seen.workload_id / "userdata" / "ctl"
