@@ -30,9 +30,13 @@ _PHASES = {
 }
 
 
-def pod_uid(app_uid: str) -> str:
-    """A Pod has a UID of its own, since its App is its owner."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"pod/{app_uid}"))
+def pod_uid(app_uid: str, restart_counter: int = 0) -> str:
+    """A Pod has a UID of its own, since its App is its owner; each restart that was asked for makes another Pod.
+
+    ``kubectl delete pod`` raises the counter and then waits for the Pod with the old UID to be gone.
+    """
+    incarnation = f"/{restart_counter}" if restart_counter else ""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"pod/{app_uid}{incarnation}"))
 
 
 def project_pod(app: Object, edgenode: Object | None = None) -> Object:
@@ -41,7 +45,7 @@ def project_pod(app: Object, edgenode: Object | None = None) -> Object:
     metadata: Object = {
         "name": source["name"],
         "namespace": source["namespace"],
-        "uid": pod_uid(source["uid"]),
+        "uid": pod_uid(source["uid"], get(app, ["spec", "restartCounter"], 0)),
         "resourceVersion": source.get("resourceVersion", ""),
         "creationTimestamp": source.get("creationTimestamp"),
         "labels": {**(source.get("labels") or {}), APP_LABEL: source["name"]},

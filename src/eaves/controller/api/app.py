@@ -1,0 +1,106 @@
+"""The pipeline that every request of the operator API goes through: who, may they, what, answer, count.
+
+:class:`Api` is an ASGI application. It authenticates, authorises and sends; what a resource path means is decided by the
+``resources`` handler, other paths by ``pages``.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from eaves.controller.api.audit import RequestLog
+from eaves.controller.api.authentication import Authenticator
+from eaves.controller.api.authorization import Attributes, Authorizer, check_allowed
+from eaves.controller.api.delivery import Streams, send_response
+from eaves.controller.api.faults import error_response
+from eaves.controller.api.http import TEXT, Receive, Request, Response, Scope, Send, Stream
+from eaves.controller.api.routing import parse_target, verb_of
+from eaves.kit.errors import EavesError
+from eaves.kube import status
+
+Answer = Response | Stream
+
+NOT_FOUND = Response(b"404 page not found\n", 404, TEXT, {"X-Content-Type-Options": "nosniff"})
+
+
+class ResourceHandler(Protocol):
+    """Serves resource paths."""
+
+    def knows(self, request: Request) -> bool:
+        """Whether the request's target is a served resource in a served version."""
+        ...
+
+    async def serve(self, request: Request) -> Answer: ...
+
+
+PageHandler = Callable[[Request], Awaitable[Answer | None]]
+"""Serves a plain path; None = there is no such page."""
+
+
+class Api:
+    """The operator API as an ASGI application."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        resources: ResourceHandler,
+        pages: PageHandler,
+        requests: RequestLog,
+    ) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._resources = resources
+        self._pages = pages
+        self._requests = requests
+        self._streams = Streams()
+
+    def stop(self) -> None:
+        """End the endless answers: the listener is stopping."""
+        self._streams.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return
+        started = time.perf_counter()
+        request = Request(scope, receive, str(uuid.uuid4()))
+        is_known = False
+        try:
+            request.identity = await self._authenticator.authenticate(request)
+            request.target = parse_target(request.path)
+            is_known = request.target is not None and self._resources.knows(request)
+            answer = await self._answer(request, is_known)
+        except EavesError as error:
+            answer = error_response(error)
+        code = answer.status_code if isinstance(answer, Response) else 200
+        if isinstance(answer, Response):
+            await send_response(request, answer, send)
+            self._requests.finished(request, code, time.perf_counter() - started, is_known=is_known)
+            return
+        try:
+            await self._streams.send(request, answer, send)
+        finally:
+            self._requests.finished(request, code, time.perf_counter() - started, is_known=is_known)
+
+    async def _answer(self, request: Request, is_known: bool) -> Answer:
+        target = request.target
+        if target is None:
+            return await self._answer_page(request)
+        verb = verb_of(request.method, target, request.query)
+        request.verb = verb or request.method.lower()
+        await check_allowed(self._authorizer, Attributes(request.identity, request.verb, target))
+        if not is_known:
+            return NOT_FOUND
+        if verb is None:
+            raise status.method_not_allowed(target.group, target.resource, request.method.lower())
+        return await self._resources.serve(request)
+
+    async def _answer_page(self, request: Request) -> Answer:
+        verb = request.method.lower()
+        await check_allowed(self._authorizer, Attributes(request.identity, verb, None, request.path))
+        answer = await self._pages(request)
+        return NOT_FOUND if answer is None else answer

@@ -1,0 +1,99 @@
+"""Server-side apply over the store: creates what is missing, lays the configuration over what is there.
+
+Merging and ownership are :mod:`eaves.kube.apply`'s; storing is the writer's, as for any other change.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from eaves.controller.api.drafts import Warn, check_place, drop_unknown
+from eaves.controller.api.writeoptions import WriteOptions
+from eaves.controller.api.writing import ATTEMPTS, MAIN, Change, Writer
+from eaves.kinds.times import render_time
+from eaves.kube import decode, status
+from eaves.kube.apply import apply_configuration, check_configuration
+from eaves.kube.errors import ApiError, CauseType, FieldError
+from eaves.kube.resource import Object, Resource
+from eaves.store.abc import Key, ObjectStore, StoredObject
+
+
+def parse_configuration(resource: Resource, key: Key, body: bytes, options: WriteOptions, warn: Warn) -> Object:
+    """The configuration of an apply request, without unknown fields. Raises ApiError 400, 422."""
+    if not options.is_manager_given:
+        fault = FieldError("fieldManager", CauseType.REQUIRED, "is required for apply patch")
+        raise status.invalid("meta.k8s.io", "PatchOptions", "", [fault])
+    configuration, duplicates = decode.decode_yaml(body)
+    if not isinstance(configuration, dict):
+        raise status.bad_request("error decoding YAML: the configuration is not an object")
+    check_configuration(resource, configuration)
+    if not isinstance(configuration.get("metadata") or {}, dict):
+        raise status.bad_request("metadata must be an object")
+    configuration["metadata"] = dict(configuration.get("metadata") or {})
+    configuration["metadata"].setdefault("name", key.name)
+    check_place(resource, configuration, key.namespace, key.name)
+    return drop_unknown(resource, configuration, options.validation, warn, duplicates=duplicates, is_patch=True)
+
+
+class Applier:
+    """Applies configurations to stored kinds."""
+
+    def __init__(self, store: ObjectStore, writer: Writer, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+
+    async def apply(
+        self,
+        resource: Resource,
+        key: Key,
+        configuration: Object,
+        options: WriteOptions,
+        warn: Warn,
+        subresource: str = MAIN,
+    ) -> tuple[StoredObject, bool]:
+        """The object and whether it was created. Raises ApiError 404 (of a subresource), 409 for conflicts, 422."""
+        change = self._make_change(resource, configuration, options, subresource)
+        for _ in range(ATTEMPTS):
+            if await self._store.get(key) is None and subresource == MAIN:
+                try:
+                    return await self._create(resource, key, configuration, options, warn), True
+                except ApiError as error:
+                    if error.reason != "AlreadyExists":
+                        raise
+                    continue
+            try:
+                return await self._writer.change(resource, key, change, options, warn), False
+            except ApiError as error:
+                if error.reason != "NotFound" or subresource != MAIN:
+                    raise
+        raise status.conflict(resource.gvr.group, resource.gvr.resource, key.name)
+
+    async def _create(
+        self, resource: Resource, key: Key, configuration: Object, options: WriteOptions, warn: Warn
+    ) -> StoredObject:
+        now = render_time(self._clock())
+        obj = apply_configuration(resource, None, configuration, options.manager, now)
+        return await self._writer.create(resource, key.namespace, obj, options, warn, is_owned=True)
+
+    def _make_change(
+        self, resource: Resource, configuration: Object, options: WriteOptions, subresource: str
+    ) -> Change:
+        version = configuration["metadata"].get("resourceVersion") or ""
+
+        def make(current: Object) -> Object:
+            meta = current["metadata"]
+            if version and version != meta["resourceVersion"]:
+                raise status.conflict(resource.gvr.group, resource.gvr.resource, meta["name"])
+            return apply_configuration(
+                resource,
+                current,
+                configuration,
+                options.manager,
+                render_time(self._clock()),
+                force=options.force,
+                subresource=subresource,
+            )
+
+        return Change(make, subresource, is_retried=not version, is_owned=True)

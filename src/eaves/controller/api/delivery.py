@@ -1,0 +1,146 @@
+"""Sends answers: whole ones with length, type, warnings and gzip, endless ones chunk by chunk, both also over WebSocket.
+
+An endless answer must end when the client goes, though nothing is being sent at that moment: so one task pumps and another
+listens for the disconnect, and whichever is first ends the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from eaves.controller.api.http import Receive, Request, Response, Send, Stream
+
+GZIP_FROM_BYTES = 128 * 1024
+GZIP_LEVEL = 1
+"""A watch cache's worth of JSON shrinks tenfold even so, and the link is rarely slower than level 6."""
+_WARNING_LIMIT = 4096
+_NO_CACHE = (b"cache-control", b"no-cache, private")
+
+
+async def send_response(request: Request, response: Response, send: Send) -> None:
+    """Send a whole answer; on a WebSocket that has not been accepted it is the refusal's body."""
+    body = response.body
+    headers = [(b"content-type", response.content_type.encode()), (b"audit-id", request.audit_id.encode())]
+    if "cache-control" not in response.headers:
+        headers.append(_NO_CACHE)
+    headers.extend((name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items())
+    headers.extend(_warning_headers(request.warnings))
+    if len(body) > GZIP_FROM_BYTES:
+        headers.append((b"vary", b"Accept-Encoding"))
+        if "gzip" in request.header(b"accept-encoding"):
+            # Compressing megabytes takes tens of milliseconds that other requests need not wait for.
+            body = await asyncio.to_thread(_gzip, body)
+            headers.append((b"content-encoding", b"gzip"))
+    headers.append((b"content-length", str(len(body)).encode()))
+    if request.is_websocket:
+        await send({"type": "websocket.http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+        return
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
+
+
+class Streams:
+    """The endless answers under way, so that a server that stops can end them well."""
+
+    def __init__(self) -> None:
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """End every answer; each still sends its terminator, so that clients see an end and not an error."""
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def send(self, request: Request, stream: Stream, send: Send) -> None:
+        """Send chunks until they end, the client goes or the server stops. The iterator is closed in every case."""
+        await _start(request, stream, send)
+        pump = asyncio.create_task(_pump(request, stream, send), name=f"stream {request.path}")
+        gone = asyncio.create_task(_wait_gone(request.receive), name=f"disconnect {request.path}")
+        self._pumps.add(pump)
+        try:
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+            is_gone = gone.done()
+        finally:
+            self._pumps.discard(pump)
+            gone.cancel()
+            pump.cancel()
+            await asyncio.wait({pump, gone})
+        if not pump.cancelled() and (error := pump.exception()) is not None:
+            raise error
+        if not is_gone:
+            await _end(request, send)
+
+
+async def _start(request: Request, stream: Stream, send: Send) -> None:
+    headers = [
+        (b"content-type", stream.content_type.encode()),
+        (b"audit-id", request.audit_id.encode()),
+        _NO_CACHE,
+        *_warning_headers(request.warnings),
+    ]
+    if request.is_websocket:
+        first: Any = await request.receive()
+        if first["type"] == "websocket.connect":
+            await send({"type": "websocket.accept", "subprotocol": _subprotocol(request)})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+async def _pump(request: Request, stream: Stream, send: Send) -> None:
+    try:
+        async for chunk in stream.chunks:
+            if not request.is_websocket:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            elif stream.is_lines:
+                for line in chunk.splitlines():
+                    await send({"type": "websocket.send", "text": line.decode("utf-8", "replace")})
+            else:
+                await send({"type": "websocket.send", "bytes": chunk})
+    finally:
+        await _close(stream.chunks)
+
+
+async def _end(request: Request, send: Send) -> None:
+    if request.is_websocket:
+        await send({"type": "websocket.close", "code": 1000})
+    else:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _close(chunks: AsyncIterator[bytes]) -> None:
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _wait_gone(receive: Receive) -> None:
+    while True:
+        message = await receive()
+        if message["type"] in ("http.disconnect", "websocket.disconnect"):
+            return
+
+
+def _subprotocol(request: Request) -> str | None:
+    """The offered subprotocol that names no token, if any: a server must choose among those offered."""
+    offered = [name for name in request.scope.get("subprotocols", ()) if not name.startswith("base64url.bearer.")]
+    return offered[0] if offered else None
+
+
+def _warning_headers(warnings: list[str]) -> list[tuple[bytes, bytes]]:
+    """``299 - "text"`` a warning, bounded together so that no client's header limit is met."""
+    headers, size = [], 0
+    for text in warnings:
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+        size += len(escaped)
+        if size > _WARNING_LIMIT:
+            break
+        headers.append((b"warning", f'299 - "{escaped}"'.encode()))
+    return headers
+
+
+def _gzip(body: bytes) -> bytes:
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    return compressor.compress(body) + compressor.flush()

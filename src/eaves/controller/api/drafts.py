@@ -1,0 +1,98 @@
+"""From what a client sent to what may be stored: unknown fields, defaults, validation. Pure.
+
+Every write goes through here, in the same order as in a kube-apiserver: what the kind does not know is dropped (and told of), what
+is absent is filled in, and only then is the whole checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from eaves.controller.api.writeoptions import FieldValidation
+from eaves.kube import metadata, status
+from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.resource import Object, Resource
+from eaves.kube.schema import apply_defaults, find_unknown, prune_unknown, validate_schema
+
+Warn = Callable[[str], None]
+
+
+def check_identity(resource: Resource, obj: Object) -> None:
+    """apiVersion and kind must be those of the path; core kinds may leave them out. Fills them in. Raises ApiError 400."""
+    version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
+    if resource.is_custom and not kind:
+        raise status.bad_request("Object 'Kind' is missing in the body of the request")
+    if version and version != resource.api_version:
+        raise status.bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+        )
+    if kind and kind != resource.kind:
+        raise status.bad_request(
+            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: kind does not match'
+        )
+    if not isinstance(obj.get("metadata") or {}, dict):
+        raise status.bad_request("metadata must be an object")
+    obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
+
+
+def check_place(resource: Resource, obj: Object, namespace: str, name: str = "") -> None:
+    """Name and namespace must be those of the path. Raises ApiError 400."""
+    meta = obj["metadata"]
+    given = meta.get("namespace") or ""
+    if resource.namespaced and given and given != namespace:
+        raise status.bad_request(
+            f"the namespace of the provided object does not match the namespace sent on the request ({given} and {namespace})"
+        )
+    if name and (meta.get("name") or name) != name:
+        raise status.bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
+
+
+def drop_unknown(
+    resource: Resource,
+    obj: Object,
+    validation: FieldValidation,
+    warn: Warn,
+    *,
+    duplicates: Sequence[str] = (),
+    is_patch: bool = False,
+) -> Object:
+    """The object without unknown fields; told of by warnings, or refused.
+
+    Raises ApiError 400 (422 for patches) when strict.
+    """
+    pruned: Object = prune_unknown(resource.schema, obj)
+    if validation is FieldValidation.IGNORE or (pruned is obj and not duplicates):
+        return pruned
+    texts = [f'unknown field "{path}"' for path in find_unknown(resource.schema, obj)] if pruned is not obj else []
+    texts.extend(f'duplicate field "{path}"' for path in duplicates)
+    if validation is FieldValidation.WARN:
+        for text in texts:
+            warn(text)
+        return pruned
+    message = f"strict decoding error: {', '.join(texts)}"
+    if is_patch:
+        fault = FieldError("patch", CauseType.INVALID, message, obj["metadata"].get("name", ""))
+        raise status.invalid(resource.gvr.group, resource.kind, obj["metadata"].get("name", ""), [fault])
+    kind = f'{resource.kind} in version "{resource.gvr.version}" cannot be handled as a {resource.kind}'
+    raise status.bad_request(message if resource.is_custom else f"{kind}: {message}")
+
+
+def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn) -> None:
+    """Everything that can be known of one object. Fills in defaults, in place. Raises ApiError 422 with every fault."""
+    name = new["metadata"].get("name") or ""
+    apply_defaults(resource.schema, new)
+    faults = validate_schema(resource.schema, new)
+    if faults:
+        # The rules below rely on the types being right.
+        raise status.invalid(resource.gvr.group, resource.kind, name, faults)
+    resource.default(new)
+    faults = list(metadata.check_metadata(resource, new))
+    if old is not None:
+        faults.extend(metadata.check_metadata_update(new, old))
+    faults.extend(resource.validate(new, old))
+    if faults:
+        raise status.invalid(resource.gvr.group, resource.kind, name, faults)
+    for text in metadata.find_finalizer_warnings(new):
+        warn(text)

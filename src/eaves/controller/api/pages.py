@@ -1,0 +1,164 @@
+"""The plain paths: discovery, OpenAPI, version, health, metrics.
+
+Discovery and OpenAPI documents don't change while the controller runs; each is rendered at the first request for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import formatdate
+
+from prometheus_client import CollectorRegistry
+
+from eaves.controller.api.health import Health, render_metrics, render_version
+from eaves.controller.api.http import JSON, Request, Response
+from eaves.kube import discovery, negotiate, openapi, swagger
+from eaves.kube.encode import encode_json
+from eaves.kube.negotiate import As
+from eaves.kube.resource import Object, Resource
+
+_OPENAPI_V3 = "/openapi/v3"
+_FOREVER_S = 365 * 24 * 3600
+
+
+class Pages:
+    """Serves everything that is no resource path."""
+
+    def __init__(
+        self, resources: Sequence[Resource], health: Health, registry: CollectorRegistry, version: str
+    ) -> None:
+        self._resources = tuple(resources)
+        self._health = health
+        self._registry = registry
+        self._version = version
+        self._rendered: dict[str, bytes] = {}
+        self._hashes: dict[str, str] = {}
+
+    async def answer(self, request: Request) -> Response | None:
+        """None = there is no such page. Raises ApiError 406."""
+        if request.method not in ("GET", "HEAD"):
+            return None
+        path = request.path.rstrip("/") or "/"
+        root = path.split("/", 2)[1]
+        if root in ("api", "apis"):
+            return self._answer_discovery(request, path)
+        if root == "openapi":
+            return self._answer_openapi(request, path)
+        if root in ("livez", "readyz", "healthz"):
+            return await self._health.answer(request)
+        match path:
+            case "/version":
+                return Response(render_version())
+            case "/metrics":
+                return render_metrics(self._registry)
+            case "/":
+                return Response(encode_json({"paths": self._paths()}))
+        return None
+
+    def _answer_discovery(self, request: Request, path: str) -> Response | None:
+        parts = path.strip("/").split("/")
+        if len(parts) == 1:
+            wanted = negotiate.negotiate(request.header(b"accept"), (As.OBJECT, As.DISCOVERY))
+            if wanted.shape is As.DISCOVERY:
+                return self._answer_aggregated(request, path, wanted)
+        if path == "/api":
+            # It names the address by which the client came, so it is made anew.
+            return Response(encode_json(discovery.render_api_versions(request.header(b"host"))))
+        body = self._want(path, lambda: self._render_discovery(parts))
+        return None if body is None else Response(body)
+
+    def _answer_aggregated(self, request: Request, path: str, wanted: negotiate.Representation) -> Response:
+        name = f"{path} {wanted.version}"
+        body = self._want(
+            name,
+            lambda: discovery.render_aggregated(self._resources, core=path == "/api", version=wanted.version),
+        )
+        assert body is not None
+        headers = {"Vary": "Accept", "Cache-Control": "public"}
+        return _tagged(request, body, self._hash(name, body), wanted.content_type, headers)
+
+    def _render_discovery(self, parts: list[str]) -> Object | None:
+        match parts:
+            case ["apis"]:
+                return discovery.render_groups(self._resources)
+            case ["apis", group]:
+                return discovery.render_group(self._resources, group)
+            case ["api", version]:
+                return discovery.render_resources(self._resources, "", version)
+            case ["apis", group, version]:
+                return discovery.render_resources(self._resources, group, version)
+        return None
+
+    def _answer_openapi(self, request: Request, path: str) -> Response | None:
+        if path == "/openapi/v2":
+            body = self._want(path, lambda: swagger.render_document(self._resources, self._version))
+            assert body is not None
+            return _tagged(request, body, self._hash(path, body), JSON, {"Vary": "Accept"})
+        if path == _OPENAPI_V3:
+            body = self._want(path, self._render_index)
+            assert body is not None
+            return _tagged(request, body, self._hash(path, body), JSON, {"Vary": "Accept"})
+        name = path.removeprefix(f"{_OPENAPI_V3}/")
+        if not path.startswith(f"{_OPENAPI_V3}/") or name not in self._documents():
+            return None
+        return self._answer_document(request, name)
+
+    def _answer_document(self, request: Request, name: str) -> Response:
+        """With the right hash in the address the document never changes; a wrong one leads to the right address."""
+        body = self._rendered[f"v3 {name}"]
+        digest = self._hash(f"v3 {name}", body)
+        asked = request.query.get("hash")
+        if not asked:
+            return _tagged(request, body, digest, JSON, {"Vary": "Accept"})
+        if asked != digest:
+            return Response(b"", 301, headers={"Location": f"{_OPENAPI_V3}/{name}?hash={digest}"})
+        headers = {
+            "Cache-Control": "public, immutable",
+            "Expires": formatdate(time.time() + _FOREVER_S, usegmt=True),
+            "Vary": "Accept",
+        }
+        return _tagged(request, body, digest, JSON, headers)
+
+    def _documents(self) -> dict[str, str]:
+        """Names of the OpenAPI v3 documents and their hashes."""
+        if not self._hashes.keys() & {"v3 api/v1"}:
+            for name, document in openapi.render_documents(self._resources, self._version).items():
+                body = self._rendered[f"v3 {name}"] = encode_json(document)
+                self._hash(f"v3 {name}", body)
+        return {name[3:]: digest for name, digest in self._hashes.items() if name.startswith("v3 ")}
+
+    def _render_index(self) -> Object:
+        return openapi.render_index(self._documents())
+
+    def _want(self, name: str, render: Callable[[], Object | None]) -> bytes | None:
+        """A rendered document, kept from the first time on. What is not served is not kept: its names are without end."""
+        body = self._rendered.get(name)
+        if body is None:
+            document = render()
+            if document is None:
+                return None
+            body = self._rendered[name] = encode_json(document)
+        return body
+
+    def _hash(self, name: str, body: bytes) -> str:
+        digest = self._hashes.get(name)
+        if digest is None:
+            digest = self._hashes[name] = discovery.hash_body(body)
+        return digest
+
+    def _paths(self) -> list[str]:
+        versions = discovery.group_versions(self._resources)
+        groups = [f"/apis/{group}/{version}" if group else f"/api/{version}" for group, version in versions]
+        fixed = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", _OPENAPI_V3, "/readyz", "/version"]
+        return sorted({*groups, *(f"/apis/{group}" for group, _ in versions if group), *fixed})
+
+
+def _tagged(request: Request, body: bytes, digest: str, content_type: str, headers: Mapping[str, str]) -> Response:
+    """An answer with an entity tag, or 304 for a client that has it."""
+    tag = f'"{digest}"'
+    headers = {**headers, "ETag": tag}
+    known = {each.strip().removeprefix("W/") for each in request.header(b"if-none-match").split(",")}
+    if tag in known:
+        return Response(b"", 304, content_type, headers)
+    return Response(body, content_type=content_type, headers=headers)

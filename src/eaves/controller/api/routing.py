@@ -1,0 +1,93 @@
+"""Turns a path and a method into what is asked for, by the rules of a kube-apiserver. Pure.
+
+Split by hand rather than by patterns: this runs for every request, and a namespace's own resources need the special case of
+``namespaces/NAME/status`` anyway.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+from eaves.kube.resource import Verb
+
+Query = dict[str, str]
+
+_WRITE_VERBS = {"POST": Verb.CREATE, "PUT": Verb.UPDATE, "PATCH": Verb.PATCH}
+_NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
+
+
+class Target(Struct, frozen=True):
+    """A resource path. ``namespace`` is empty for cluster scope and for all namespaces; ``name`` is empty for collections."""
+
+    group: str
+    version: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    is_watch_path: bool = False
+    """Asked by the old ``/watch/`` prefix."""
+
+    @property
+    def resource_path(self) -> str:
+        """``pods`` or ``pods/log``, as access rules write it."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+
+def parse_query(raw: bytes) -> Query:
+    """The query's parameters; of a repeated one the first counts."""
+    query: Query = {}
+    if raw:
+        for name, value in parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True):
+            query.setdefault(name, value)
+    return query
+
+
+def parse_target(path: str) -> Target | None:
+    """``/api/V/…`` or ``/apis/G/V/…`` below a group version; None when the path names no resource."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        return _parse_parts("", parts[1], parts[2:])
+    if parts[0] == "apis" and len(parts) > 3:
+        return _parse_parts(parts[1], parts[2], parts[3:])
+    return None
+
+
+def _parse_parts(group: str, version: str, parts: list[str]) -> Target | None:
+    is_watch_path = parts[0] == "watch" and len(parts) > 1
+    if is_watch_path:
+        parts = parts[1:]
+    namespace = ""
+    if parts[0] == "namespaces" and len(parts) > 1:
+        namespace = parts[1]
+        if len(parts) > 2 and parts[2] not in _NAMESPACE_SUBRESOURCES:
+            parts = parts[2:]
+        else:
+            # The namespace itself is asked for: it lives in cluster scope.
+            namespace = ""
+    if len(parts) > 3 or not all(parts):
+        return None
+    name = parts[1] if len(parts) > 1 else ""
+    subresource = parts[2] if len(parts) > 2 else ""
+    return Target(group, version, parts[0], namespace, name, subresource, is_watch_path)
+
+
+def is_true(query: Query, name: str) -> bool:
+    """A boolean parameter: absent is false, and only ``0`` and ``false`` say so too (an empty one is true)."""
+    value = query.get(name)
+    return value is not None and value.lower() not in ("0", "false")
+
+
+def verb_of(method: str, target: Target, query: Query) -> str | None:
+    """The verb that access rules and handlers know; None for a method that resources don't have."""
+    if method in ("GET", "HEAD"):
+        if target.is_watch_path:
+            return Verb.WATCH
+        if target.name:
+            return Verb.GET
+        return Verb.WATCH if is_true(query, "watch") else Verb.LIST
+    if method == "DELETE":
+        return Verb.DELETE if target.name else Verb.DELETE_COLLECTION
+    return _WRITE_VERBS.get(method)

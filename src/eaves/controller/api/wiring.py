@@ -1,0 +1,116 @@
+"""Puts the operator API together: one readable list of what serves what. Called by the controller's bootstrap and by tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+from eaves.controller.api.admission import Admission
+from eaves.controller.api.app import Api
+from eaves.controller.api.applying import Applier
+from eaves.controller.api.audit import RequestLog, Sink
+from eaves.controller.api.authentication import Authenticator, TokenAuthenticator, TokenLookup
+from eaves.controller.api.authorization import AdminAuthorizer, Authorizer
+from eaves.controller.api.backends import StoreBackend
+from eaves.controller.api.deleting import Deleter
+from eaves.controller.api.forms import Forms
+from eaves.controller.api.health import Check, Health
+from eaves.controller.api.namespacekind import NamespaceFinalizer
+from eaves.controller.api.namespaces import NamespaceGate
+from eaves.controller.api.nodekind import NodeKind
+from eaves.controller.api.pages import Pages
+from eaves.controller.api.podkind import PodKind
+from eaves.controller.api.podlogs import LogInterest, NoInterest, PodLogs
+from eaves.controller.api.reading import Reader
+from eaves.controller.api.reviews import REVIEWS, ReviewKind
+from eaves.controller.api.service import KindHandler, ResourceService, SubresourceHandler
+from eaves.controller.api.stored import Readings, StoredKind
+from eaves.controller.api.viewkind import ViewKind
+from eaves.controller.api.views import Contacts, make_lease_view, make_node_view, make_pod_view
+from eaves.controller.api.watching import Watcher
+from eaves.controller.api.writing import Writer
+from eaves.kinds import namespace, node, pod
+from eaves.kinds.registry import PROJECTED, RESOURCES
+from eaves.kube.resource import Gvr, Resource
+from eaves.store.abc import ObjectStore
+from eaves.store.telemetry import Telemetry
+
+
+class ApiParts(Struct, frozen=True, kw_only=True):
+    """What the API stands on. ``checks`` are named conditions of readiness, each raising an EavesError when it does not hold."""
+
+    store: ObjectStore
+    telemetry: Telemetry
+    tokens: TokenLookup
+    contacts: Contacts
+    interest: LogInterest = NoInterest()
+    authenticator: Authenticator | None = None
+    authorizer: Authorizer = AdminAuthorizer()
+    checks: Mapping[str, Check] = {}
+    sinks: Sequence[Sink] = ()
+    clock: Callable[[], float] = time.time
+
+
+def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
+    """The ASGI application."""
+    kinds, subresources = make_kinds(parts)
+    resources: list[Resource] = [*RESOURCES, *REVIEWS]
+    health = Health({"store": _store_check(parts.store), **parts.checks})
+    pages = Pages(resources, health, registry, metadata.version("eaves"))
+    return Api(
+        authenticator=parts.authenticator or TokenAuthenticator(parts.tokens, parts.clock),
+        authorizer=parts.authorizer,
+        resources=ResourceService(kinds, subresources),
+        pages=pages.answer,
+        requests=RequestLog(registry, parts.sinks),
+    )
+
+
+def make_kinds(
+    parts: ApiParts,
+) -> tuple[Mapping[Gvr, KindHandler], Mapping[tuple[Gvr, str], SubresourceHandler]]:
+    """The handler of every kind and subresource."""
+    store, clock = parts.store, parts.clock
+    reader = Reader(store)
+    readings = Readings(reader, Watcher(store, reader), Forms(clock))
+    admission = Admission(store)
+    writer = Writer(store, admission, NamespaceGate(store), clock)
+    deleter = Deleter(store, admission, reader, clock)
+    applier = Applier(store, writer, clock)
+
+    kinds: dict[Gvr, KindHandler] = {}
+    subresources: dict[tuple[Gvr, str], SubresourceHandler] = {}
+    for resource in RESOURCES:
+        if resource.gvr in PROJECTED:
+            continue
+        stored = StoredKind(StoreBackend(resource, store), readings, writer, deleter, applier)
+        kinds[resource.gvr] = stored
+        if any(sub.name == "status" for sub in resource.subresources):
+            subresources[resource.gvr, "status"] = stored.serve_status
+
+    nodes = NodeKind(make_node_view(store, clock), readings, writer, deleter, applier, clock)
+    pod_view = make_pod_view(store)
+    pods = PodKind(pod_view, readings, reader, writer)
+    leases = ViewKind(make_lease_view(store, parts.contacts), readings)
+    reviews: list[KindHandler] = [ReviewKind(resource, parts.authorizer) for resource in REVIEWS]
+    views: list[KindHandler] = [nodes, pods, leases, *reviews]
+    kinds |= {kind.resource.gvr: kind for kind in views}
+
+    subresources |= {
+        (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,
+        (node.RESOURCE.gvr, "status"): nodes.serve_status,
+        (pod.RESOURCE.gvr, "status"): pods.serve_status,
+        (pod.RESOURCE.gvr, "log"): PodLogs(store, parts.telemetry, parts.interest, clock).serve,
+    }
+    return kinds, subresources
+
+
+def _store_check(store: ObjectStore) -> Check:
+    async def check() -> None:
+        await store.revision()
+
+    return check

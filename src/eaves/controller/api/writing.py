@@ -1,0 +1,222 @@
+"""Stores what clients write: create, and change of what is there, for any kind that is stored.
+
+A change is a function from the current object to the new one, so that it can be tried again when another writer was faster; update
+and the patches are such functions. Everything between (unknown fields, defaults, validation, admission, field ownership,
+generation) is the same for all of them and is here.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from eaves.controller.api.admission import Admission
+from eaves.controller.api.drafts import Warn, check_object, drop_unknown
+from eaves.controller.api.namespaces import NamespaceGate
+from eaves.controller.api.writeoptions import WriteOptions
+from eaves.controller.deletion import save_update
+from eaves.controller.documents import decode_object, encode_document, key_of
+from eaves.kinds.times import render_time
+from eaves.kube import managed, metadata, status
+from eaves.kube.resource import Object, Resource
+from eaves.store.abc import Check, Key, ObjectStore, Put, StoredObject
+from eaves.store.errors import ConflictError
+
+ATTEMPTS = 20
+"""How often a write is tried again when others are faster, before the client is asked to."""
+NAME_ATTEMPTS = 8
+MAIN, STATUS, FINALIZE = "", "status", "finalize"
+
+
+class Change(Struct, frozen=True):
+    """A change of an existing object.
+
+    ``make`` gets a fresh copy of the current object and answers the new one; it raises ApiError for what it refuses.
+    ``is_retried`` False makes a write that came in between a conflict for the client: it said which version it means.
+    """
+
+    make: Callable[[Object], Object]
+    subresource: str = MAIN
+    is_retried: bool = True
+    is_patch: bool = True
+    duplicates: Sequence[str] = ()
+    is_owned: bool = False
+    """Whether ``make`` has already settled who owns which field (server-side apply does)."""
+
+
+class Writer:
+    """Create and change."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        admission: Admission,
+        namespaces: NamespaceGate,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._admission = admission
+        self._namespaces = namespaces
+        self._clock = clock
+
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        obj: Object,
+        options: WriteOptions,
+        warn: Warn,
+        *,
+        duplicates: Sequence[str] = (),
+        is_owned: bool = False,
+    ) -> StoredObject:
+        """Store a new object. ``obj`` has the identity of its path. Raises ApiError 400, 403, 404, 409, 422."""
+        generated = not obj["metadata"].get("name") and obj["metadata"].get("generateName")
+        for attempt in range(NAME_ATTEMPTS):
+            try:
+                return await self._create(resource, namespace, dict(obj), options, warn, duplicates, is_owned)
+            except _NameTakenError as error:
+                if not generated or attempt == NAME_ATTEMPTS - 1:
+                    gvr = resource.gvr
+                    raise status.already_exists(gvr.group, gvr.resource, error.name) from error
+        raise AssertionError("the loop above returns or raises")
+
+    async def _create(
+        self,
+        resource: Resource,
+        namespace: str,
+        obj: Object,
+        options: WriteOptions,
+        warn: Warn,
+        duplicates: Sequence[str],
+        is_owned: bool,
+    ) -> StoredObject:
+        now = self._clock()
+        obj["metadata"] = dict(obj["metadata"])
+        if obj["metadata"].get("resourceVersion") and not is_owned:
+            raise status.bad_request("resourceVersion should not be set on objects to be created")
+        new = drop_unknown(resource, obj, options.validation, warn, duplicates=duplicates)
+        metadata.start_object(resource, new, namespace=namespace, uid=str(uuid.uuid4()), now=render_time(now))
+        guards = await self._namespaces.check(resource, namespace, new["metadata"].get("name") or "")
+        check_object(resource, new, None, warn)
+        key = key_of(resource, namespace, new["metadata"]["name"])
+        async with self._admission.turn(resource, new):
+            await self._admission.fill(resource, new, None)
+            await self._admission.check(resource, new, None)
+            if not is_owned:
+                managed.track_create(resource, new, options.manager, render_time(now))
+            document = encode_document(resource, new)
+            if options.dry_run:
+                if await self._store.get(key) is not None:
+                    raise _NameTakenError(key.name)
+                return _unsaved(key, new, 0, resource)
+            return await self._commit_new(resource, Put(key, document, 0), guards)
+
+    async def _commit_new(self, resource: Resource, put: Put, guards: Sequence[Check]) -> StoredObject:
+        while True:
+            try:
+                written = await self._store.commit([*guards, put])
+            except ConflictError as error:
+                if error.key == put.key:
+                    raise _NameTakenError(put.key.name) from error
+                # The namespace changed since it was looked at: it may be on its way out, or have a new label only.
+                guards = await self._namespaces.check(resource, put.key.namespace, put.key.name)
+                continue
+            return written[-1]
+
+    async def change(
+        self, resource: Resource, key: Key, change: Change, options: WriteOptions, warn: Warn
+    ) -> StoredObject:
+        """Change what is there. Raises ApiError 404, 409, 422 and what ``change.make`` raises."""
+        for _ in range(ATTEMPTS):
+            current = await self._store.get(key)
+            if current is None:
+                raise status.not_found(resource.gvr.group, resource.gvr.resource, key.name)
+            try:
+                return await self._change(resource, current, change, options, warn)
+            except ConflictError:
+                if not change.is_retried:
+                    break
+        raise status.conflict(resource.gvr.group, resource.gvr.resource, key.name)
+
+    async def _change(
+        self, resource: Resource, current: StoredObject, change: Change, options: WriteOptions, warn: Warn
+    ) -> StoredObject:
+        old = decode_object(current)
+        given = change.make(decode_object(current))
+        new = self._settle(resource, given, old, change, options, warn)
+        async with self._admission.turn(resource, new):
+            if change.subresource == MAIN:
+                await self._admission.fill(resource, new, old)
+                await self._admission.check(resource, new, old)
+            if not change.is_owned:
+                now = render_time(self._clock())
+                managed.track_update(resource, new, old, options.manager, now, change.subresource)
+            new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+            if _is_same(new, old):
+                return current
+            if options.dry_run:
+                return _unsaved(current.key, new, current.revision, resource)
+            return await save_update(self._store, resource, current, new)
+
+    def _settle(
+        self, resource: Resource, given: Object, old: Object, change: Change, options: WriteOptions, warn: Warn
+    ) -> Object:
+        """The new object, complete and valid; what its part of the object must not touch is as it was."""
+        _check_same(resource, given, old)
+        new = drop_unknown(
+            resource, given, options.validation, warn, duplicates=change.duplicates, is_patch=change.is_patch
+        )
+        if change.subresource == STATUS:
+            new = metadata.keep_main_fields(new, old)
+            check_object(resource, new, old, warn)
+            return new
+        if resource.has_status and "status" in old:
+            new["status"] = old["status"]
+        check_object(resource, new, old, warn)
+        return metadata.keep_server_fields(resource, new, old)
+
+
+class _NameTakenError(Exception):
+    """Internal: becomes AlreadyExists, or another generated name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _check_same(resource: Resource, new: Object, old: Object) -> None:
+    """A body for another object than the one at the path. Raises ApiError."""
+    mine, theirs = new.get("metadata"), old["metadata"]
+    if not isinstance(mine, dict):
+        raise status.bad_request("metadata must be an object")
+    uid = mine.get("uid")
+    if uid and uid != theirs["uid"]:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {theirs['uid']}"
+        raise status.conflict(resource.gvr.group, resource.gvr.resource, theirs["name"], why)
+    # Fields that the server owns count as unsaid when they are left out.
+    for name in ("name", "namespace", "uid", "creationTimestamp"):
+        if name in theirs and not mine.get(name):
+            mine[name] = theirs[name]
+
+
+def _is_same(new: Object, old: Object) -> bool:
+    """Whether a write changes nothing: then it is none. Times of ownership alone are no change."""
+    return new == old or (managed.same_but_tracking(new, old) and _owners(new) == _owners(old))
+
+
+def _owners(obj: Object) -> list[Object]:
+    entries = obj["metadata"].get("managedFields") or ()
+    return [{key: value for key, value in entry.items() if key != "time"} for entry in entries]
+
+
+def _unsaved(key: Key, new: Object, revision: int, resource: Resource) -> StoredObject:
+    """What a dry run answers: the outcome under the version that is there, without a version when there is none."""
+    document = encode_document(resource, new)
+    value = document.join(revision)
+    if not revision:
+        value = value.replace(b'"resourceVersion":"0",', b"", 1).replace(b',"resourceVersion":"0"', b"", 1)
+    return StoredObject(key, document.uid, revision, value, document.labels, document.fields)

@@ -1,0 +1,34 @@
+"""Between decoded objects of a resource and what the store keeps of them.
+
+Kinds are given as their Resource, since the API's handlers and garbage collection serve any, views among them;
+:mod:`eaves.controller.objects` does the same by the name of a kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eaves.kube.encode import encode_object
+from eaves.kube.resource import Object, Resource
+from eaves.store.abc import Document, Key, StoredObject
+
+decode_bytes = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def key_of(resource: Resource, namespace: str, name: str) -> Key:
+    return Key(resource.store_name, namespace if resource.namespaced else "", name)
+
+
+def decode_object(stored: StoredObject) -> Object:
+    """The object with its resourceVersion; a fresh one that the caller may change."""
+    return decode_bytes(stored.value)
+
+
+def encode_document(resource: Resource, obj: Object) -> Document:
+    """What the store keeps of ``obj``; its resourceVersion is the store's to put in."""
+    encoded = encode_object(obj)
+    metadata = obj["metadata"]
+    fields = {name: value(obj) for name, value in resource.selectable_fields.items()}
+    return Document(metadata.get("uid", ""), encoded.head, encoded.tail, metadata.get("labels") or {}, fields)
