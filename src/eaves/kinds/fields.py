@@ -39,7 +39,9 @@ def merging(key: str, description: str) -> Meta:
     return Meta(description=description, extra_json_schema=extra)
 
 
-Quantity = Annotated[int | str, Meta(extra_json_schema={"x-kubernetes-int-or-string": True})]
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+
+Quantity = Annotated[int | str, Meta(extra_json_schema={"x-kubernetes-int-or-string": True, "reference": _QUANTITY})]
 """A Kubernetes quantity: ``500m``, ``2``, ``128Mi``."""
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]

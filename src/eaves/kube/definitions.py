@@ -141,7 +141,14 @@ API_RESOURCE_LIST = Schema(
     reference=META + "APIResourceList",
 )
 
+QUANTITY = Schema(
+    int_or_string=True,
+    description="Quantity is an exact number with a decimal (m, k, M, G …) or binary (Ki, Mi, Gi …) suffix.",
+    reference="io.k8s.apimachinery.pkg.api.resource.Quantity",
+)
+
 SHARED = (
+    QUANTITY,
     OBJECT_META,
     LIST_META,
     OWNER_REFERENCE,

@@ -304,6 +304,7 @@ def render_openapi(schema: Schema, prefix: str = "#/components/schemas/") -> Obj
     if schema.description:
         document["description"] = schema.description
     if schema.int_or_string:
+        document["anyOf"] = [{"type": "integer"}, {"type": "string"}]
         document["x-kubernetes-int-or-string"] = True
     elif schema.type:
         document["type"] = schema.type

@@ -32,6 +32,8 @@ def structural_faults(path: str, schema: Object) -> Iterator[str]:
         yield f"{path}: no type"
     if schema.get("x-kubernetes-int-or-string") and "type" in schema:
         yield f"{path}: int-or-string with a type"
+    if "anyOf" in schema and not schema.get("x-kubernetes-int-or-string"):
+        yield f"{path}: alternatives"
     if "properties" in schema and "additionalProperties" in schema:
         yield f"{path}: properties and additionalProperties"
     if schema.get("type") == "array" and "items" not in schema:
