@@ -9,7 +9,7 @@ import pytest
 
 from eaves.store.abc import Check, ObjectStore, Put, Remove
 from eaves.store.errors import ConflictError, StoreUnavailableError
-from eaves.testing.stores import key_of, make_document, open_store
+from eaves.testing.stores import key_of, make_document, open_store, take_changes
 
 
 async def test_a_created_object_is_read_back_with_its_revision_inside(store: ObjectStore) -> None:
@@ -161,3 +161,19 @@ async def test_a_commit_after_closing_is_refused(engine: str, tmp_path: Path) ->
     await store.close()
     with pytest.raises(StoreUnavailableError):
         await store.commit([Put(key_of("a"), make_document(), 0)])
+
+
+async def test_a_large_commit_takes_its_place_among_small_ones(store: ObjectStore) -> None:
+    large = [Put(key_of(f"large{number:04d}"), make_document(), 0) for number in range(500)]
+    answers = await asyncio.gather(
+        *(store.commit([Put(key_of(f"small{number}"), make_document(), 0)]) for number in range(5)),
+        store.commit(large),
+        store.commit([*large[:200], Check(key_of("gone"), -1)]),
+        *(store.commit([Put(key_of(f"small{number}"), make_document(), 0)]) for number in range(5, 10)),
+        return_exceptions=True,
+    )
+    assert isinstance(answers.pop(6), ConflictError)
+    revisions = [stored.revision for answer in answers if not isinstance(answer, BaseException) for stored in answer]
+    assert sorted(revisions) == list(range(1, 511))
+    changes = await take_changes(store.watch("apps.eaves.dev", after=0), 510)
+    assert [change.revision for change in changes] == list(range(1, 511))

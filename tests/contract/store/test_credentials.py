@@ -32,6 +32,8 @@ async def test_a_setting_is_what_was_saved_last(stores: Stores) -> None:
     await stores.settings.save_setting("a", b"1")
     await stores.settings.save_setting("a", b"\x00\xff")
     assert await stores.settings.load_setting("a") == b"\x00\xff"
+    await stores.settings.remove_setting("a")
+    assert await stores.settings.load_setting("a") is None
 
 
 async def test_of_several_that_want_a_setting_the_first_decides(stores: Stores) -> None:

@@ -57,6 +57,8 @@ async def test_a_serial_belongs_to_one_certificate(stores: Stores) -> None:
     await stores.devices.register(device(3, serial="", soft_serial="soft"))
     with pytest.raises(DeviceConflictError, match="soft_serial soft"):
         await stores.devices.register(device(4, serial="", soft_serial="soft"))
+    for number in (5, 6):
+        assert (await stores.devices.register(device(number, serial=""))).is_new
     with pytest.raises(DeviceConflictError, match="id is taken"):
         await stores.devices.register(device(1, serial="x", cert=b"other"))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from eaves.store.abc import ObjectStore, Page, Put, Remove
-from eaves.store.errors import FutureRevisionError
-from eaves.testing.stores import key_of, make_document
+from eaves.store.errors import FutureRevisionError, StoreUnavailableError
+from eaves.testing.stores import key_of, make_document, open_store
 
 APPS = "apps.eaves.dev"
 
@@ -131,3 +132,16 @@ async def test_an_abandoned_list_leaves_the_store_usable(store: ObjectStore) -> 
         assert listing.cancelled()
     assert len((await store.list(APPS, revision=pinned)).items) == 2000
     assert len((await store.list(APPS)).items) == 2001
+
+
+async def test_a_list_that_runs_when_the_store_closes_ends(engine: str, tmp_path: Path) -> None:
+    store = await open_store(engine, tmp_path)
+    await store.commit([Put(key_of(f"a{number:04d}"), make_document(), 0) for number in range(2000)])
+    listing = asyncio.create_task(store.list(APPS))
+    await asyncio.sleep(0)
+    await store.close()
+    assert len((await listing).items) == 2000
+    with pytest.raises(StoreUnavailableError):
+        await store.list(APPS)
+    with pytest.raises(StoreUnavailableError):
+        await store.get(key_of("a0001"))

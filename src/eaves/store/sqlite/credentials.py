@@ -50,6 +50,10 @@ class SqliteCredentials:
         statement = "INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)"
         await self._database.writer.submit(lambda connection: _run(connection, statement, (name, value)))
 
+    async def remove_setting(self, name: str) -> None:
+        statement = "DELETE FROM settings WHERE name = ?"
+        await self._database.writer.submit(lambda connection: _run(connection, statement, (name,)))
+
     async def want_setting(self, name: str, value: bytes) -> bytes:
         def run(connection: sqlite3.Connection) -> bytes:
             connection.execute("INSERT OR IGNORE INTO settings (name, value) VALUES (?, ?)", (name, value))

@@ -55,6 +55,7 @@ class Database:
         self._opened = opened
         self._options = options
         self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
 
     @classmethod
     async def open(cls, path: Path, migrations: str, options: DatabaseOptions | None = None) -> Database:
@@ -75,6 +76,8 @@ class Database:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """A connection on which everything read is of one moment."""
+        if self._is_closed:
+            raise StoreUnavailableError("the store is closed", element=f"store {self.path.name}")
         with wrapped_faults(self.path):
             connection = self._idle.pop() if self._idle else _connect(self.path, self._options, read_only=True)
             connection.execute("BEGIN")
@@ -82,11 +85,15 @@ class Database:
                 yield connection
             finally:
                 connection.execute("ROLLBACK")
-                self._idle.append(connection)
+                if self._is_closed:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
 
     async def close(self) -> None:
         """Finish what was submitted, then let go of the file."""
         await self.writer.close()
+        self._is_closed = True
         idle, self._idle = self._idle, []
         await asyncio.to_thread(_close_file, self._opened, idle)
 

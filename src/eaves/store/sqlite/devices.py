@@ -204,6 +204,8 @@ def _check_claim(connection: sqlite3.Connection, device: NewDevice) -> None:
     """Refuse what belongs to another certificate."""
     if _select(connection, "device_id = ?", device.device_id) is not None:
         raise DeviceConflictError(device.device_id, "the id is taken")
+    if not (device.serial or device.soft_serial):
+        return
     column, serial = ("serial", device.serial) if device.serial else ("soft_serial", device.soft_serial)
     holder = _select(
         connection,

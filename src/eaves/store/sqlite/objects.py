@@ -40,6 +40,10 @@ COMPACTION_STEP = 1000
 """Revisions cut in one transaction, so that commits wait a few milliseconds at most."""
 
 
+LONG_COMMIT_WRITES = 100
+"""A commit of more writes than this, some 5 ms of work, is done in the writer's thread."""
+
+
 class ObjectOptions(Struct, frozen=True):
     history_s: float = 600.0
     history_revisions: int = 100_000
@@ -126,7 +130,9 @@ class SqliteStore:
             return Page(items, at, next_key, remaining)
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[StoredObject]:
-        changes = await self._database.writer.submit(lambda connection: self.stage(connection, writes), self.publish)
+        changes = await self._database.writer.submit(
+            lambda connection: self.stage(connection, writes), self.publish, long=len(writes) > LONG_COMMIT_WRITES
+        )
         return [change.object for change in changes]
 
     async def revision(self) -> int:
