@@ -32,6 +32,8 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The device API."""
 
     listen: str = "0.0.0.0:8443"
+    server: str = ""
+    """HOST:PORT that devices are told to call; made from ``listen`` and the first host when empty."""
     connections: int = 20_000
     connections_per_address: int = 5_000
     body_memory_mib: int = 64
@@ -126,6 +128,24 @@ def want_hosts(settings: ControllerSettings) -> list[str]:
     if not found:
         found = [_host_name(), *_listen_addresses(settings)]
     return list(dict.fromkeys(host for host in (*found, *local) if host))
+
+
+def want_api_url(settings: ControllerSettings, port: int) -> str:
+    """Where operators reach the API; ``port`` is the one listened on."""
+    return settings.api.url or f"https://{_public_address(settings, settings.api.listen, port)}"
+
+
+def want_gateway_server(settings: ControllerSettings, port: int) -> str:
+    """``HOST:PORT`` that devices are told to call."""
+    return settings.gateway.server or _public_address(settings, settings.gateway.listen, port)
+
+
+def _public_address(settings: ControllerSettings, listen: str, port: int) -> str:
+    """An address listened on is reached as itself; all addresses by the first name set, or the machine's own."""
+    host, _ = parse_listen(listen, "listen")
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = next(iter(settings.hosts), "") or _host_name() or "127.0.0.1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listen_addresses(settings: ControllerSettings) -> list[str]:

@@ -92,10 +92,13 @@ class NotifyHub:
         for mailbox in self._mailboxes.values():
             mailbox.tell(Notice(certs=certs_hash))
 
-    async def want_logs(self, device_id: str, app_id: str, seconds: int) -> None:
-        """Somebody reads the logs of an app; an empty ``app_id`` means the device's own."""
-        if (mailbox := self._mailboxes.get(DeviceId(device_id))) is not None:
-            mailbox.tell(Notice(logs=LogsWanted(AppId(app_id), seconds)))
+    async def want_logs(self, device_id: str, app_id: str, seconds: int) -> bool:
+        """Somebody reads the logs of an app (an empty ``app_id`` means the device's own). False when the node is not connected."""
+        mailbox = self._mailboxes.get(DeviceId(device_id))
+        if mailbox is None:
+            return False
+        mailbox.tell(Notice(logs=LogsWanted(AppId(app_id), seconds)))
+        return True
 
     def drop(self, device_id: DeviceId) -> None:
         """End the connection of a device that is not known any more."""

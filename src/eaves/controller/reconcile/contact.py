@@ -38,6 +38,10 @@ class ContactKeeper:
         nodes.call_when_gone(self._forget)
         self._nodes = nodes
 
+    def __len__(self) -> int:
+        """Devices in contact."""
+        return len(self._heard_s)
+
     def hear(self, device_id: DeviceId) -> None:
         """The device called. On the path of every request."""
         is_new = device_id not in self._heard_s
@@ -49,7 +53,7 @@ class ContactKeeper:
     def is_in_contact(self, device_id: DeviceId) -> bool:
         return device_id in self._heard_s
 
-    def last_seen_s(self, device_id: DeviceId) -> float:
+    def last_seen_s(self, device_id: str) -> float:
         """Unix time of the last call, 0 = never."""
         return self._registry.last_seen_ns().get(device_id, 0) / 1e9
 
