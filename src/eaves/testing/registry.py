@@ -23,25 +23,12 @@ import trustme
 from eaves.node.desired.model import DatastoreKind, DesiredDatastore, Secret
 
 USERNAME = "eaves"
-PASSWORD = "secret"  # noqa: S105 - of a registry that lives for one test
-_PASSWORD_HASH = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"  # noqa: S105
+PASSWORD = "secret"
+_PASSWORD_HASH = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
 _START_LIMIT_S = 15.0
 _APPLETS = (
-    "sh",
-    "httpd",
-    "sleep",
-    "cat",
-    "echo",
-    "wget",
-    "nslookup",
-    "nc",
-    "ls",
-    "env",
-    "id",
-    "dd",
-    "kill",
-    "touch",
-    "stat",
+    *("sh", "httpd", "sleep", "cat", "echo", "nslookup", "nc", "ls", "env", "id", "dd", "kill", "touch", "stat"),
+    *("timeout", "ip", "mkdir", "rm"),
 )
 
 
@@ -163,7 +150,7 @@ class Registry:
 
 
 def make_image(layout: Path, command: Sequence[str], *, entrypoint: Sequence[str] = (), padding_bytes: int = 0) -> None:
-    """An OCI layout with one image named ``image``: a static busybox, ``/www/index.html``, and what ``command`` runs."""
+    """An OCI layout with one image named ``image``: busybox, bash, ``/www/index.html``; it runs ``command``."""
     _run(["umoci", "init", "--layout", str(layout)])
     _run(["umoci", "new", "--image", f"{layout}:image"])
     root = layout.with_name(f"{layout.name}-root")
@@ -175,6 +162,8 @@ def make_image(layout: Path, command: Sequence[str], *, entrypoint: Sequence[str
         (root / name).mkdir()
     (root / "www" / "index.html").write_text("hello from eaves\n")
     (root / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
+    (root / "etc" / "nsswitch.conf").write_text("hosts: files dns\n")
+    _copy_bash(root)
     if padding_bytes:
         (root / "padding").write_bytes(os.urandom(padding_bytes))
     _run(["umoci", "insert", "--image", f"{layout}:image", str(root), "/"])
@@ -182,6 +171,16 @@ def make_image(layout: Path, command: Sequence[str], *, entrypoint: Sequence[str
     config += [f"--config.entrypoint={word}" for word in entrypoint] + [f"--config.cmd={word}" for word in command]
     _run(config)
     shutil.rmtree(root)
+
+
+def _copy_bash(root: Path) -> None:
+    """A static program cannot look names up; bash with its libraries can, and connects by ``/dev/tcp/HOST/PORT``."""
+    shutil.copy("/bin/bash", root / "bin" / "bash")
+    for word in _run(["ldd", "/bin/bash"]).decode().split():
+        if word.startswith("/"):
+            target = root / word.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(word, target)
 
 
 def _find_port() -> int:

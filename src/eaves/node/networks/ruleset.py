@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from eaves.node.networks import acls
 from eaves.node.networks.model import Layout, PortMap, WantedBridge, WantedVif
@@ -129,16 +129,18 @@ def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
     }
 
 
-def _render_ways_out(bridges: Iterable[WantedBridge], ours: str) -> list[str]:
-    """Air-gapped networks reach and are reached by nothing outside; others only through their uplink, if they name one."""
+def _render_ways_out(bridges: Sequence[WantedBridge], ours: str) -> list[str]:
+    """Networks are apart from each other but for node ports; an air-gapped one is apart from everything."""
     statements = []
     for bridge in bridges:
+        link = f'"{bridge.link}"'
         if bridge.air_gapped:
-            statements.append(f'iifname "{bridge.link}" oifname != {ours} drop')
-            statements.append(f'oifname "{bridge.link}" iifname != {ours} drop')
-        elif bridge.uplink:
-            others = _render_list([bridge.uplink], ours)
-            statements.append(f'iifname "{bridge.link}" oifname != {others} drop')
+            statements += [f"iifname {link} oifname != {link} drop", f"oifname {link} iifname != {link} drop"]
+            continue
+        if bridge.uplink:
+            statements.append(f"iifname {link} oifname != {_render_list([bridge.uplink], ours)} drop")
+        if others := [other.link for other in bridges if other.link != bridge.link]:
+            statements.append(f"iifname {link} oifname {_render_list(others)} ct status ! dnat drop")
     return statements
 
 
