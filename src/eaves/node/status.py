@@ -6,6 +6,7 @@ The socket is the daemon's only local interface; one connection gets one JSON ob
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -78,15 +79,23 @@ class StatusSocket:
     def __init__(self, path: Path, take: Callable[[], Snapshot]) -> None:
         self._path = path
         self._take = take
+        self.listening = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        await asyncio.to_thread(files.want_folder, self._path.parent)
-        await asyncio.to_thread(self._path.unlink, missing_ok=True)
-        server = await asyncio.start_unix_server(self._answer, str(self._path))
-        await asyncio.to_thread(self._path.chmod, 0o600)
+        server = await asyncio.start_unix_server(self._answer, sock=await asyncio.to_thread(self._bind))
+        self.listening.set()
         async with server:
             await server.serve_forever()
+
+    def _bind(self) -> socket.socket:
+        files.want_folder(self._path.parent)
+        self._path.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX)
+        # On Linux the file gets the mode that the socket had when it was bound, so there is no moment of open access.
+        os.fchmod(server.fileno(), 0o600)
+        server.bind(str(self._path))
+        return server
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from eaves.kit.errors import EavesError
 from eaves.node.desired.model import DesiredApp, DesiredNode
 from eaves.node.engine import DeliverLogs
 from eaves.node.observed import (
@@ -97,10 +98,23 @@ class PretendEngines:
 
     def __init__(self) -> None:
         self.opened: list[PretendEngine] = []
+        self.error: EavesError | None = None
+        """Raised by the next attempts to open."""
+        self._changed = asyncio.Condition()
 
     async def open(self, settings: NodeSettings, observations: Observations, deliver: DeliverLogs) -> PretendEngine:
+        if self.error is not None:
+            raise self.error
         self.opened.append(PretendEngine(observations, deliver))
+        async with self._changed:
+            self._changed.notify_all()
         return self.opened[-1]
+
+    async def wait_opened(self, count: int) -> PretendEngine:
+        """The engine that is the ``count``-th to be opened, once it is."""
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: len(self.opened) >= count)
+        return self.opened[count - 1]
 
     @property
     def last(self) -> PretendEngine:

@@ -19,7 +19,7 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import h11
 from cryptography import x509
@@ -155,6 +155,7 @@ class ForeignController:
         self.app_records: dict[str, list[newlog.LogRecord]] = {}
         self.log_names: dict[str, str] = {}
         self.connections = 0
+        self.failed_handshakes = 0
         self.resumed = 0
         self.port = 0
         self.faults: dict[str, list[int]] = {}
@@ -262,10 +263,9 @@ class ForeignController:
         self._open[task] = writer
         connection = h11.Connection(h11.SERVER)
         try:
-            assert self._context is not None
             # Done here and not by the listening server, so that a failed handshake is over when this ends.
-            await writer.start_tls(self._context)
-            self.connections += 1
+            if not await self._shake_hands(writer):
+                return
             self.resumed += bool(writer.get_extra_info("ssl_object").session_reused)
             while (request := await _read_request(connection, reader)) is not None:
                 answer = self._answer(request)
@@ -282,10 +282,25 @@ class ForeignController:
         except (OSError, h11.RemoteProtocolError):
             return
         finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            await _close(writer)
             del self._open[task]
+
+    async def _shake_hands(self, writer: asyncio.StreamWriter) -> bool:
+        assert self._context is not None
+        plain = writer.transport
+        try:
+            await writer.start_tls(self._context)
+            is_up = cast(object, writer.transport) is not None
+        except OSError:
+            is_up = False
+        if not is_up:
+            plain.abort()
+            self.failed_handshakes += 1
+            async with self._changed:
+                self._changed.notify_all()
+            return False
+        self.connections += 1
+        return True
 
     def _answer(self, request: Request) -> Answer | None:
         for ending, statuses in self.faults.items():
@@ -401,6 +416,14 @@ class ForeignController:
     def _certs_hash(self) -> str:
         digest = hashlib.sha256(self.authority.signing_pem + self.authority.ecdh_pem).digest()
         return base64.urlsafe_b64encode(digest).decode()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    # A connection that ended during its handshake has no transport any more.
+    if cast(object, writer.transport) is not None:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:

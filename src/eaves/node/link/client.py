@@ -12,6 +12,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
+from typing import cast
 
 import h11
 from msgspec import Struct
@@ -284,12 +285,16 @@ class HttpClient:
         reader, writer = await asyncio.open_connection(
             proxy.host, proxy.port, local_addr=_want_local(route), family=_want_family(route)
         )
+        plain = writer.transport
         try:
             await self._open_tunnel(_Connection(reader, writer), proxy)
             if self.server.is_tls:
                 await writer.start_tls(self._context, server_hostname=self.server.host)
+                if cast(object, writer.transport) is None:
+                    # asyncio's way to say that the connection ended during the handshake.
+                    raise ConnectionResetError("closed during the TLS handshake")  # noqa: TRY301 - same clean-up
         except BaseException:
-            writer.transport.abort()
+            plain.abort()
             raise
         return _Connection(reader, writer)
 

@@ -1,0 +1,239 @@
+"""When messages go out, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from msgspec.structs import replace
+
+from eaves.node.desired.model import ConfigProblem, DesiredNode, ObjectKind
+from eaves.node.link.queues import EventQueue
+from eaves.node.observed import (
+    AppState,
+    AppStatus,
+    Fault,
+    ImageState,
+    ImageStatus,
+    NetworkStatus,
+    Observations,
+    VolumeState,
+    VolumeStatus,
+)
+from eaves.node.orders import Orders
+from eaves.node.report.device import DeviceView
+from eaves.node.report.facts import Load, Machine
+from eaves.node.report.metrics import MetricsView
+from eaves.node.report.reporter import Reporter
+from eaves.testing.scripted_controller import ScriptedController
+from eaves.wire.paths import Endpoint
+from eaves.wire.pb.info import info_pb2
+from eaves.wire.pb.info.info_pb2 import ZInfoMsg
+from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg
+from eaves.wire.timers import Timers
+
+pytestmark = pytest.mark.looptime
+
+APP_ID = "50000000-0000-4000-8000-000000000001"
+IMAGE_ID = "20000000-0000-4000-8000-000000000001"
+APP = AppStatus(APP_ID, "1", "web", "shop", AppState.RUNNING)
+
+
+class Survey:
+    async def view_device(self) -> DeviceView:
+        return DeviceView(machine=Machine(hostname="here"))
+
+    async def view_metrics(self) -> MetricsView:
+        return MetricsView(machine=Machine(), load=Load(1, 2, 3, 4))
+
+
+class Stage:
+    def __init__(self, folder: Path) -> None:
+        self.controller = ScriptedController(folder)
+        self.observations = Observations()
+        self.queue = EventQueue(self.controller.post)
+        self.desired = DesiredNode("d", "1", "h")
+        self.orders = SimpleNamespace(desired=self.desired, problems=(), timers=Timers())
+        self.reporter = Reporter(self.controller, self.observations, cast(Orders, self.orders), self.queue, Survey())
+
+    @contextlib.asynccontextmanager
+    async def running(self, *services: str) -> AsyncIterator[None]:
+        names = services or ("run_changes",)
+        tasks = [asyncio.create_task(getattr(self.reporter, name)()) for name in names]
+        tasks.append(asyncio.create_task(self.queue.run()))
+        await asyncio.sleep(1)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def infos(self) -> list[ZInfoMsg]:
+        return [ZInfoMsg.FromString(call.payload) for call in self.controller.calls if call.endpoint is Endpoint.INFO]
+
+    def take(self) -> list[ZInfoMsg]:
+        infos = self.infos()
+        self.controller.calls.clear()
+        return infos
+
+
+async def test_each_change_is_told_once_and_at_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running():
+        stage.observations.publish(replace(APP, state=AppState.STARTING))
+        stage.observations.publish(APP)
+        await asyncio.sleep(0.2)
+        assert [info.ainfo.state for info in stage.take()] == [info_pb2.RUNNING]
+        stage.observations.publish(APP)
+        await asyncio.sleep(3600)
+        assert stage.take() == []
+
+
+async def test_removed_object_is_told_by_its_id_alone(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running():
+        stage.observations.publish(APP)
+        await asyncio.sleep(1)
+        stage.take()
+        stage.observations.remove(AppStatus, APP_ID)
+        await asyncio.sleep(1)
+        (info,) = stage.take()
+        assert (info.ainfo.AppID, info.ainfo.AppName) == (APP_ID, "")
+
+
+async def test_download_is_told_in_steps_and_not_by_kilobytes(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    status = ImageStatus(IMAGE_ID, "web", ImageState.DOWNLOADING, size_bytes=100_000)
+    async with stage.running():
+        for downloaded in range(0, 100_000, 500):
+            stage.observations.publish(replace(status, downloaded_bytes=downloaded))
+            await asyncio.sleep(0.1)
+        percents = [info.cinfo.progressPercentage for info in stage.take()]
+        assert 15 <= len(percents) <= 21
+        assert percents == sorted(percents)
+
+
+async def test_use_of_a_volume_is_told_when_it_doubles(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    status = VolumeStatus(IMAGE_ID, 1, "data", VolumeState.READY, 1 << 30)
+    async with stage.running():
+        for used in range(0, 100 << 20, 1 << 20):
+            stage.observations.publish(replace(status, used_bytes=used))
+            await asyncio.sleep(0.1)
+        assert 6 <= len(stage.take()) <= 9
+
+
+async def test_impossible_object_is_told_and_its_end_too(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    problem = ConfigProblem(APP_ID, "app web", "MemoryTooSmall", "too little", "", ObjectKind.APP, is_fatal=True)
+    async with stage.running():
+        stage.orders.problems = (problem,)
+        stage.reporter.note_config()
+        await asyncio.sleep(1)
+        (info,) = stage.take()
+        assert (info.ainfo.state, info.ainfo.appErr[0].description) == (info_pb2.ERROR, "too little")
+        stage.orders.problems = ()
+        stage.reporter.note_config()
+        await asyncio.sleep(1)
+        (info,) = stage.take()
+        assert (info.ainfo.AppID, info.ainfo.state) == (APP_ID, info_pb2.INVALID)
+
+
+async def test_problem_beside_a_running_app_is_added_to_its_info(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running():
+        stage.observations.publish(APP)
+        stage.orders.problems = (ConfigProblem(APP_ID, "app web", "BadFirewallRule", "odd", "", ObjectKind.APP),)
+        stage.reporter.note_config()
+        await asyncio.sleep(1)
+        (info,) = stage.take()
+        assert (info.ainfo.state, info.ainfo.appErr[0].description) == (info_pb2.RUNNING, "odd")
+
+
+async def test_problem_with_what_has_no_id_is_left_to_the_device_info(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running():
+        stage.orders.problems = (
+            ConfigProblem("../x", "app bad", "BadIdentifier", "no", "", ObjectKind.APP, is_fatal=True),
+        )
+        stage.reporter.note_config()
+        await asyncio.sleep(1)
+        assert stage.take() == []
+
+
+async def test_new_epoch_sends_everything_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running("run_changes", "run_device"):
+        stage.observations.publish(APP)
+        stage.observations.publish(NetworkStatus(IMAGE_ID, "1", "n", "Local", active=True, fault=Fault("X", "y")))
+        stage.reporter.note_config()
+        await asyncio.sleep(5)
+        stage.take()
+        stage.orders.desired = replace(stage.desired, controller_epoch=1)
+        stage.reporter.note_config()
+        await asyncio.sleep(5)
+        kinds = sorted(info.WhichOneof("InfoContent") or "" for info in stage.take())
+        assert kinds == ["ainfo", "dinfo", "hwinfo", "niinfo"]
+
+
+async def test_device_info_comes_at_intervals_and_the_inventory_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running("run_device"):
+        await asyncio.sleep(3600)
+        kinds = [info.WhichOneof("InfoContent") for info in stage.infos()]
+        assert kinds.count("hwinfo") == 1
+        times = stage.controller.times(Endpoint.INFO)[2:]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert all(480 <= gap <= 720 for gap in gaps)
+
+
+async def test_burst_of_changes_is_one_device_info(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running("run_changes", "run_device"):
+        stage.take()
+        for number in range(10):
+            stage.observations.publish(replace(APP, id=f"50000000-0000-4000-8000-00000000000{number}"))
+            stage.reporter.note_device()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(5)
+        kinds = [info.WhichOneof("InfoContent") for info in stage.take()]
+        assert kinds.count("ainfo") == 10
+        assert 1 <= kinds.count("dinfo") <= 2
+
+
+async def test_metrics_come_at_random_intervals_and_are_not_repeated(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running("run_metrics"):
+        await asyncio.sleep(3600)
+    times = stage.controller.times(Endpoint.METRICS)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert all(18 <= gap <= 60 for gap in gaps)
+    assert len({round(gap) for gap in gaps}) > 5
+    message = ZMetricMsg.FromString(stage.controller.calls[0].payload)
+    assert message.dm.dormant_time_in_seconds == 180
+
+
+async def test_changed_metric_interval_counts_at_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running("run_metrics"):
+        await asyncio.sleep(0.5)
+        stage.orders.timers = Timers(metric_interval_s=3000)
+        stage.reporter.note_config()
+        await asyncio.sleep(1)
+        message = ZMetricMsg.FromString(stage.controller.calls[-1].payload)
+        assert message.dm.dormant_time_in_seconds == 9000
+    assert len(stage.controller.times(Endpoint.METRICS)) == 2
+
+
+async def test_hardware_health_comes_at_start_and_twice_a_day(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running("run_health"):
+        await asyncio.sleep(2 * 86400)
+    assert 4 <= len(stage.controller.times(Endpoint.HARDWARE_HEALTH)) <= 14
