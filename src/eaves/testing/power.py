@@ -1,0 +1,74 @@
+"""A power cut for one node instance: whatever of it lives in memory goes at once, what is on its disk stays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from eaves.node.instance import Instance
+
+_KEEPERS = ("conmon", "dnsmasq")
+
+
+def cut_power(instance: Instance) -> None:
+    """Containers, name servers, mounts, links, firewall and run-time files of ``instance``; its daemon is the caller's to kill."""
+    # A monitor that sees its container die writes the exit down on disk; a power cut gives nobody that chance.
+    keepers = list_keepers(instance)
+    children = [child for pid in keepers for child in list_children(pid)]
+    for pid in (*keepers, *children):
+        _kill(pid)
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if mount.startswith((f"{instance.data_dir}/", f"{instance.run_dir}/")):
+            _run("umount", "--lazy", mount)
+    _run("nft", "delete", "table", "inet", instance.table)
+    for name in list_links(instance):
+        _run("ip", "link", "delete", name)
+    shutil.rmtree(instance.run_dir, ignore_errors=True)
+
+
+def list_keepers(instance: Instance) -> list[int]:
+    """Pids of container monitors and name servers of the instance."""
+    marks = (str(instance.storage_dir), str(instance.dns_dir))
+    found = []
+    for pid in _all_pids():
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+            is_keeper = words[0].rpartition("/")[2] in _KEEPERS
+            if is_keeper and any(mark in word for word in words for mark in marks):
+                found.append(pid)
+    return found
+
+
+def list_children(parent: int) -> list[int]:
+    found = []
+    for pid in _all_pids():
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found.append(pid)
+    return found
+
+
+def list_links(instance: Instance) -> list[str]:
+    """Bridges and host ends of app interfaces of the instance."""
+    prefixes = (instance.bridge_prefix, instance.veth_prefix)
+    return [link.name for link in Path("/sys/class/net").iterdir() if link.name.startswith(prefixes)]
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _run(*argv: str) -> None:
+    """Best effort: what is not there is gone already."""
+    subprocess.run(argv, check=False, capture_output=True)
