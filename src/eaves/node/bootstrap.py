@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import hashlib
 import logging
-import os
 import platform
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from importlib import metadata
@@ -23,6 +20,7 @@ from msgspec.structs import replace
 
 from eaves.kit import files
 from eaves.kit.supervisor import Supervisor
+from eaves.kit.systemd import notify_systemd
 from eaves.node import settings as node_settings
 from eaves.node.counters import CounterFile, load_boot_id
 from eaves.node.engine import EngineSlot, OpenEngine, open_manager
@@ -259,7 +257,7 @@ async def run_node(settings: NodeSettings, *, open_engine: OpenEngine = open_man
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, node.stop)
-        _tell_systemd("READY=1")
+        notify_systemd("READY=1")
         log.info("node daemon runs: version=%s server=%s serial=%s", VERSION, settings.server, node.serial)
         await node.run()
         log.info("node daemon stops, apps go on running")
@@ -277,12 +275,3 @@ def _want_signer_loader(settings: NodeSettings) -> Callable[[], Signer] | None:
 
 def _utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
-
-
-def _tell_systemd(text: str) -> None:
-    """The sd_notify protocol: one datagram to the socket that the service manager names."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
