@@ -30,7 +30,7 @@ check: setup ## format, lint, types, layers, drift of generated code; under one 
 
 fix: setup ## format and repair what can be repaired
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
-	@$(PY) tools/generate_wire.py
+	@$(PY) tools/generate_wire.py ; $(PY) tools/generate_settings_reference.py
 
 bench: setup ## measure; one JSON file each in build/bench
 	@$(PY) -m tests.bench $(BENCH)
