@@ -82,6 +82,7 @@ def drop_unknown(
 def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn) -> None:
     """Everything that can be known of one object. Fills in defaults, in place. Raises ApiError 422 with every fault."""
     name = new["metadata"].get("name") or ""
+    _drop_empty(new["metadata"])
     apply_defaults(resource.schema, new)
     faults = validate_schema(resource.schema, new)
     if faults:
@@ -96,3 +97,10 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
         raise status.invalid(resource.gvr.group, resource.kind, name, faults)
     for text in metadata.find_finalizer_warnings(new):
         warn(text)
+
+
+def _drop_empty(meta: Object) -> None:
+    """Empty maps and lists of the metadata are the same as none, and are not kept."""
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if name in meta and not meta[name]:
+            del meta[name]
