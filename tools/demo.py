@@ -109,9 +109,10 @@ class Demo:
             str(self.folder / "node-etc"),
         ]
         self.run(join, stdin=token.group(0))
+        self._keep_apart()
         node = [str(BIN / "eaves"), "node", "run", "--config", str(self.folder / "node-etc" / "node.toml")]
         self._cleanups.callback(self._reset_node)
-        process = self._spawn("node", node, self._node_environment())
+        process = self._spawn("node", node)
         ready = ("wait", "--for=condition=Ready", f"edgenode/{NODE}", "--timeout=1s")
         self._wait("the node to be ready", lambda: self.try_kubectl(*ready), 90, process)
 
@@ -186,13 +187,13 @@ class Demo:
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": f"{BIN}:{os.environ['PATH']}"}
 
-    def _node_environment(self) -> dict[str, str]:
-        return {
-            "EAVES_NODE_STATE_DIR": str(self.folder / "node"),
-            "EAVES_NODE_RUN_DIR": str(self.folder / "run"),
-            "EAVES_NODE_INSTANCE": "demo",
-            "EAVES_NODE_REBOOT_COMMAND": "false",
-        }
+    def _keep_apart(self) -> None:
+        """Folders and names of its own, so that a real node of this machine is not touched."""
+        settings = self.folder / "node-etc" / "node.toml"
+        with settings.open("a") as file:
+            file.write(
+                f'state_dir = "{self.folder}/node"\nrun_dir = "{self.folder}/run"\ninstance = "demo"\nreboot_command = ["false"]\n'
+            )
 
     def _spawn(
         self, name: str, argv: list[str], environment: Mapping[str, str] | None = None
@@ -235,7 +236,6 @@ class Demo:
             node,
             capture_output=True,
             text=True,
-            env={**os.environ, **self._node_environment()},
             check=False,
             timeout=120,
         )

@@ -51,7 +51,8 @@ want_python() {
   local python=/usr/bin/python3
   [ -x "$python" ] || python=$(command -v python3) || fail "python3 is missing: apt-get install python3"
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "Python 3.11 or newer is needed, $python is $("$python" -V)"
-  if [ ! -x .venv/bin/python ]; then say "making .venv with $("$python" -V)"; "$python" -m venv .venv; fi
+  # An environment that another tool made may lack pip; making it again adds what is missing and keeps the rest.
+  if [ ! -x .venv/bin/pip ]; then say "making .venv with $("$python" -V)"; "$python" -m venv .venv; fi
   if [ ! -x .venv/bin/uv ]; then say "installing uv"; .venv/bin/python -m pip install --quiet --disable-pip-version-check uv; fi
   say "installing Python packages from uv.lock"
   UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv" .venv/bin/uv sync --quiet --locked --inexact --python .venv/bin/python
