@@ -185,9 +185,9 @@ class Tpm:
 
     def __init__(self, device_key: ec.EllipticCurvePrivateKey, device_certificate: x509.Certificate) -> None:
         self.quote_key = ec.generate_private_key(ec.SECP256R1())
-        self.quote_pem = _issue(device_key, device_certificate, self.quote_key.public_key(), "quote")
+        self.quote_pem = issue_below(device_key, device_certificate, self.quote_key.public_key(), "quote")
         endorsement = ec.generate_private_key(ec.SECP256R1())
-        self.endorsement_pem = _issue(device_key, device_certificate, endorsement.public_key(), "endorsement")
+        self.endorsement_pem = issue_below(device_key, device_certificate, endorsement.public_key(), "endorsement")
         self.pcrs = {index: hashlib.sha256(bytes([index])).digest() for index in range(24)}
 
     def quote(self, nonce: bytes) -> attest_pb2.ZAttestQuote:
@@ -209,7 +209,7 @@ class Tpm:
         return message
 
 
-def _issue(
+def issue_below(
     issuer_key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate, key: ec.EllipticCurvePublicKey, name: str
 ) -> bytes:
     now = datetime.datetime.now(datetime.UTC)
@@ -245,7 +245,7 @@ class Device:
         self.certificate = certificates.make_device_certificate(self.key, datetime.datetime.now(datetime.UTC))
         self.signer = Signer.for_device(self.key, self.certificate)
         self.ecdh_key = ec.generate_private_key(ec.SECP256R1())
-        self.ecdh_pem = _issue(self.key, self.certificate, self.ecdh_key.public_key(), "ecdh")
+        self.ecdh_pem = issue_below(self.key, self.certificate, self.ecdh_key.public_key(), "ecdh")
         self.tpm = Tpm(self.key, self.certificate) if with_tpm else None
         self.id = DeviceId("")
         self.token = b""
