@@ -98,7 +98,11 @@ def has_new_inputs(kind: str, change: Change) -> bool:
     """Whether a change can change a config. Statuses cannot, but for the ports and versions that a node reports."""
     if change.type is not ChangeType.MODIFIED or change.previous is None or kind not in ("EdgeNode", "App", "Volume"):
         return True
-    new, old = _decode(change.object.value), _decode(change.previous.value)
+    try:
+        new, old = _decode(change.object.value), _decode(change.previous.value)
+    except msgspec.DecodeError:
+        # An object of another shape than ours: compilation says what is wrong with it.
+        return True
     if (new.metadata.generation, new.metadata.deletionTimestamp) != (
         old.metadata.generation,
         old.metadata.deletionTimestamp,
