@@ -13,8 +13,10 @@ from eaves.kit.errors import EavesError
 
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_PATTERN = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?\d{1,3})?")
+_PATTERN = re.compile(r"([+-]?)([0-9]+\.?[0-9]*|\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?")
+_SUFFIXED = re.compile(r"[+-]?[0-9]*(\.[0-9]*)?[eEinumkKMGTP]*[-+]?[0-9]*")
 FORMAT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+SUFFIX = "unable to parse quantity's suffix"
 
 
 class QuantityError(EavesError):
@@ -31,7 +33,7 @@ def parse_quantity(value: str | int | float) -> Fraction:
         return Fraction(value)
     match = _PATTERN.fullmatch(str(value))
     if match is None:
-        raise QuantityError(FORMAT)
+        raise QuantityError(SUFFIX if value and _SUFFIXED.fullmatch(str(value)) else FORMAT)
     sign, digits, suffix = match.group(1), match.group(2), match.group(3) or ""
     number = Fraction(Decimal(digits))
     if suffix in _BINARY:

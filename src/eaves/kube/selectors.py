@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from eaves.kube import names, status
+from eaves.kube.errors import ApiError
 from eaves.kube.resource import Object
 
 
@@ -45,7 +47,7 @@ class Requirement(Struct, frozen=True):
 
     def _compare(self, value: str | None) -> bool:
         bound = int(next(iter(self.values)))
-        if value is None or not re.fullmatch(r"[+-]?\d+", value):
+        if value is None or not _INTEGER.fullmatch(value):
             return False
         return int(value) > bound if self.operator is Operator.GREATER else int(value) < bound
 
@@ -88,15 +90,9 @@ class FieldSelector(Struct, frozen=True):
         return {term.field: term.value for term in self.terms if term.is_equal}
 
 
-_TOKEN = re.compile(r"\s*(!=|==|=|!|,|\(|\)|<|>|[^\s=!,()<>]+)")
-
-
 def parse_label_selector(text: str) -> LabelSelector:
     """``app=web,tier in (a, b),!beta``. Raises ApiError 400."""
-    try:
-        return LabelSelector(tuple(_parse_terms(_Tokens(text))))
-    except _SyntaxError as error:
-        raise status.bad_request(f"unable to parse requirement: {error}") from error
+    return LabelSelector(tuple(_LabelParser(text).parse()))
 
 
 def parse_label_selector_object(value: Mapping[str, Any]) -> LabelSelector:
@@ -119,18 +115,35 @@ def parse_label_selector_object(value: Mapping[str, Any]) -> LabelSelector:
 def parse_field_selector(text: str, supported: Sequence[str]) -> FieldSelector:
     """``spec.nodeName=a,status.phase!=Running``; ``\\``, ``,`` and ``=`` in values are escaped by ``\\``. Raises ApiError 400."""
     terms = []
-    for part in _split_escaped(text):
-        if not part:
-            continue
-        match = re.fullmatch(r"([^=!]+?)(!=|==|=)(.*)", part, re.DOTALL)
+    for part in re.findall(r"(?:[^\\,]|\\.|\\$)+", text, re.DOTALL):
+        match = re.fullmatch(r"(.*?)(!=|==|=)(.*)", part, re.DOTALL)
         if match is None:
             raise status.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         field = match.group(1)
         if field not in supported:
             raise status.bad_request(f"field label not supported: {field}")
-        value = re.sub(r"\\([\\,=])", r"\1", match.group(3))
-        terms.append(FieldTerm(field, value, match.group(2) != "!="))
+        terms.append(FieldTerm(field, _unescape(match.group(3)), match.group(2) != "!="))
     return FieldSelector(tuple(terms))
+
+
+def _unescape(value: str) -> str:
+    """Raises ApiError 400 for an escape that is none and for ``=`` without one."""
+    if "\\" not in value and "=" not in value:
+        return value
+    plain = []
+    position = 0
+    while position < len(value):
+        letter = value[position]
+        if letter == "\\":
+            position += 1
+            letter = value[position : position + 1]
+            if letter not in ("\\", ",", "="):
+                raise status.bad_request(f"invalid field selector: invalid escape sequence: \\{letter}")
+        elif letter == "=":
+            raise status.bad_request(f"invalid field selector: unescaped character in value: {ord(letter)}")
+        plain.append(letter)
+        position += 1
+    return "".join(plain)
 
 
 def match_object(labels: LabelSelector, fields: FieldSelector, obj: Object, values: Mapping[str, str]) -> bool:
@@ -140,96 +153,114 @@ def match_object(labels: LabelSelector, fields: FieldSelector, obj: Object, valu
     )
 
 
-class _SyntaxError(Exception):
-    """Internal: becomes a 400 at the door."""
+_TOKEN = re.compile(r"\s*(!=|==|[=!,()<>]|[^\s=!,()<>]+)")
+_SPECIAL = frozenset({"", "!=", "==", "=", "!", ",", "(", ")", "<", ">"})
+"""Tokens that are no identifiers; the empty one is the end."""
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
-class _Tokens:
+class _LabelParser:
+    """Recursive descent over the terms of a label selector; faults are told as Kubernetes tells them."""
+
     def __init__(self, text: str) -> None:
-        self._tokens: list[str] = []
-        position = 0
-        text = text.rstrip()
-        while position < len(text):
-            match = _TOKEN.match(text, position)
-            if match is None:
-                raise _SyntaxError(f"unexpected text {text[position:]!r}")
-            self._tokens.append(match.group(1))
-            position = match.end()
-        self._next = 0
+        self._tokens = _TOKEN.findall(text)
+        self._position = 0
 
-    def peek(self) -> str:
-        return self._tokens[self._next] if self._next < len(self._tokens) else ""
+    def parse(self) -> list[Requirement]:
+        terms: list[Requirement] = []
+        if self._peek() not in ("", "!") and not self._is_identifier():
+            raise _fault(f"found '{self._peek()}', expected: !, identifier, or 'end of string'")
+        while self._peek():
+            terms.append(self._parse_term())
+            separator = self._take()
+            if separator not in ("", ","):
+                raise _fault(f"found '{separator}', expected: ',' or 'end of string'")
+            if separator and self._peek() != "!" and not self._is_identifier():
+                raise _fault(f"found '{self._peek()}', expected: identifier after ','")
+        return terms
 
-    def take(self) -> str:
-        token = self.peek()
-        self._next += 1
+    def _parse_term(self) -> Requirement:
+        if self._peek() == "!":
+            self._take()
+            return Requirement(self._take_key(), Operator.NOT_EXISTS)
+        key = self._take_key()
+        if self._peek() in ("", ","):
+            return Requirement(key, Operator.EXISTS)
+        match self._take():
+            case "=" | "==":
+                return Requirement(key, Operator.IN, self._take_value(key))
+            case "!=":
+                return Requirement(key, Operator.NOT_IN, self._take_value(key))
+            case "in" | "notin" as word:
+                return Requirement(key, Operator(word), self._take_values(key))
+            case ">" | "<" as sign:
+                bound = self._take_value(key)
+                if not all(_INTEGER.fullmatch(value) for value in bound):
+                    why = "for 'Gt', 'Lt' operators, the value must be an integer"
+                    raise _requirement_fault(f"values[0]: Invalid value: {_quote(next(iter(bound)))}: {why}")
+                return Requirement(key, Operator.GREATER if sign == ">" else Operator.LESS, bound)
+            case other:
+                raise _requirement_fault(f"found '{other}', expected: in, notin, =, ==, !=, gt, lt")
+
+    def _take_key(self) -> str:
+        key = self._take()
+        if key in _SPECIAL:
+            raise _requirement_fault(f"found '{key}', expected: identifier")
+        if faults := names.check_qualified_name(key):
+            raise _requirement_fault(f"key: Invalid value: {_quote(key)}: {'; '.join(faults)}")
+        return key
+
+    def _take_value(self, key: str) -> frozenset[str]:
+        """One value; an empty one is written as nothing at all: ``a=`` or ``a=,b=c``."""
+        if self._peek() in ("", ","):
+            return frozenset({""})
+        value = self._take()
+        if value in _SPECIAL:
+            raise _requirement_fault(f"found '{value}', expected: identifier")
+        return _check_values(key, [value])
+
+    def _take_values(self, key: str) -> frozenset[str]:
+        """A list in parentheses, where nothing between commas is an empty value."""
+        if (opening := self._take()) != "(":
+            raise _requirement_fault(f"found '{opening}' expected: '('")
+        if not self._is_identifier() and self._peek() not in (",", ")"):
+            raise _requirement_fault(f"found '{self._peek()}', expected: ',', ')' or identifier")
+        values = [self._take_listed()]
+        while (separator := self._take()) == ",":
+            values.append(self._take_listed())
+        if separator != ")":
+            raise _requirement_fault(f"found '{separator}', expected: ',' or ')'")
+        return _check_values(key, values)
+
+    def _take_listed(self) -> str:
+        return self._take() if self._is_identifier() else ""
+
+    def _is_identifier(self) -> bool:
+        return self._peek() not in _SPECIAL
+
+    def _peek(self) -> str:
+        return self._tokens[self._position] if self._position < len(self._tokens) else ""
+
+    def _take(self) -> str:
+        token = self._peek()
+        self._position += 1
         return token
 
 
-def _parse_terms(tokens: _Tokens) -> list[Requirement]:
-    terms: list[Requirement] = []
-    while tokens.peek():
-        terms.append(_parse_term(tokens))
-        separator = tokens.take()
-        if separator not in ("", ","):
-            raise _SyntaxError(f"found '{separator}', expected: ',' or 'end of string'")
-        if separator == "," and not tokens.peek():
-            raise _SyntaxError("found '', expected: identifier after ','")
-    return terms
+def _check_values(key: str, values: Sequence[str]) -> frozenset[str]:
+    for index, value in enumerate(values):
+        if faults := names.check_label_value(value):
+            raise _requirement_fault(f"values[{index}][{key}]: Invalid value: {_quote(value)}: {'; '.join(faults)}")
+    return frozenset(values)
 
 
-def _parse_term(tokens: _Tokens) -> Requirement:
-    if tokens.peek() == "!":
-        tokens.take()
-        return Requirement(_take_key(tokens), Operator.NOT_EXISTS)
-    key = _take_key(tokens)
-    match tokens.peek():
-        case "" | ",":
-            return Requirement(key, Operator.EXISTS)
-        case "=" | "==":
-            tokens.take()
-            return Requirement(key, Operator.IN, frozenset({_take_value(tokens, key)}))
-        case "!=":
-            tokens.take()
-            return Requirement(key, Operator.NOT_IN, frozenset({_take_value(tokens, key)}))
-        case "in" | "notin" as word:
-            tokens.take()
-            return Requirement(key, Operator(word), frozenset(_take_values(tokens, key)))
-        case ">" | "<" as sign:
-            tokens.take()
-            bound = _take_value(tokens, key)
-            if not re.fullmatch(r"[+-]?\d+", bound):
-                raise _SyntaxError("for 'Gt', 'Lt' operators, the value must be an integer")
-            return Requirement(key, Operator.GREATER if sign == ">" else Operator.LESS, frozenset({bound}))
-        case other:
-            raise _SyntaxError(f"found '{other}', expected: in, notin, =, ==, !=, gt, lt")
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
-def _take_key(tokens: _Tokens) -> str:
-    key = tokens.take()
-    if faults := names.check_qualified_name(key):
-        raise _SyntaxError(f'key: Invalid value: "{key}": {"; ".join(faults)}')
-    return key
+def _requirement_fault(message: str) -> ApiError:
+    return _fault(f"unable to parse requirement: {message}")
 
 
-def _take_value(tokens: _Tokens, key: str) -> str:
-    # An empty value is written as nothing at all: `a=` or `a=,b=c`.
-    value = "" if tokens.peek() in ("", ",", ")") else tokens.take()
-    if faults := names.check_label_value(value):
-        raise _SyntaxError(f'values[0][{key}]: Invalid value: "{value}": {"; ".join(faults)}')
-    return value
-
-
-def _take_values(tokens: _Tokens, key: str) -> list[str]:
-    if (opening := tokens.take()) != "(":
-        raise _SyntaxError(f"found '{opening}' expected: '('")
-    values = [_take_value(tokens, key)]
-    while (separator := tokens.take()) == ",":
-        values.append(_take_value(tokens, key))
-    if separator != ")":
-        raise _SyntaxError(f"found '{separator}', expected: ',' or ')'")
-    return values
-
-
-def _split_escaped(text: str) -> list[str]:
-    return re.findall(r"(?:[^\\,]|\\.)+", text)
+def _fault(message: str) -> ApiError:
+    return status.bad_request(message)

@@ -57,6 +57,10 @@ class _Loader(yaml.CSafeLoader):
         value = int(digits, 8) if is_old_octal else int(digits, 0)
         return -value if text.startswith("-") else value
 
+    def construct_yaml_merge(self, node: yaml.ScalarNode) -> str:
+        """``<<`` where it is no key."""
+        return str(self.construct_scalar(node))
+
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         text = str(self.construct_scalar(node)).replace("_", "").lower()
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
@@ -75,6 +79,7 @@ for _kind, _pattern, _first in (
 _Loader.add_constructor(_TAG + "bool", _Loader.construct_yaml_bool)
 _Loader.add_constructor(_TAG + "int", _Loader.construct_yaml_int)
 _Loader.add_constructor(_TAG + "float", _Loader.construct_yaml_float)
+_Loader.add_constructor(_TAG + "merge", _Loader.construct_yaml_merge)
 
 
 class _Converter:
@@ -99,12 +104,15 @@ class _Converter:
 
     def _convert_scalar(self, node: yaml.ScalarNode) -> Any:
         value = self._loader.construct_object(node)
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                raise ValueError(f"{value} has no form in JSON")
-            return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
-        if value is None or isinstance(value, bool | int | str):
-            return value
+        match value:
+            case None | bool() | str():
+                return value
+            case int():
+                return value if -(1 << 63) <= value < 1 << 64 else float(value)
+            case float():
+                return _convert_float(value, node.value)
+            case bytes():
+                return value.decode()
         raise TypeError(f"{node.tag} has no form in JSON")
 
     def _convert_key(self, node: yaml.Node) -> str:
@@ -117,6 +125,15 @@ class _Converter:
                 return "true" if value else "false"
             case _:
                 return str(value)
+
+
+def _convert_float(value: float, text: str) -> float | int | str:
+    if math.isfinite(value):
+        return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
+    if "inf" in text.lower() or "nan" in text.lower():
+        raise ValueError(f"{value} has no form in JSON")
+    # Digits for a number that is too large remain text.
+    return text
 
 
 def _find_duplicates(root: yaml.Node) -> list[str]:
