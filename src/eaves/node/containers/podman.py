@@ -79,8 +79,7 @@ class PodmanEngine(WorkloadEngine):
 
     async def start(self, seen: Seen) -> Seen:
         if seen.is_lost:
-            # podman still believes that it runs; this settles its records, and the kernel's leftovers of it.
-            await self._cli.run("stop", "--time=0", seen.workload_id, check=False)
+            await self._settle(seen.workload_id)
         await asyncio.to_thread(self._prepare_run_dir, seen.app_id)
         started = await self._cli.run("start", seen.workload_id, check=False)
         if started.returncode != 0 and b"already exists" in started.stderr:
@@ -92,6 +91,11 @@ class PodmanEngine(WorkloadEngine):
 
     async def stop(self, app_id: str, grace_s: float) -> Seen | None:
         name = self._name(app_id)
+        former = await self.observe_one(app_id)
+        if former is None or former.is_lost:
+            if former is not None:
+                await self._settle(former.workload_id)
+            return former
         seconds = max(0, round(grace_s))
         await self._cli.run(
             "stop", "--ignore", f"--time={seconds}", name, timeout_s=seconds + _STOP_SLACK_S, check=False
@@ -143,6 +147,17 @@ class PodmanEngine(WorkloadEngine):
         # Storage keeps its folder mounted on itself for as long as it is in use.
         await process.run(["umount", "--lazy", str(self._instance.storage_dir / "overlay")], check=False)
         await asyncio.to_thread(self._remove_cgroups)
+
+    async def _settle(self, workload_id: str) -> None:
+        """Bring podman to see that a container has ended whose monitor is no longer there to say so.
+
+        What may still run of it is killed, and the note that the monitor would have left is written in its place; without the note
+        podman waits for it, and then takes the container for one that is forever stopping.
+        """
+        await process.run([self._host.runtime, "delete", "--force", workload_id], check=False)
+        note = self._instance.podman_run_dir / "libpod" / "exits" / workload_id
+        await asyncio.to_thread(_write_note, note)
+        await self._cli.run("stop", "--time=0", workload_id, check=False)
 
     async def _run_new(self, wanted: WorkloadSpec, args: list[str]) -> None:
         environment = spec.render_environment(wanted)
@@ -246,6 +261,11 @@ def _remove_folders(top: Path) -> None:
     for folder in sorted(top.glob("**/"), reverse=True):
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _write_note(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text("137")
 
 
 def _tell_reopen(control: Path) -> bool:
