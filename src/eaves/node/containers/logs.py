@@ -13,6 +13,7 @@ import asyncio
 import logging
 import re
 import shutil
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -123,6 +124,7 @@ class LogFollower:
         self._reopen = reopen
         self._watch = watch
         self._changed = asyncio.Event()
+        self._files = threading.Lock()
         self._position = Position()
         self._is_saved = True
         self._saved_at = 0.0
@@ -168,8 +170,7 @@ class LogFollower:
     async def _step(self) -> bool:
         """Hand on one chunk or go to the next segment; False when there is nothing to do now."""
         position = self._position
-        path, has_next = await asyncio.to_thread(self._find, position.segment)
-        data = await asyncio.to_thread(_read, path, position.offset)
+        path, has_next, data = await asyncio.to_thread(self._read, position)
         lines, after = parse_chunk(data, position, self._app_id)
         if lines:
             await self._deliver(lines)
@@ -191,6 +192,18 @@ class LogFollower:
         await self._save()
         await asyncio.to_thread(path.unlink, missing_ok=True)
         return True
+
+    def _read(self, position: Position) -> tuple[Path, bool, bytes]:
+        """The segment's file, whether a later one exists, and the next bytes."""
+        # A cut between finding and reading would show the next segment under this one's name.
+        with self._files:
+            path, has_next = self._find(position.segment)
+            try:
+                with path.open("rb") as file:
+                    file.seek(position.offset)
+                    return path, has_next, file.read(CHUNK_BYTES)
+            except FileNotFoundError:
+                return path, has_next, b""
 
     def _find(self, segment: int) -> tuple[Path, bool]:
         """The segment's file, and whether a later one exists, so that nothing more comes into it."""
@@ -216,6 +229,10 @@ class LogFollower:
             await self._changed.wait()
 
     def _cut(self) -> tuple[bool, int]:
+        with self._files:
+            return self._cut_alone()
+
+    def _cut_alone(self) -> tuple[bool, int]:
         current = current_log(self._folder)
         numbers = self._list_segments()
         is_cut = current.exists() and current.stat().st_size > SEGMENT_BYTES
@@ -248,12 +265,3 @@ class LogFollower:
 
 def remove_logs(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(CHUNK_BYTES)
-    except FileNotFoundError:
-        return b""
