@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from eaves.controller.api.drafts import Warn, check_place, drop_unknown
+from eaves.controller.api.drafts import Warn, check_place, check_texts, drop_unknown
 from eaves.controller.api.writeoptions import WriteOptions
 from eaves.controller.api.writing import ATTEMPTS, MAIN, Change, Writer
 from eaves.kinds.times import render_time
@@ -16,6 +16,7 @@ from eaves.kube import decode, status
 from eaves.kube.apply import apply_configuration, check_configuration
 from eaves.kube.errors import ApiError, CauseType, FieldError
 from eaves.kube.resource import Object, Resource
+from eaves.kube.schema import validate_schema
 from eaves.store.abc import Key, ObjectStore, StoredObject
 
 
@@ -27,13 +28,16 @@ def parse_configuration(resource: Resource, key: Key, body: bytes, options: Writ
     configuration, duplicates = decode.decode_yaml(body)
     if not isinstance(configuration, dict):
         raise status.bad_request("error decoding YAML: the configuration is not an object")
+    check_texts(configuration)
     check_configuration(resource, configuration)
-    if not isinstance(configuration.get("metadata") or {}, dict):
-        raise status.bad_request("metadata must be an object")
-    configuration["metadata"] = dict(configuration.get("metadata") or {})
     configuration["metadata"].setdefault("name", key.name)
     check_place(resource, configuration, key.namespace, key.name)
-    return drop_unknown(resource, configuration, options.validation, warn, duplicates=duplicates, is_patch=True)
+    known = drop_unknown(resource, configuration, options.validation, warn, duplicates=duplicates, is_patch=True)
+    # Merging by schema needs the types that the schema says; what is missing may be in the object already.
+    faults = [fault for fault in validate_schema(resource.schema, known) if fault.type is not CauseType.REQUIRED]
+    if faults:
+        raise status.invalid(resource.gvr.group, resource.kind, key.name, faults)
+    return known
 
 
 class Applier:

@@ -15,11 +15,12 @@ from eaves.kube.resource import Object, Resource
 from eaves.kube.schema import apply_defaults, find_unknown, prune_unknown, validate_schema
 
 Warn = Callable[[str], None]
+_TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
 def check_identity(resource: Resource, obj: Object) -> None:
     """apiVersion and kind must be those of the path; core kinds may leave them out. Fills them in. Raises ApiError 400."""
-    version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
+    version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
     if resource.is_custom and not kind:
         raise status.bad_request("Object 'Kind' is missing in the body of the request")
     if version and version != resource.api_version:
@@ -27,14 +28,21 @@ def check_identity(resource: Resource, obj: Object) -> None:
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
     if kind and kind != resource.kind:
-        raise status.bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: kind does not match'
-        )
-    if not isinstance(obj.get("metadata") or {}, dict):
-        raise status.bad_request("metadata must be an object")
+        raise status.bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
+    check_texts(obj)
     obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
+
+
+def check_texts(obj: Object) -> None:
+    """Makes sure that the metadata which is read before the schema is checked has the right types. Raises ApiError 400."""
     if obj.get("metadata") is None:
         obj["metadata"] = {}
+    meta = obj["metadata"]
+    if not isinstance(meta, dict):
+        raise status.bad_request("metadata must be an object")
+    for name in _TEXTS:
+        if not isinstance(meta.get(name) or "", str):
+            raise status.bad_request(f"metadata.{name} must be text")
 
 
 def check_place(resource: Resource, obj: Object, namespace: str, name: str = "") -> None:
