@@ -6,22 +6,25 @@ After structured-merge-diff's Updater.Apply and the field manager around it in t
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
 
+import msgspec
 from msgspec import structs
 
-from eaves.kube import managed, status, typed
+from eaves.kube import managed, metadata, status, typed
 from eaves.kube.errors import ApiError
-from eaves.kube.fieldset import EMPTY, FieldSet, render_path
+from eaves.kube.fieldset import EMPTY, FieldSet, Path, render_path
 from eaves.kube.managed import APPLY, BEFORE_FIRST_APPLY, UPDATE, Manager, Managers
 from eaves.kube.resource import Object, Resource
 
-MANAGER_LIMIT_BYTES = 128
+KUBECTL = "kubectl"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Where client-side ``kubectl apply`` remembers what it applied."""
 
 
 def check_configuration(resource: Resource, configuration: Object) -> None:
     """What an apply body must not have. Raises ApiError 400."""
-    if (configuration.get("metadata") or {}).get("managedFields"):
+    if (configuration.get("metadata") or {}).get("managedFields") is not None:
         raise status.bad_request("metadata.managedFields must be nil")
     if configuration.get("apiVersion") != resource.api_version or configuration.get("kind") != resource.kind:
         given = f"{configuration.get('apiVersion')}, Kind={configuration.get('kind')}"
@@ -46,24 +49,27 @@ def apply_configuration(
     """
     base: Object = live if live is not None else {"metadata": {}}
     managers = _load_managers(resource, base, live is not None, now)
-    identity = (manager, APPLY, resource.api_version, subresource)
-    last = next((entry for entry in managers if entry.identity == identity), None)
-    others = [entry for entry in managers if entry.identity != identity]
-    mine = managed.strip_unowned(resource, typed.fields_of(resource.schema, configuration), subresource)
+    mine = Manager(manager, APPLY, resource.api_version, subresource, EMPTY)
+    last = next((entry for entry in managers if entry.identity == mine.identity), None)
+    others = [entry for entry in managers if entry.identity != mine.identity]
+    fields = managed.strip_unowned(resource, typed.fields_of(resource.schema, configuration), subresource)
     merged = typed.merge(resource.schema, base, _without_unowned(configuration))
-    if last is not None and last.fields:
-        merged = typed.prune(resource.schema, merged, last.fields, _union(others) | mine | managed.UNOWNED)
+    if last is not None and (dropped := last.fields - fields):
+        owned = managed.union_fields(others) | fields | managed.UNOWNED
+        merged = typed.prune(resource.schema, merged, dropped, owned)
     difference = typed.compare(resource.schema, base, merged)
-    touched = difference.added | difference.changed
-    if not force:
-        _check_conflicts(others, touched)
-    left = [structs.replace(entry, fields=entry.fields - touched - difference.removed) for entry in others]
-    is_repeat = last is not None and last.fields == mine and not difference
-    time = last.time if last is not None and is_repeat else now
-    # The tree of ``live`` is shared, so the metadata that is written below must be a copy of its own.
-    merged["metadata"] = dict(merged["metadata"])
-    managed.put_managers(merged, [*left, Manager(*identity, fields=mine, time=time)])
-    return dict(merged)
+    touched = managed.strip_untouched(resource, difference.added | difference.changed, subresource)
+    if touched and not force:
+        _check_conflicts(resource, base, others, touched, manager)
+    if lost := touched | managed.strip_untouched(resource, difference.removed, subresource):
+        others = [structs.replace(entry, fields=entry.fields - lost) for entry in others]
+    time = last.time if last is not None and last.fields == fields and not difference else now
+    # The tree of ``live`` is shared, so what is written below must be a copy of its own.
+    merged = {**merged, "metadata": dict(merged["metadata"])}
+    managed.put_managers(merged, [*others, structs.replace(mine, fields=fields, time=time)])
+    if manager == KUBECTL:
+        _save_last_applied(merged, configuration)
+    return merged
 
 
 def _load_managers(resource: Resource, live: Object, exists: bool, now: str) -> Managers:
@@ -83,22 +89,52 @@ def _without_unowned(configuration: Object) -> Object:
     return {**configuration, "metadata": kept}
 
 
-def _union(managers: Managers) -> FieldSet:
-    fields = EMPTY
-    for manager in managers:
-        fields = fields | manager.fields
-    return fields
+def _check_conflicts(resource: Resource, live: Object, others: Managers, touched: FieldSet, manager: str) -> None:
+    """Raises ApiError 409 for fields that others own.
 
-
-def _check_conflicts(others: Managers, touched: FieldSet) -> None:
-    conflicts = [(entry, path) for entry in others for path in (entry.fields & touched).paths()]
+    kubectl may take over what it applied itself from the client's side before, as far as nobody changed it since.
+    """
+    clashes = [(entry, clash) for entry in others if (clash := entry.fields & touched)]
+    if clashes and manager == KUBECTL:
+        allowed = _load_last_applied(resource, live)
+        clashes = [(entry, clash - allowed) for entry, clash in clashes]
+    conflicts = [(entry, path) for entry, clash in clashes for path in clash.paths()]
     if conflicts:
         raise _render_conflicts(conflicts)
 
 
-def _render_conflicts(conflicts: list[tuple[Manager, tuple[str, ...]]]) -> ApiError:
+def _load_last_applied(resource: Resource, live: Object) -> FieldSet:
+    """Fields of the last-applied annotation that are still as they were applied."""
+    text = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        applied = msgspec.json.decode(text) if text else None
+    except msgspec.DecodeError:
+        return EMPTY
+    if not isinstance(applied, dict) or applied.get("apiVersion") != resource.api_version:
+        return EMPTY
+    difference = typed.compare(resource.schema, applied, live)
+    fields = typed.fields_of(resource.schema, applied)
+    return fields - difference.changed - difference.added - difference.removed
+
+
+def _save_last_applied(merged: Object, configuration: Object) -> None:
+    """Keep the annotation true where there is one, so that going back to client-side apply works; drop one too large. In place."""
+    annotations = merged["metadata"].get("annotations") or {}
+    if not annotations.get(LAST_APPLIED):
+        return
+    meta = dict(configuration.get("metadata") or {})
+    if LAST_APPLIED in (meta.get("annotations") or {}):
+        meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
+    text = msgspec.json.encode({**configuration, "metadata": meta}, order="sorted").decode() + "\n"
+    kept = {**annotations, LAST_APPLIED: text}
+    if sum(len(key.encode()) + len(value.encode()) for key, value in kept.items()) > metadata.ANNOTATIONS_LIMIT_BYTES:
+        del kept[LAST_APPLIED]
+    merged["metadata"]["annotations"] = kept
+
+
+def _render_conflicts(conflicts: Sequence[tuple[Manager, Path]]) -> ApiError:
     """One cause a field; the message groups them by manager."""
-    conflicts = sorted(conflicts, key=lambda pair: (_say_manager(pair[0]), pair[1]))
+    conflicts = sorted(conflicts, key=lambda pair: (pair[0].name, pair[0].identity))
     causes = [(render_path(path), f"conflict with {_say_manager(entry)}") for entry, path in conflicts]
     if len(conflicts) == 1:
         return status.apply_conflict(f"Apply failed with 1 conflict: {causes[0][1]}: {causes[0][0]}", causes)
@@ -110,7 +146,7 @@ def _render_conflicts(conflicts: list[tuple[Manager, tuple[str, ...]]]) -> ApiEr
 
 
 def _say_manager(entry: Manager) -> str:
-    text: Any = json.dumps(entry.name, ensure_ascii=False)
+    text = json.dumps(entry.name, ensure_ascii=False)
     if entry.subresource:
         text += f' with subresource "{entry.subresource}"'
-    return f"{text} using {entry.api_version}" if entry.operation == UPDATE else str(text)
+    return f"{text} using {entry.api_version}" if entry.operation == UPDATE else text

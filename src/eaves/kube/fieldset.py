@@ -7,9 +7,11 @@ node itself as a member.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from eaves.kube.resource import Object
 
@@ -61,42 +63,18 @@ class FieldSet:
         }
         return FieldSet(self.members & other.members, children)
 
-    def has(self, path: Path) -> bool:
-        node: FieldSet | None = self
-        for element in path[:-1]:
-            node = node.children.get(element) if node is not None else None
-        return node is not None and bool(path) and path[-1] in node.members
-
     def paths(self, prefix: Path = ()) -> Iterator[Path]:
-        """All members, parents before children, elements in FieldsV1 order."""
-        for element in sorted(self.members | self.children.keys(), key=_sort_key):
-            if element in self.members:
-                yield (*prefix, element)
-            if element in self.children:
-                yield from self.children[element].paths((*prefix, element))
-
-    def without_descendants(self, other: FieldSet) -> FieldSet:
-        """Members that are neither in ``other`` nor below one of its members."""
-        members = self.members - other.members
-        children = {}
-        for element, child in self.children.items():
-            if element in other.members:
-                continue
-            children[element] = (
-                child.without_descendants(other.children[element]) if element in other.children else child
-            )
-        return FieldSet(members, children)
-
-    def leaves(self) -> FieldSet:
-        """Members that have no member below them."""
-        children = {element: child.leaves() for element, child in self.children.items()}
-        return FieldSet(frozenset(m for m in self.members if not self.children.get(m)), children)
+        """All members: those of one node before what is below it, in the order in which a kube-apiserver tells conflicts."""
+        for element in sort_elements(self.members):
+            yield (*prefix, element)
+        for element in sort_elements(self.children):
+            yield from self.children[element].paths((*prefix, element))
 
 
 EMPTY = FieldSet()
 
 
-def make_set(paths: Iterator[Path] | list[Path]) -> FieldSet:
+def make_set(paths: Iterable[Path]) -> FieldSet:
     """A set with the given members."""
     members: set[str] = set()
     below: dict[str, list[Path]] = {}
@@ -112,28 +90,30 @@ def parse_fields(document: Object) -> FieldSet:
     """``fieldsV1`` of a managedFields entry. A key that is no path element is ignored, as it names no field."""
     members: set[str] = set()
     children: dict[str, FieldSet] = {}
-    for key, value in document.items():
-        if key == "." or key[:2] not in ("f:", "k:", "v:", "i:"):
+    for key, below in document.items():
+        element = _parse_element(key)
+        if element is None:
             continue
-        element = _normalise(key)
-        below = value if isinstance(value, dict) else {}
-        if not below or "." in below:
+        if not below or not isinstance(below, dict):
             members.add(element)
-        if child := parse_fields(below):
-            children[element] = child
+            continue
+        if "." in below:
+            members.add(element)
+        children[element] = parse_fields(below)
     return FieldSet(frozenset(members), children)
 
 
 def render_fields(fields: FieldSet) -> Object:
     """The ``fieldsV1`` document, elements sorted as a kube-apiserver writes them."""
     document: Object = {}
-    for element in sorted(fields.members | fields.children.keys(), key=_sort_key):
+    for element in sort_elements(fields.members | fields.children.keys()):
         child = fields.children.get(element)
         if child is None:
             document[element] = {}
+        elif element in fields.members:
+            document[element] = {".": {}, **render_fields(child)}
         else:
-            own: Object = {".": {}} if element in fields.members else {}
-            document[element] = {**own, **render_fields(child)}
+            document[element] = render_fields(child)
     return document
 
 
@@ -145,7 +125,7 @@ def render_path(path: Path) -> str:
         if kind == "f:":
             text += f".{rest}"
         elif kind == "k:":
-            keys = json.loads(rest)
+            keys = msgspec.json.decode(rest)
             text += "[" + ",".join(f"{name}={_compact(value)}" for name, value in keys.items()) + "]"
         elif kind == "v:":
             text += f"[={rest}]"
@@ -160,26 +140,56 @@ def field_element(name: str) -> str:
 
 def key_element(keys: dict[str, Any]) -> str:
     """Element of a keyed list's item; key names sorted."""
-    return "k:" + _compact(dict(sorted(keys.items())))
+    return "k:" + _compact(dict(sorted(keys.items())) if len(keys) > 1 else keys)
 
 
 def value_element(value: Any) -> str:
     return "v:" + _compact(value)
 
 
-def _normalise(element: str) -> str:
-    if element.startswith("k:"):
-        try:
-            return key_element(json.loads(element[2:]))
-        except (ValueError, AttributeError):
-            return element
-    return element
+def sort_elements(elements: Iterable[str]) -> list[str]:
+    """Fields, then keys, values, indexes; numbers by size (structured-merge-diff, PathElement.Compare)."""
+    return sorted(elements, key=_sort_key)
+
+
+@lru_cache(maxsize=8192)
+def _parse_element(key: str) -> str | None:
+    """An element in the one spelling that this module uses, since clients may write keys in another. None = no element."""
+    kind, rest = key[:2], key[2:]
+    if kind == "f:":
+        return key
+    if kind not in ("k:", "v:", "i:"):
+        return None
+    try:
+        value = msgspec.json.decode(rest)
+    except msgspec.DecodeError:
+        return None
+    if kind == "k:":
+        return key_element(value) if isinstance(value, dict) else None
+    if kind == "v:":
+        return value_element(value)
+    return key if isinstance(value, int) else None
+
+
+@lru_cache(maxsize=8192)
+def _sort_key(element: str) -> tuple[Any, ...]:
+    kind, rest = element[:2], element[2:]
+    if kind == "f:":
+        return (0, rest)
+    value = msgspec.json.decode(rest)
+    if kind == "k:":
+        return (1, *((name, _rank(item)) for name, item in value.items()))
+    return (2 if kind == "v:" else 3, _rank(value))
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Numbers before text before booleans before the rest."""
+    if isinstance(value, bool):
+        return (2, value)
+    if isinstance(value, int | float):
+        return (0, value)
+    return (1, value) if isinstance(value, str) else (3, _compact(value))
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _sort_key(element: str) -> tuple[int, str]:
-    # Fields, then keys, values, indexes: the order of structured-merge-diff's PathElement.
-    return ("fkvi".index(element[0]), element)
+    return msgspec.json.encode(value).decode()

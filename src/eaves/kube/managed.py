@@ -18,7 +18,7 @@ from eaves.kube.resource import Object, Resource
 UPDATE = "Update"
 APPLY = "Apply"
 UPDATE_MANAGERS_LIMIT = 10
-"""Older Update managers beyond this are folded into one, else objects grow without bound."""
+"""Older Update managers beyond this are folded together, else objects grow without bound."""
 ANCIENT = "ancient-changes"
 BEFORE_FIRST_APPLY = "before-first-apply"
 
@@ -46,7 +46,7 @@ UNOWNED = make_set(
 
 
 class Manager(Struct, frozen=True):
-    """One entry. Its identity is everything but fields and time."""
+    """One entry of managedFields."""
 
     name: str
     operation: str
@@ -57,7 +57,8 @@ class Manager(Struct, frozen=True):
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        return (self.name, self.operation, self.api_version, self.subresource)
+        """An applier stays the same one when it applies by another version of the kind."""
+        return (self.name, self.operation, "" if self.operation == APPLY else self.api_version, self.subresource)
 
 
 Managers = list[Manager]
@@ -76,7 +77,7 @@ def parse_managers(obj: Object) -> Managers:
             entry.get("time", ""),
         )
         for entry in entries
-        if entry.get("operation") in (UPDATE, APPLY)
+        if entry.get("operation") in (UPDATE, APPLY) and entry.get("apiVersion")
     ]
 
 
@@ -107,10 +108,14 @@ def put_managers(obj: Object, managers: Iterable[Manager]) -> None:
 
 def strip_unowned(resource: Resource, fields: FieldSet, subresource: str = "") -> FieldSet:
     """What a manager may own by a write to the main path or to ``subresource``."""
-    fields = fields - UNOWNED
+    return strip_untouched(resource, fields, subresource) - UNOWNED
+
+
+def strip_untouched(resource: Resource, fields: FieldSet, subresource: str = "") -> FieldSet:
+    """Fields without those that a write to the main path or to ``subresource`` leaves as they are, whatever it says of them."""
     if subresource == "status":
-        return FieldSet(frozenset(), {}) | _only(fields, "f:status")
-    if resource.has_status:
+        return _only(fields, "f:status")
+    if resource.has_status and not subresource:
         return FieldSet(fields.members - {"f:status"}, {e: c for e, c in fields.children.items() if e != "f:status"})
     return fields
 
@@ -130,9 +135,10 @@ def track_create(resource: Resource, obj: Object, manager: str, now: str) -> Non
     if is_reset(obj):
         obj["metadata"].pop("managedFields")
         return
-    given = parse_managers(obj)
-    fields = strip_unowned(resource, typed.compare(resource.schema, {"metadata": {}}, obj).added)
-    put_managers(obj, [*given, Manager(manager, UPDATE, resource.api_version, "", fields, now)])
+    added = typed.compare(resource.schema, {"metadata": {}}, _untracked(obj)).added
+    # Entries that the request brings are about fields that it creates: those are the creator's.
+    given = [structs.replace(entry, fields=entry.fields - added) for entry in parse_managers(obj)]
+    put_managers(obj, _record_update(resource, given, strip_unowned(resource, added), manager, now, ""))
 
 
 def track_update(resource: Resource, new: Object, old: Object, manager: str, now: str, subresource: str = "") -> None:
@@ -143,35 +149,67 @@ def track_update(resource: Resource, new: Object, old: Object, manager: str, now
     if is_reset(new) and not subresource:
         new["metadata"].pop("managedFields")
         return
-    had, given = old["metadata"].get("managedFields"), new["metadata"].get("managedFields")
     # A request may carry managedFields of its own (kubectl's upgrade from client-side apply does); absent means as they were.
-    managers = parse_managers(new if given and not subresource else old)
-    if not managers and not had:
+    managers = [] if subresource else parse_managers(new)
+    managers = managers or parse_managers(old)
+    if not managers:
         new["metadata"].pop("managedFields", None)
         return
-    difference = typed.compare(resource.schema, old, new)
+    difference = typed.compare(resource.schema, _untracked(old), _untracked(new))
     taken = strip_unowned(resource, difference.added | difference.changed, subresource)
-    left = [structs.replace(entry, fields=entry.fields - taken - difference.removed) for entry in managers]
-    identity = (manager, UPDATE, resource.api_version, subresource)
-    if taken:
-        mine = next((entry for entry in left if entry.identity == identity), None)
-        fields = taken | mine.fields if mine else taken
-        left = [entry for entry in left if entry.identity != identity]
-        left = _fold_ancient([*left, Manager(*identity, fields=fields, time=now)], resource)
-    put_managers(new, left)
+    lost = strip_untouched(resource, difference.removed, subresource) | taken
+    left = [structs.replace(entry, fields=entry.fields - lost) for entry in managers] if lost else list(managers)
+    put_managers(new, _record_update(resource, left, taken, manager, now, subresource))
 
 
-def _fold_ancient(managers: Managers, resource: Resource) -> Managers:
-    updates = [m for m in managers if m.operation == UPDATE and not m.subresource and m.name != ANCIENT]
+def _untracked(obj: Object) -> Object:
+    """The object without managedFields, which nobody owns."""
+    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": meta}
+
+
+def _record_update(
+    resource: Resource, managers: Managers, taken: FieldSet, name: str, now: str, subresource: str
+) -> Managers:
+    """The entries after an Update manager took fields; one that took none is not recorded."""
+    if not taken:
+        return managers
+    mine = Manager(name, UPDATE, resource.api_version, subresource, taken, now)
+    had = next((entry for entry in managers if entry.identity == mine.identity), None)
+    if had is not None:
+        mine = structs.replace(mine, fields=taken | had.fields)
+    return _fold_ancient([*(entry for entry in managers if entry.identity != mine.identity), mine])
+
+
+def _fold_ancient(managers: Managers) -> Managers:
+    """Update managers beyond the limit, oldest first, as one entry a version of the kind (the API server's capManagers)."""
+    updates = [entry for entry in managers if entry.operation == UPDATE and entry.fields]
     excess = len(updates) - UPDATE_MANAGERS_LIMIT
     if excess <= 0:
         return managers
-    folded = sorted(updates, key=lambda m: m.time)[: excess + 1]
+    buckets: dict[str, Managers] = {}
+    for entry in sorted(updates, key=lambda m: (m.time, m.name, m.api_version, m.subresource)):
+        bucket = buckets.setdefault(entry.api_version, [])
+        # The first one of a version makes room for none by itself.
+        excess -= bool(bucket)
+        bucket.append(entry)
+        if excess == 0:
+            break
+    folded = [entry for bucket in buckets.values() if len(bucket) > 1 for entry in bucket]
+    rest = [entry for entry in managers if not any(entry is other for other in folded)]
+    for version, bucket in buckets.items():
+        if len(bucket) > 1:
+            fields = union_fields(bucket)
+            rest.append(Manager(ANCIENT, UPDATE, version, "", fields, bucket[-1].time))
+    return rest
+
+
+def union_fields(managers: Iterable[Manager]) -> FieldSet:
+    """What any of the managers owns."""
     fields = EMPTY
-    for manager in [*folded, *(m for m in managers if m.name == ANCIENT)]:
+    for manager in managers:
         fields = fields | manager.fields
-    rest = [m for m in managers if m not in folded and m.name != ANCIENT]
-    return [*rest, Manager(ANCIENT, UPDATE, resource.api_version, "", fields, folded[-1].time)]
+    return fields
 
 
 def same_but_tracking(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

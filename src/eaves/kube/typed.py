@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from eaves.kube.fieldset import EMPTY, FieldSet, field_element, key_element, value_element
+from eaves.kube import status
+from eaves.kube.fieldset import EMPTY, FieldSet, Path, field_element, key_element, render_path, value_element
 from eaves.kube.schema import ANY, ListType, MapType, Schema
 from eaves.kube.trees import is_same
 
@@ -26,20 +27,25 @@ def is_granular_list(schema: Schema) -> bool:
     return schema.type == "array" and schema.list_type is not ListType.ATOMIC
 
 
-def fields_of(schema: Schema, value: Any) -> FieldSet:
+def fields_of(schema: Schema, value: Any, path: Path = ()) -> FieldSet:
     """The paths that an applied configuration owns: leaves, items of keyed lists and sets, keys of maps, empty maps.
 
     A map or struct with content is not a member itself, an empty keyed list is none at all (structured-merge-diff, ToFieldSet).
+    Raises ApiError 400 for two items with one key: it is unclear what such a configuration wants.
     """
     members: set[str] = set()
     children: dict[str, FieldSet] = {}
+    seen: set[str] = set()
     for element, child_schema, item in walk(schema, value):
+        if element in seen:
+            raise status.bad_request(f"{render_path(path)}: duplicate entries for key {render_path((element,))}")
+        seen.add(element)
         if not is_container(child_schema, item):
             members.add(element)
             continue
-        if below := fields_of(child_schema, item):
+        if below := fields_of(child_schema, item, (*path, element)):
             children[element] = below
-        if element[0] == "k" or (element[0] == "f" and (item == {} or element[2:] not in schema.properties)):
+        if element[0] != "f" or item == {} or element[2:] not in schema.properties:
             members.add(element)
     return FieldSet(frozenset(members), children)
 
@@ -87,27 +93,55 @@ class Difference(NamedTuple):
         return bool(self.added or self.changed or self.removed)
 
 
+_NO_DIFFERENCE = Difference(EMPTY, EMPTY, EMPTY)
+
+
 def compare(schema: Schema, old: Any, new: Any) -> Difference:
-    """Compare two containers of one schema (structured-merge-diff, Compare)."""
-    before = {element: (child, item) for element, child, item in walk(schema, old)}
-    after = {element: (child, item) for element, child, item in walk(schema, new)}
+    """Compare two containers of one schema (structured-merge-diff, Compare). What both share by identity costs nothing."""
+    if old is new:
+        return _NO_DIFFERENCE
     added, changed, removed = _Collector(), _Collector(), _Collector()
-    for element, (child, item) in after.items():
-        if element not in before:
-            added.add_whole(element, child, item)
-    for element, (child, item) in before.items():
-        if element not in after:
-            removed.add_whole(element, child, item)
+    before, after = _index(schema, old), _index(schema, new)
+    for key, item in before.items():
+        if key not in after:
+            removed.add_whole(_element(old, key), _child(schema, old, key), item)
             continue
-        other = after[element][1]
-        if is_same(item, other):
+        other = after[key]
+        if other is item:
             continue
-        if is_container(child, item) and is_container(child, other):
+        child = _child(schema, old, key)
+        if type(item) is type(other) and is_container(child, item):
             below = compare(child, item, other)
-            added.children[element], changed.children[element], removed.children[element] = below
-        else:
+            if below is not _NO_DIFFERENCE:
+                element = _element(old, key)
+                added.children[element], changed.children[element], removed.children[element] = below
+        elif not is_same(item, other):
+            element = _element(old, key)
             changed.members.add(element)
+            # Where a schema leaves the type open, a container may turn into something else.
+            removed.add_content(element, child, item)
+            added.add_content(element, child, other)
+    for key, item in after.items():
+        if key not in before:
+            added.add_whole(_element(new, key), _child(schema, new, key), item)
+    if not (added or changed or removed):
+        return _NO_DIFFERENCE
     return Difference(added.collect(), changed.collect(), removed.collect())
+
+
+def _index(schema: Schema, container: Any) -> dict[str, Any]:
+    """Children by key: a map's own keys, as most need no element; a list's elements."""
+    if isinstance(container, dict):
+        return container
+    return {list_element(schema, item): item for item in container}
+
+
+def _element(container: Any, key: str) -> str:
+    return field_element(key) if isinstance(container, dict) else key
+
+
+def _child(schema: Schema, container: Any, key: str) -> Schema:
+    return (schema.child(key) if isinstance(container, dict) else schema.items) or ANY
 
 
 class _Collector:
@@ -117,8 +151,14 @@ class _Collector:
         self.members: set[str] = set()
         self.children: dict[str, FieldSet] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self.members or self.children)
+
     def add_whole(self, element: str, schema: Schema, item: Any) -> None:
         self.members.add(element)
+        self.add_content(element, schema, item)
+
+    def add_content(self, element: str, schema: Schema, item: Any) -> None:
         if is_container(schema, item):
             self.children[element] = _all_of(schema, item)
 
@@ -135,80 +175,98 @@ def _all_of(schema: Schema, value: Any) -> FieldSet:
 
 
 def merge(schema: Schema, live: Any, applied: Any) -> Any:
-    """``applied`` laid over ``live``: what both have comes from ``applied``, what only one has stays."""
-    if isinstance(live, dict) and isinstance(applied, dict) and is_granular_map(schema):
-        merged = dict(live)
-        for key, item in applied.items():
-            merged[key] = merge(schema.child(key) or ANY, live[key], item) if key in live else item
-        return merged
-    if isinstance(live, list) and isinstance(applied, list) and is_granular_list(schema):
-        return _merge_list(schema, live, applied)
-    return applied
+    """``applied`` laid over ``live``: what both have comes from ``applied``, what only one has stays.
+
+    Every part that stays as it was is the very object of ``live``, which makes comparing the two cheap.
+    """
+    if isinstance(live, dict) and is_granular_map(schema):
+        return _merge_map(schema, live, applied) if isinstance(applied, dict) else _replace(live, applied)
+    if isinstance(live, list) and is_granular_list(schema):
+        return _merge_list(schema, live, applied) if isinstance(applied, list) else _replace(live, applied)
+    return live if is_same(live, applied) else applied
+
+
+def _replace(live: Any, applied: Any) -> Any:
+    # Null over a container that merges takes nothing away; another type is for validation to refuse.
+    return live if applied is None else applied
+
+
+def _merge_map(schema: Schema, live: dict[str, Any], applied: dict[str, Any]) -> dict[str, Any]:
+    merged = live
+    for key, item in applied.items():
+        if key in live:
+            have = live[key]
+            item = merge(schema.child(key) or ANY, have, item)
+            if item is have:
+                continue
+        if merged is live:
+            merged = dict(live)
+        merged[key] = item
+    return merged
 
 
 def _merge_list(schema: Schema, live: list[Any], applied: list[Any]) -> list[Any]:
     """Both lists interleaved: shared items in the order of ``applied``, the others where their own list has them.
 
-    The walk is structured-merge-diff's, since two appliers see its outcome: live ABC with CAB gives CAB, then with DC gives DCAB.
+    The walk gives what structured-merge-diff gives, since two appliers see its outcome: live ABC with CAB gives CAB, then with DC
+    gives DCAB.
     """
     child = schema.items or ANY
     have = {list_element(schema, item): item for item in live}
     want = {list_element(schema, item): item for item in applied}
+    merged = {element: merge(child, have[element], item) if element in have else item for element, item in want.items()}
     left, right = list(have), list(want)
-    shared = iter([element for element in right if element in have])
-    next_shared = next(shared, None)
-    done: set[str] = set()
-    result: list[Any] = []
-    i = j = 0
-    while i < len(left) or j < len(right):
-        if (
-            i < len(left)
-            and j < len(right)
-            and left[i] != right[j]
-            and left[i] in want
-            and next_shared not in (None, left[i])
-        ):
-            # Shared, but the applier wants another shared item first.
+    shared = [element for element in right if element in have]
+    order: list[str] = []
+    i = j = done = 0
+    while i < len(left) and j < len(right):
+        mine, theirs = left[i], right[j]
+        if mine not in want:
+            order.append(mine)
             i += 1
             continue
-        if i < len(left) and not (j < len(right) and left[i] == right[j]):
-            if left[i] not in want:
-                result.append(have[left[i]])
-                i += 1
-                continue
-            if left[i] in done:
-                i += 1
-                continue
-        element = right[j]
-        done.add(element)
-        result.append(merge(child, have[element], want[element]) if element in have else want[element])
-        if i < len(left) and left[i] == element:
+        if mine != theirs and mine != shared[done]:
+            # Shared, but the applier has another shared item first: this one comes where the applier has it.
             i += 1
+            continue
+        order.append(theirs)
         j += 1
-        if element == next_shared:
-            next_shared = next(shared, None)
+        i += mine == theirs
+        done += theirs in have
+    order.extend(element for element in left[i:] if element not in want)
+    order.extend(right[j:])
+    result = [merged[element] if element in merged else have[element] for element in order]
+    if len(result) == len(live) and all(one is other for one, other in zip(result, live, strict=True)):
+        return live
     return result
+
+
+_GONE, _EMPTIED = object(), object()
 
 
 def prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet) -> Any:
     """The value without what is in ``dropped`` and not in ``owned``; what goes takes along all below it.
 
-    A struct's field counts as a member of a set that has something below it, so that a struct goes with its last owner.
+    A struct's field counts as a member of a set that has something below it, so that a struct goes with its last owner. A container
+    that loses its last content goes too, but not the one around it (structured-merge-diff leaves a null there, which is then absent).
     """
-    if isinstance(value, list):
-        child = schema.items or ANY
-        pairs = ((item, list_element(schema, item)) for item in value)
-        kept = (_prune_child(schema, child, element, item, dropped, owned) for item, element in pairs)
-        return [item for item in kept if item is not _GONE]
-    pruned = {}
-    for key, item in value.items():
-        left = _prune_child(schema, schema.child(key) or ANY, field_element(key), item, dropped, owned)
-        if left is not _GONE:
-            pruned[key] = left
-    return pruned
+    pruned = _prune(schema, value, dropped, owned)
+    return type(value)() if pruned is _EMPTIED else pruned
 
 
-_GONE = object()
+def _prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet) -> Any:
+    is_map = isinstance(value, dict)
+    kept: list[tuple[str, Any]] = []
+    has_emptied = False
+    for element, child, item in walk(schema, value):
+        left = _prune_child(schema, child, element, item, dropped, owned)
+        if left is _EMPTIED:
+            has_emptied = True
+        elif left is not _GONE:
+            kept.append((element, left))
+    if not kept and value and not has_emptied:
+        return _EMPTIED
+    return {element[2:]: item for element, item in kept} if is_map else [item for _, item in kept]
 
 
 def _prune_child(schema: Schema, child: Schema, element: str, item: Any, dropped: FieldSet, owned: FieldSet) -> Any:
@@ -218,7 +276,7 @@ def _prune_child(schema: Schema, child: Schema, element: str, item: Any, dropped
     below = dropped.children.get(element)
     if below is None or not is_container(child, item):
         return item
-    return prune(child, item, below, owned.children.get(element, EMPTY))
+    return _prune(child, item, below, owned.children.get(element, EMPTY))
 
 
 def _has(fields: FieldSet, element: str, is_named: bool) -> bool:
