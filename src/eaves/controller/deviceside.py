@@ -101,7 +101,9 @@ def build_device_side(
     keys = KeyIndex(objects)
     hub = NotifyHub()
     parts = _Late()
-    contact = ContactKeeper(registry, nodes, clocks.monotonic_s, clocks.time_ns, lambda device: parts.look_at(device))
+    contact = ContactKeeper(
+        registry, nodes, clocks.monotonic_s, clocks.time_ns, lambda device: parts.look_at(device, True)
+    )
     configs = ConfigReconciler(
         objects,
         registry,
@@ -110,7 +112,7 @@ def build_device_side(
         identity,
         hub,
         clocks.now,
-        report=lambda device: parts.look_at(device),
+        report=lambda device, is_new: parts.look_at(device, is_new),
         unplaced=lambda name: parts.take_unplaced(name),
         max_configs=settings.config_cache,
     )
@@ -165,12 +167,12 @@ class _SealedCerts:
         return self._sealed
 
 
-def _nobody(_: str) -> None:
+def _nobody(*_: object) -> None:
     """Nobody listens yet."""
 
 
 class _Late(Struct):
     """The observer, for parts that are made before it and call it later."""
 
-    look_at: Callable[[DeviceId], None] = field(default=_nobody)
+    look_at: Callable[[DeviceId, bool], None] = field(default=_nobody)
     take_unplaced: Callable[[str], None] = field(default=_nobody)

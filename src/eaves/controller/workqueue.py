@@ -19,6 +19,8 @@ K = TypeVar("K")
 
 log = logging.getLogger(__name__)
 
+FAIR_EVERY = 4
+"""One turn in so many goes to a key that is not urgent, so that none waits for ever."""
 FIRST_RETRY_S = 0.2
 LIMIT_RETRY_S = 60.0
 
@@ -31,8 +33,11 @@ class WorkQueue(Generic[K]):
         self._handle = handle
         self._workers = workers
         self._waiting: OrderedDict[K, None] = OrderedDict()
+        self._urgent: OrderedDict[K, None] = OrderedDict()
+        self._turns = 0
         self._busy: set[K] = set()
-        self._again: set[K] = set()
+        self._again: dict[K, bool] = {}
+        """Keys to handle again after their turn, with whether that is urgent."""
         self._backoffs: dict[K, Backoff] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._available = asyncio.Semaphore(0)
@@ -40,19 +45,21 @@ class WorkQueue(Generic[K]):
         self._idle.set()
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._busy)
+        return len(self._waiting) + len(self._urgent) + len(self._busy)
 
     def add(self, key: K, *, is_urgent: bool = False) -> None:
-        """Ask for ``key`` to be handled; ``is_urgent`` puts it before all that wait."""
+        """Ask for ``key`` to be handled; ``is_urgent`` puts it before those that only wait to be looked at some time."""
         if key in self._busy:
-            self._again.add(key)
+            self._again[key] = self._again.get(key, False) or is_urgent
+            return
+        if key in self._urgent:
             return
         if key not in self._waiting:
-            self._waiting[key] = None
             self._idle.clear()
             self._available.release()
-        if is_urgent:
-            self._waiting.move_to_end(key, last=False)
+        elif is_urgent:
+            del self._waiting[key]
+        (self._urgent if is_urgent else self._waiting)[key] = None
 
     async def wait_idle(self) -> None:
         """Returns when nothing waits or is under way (keys in their back-off do not count)."""
@@ -72,12 +79,18 @@ class WorkQueue(Generic[K]):
     async def _work(self) -> None:
         while True:
             await self._available.acquire()
-            key, _ = self._waiting.popitem(last=False)
+            key = self._take()
             self._busy.add(key)
             try:
                 await self._handle_guarded(key)
             finally:
                 self._finish(key)
+
+    def _take(self) -> K:
+        self._turns += 1
+        is_fair_turn = self._turns % FAIR_EVERY == 0 and self._waiting
+        key, _ = (self._urgent if self._urgent and not is_fair_turn else self._waiting).popitem(last=False)
+        return key
 
     async def _handle_guarded(self, key: K) -> None:
         try:
@@ -106,8 +119,7 @@ class WorkQueue(Generic[K]):
 
     def _finish(self, key: K) -> None:
         self._busy.discard(key)
-        if key in self._again:
-            self._again.discard(key)
-            self.add(key)
-        if not self._waiting and not self._busy:
+        if (is_urgent := self._again.pop(key, None)) is not None:
+            self.add(key, is_urgent=is_urgent)
+        if not len(self):
             self._idle.set()

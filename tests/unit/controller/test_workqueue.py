@@ -64,7 +64,7 @@ async def test_a_key_is_never_under_way_twice_and_is_looked_at_again(start: Star
     assert (most, turns) == (1, 2)
 
 
-async def test_an_urgent_key_goes_first(start: Start) -> None:
+async def test_urgent_keys_go_first_in_their_order(start: Start) -> None:
     seen: list[str] = []
 
     async def handle(key: str) -> None:
@@ -75,8 +75,42 @@ async def test_an_urgent_key_goes_first(start: Start) -> None:
     queue.add("b")
     queue.add("c", is_urgent=True)
     queue.add("b", is_urgent=True)
+    queue.add("c")
     await queue.wait_idle()
-    assert seen == ["b", "c", "a"]
+    assert seen == ["c", "b", "a"]
+
+
+async def test_urgent_keys_do_not_starve_the_others(start: Start) -> None:
+    turns: list[int] = []
+
+    async def handle(key: int) -> None:
+        turns.append(key)
+
+    queue: WorkQueue[int] = start(handle, 1)  # type: ignore[arg-type, assignment]  # keys are numbers here
+    for key in range(100):
+        queue.add(key, is_urgent=True)
+    queue.add(1000)
+    await queue.wait_idle()
+    assert turns.index(1000) < 5
+
+
+async def test_a_key_asked_for_again_while_it_is_worked_on_keeps_its_urgency(start: Start) -> None:
+    seen: list[str] = []
+    go_on = asyncio.Event()
+
+    async def handle(key: str) -> None:
+        seen.append(key)
+        await go_on.wait()
+
+    queue = start(handle, 1)
+    queue.add("a")
+    queue.add("b")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    queue.add("a", is_urgent=True)
+    go_on.set()
+    await queue.wait_idle()
+    assert seen == ["a", "a", "b"]
 
 
 @pytest.mark.parametrize("error", [EavesError("away"), ZeroDivisionError()])

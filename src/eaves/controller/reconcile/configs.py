@@ -37,6 +37,8 @@ from eaves.wire.pb.config.devconfig_pb2 import ConfigResponse, EdgeDevConfig
 INPUT_KINDS = ("EdgeNode", "App", "Network", "Volume", "Datastore", "Secret", "ConfigMap")
 WORKERS = 16
 """Compilation itself is one after the other; several at a time share the commits of their results."""
+URGENT_NODES = 16
+"""A change of so few nodes is somebody's who waits; it goes before fleet-wide changes and the start's compilation of everything."""
 _MAX_PASSES = 4
 """Objects named by objects that are named: datastore → secret is the deepest."""
 
@@ -63,7 +65,7 @@ _decode_kept = msgspec.msgpack.Decoder(_KeptConfig).decode
 
 
 class ConfigReconciler:
-    """Run :meth:`run` under the supervisor. ``report`` hears of each device whose outcome is to be looked at."""
+    """Run :meth:`run` under the supervisor. ``report`` hears of each device whose outcome is to be looked at, and whether it is new."""
 
     def __init__(
         self,
@@ -74,7 +76,7 @@ class ConfigReconciler:
         identity: Identity,
         hub: NotifyHub,
         now: Callable[[], float],
-        report: Callable[[DeviceId], None],
+        report: Callable[[DeviceId, bool], None],
         unplaced: Callable[[str], None],
         max_configs: int,
     ) -> None:
@@ -149,7 +151,7 @@ class ConfigReconciler:
             if stored is not None and "spec.nodeName" in stored.fields:
                 names.add(stored.fields["spec.nodeName"])
         for name in names:
-            self.queue.add(name)
+            self.queue.add(name, is_urgent=len(names) <= URGENT_NODES)
 
     async def _reconcile(self, name: str) -> None:
         """Bring the config of one node up to date."""
@@ -209,7 +211,7 @@ class ConfigReconciler:
         outcome = Outcome(new_hash, compiled.problems)
         if self._outcomes.get(device_id) != outcome or is_new:
             self._outcomes[device_id] = outcome
-        self._report(device_id)
+        self._report(device_id, is_new)
 
     async def _load(self, device_id: DeviceId) -> ServedConfig | None:
         """For the shelf: what was kept, else what is compiled next."""

@@ -79,16 +79,16 @@ class DeviceObserver:
         """The inbox has something."""
         self._arrived.set()
 
-    def look_at(self, device_id: DeviceId) -> None:
+    def look_at(self, device_id: DeviceId, is_urgent: bool = True) -> None:
         """Something about the device changed."""
-        self.queue.add(device_id)
+        self.queue.add(device_id, is_urgent=is_urgent)
 
     def take_verdict(self, device_id: DeviceId, is_good: bool, message: str) -> None:
         """The device's quote was judged."""
         verdict = Verdict(is_good, message)
         if self._verdicts.get(device_id) != verdict:
             self._verdicts[device_id] = verdict
-            self.queue.add(device_id)
+            self.queue.add(device_id, is_urgent=True)
 
     def take_poll(self, device_id: DeviceId, config_hash: str) -> None:
         """The device polled and named the config that it has."""
@@ -116,7 +116,7 @@ class DeviceObserver:
                 for info in pending:
                     device_id = DeviceId(info.message.device_id)
                     self._inbox.setdefault(device_id, []).append(info)
-                    self.queue.add(device_id)
+                    self.queue.add(device_id, is_urgent=True)
             await self._arrived.wait()
 
     async def _observe(self, device_id: DeviceId) -> None:
