@@ -259,6 +259,10 @@ def test_the_same_apply_again_changes_nothing_not_even_a_time() -> None:
     assert applied(live, {"size": 1, "parts": [{"name": "p"}]}, now=T3) == live
 
 
+def _name_of(part: Any) -> str:
+    return str(part["name"])
+
+
 PARTS: st.SearchStrategy[Object] = st.fixed_dictionaries(
     {"name": st.sampled_from("pqr")}, optional={"image": st.sampled_from("12")}
 )
@@ -269,7 +273,7 @@ SPECS = st.fixed_dictionaries(
         "options": st.dictionaries(st.sampled_from("ab"), st.sampled_from("12"), min_size=1),
         "parts": st.lists(
             PARTS,
-            unique_by=lambda part: part["name"],
+            unique_by=_name_of,
             min_size=1,
         ),
         "tags": st.lists(st.sampled_from("tuv"), unique=True, min_size=1),
