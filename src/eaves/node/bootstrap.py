@@ -32,7 +32,8 @@ from eaves.node.link.checkpoint import Checkpoint
 from eaves.node.link.client import HttpClient
 from eaves.node.link.config import ConfigPoller
 from eaves.node.link.errors import IdentityError
-from eaves.node.link.logs import DeviceLogHandler, LogStore
+from eaves.node.link.loglines import DeviceLogHandler
+from eaves.node.link.logs import LogStore
 from eaves.node.link.notify import NotifyChannel
 from eaves.node.link.onboarding import Onboarding
 from eaves.node.link.queues import EventQueue
@@ -143,7 +144,7 @@ class Node:
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""
-        handler = DeviceLogHandler(self.logs)
+        handler = DeviceLogHandler(self.logs.note_device)
         logging.getLogger().addHandler(handler)
         self._add_services()
         try:
@@ -191,7 +192,7 @@ class Node:
         self.orders.on_change(self.reporter.note_config)
         self.attestation.changed = self.reporter.note_device
         self.engine.changed = self.reporter.note_device
-        self.certs.changed = self.orders.note_certificates
+        self.certs.changed = self._take_certificates
         self.controller.reconnected = self.queue.note_reconnected
         self.notify.allow(self.settings.notify)
 
@@ -209,6 +210,10 @@ class Node:
         if not self._onboarded.is_set():
             await self.onboarding.obtain()
             self._onboarded.set()
+
+    def _take_certificates(self) -> None:
+        self.orders.note_certificates()
+        self.poller.note_certificates()
 
     def _take_timers(self) -> None:
         timers, desired = self.orders.timers, self.orders.desired
@@ -253,7 +258,14 @@ async def run_node(settings: NodeSettings, *, open_engine: OpenEngine = open_man
         await asyncio.to_thread(files.want_folder, Path(folder))
     lock = await asyncio.to_thread(InstanceLock, Path(settings.run_dir) / "node.lock")
     try:
-        node = await Node.open(settings, open_engine=open_engine)
+        try:
+            node = await Node.open(settings, open_engine=open_engine)
+        except OSError as error:
+            raise IdentityError(
+                f"the node cannot start: {error.strerror}",
+                element=str(error.filename or settings.state_dir),
+                resolution="make room on the disk, or correct the permissions of the folder",
+            ) from error
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, node.stop)

@@ -176,6 +176,8 @@ class LogLine(Struct, frozen=True):
     """stdout or stderr."""
     text: str
     number: int
+    run: str = ""
+    """Which start of the app's container wrote it; any text that another start does not have. Empty = not known."""
 
 
 Status = ImageStatus | VolumeStatus | NetworkStatus | AppStatus

@@ -101,6 +101,7 @@ class Orders:
                 await self.apply(*self._last)
 
     async def _apply(self, config: EdgeDevConfig, config_hash: str) -> None:
+        self._lacks_certificate = False
         desired = await self._parse(config, config_hash)
         self.timers, self.item_statuses = parse_config_items(desired.config_items.items(), self.timers)
         if self.desired is not None and desired.controller_certs_hash != self.desired.controller_certs_hash:
@@ -124,7 +125,7 @@ class Orders:
             log.warning(
                 "config asks for what cannot be done: %s: code=%s %s", problem.element, problem.code, problem.message
             )
-        self._lacks_certificate = decryptor.has_unknown_certificate
+        self._lacks_certificate = self._lacks_certificate or decryptor.has_unknown_certificate
         if decryptor.has_unknown_certificate:
             self._certs.request_fetch()
         return desired

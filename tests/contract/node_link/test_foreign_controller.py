@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,13 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from eaves.kit.errors import EavesError
-from eaves.node.bootstrap import Node
 from eaves.node.desired.model import Secret
-from eaves.node.settings import NodeSettings
-from eaves.node.status import fetch_snapshot, render_snapshot
+from eaves.node.status import render_snapshot
 from eaves.testing.device_configs import APP_ID, NETWORK_ID, TREE_ID, want_app, want_config
-from eaves.testing.engine import PretendEngines
 from eaves.testing.foreign_controller import DAY, Authority, ForeignController
+from eaves.testing.node_stage import JoinFiles, NodeStage
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
 from eaves.wire.pb.info import info_pb2
@@ -29,34 +26,12 @@ pytestmark = pytest.mark.contract
 FAST = {"timer.config.interval": "5", "timer.metric.interval": "5", "newlog.allow.fastupload": "true"}
 
 
-class Stage:
+class Stage(NodeStage):
     """A controller, and a node that can be stopped and started on the same folders."""
 
     def __init__(self, controller: ForeignController, folder: Path) -> None:
-        root, certificate, key = controller.want_join_files(folder)
+        super().__init__(controller.address, JoinFiles(*controller.want_join_files(folder)), folder)
         self.controller = controller
-        self.engines = PretendEngines()
-        self.settings = NodeSettings(
-            server=controller.address,
-            root_certificate_file=str(root),
-            onboarding_certificate_file=str(certificate),
-            onboarding_key_file=str(key),
-            trust_system_certificates=False,
-            name="store-17",
-            serial="S-1",
-            state_dir=str(folder / "state"),
-            run_dir=str(folder / "run"),
-        )
-
-    @contextlib.asynccontextmanager
-    async def node(self) -> AsyncIterator[Node]:
-        node = await Node.open(self.settings, open_engine=self.engines.open)
-        task = asyncio.create_task(node.run())
-        try:
-            yield node
-        finally:
-            node.stop()
-            await task
 
 
 @pytest.fixture
@@ -233,7 +208,7 @@ async def test_serial_that_is_not_admitted_waits_and_says_so(stage: Stage) -> No
     stage.controller.allowed_serials = {"another"}
     async with stage.node() as node:
         await stage.controller.wait_for(lambda: stage.controller.count("uuid") >= 2, "a second attempt")
-        snapshot = await asyncio.to_thread(fetch_snapshot, Path(stage.settings.run_dir) / "node.sock")
+        snapshot = await stage.snapshot()
         assert "403" in snapshot.waiting_for
         stage.controller.allowed_serials = {"store-17"}
         await stage.controller.wait_for(lambda: bool(stage.controller.devices), "registration by soft serial")
@@ -247,7 +222,7 @@ async def test_wrong_clock_shows_as_such_in_the_status(tmp_path: Path) -> None:
         async with stage.node():
             # The node refuses first, then the controller's side of the handshake fails.
             await controller.wait_for(lambda: controller.failed_handshakes > 0, "a handshake")
-            text = render_snapshot(await asyncio.to_thread(fetch_snapshot, Path(stage.settings.run_dir) / "node.sock"))
+            text = render_snapshot(await stage.snapshot())
     assert "expired by this machine's clock" in text
     assert "check the clock" in text
 

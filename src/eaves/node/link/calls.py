@@ -98,10 +98,6 @@ class Controller:
             )
         return response.body
 
-    async def ping(self) -> int:
-        """Status of ``/ping``. Raises LinkError."""
-        return (await self._send("GET", paths.render_path(Endpoint.PING), b"")).status
-
     async def post(
         self,
         endpoint: Endpoint,
@@ -202,6 +198,7 @@ class Controller:
             self.health.last_success = time.time()
         else:
             self.health.failures += 1
+            self.health.last_failure = time.time()
             self.health.last_error = f"the controller answers {status} to {path.rsplit('/', 1)[-1]}"
             self.health.resolution = ""
         if was_failing and status in SUCCESS:

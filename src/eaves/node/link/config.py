@@ -60,8 +60,11 @@ class ConfigPoller:
         """Poll at once."""
         self._wake.set()
 
-    def forget_hash(self) -> None:
-        """Ask for the whole config next time, as after maintenance."""
+    def note_certificates(self) -> None:
+        """The controller signs with another certificate: fetch the config anew, even if it is unchanged.
+
+        The saved config must be signed by a certificate that is still known after the next rotation.
+        """
         self._hash = ""
 
     async def load(self) -> bool:

@@ -1,9 +1,10 @@
 """Log lines on disk until the controller has them: journals first, packed files later, a bound on all of it.
 
 A line is appended to the journal of its stream (the device, or one app) before anyone counts it as kept, so a killed daemon loses
-none. A journal segment is named by its stream and start and never written again once it was cut; packing turns it into gzip files
-whose names follow from the segment's, so that a crash in between repeats the same files instead of adding lines. Files that wait
-are dropped oldest first when the quota or the disk is full.
+none. The engine hands on the last lines again after a crash, with the same numbers; those that are here already are dropped. A
+journal segment is named by its stream and start and never written again once it was cut; packing turns it into gzip files whose
+names follow from the segment's, so that a crash in between repeats the same files instead of adding lines. Files that wait are
+dropped oldest first when the quota or the disk is full.
 
 All file work runs in one thread of its own: order is kept and the event loop never waits for a disk.
 """
@@ -21,10 +22,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.kit import files
+from eaves.node.link.loglines import encode_app_line, load_last_record
 from eaves.node.observed import LogLine
 from eaves.wire import logfile, newlog
 from eaves.wire.identifiers import is_uuid
@@ -37,8 +40,17 @@ SEGMENT_LIMIT_BYTES = 512 << 10
 _NUMBER_BLOCK = 10_000
 """Numbers of device lines are reserved in blocks, so that they grow across restarts without a write for each line."""
 _PART = ".part"
+_MARKS_LIMIT = 1000
+"""Marks of apps that are gone are forgotten when there are so many; the clock may be wrong, so age says nothing."""
 
 _T = TypeVar("_T")
+
+
+class Mark(Struct, frozen=True, array_like=True):
+    """Number and time of the last line that was taken from an app. Numbers begin anew when an app was removed and came again."""
+
+    number: int
+    time_ns: int
 
 
 class WaitingFile(Struct, frozen=True, order=True):
@@ -95,11 +107,14 @@ class LogStore:
         self._ready = folder / "ready"
         self._failed = folder / "failedUpload"
         self._numbers = folder / "devicenumber"
+        self._marks_file = folder / "taken.json"
         self._want_name = want_name
         self._want_comment = want_comment
         self._clock = clock
         self._now = now
         self._segments: dict[str, _Segment] = {}
+        self._marks: dict[str, Mark] = {}
+        self._saved_marks: dict[str, Mark] = {}
         self._number = 0
         self._reserved = 0
         self._last_ms = 0
@@ -119,11 +134,11 @@ class LogStore:
 
     async def append_app(self, lines: Sequence[LogLine]) -> None:
         """Keep lines of apps; they are on disk when this returns, unless the disk is full and nothing can be dropped."""
-        streams: dict[str, list[bytes]] = {}
+        apps: dict[str, list[LogLine]] = {}
         for line in lines:
             if is_uuid(line.app_id):
-                streams.setdefault(line.app_id, []).append(_encode_app_line(line))
-        await self._run(lambda: self._append_all(streams))
+                apps.setdefault(line.app_id, []).append(line)
+        await self._run(lambda: self._append_apps(apps))
 
     def note_device(self, record: newlog.LogRecord) -> None:
         """Keep one line of the daemon's own; callable from any thread, returns at once."""
@@ -162,6 +177,8 @@ class LogStore:
             leftover.unlink()
         text = files.load_file(self._numbers) or b"0"
         self._number = self._reserved = int(text) if text.strip().isdigit() else 0
+        self._load_marks()
+        self._save_marks()
         for path in sorted(self._journal.glob("*.jsonl")):
             self._pack(path)
 
@@ -170,8 +187,40 @@ class LogStore:
             segment.close()
         self._segments.clear()
 
-    def _append_all(self, streams: dict[str, list[bytes]]) -> None:
-        touched = [segment for stream, lines in streams.items() if (segment := self._append(stream, lines)) is not None]
+    def _load_marks(self) -> None:
+        """What was taken until the last cut, and since then by what the journal holds."""
+        try:
+            self._marks = msgspec.json.decode(files.load_file(self._marks_file) or b"{}", type=dict[str, Mark])
+        except msgspec.DecodeError as error:
+            log.warning("marks of taken log lines cannot be read, some lines may be sent twice: error=%s", error)
+        for path in sorted(self._journal.glob("*.jsonl"), key=_segment_order):
+            stream = path.name.split(".")[0]
+            if stream != DEVICE and (record := load_last_record(path)) is not None:
+                self._marks[stream] = Mark(record.number, record.time_ns)
+
+    def _save_marks(self) -> None:
+        if self._marks == self._saved_marks:
+            return
+        for stream in sorted(self._marks, key=lambda stream: self._marks[stream].time_ns)[:-_MARKS_LIMIT]:
+            del self._marks[stream]
+        try:
+            files.save_file(self._marks_file, msgspec.json.encode(self._marks))
+        except OSError as error:
+            log.debug("marks of taken log lines cannot be saved: error=%s", error)
+        else:
+            self._saved_marks = dict(self._marks)
+
+    def _append_apps(self, apps: dict[str, list[LogLine]]) -> None:
+        touched = []
+        for app_id, lines in apps.items():
+            mark = self._marks.get(app_id, Mark(0, 0))
+            fresh = [line for line in lines if line.number > mark.number or line.time_ns > mark.time_ns]
+            if not fresh:
+                continue
+            segment = self._append(app_id, [encode_app_line(line) for line in fresh])
+            self._marks[app_id] = Mark(fresh[-1].number, fresh[-1].time_ns)
+            if segment is not None:
+                touched.append(segment)
         for segment in touched:
             with contextlib.suppress(OSError):
                 segment.sync()
@@ -209,6 +258,7 @@ class LogStore:
         return segment
 
     def _cut(self, max_age_s: float, streams: frozenset[str] | None) -> None:
+        self._save_marks()
         now = self._clock()
         for stream, segment in list(self._segments.items()):
             if streams is not None and stream not in streams:
@@ -304,38 +354,5 @@ class LogStore:
             file.path.replace(self._failed / file.path.name)
 
 
-class DeviceLogHandler(logging.Handler):
-    """Sends the daemon's own log records to the store, besides wherever else they go."""
-
-    def __init__(self, store: LogStore, level: int = logging.INFO) -> None:
-        super().__init__(level)
-        self._store = store
-
-    def emit(self, record: logging.LogRecord) -> None:
-        content = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            content = f"{content}: {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
-        self._store.note_device(
-            newlog.LogRecord(
-                content=content,
-                time_ns=int(record.created * 1e9),
-                severity=record.levelname.lower(),
-                source=record.name,
-                process=str(record.process or ""),
-                file_name=f"{record.filename}:{record.lineno}",
-                function=record.funcName or "",
-            )
-        )
-
-
-def _encode_app_line(line: LogLine) -> bytes:
-    return newlog.encode_line(
-        newlog.LogRecord(
-            content=line.text,
-            time_ns=line.time_ns,
-            number=line.number,
-            severity="info" if line.stream == "stdout" else "error",
-            source=line.app_id,
-            process=line.stream,
-        )
-    )
+def _segment_order(path: Path) -> int:
+    return int(path.name.split(".")[1])

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S, LIMIT_RETRY_S = 1.0, 300.0
 FOREIGN_RETRY_S = 3600.0
 """After a controller showed that it has no such channel."""
-SILENCE_S = 25.0
-"""A ping goes out after this much silence: a dead path is noticed, and a NAT on the way keeps its entry."""
+PING_S = 50.0
+"""A ping goes out this often: a dead path is noticed, and a NAT on the way keeps its entry for a minute or more."""
 _ANSWER_S = 20.0
 
 
@@ -119,7 +119,7 @@ class NotifyChannel:
                 compression=None,
                 max_size=notify.MESSAGE_LIMIT_BYTES,
                 max_queue=8,
-                ping_interval=SILENCE_S,
+                ping_interval=PING_S,
                 ping_timeout=_ANSWER_S,
                 open_timeout=None,
                 close_timeout=1,

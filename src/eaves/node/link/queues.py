@@ -80,10 +80,6 @@ class EventQueue:
         if self._items:
             await self._empty.wait()
 
-    def clear(self) -> None:
-        """Forget everything; whoever does so puts it all in again."""
-        self._items.clear()
-
     def note_reconnected(self) -> None:
         """The controller answers again: send within a short, random time."""
         if self._items:

@@ -109,9 +109,10 @@ class LogUploader:
         self._lock = asyncio.Lock()
 
     def note_readers(self, app_id: str, seconds: int) -> None:
-        """Somebody reads the logs of ``app_id`` for the next ``seconds``."""
-        if is_uuid(app_id):
-            self._read_until[app_id] = asyncio.get_running_loop().time() + seconds
+        """Somebody reads the logs of ``app_id`` (empty = the device's own) for the next ``seconds``."""
+        stream = app_id or DEVICE
+        if stream == DEVICE or is_uuid(stream):
+            self._read_until[stream] = asyncio.get_running_loop().time() + seconds
             self._reading.set()
 
     def note_timers(self) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from eaves.kit import process
-from eaves.node.link.logs import DEVICE, DeviceLogHandler, LogStore
+from eaves.node.link.loglines import DeviceLogHandler
+from eaves.node.link.logs import DEVICE, LogStore
 from eaves.node.observed import LogLine
 from eaves.wire import logfile, newlog
 from eaves.wire.logfile import DeviceComment, encode_device_comment
@@ -141,6 +142,40 @@ async def test_lines_of_a_killed_daemon_are_all_there_once(tmp_path: Path) -> No
     await first.close()
 
 
+async def test_lines_that_the_engine_hands_on_again_are_kept_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.append_app(lines(4))
+        await store.append_app(lines(4, first=2))
+    async with opened(tmp_path) as store:
+        await store.append_app(lines(5, first=2))
+        await store.cut(0.0)
+        assert [record.number for record in await records(store)] == [1, 2, 3, 4, 5, 6]
+        for file in await store.waiting():
+            await store.remove(file)
+    async with opened(tmp_path) as store:
+        await store.append_app(lines(6, first=2))
+        await store.cut(0.0)
+        assert [record.number for record in await records(store)] == [7]
+
+
+async def test_app_that_was_removed_and_came_again_counts_from_one(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.append_app(lines(4))
+        await store.append_app(
+            [LogLine(APP, 9 * 10**9, "stdout", "anew", 1), LogLine(APP, 9 * 10**9, "stdout", "b", 2)]
+        )
+        await store.cut(0.0)
+        assert [record.number for record in await records(store)] == [1, 2, 3, 4, 1, 2]
+
+
+async def test_run_travels_as_a_tag(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.append_app([LogLine(APP, 1, "stdout", "x", 1, "run-7")])
+        await store.cut(0.0)
+        (record,) = await records(store)
+        assert record.tags == {"run": "run-7"}
+
+
 async def test_kill_between_packing_and_cleaning_up_doubles_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.append_app(lines(3))
@@ -219,7 +254,7 @@ async def test_log_records_of_the_daemon_are_device_lines(tmp_path: Path) -> Non
     async with opened(tmp_path) as store:
         logger = logging.getLogger("test-device-lines")
         logger.propagate = False
-        handler = DeviceLogHandler(store)
+        handler = DeviceLogHandler(store.note_device)
         logger.addHandler(handler)
         try:
             logger.warning("message: value=%d", 5)
