@@ -75,7 +75,7 @@ def want_source(image: DesiredImage, datastore: DesiredDatastore, pinned: str) -
     last, _, tag = last.partition(":")
     path = "/".join(part.strip("/") for part in (datastore.path, head, last) if part.strip("/"))
     repository = f"{datastore.server.rstrip('/')}/{path}"
-    if not _REPOSITORY.fullmatch(repository) or (tag and not _TAG.fullmatch(tag)):
+    if not last or not _REPOSITORY.fullmatch(repository) or (tag and not _TAG.fullmatch(tag)):
         raise ImageUnsupportedError(f"{repository}:{tag} is not the name of an image", element=element)
     if digest and not _DIGEST.fullmatch(digest):
         raise ImageUnsupportedError(f"{digest!r} is not a sha256 digest", element=element)

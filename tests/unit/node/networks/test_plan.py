@@ -1,0 +1,132 @@
+"""Wanted layout and seen host → steps, and that doing the steps ends it."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eaves.node.networks.model import Layout, SeenHost, SeenLink, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.plan import (
+    MakeBridge,
+    MakeNetns,
+    MakeVifs,
+    RemoveLink,
+    RemoveNetns,
+    Step,
+    TunePort,
+    plan_links,
+)
+
+
+def bridge(number: int = 0) -> WantedBridge:
+    return WantedBridge(f"n{number}", f"evbr{number}", f"10.{number}.0.1/24", f"10.{number}.0.0/24", 1500, False)
+
+
+def netns(name: str, number: int = 0, address: str = "10.0.0.2") -> WantedNetns:
+    vif = WantedVif(
+        app_id=name,
+        name="default",
+        inside="eth0",
+        link=f"evv{name}",
+        network_id=f"n{number}",
+        bridge=f"evbr{number}",
+        address=address,
+        prefix_length=24,
+        gateway=f"10.{number}.0.1",
+        mac="02:00:00:00:00:01",
+        mtu=1500,
+    )
+    return WantedNetns(name, name, (name,), (vif,), vif.gateway)
+
+
+def perform(seen: SeenHost, steps: list[Step]) -> SeenHost:
+    """What the kernel would show after the steps."""
+    links, pinned = dict(seen.links), set(seen.netns)
+    for step in steps:
+        match step:
+            case MakeBridge(wanted, _, _, is_filtered):
+                links[wanted.link] = SeenLink(
+                    wanted.link, "bridge", True, wanted.mtu, wanted.network_id, "", (wanted.address,), is_filtered
+                )
+            case RemoveLink(link):
+                links.pop(link, None)
+            case MakeNetns(app_id):
+                pinned.add(app_id)
+            case RemoveNetns(app_id):
+                pinned.discard(app_id)
+            case MakeVifs(_, vifs, stale, is_filtered):
+                for name in stale:
+                    links.pop(name, None)
+                for vif in vifs:
+                    links[vif.link] = SeenLink(
+                        vif.link, "veth", True, vif.mtu, vif.mark, vif.bridge, (), False, not is_filtered, is_filtered
+                    )
+            case TunePort(vif, is_filtered):
+                links[vif.link] = msgspec.structs.replace(
+                    links[vif.link], is_up=True, master=vif.bridge, isolated=not is_filtered, hairpin=is_filtered
+                )
+    return msgspec.structs.replace(seen, links=links, netns=frozenset(pinned))
+
+
+def test_empty_host_gets_everything_in_order() -> None:
+    steps = plan_links(Layout((bridge(),), (netns("a"),)), SeenHost())
+    assert [type(step) for step in steps] == [MakeBridge, MakeNetns, MakeVifs]
+
+
+def test_right_host_is_left_alone() -> None:
+    layout = Layout((bridge(),), (netns("a"), netns("b", address="10.0.0.3")))
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    assert plan_links(layout, seen) == []
+
+
+def test_changed_address_remakes_only_that_interface() -> None:
+    layout = Layout((bridge(),), (netns("a"), netns("b", address="10.0.0.3")))
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    moved = Layout((bridge(),), (netns("a"), netns("b", address="10.0.0.9")))
+    (step,) = plan_links(moved, seen)
+    assert isinstance(step, MakeVifs)
+    assert step.netns.app_id == "b"
+    assert step.stale == ("evvb",)
+
+
+def test_bridge_filter_that_appears_changes_the_mode_of_ports() -> None:
+    layout = Layout((bridge(),), (netns("a"),))
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    steps = plan_links(layout, msgspec.structs.replace(seen, has_bridge_filter=True))
+    assert [type(step) for step in steps] == [MakeBridge, TunePort]
+
+
+def test_surplus_goes_interfaces_before_bridges() -> None:
+    layout = Layout((bridge(),), (netns("a"),))
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    assert plan_links(Layout(), seen) == [RemoveLink("evva"), RemoveLink("evbr0"), RemoveNetns("a")]
+
+
+LAYOUTS = st.builds(
+    lambda numbers, names: Layout(
+        tuple(bridge(number) for number in numbers),
+        tuple(
+            netns(name, sorted(numbers)[index % len(numbers)], f"10.0.0.{index + 2}")
+            for index, name in enumerate(sorted(names))
+        )
+        if numbers
+        else (),
+    ),
+    st.sets(st.integers(0, 3)),
+    st.sets(st.sampled_from("abcdef")),
+)
+
+
+@settings(max_examples=800)
+@given(before=LAYOUTS, after=LAYOUTS, lost=st.sets(st.integers(0, 20)), has_filter=st.booleans())
+def test_from_any_state_a_few_rounds_lead_to_rest(
+    before: Layout, after: Layout, lost: set[int], has_filter: bool
+) -> None:
+    seen = perform(SeenHost(), plan_links(before, SeenHost()))
+    links = {name: link for index, (name, link) in enumerate(seen.links.items()) if index not in lost}
+    seen = msgspec.structs.replace(seen, links=links, has_bridge_filter=has_filter)
+    for _ in range(3):
+        seen = perform(seen, plan_links(after, seen))
+    assert plan_links(after, seen) == []
+    assert set(seen.links) == {b.link for b in after.bridges} | {vif.link for vif in after.vifs}
