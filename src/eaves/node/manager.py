@@ -28,6 +28,7 @@ from eaves.node.guard import keep_running
 from eaves.node.host import Host, observe_host, save_host_files
 from eaves.node.images.service import FIRST_RETRY_S, RETRY_LIMIT_S, STALLED_AFTER_S, Images
 from eaves.node.instance import Instance
+from eaves.node.mounts import remove_mounts
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.readiness import Readiness
@@ -164,6 +165,7 @@ class Manager:
         await self._engine.teardown()
         await self._networks.teardown()
         await self._images.teardown()
+        await remove_mounts((self.instance.data_dir, self.instance.run_dir))
         await asyncio.to_thread(_remove_folders, self.instance)
 
     def _wake_apps(self) -> None:
