@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Protocol
@@ -35,7 +36,8 @@ class SnapshotTaker:
         self._version = version
         self._started_at = time.time()
 
-    def take(self) -> Snapshot:
+    async def take(self) -> Snapshot:
+        rss_bytes = await asyncio.to_thread(load_own_rss_bytes)
         parts, health = self._parts, self._parts.controller.health
         return Snapshot(
             version=self._version,
@@ -66,7 +68,7 @@ class SnapshotTaker:
                 for service in parts.supervisor.statuses()
                 if service.state != "done"
             ],
-            rss_bytes=load_own_rss_bytes(),
+            rss_bytes=rss_bytes,
         )
 
     def _waiting_for(self) -> str:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -76,7 +76,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 class StatusSocket:
     """Serves snapshots."""
 
-    def __init__(self, path: Path, take: Callable[[], Snapshot]) -> None:
+    def __init__(self, path: Path, take: Callable[[], Awaitable[Snapshot]]) -> None:
         self._path = path
         self._take = take
         self.listening = asyncio.Event()
@@ -99,7 +99,7 @@ class StatusSocket:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            writer.write(msgspec.json.encode(self._take()))
+            writer.write(msgspec.json.encode(await self._take()))
             await writer.drain()
         except ConnectionError:
             return

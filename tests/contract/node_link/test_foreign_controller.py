@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from eaves.kit.errors import EavesError
 from eaves.node.desired.model import Secret
 from eaves.node.status import render_snapshot
+from eaves.testing.blocking import nothing_blocks
 from eaves.testing.device_configs import APP_ID, NETWORK_ID, TREE_ID, want_app, want_config
 from eaves.testing.foreign_controller import DAY, Authority, ForeignController
 from eaves.testing.node_stage import JoinFiles, NodeStage
@@ -32,6 +33,13 @@ class Stage(NodeStage):
     def __init__(self, controller: ForeignController, folder: Path) -> None:
         super().__init__(controller.address, JoinFiles(*controller.want_join_files(folder)), folder)
         self.controller = controller
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_the_node_blocks() -> Iterator[None]:
+    """A blocking call on the loop fails the test that made it."""
+    with nothing_blocks("eaves.node"):
+        yield
 
 
 @pytest.fixture

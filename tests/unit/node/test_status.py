@@ -39,7 +39,11 @@ SNAPSHOT = Snapshot(
 
 async def test_snapshot_comes_over_the_socket(tmp_path: Path) -> None:
     snapshot = replace(SNAPSHOT, apps=[AppStatus("a", "1", "web", "shop", AppState.RUNNING)])
-    service = StatusSocket(tmp_path / "run" / "node.sock", lambda: snapshot)
+
+    async def take() -> Snapshot:
+        return snapshot
+
+    service = StatusSocket(tmp_path / "run" / "node.sock", take)
     task = asyncio.create_task(service.run())
     try:
         async with asyncio.timeout(10):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_S, LIMIT_RETRY_S = 1.0, 300.0
+FIRST_RETRY_S, LIMIT_RETRY_S = 2.0, 300.0
 FOREIGN_RETRY_S = 3600.0
 """After a controller showed that it has no such channel."""
 PING_S = 50.0
@@ -62,7 +62,8 @@ class NotifyChannel:
 
     async def run(self) -> None:
         """Keep the channel open, for ever."""
-        backoff = Backoff(FIRST_RETRY_S, LIMIT_RETRY_S, jitter=0.2)
+        # All nodes lose the channel at the same moment when a controller restarts; they must not all come back at the same one.
+        backoff = Backoff(FIRST_RETRY_S, LIMIT_RETRY_S, jitter=0.9)
         while True:
             await self._allowed.wait()
             delay_s = 0.0
