@@ -193,6 +193,7 @@ class Node:
         self.attestation.changed = self.reporter.note_device
         self.engine.changed = self.reporter.note_device
         self.certs.changed = self._take_certificates
+        self.onboarding.changed = self.reporter.tell_all
         self.controller.reconnected = self.queue.note_reconnected
         self.notify.allow(self.settings.notify)
 

@@ -79,13 +79,21 @@ class EngineSlot:
         try:
             engine = await self._open(self._settings, self._observations, self._deliver)
         except EavesError as error:
-            self.problem = error
-            self.changed()
+            self._note(error)
             raise
-        self.problem = None
+        except OSError as error:
+            problem = EavesError(
+                f"the engine cannot start: {error.strerror}",
+                code="EngineUnavailable",
+                element=str(error.filename or "engine"),
+                retryable=True,
+                resolution="make room on the disk, or correct the permissions of the folder",
+            )
+            self._note(problem)
+            raise problem from error
         self.podman_version = engine.podman_version
         self._engine = engine
-        self.changed()
+        self._note(None)
         try:
             if self._desired is not None:
                 await engine.apply(self._desired)
@@ -96,3 +104,7 @@ class EngineSlot:
     async def usages(self) -> list[AppUsage]:
         """Counters of the running apps; none while there is no engine."""
         return await self._engine.usages() if self._engine is not None else []
+
+    def _note(self, problem: EavesError | None) -> None:
+        self.problem = problem
+        self.changed()

@@ -265,3 +265,27 @@ async def test_reboot_command_is_announced_and_carried_out_once(stage: Stage, tm
         assert node.orders._reboot is not None
         await node.orders._reboot
     assert await asyncio.to_thread(mark.exists)
+
+
+async def test_controller_that_lost_everything_gets_the_node_back(stage: Stage) -> None:
+    controller = stage.controller
+    async with stage.node() as node:
+        await controller.wait_for(lambda: bool(controller.devices), "registration")
+        controller.write_config(want_config(items=FAST))
+        node.poller.wake()
+        await controller.wait_for(lambda: any(info.HasField("ainfo") for info in controller.infos), "the app")
+        before = node.controller.device_id
+        controller.devices.clear()
+        controller.infos.clear()
+        node.poller.wake()
+        await controller.wait_for(lambda: bool(controller.devices), "another registration")
+        device = controller.only_device()
+        assert device.id != before
+        controller.write_config(want_config(items=FAST))
+        node.poller.wake()
+        await controller.wait_for(
+            lambda: any(info.devId == device.id and info.HasField("ainfo") for info in controller.infos),
+            "the app again",
+            30,
+        )
+    assert stage.engines.last.applied[-1].apps[0].activate

@@ -103,10 +103,13 @@ class ConfigPoller:
         log.info("no config: status=%d", status)
         if status == 403 and self._attestation.has_tried:
             self._attestation.restart()
-        elif status in (400, 404) and self.applied_hash and await self._onboarding.ask_again():
-            # Without any config so far this only says that nobody has written one yet.
+        elif self._doubts_identity(status) and await self._onboarding.ask_again():
             log.warning("the controller gave this node another UUID")
             self.wake()
+
+    def _doubts_identity(self, status: int) -> bool:
+        """Whether the controller seems not to know this device; before a first config, 404 may say only that nobody wrote one."""
+        return status == 401 or (status in (400, 404) and bool(self.applied_hash))
 
     async def _receive(self, reply: Reply) -> None:
         answer = parse_payload(ConfigResponse, reply.payload, "/config")

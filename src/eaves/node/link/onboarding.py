@@ -16,7 +16,7 @@ from eaves.kit import files
 from eaves.kit.retry import Backoff
 from eaves.node.link.calls import LINK_ERRORS, Controller, check_success, parse_payload
 from eaves.node.link.certs import CertificateKeeper
-from eaves.node.link.errors import AnswerError
+from eaves.node.link.errors import AnswerError, RefusedError
 from eaves.wire import certificates
 from eaves.wire.envelope import Signer
 from eaves.wire.errors import IdentifierError
@@ -60,6 +60,8 @@ class Onboarding:
         self._asked_at: float | None = None
         self.waiting_for = ""
         """For people: why there is no UUID yet."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called after the controller gave another UUID than before."""
 
     async def load(self) -> DeviceId | None:
         """The saved UUID, which the controller's calls then use."""
@@ -91,17 +93,27 @@ class Onboarding:
                 return device_id
 
     async def ask_again(self) -> bool:
-        """Ask whether the UUID has changed, at most once in ten minutes; true when it has."""
+        """Ask whether the UUID has changed, at most once in ten minutes; true when it has.
+
+        A controller that does not know this device any more gets it registered anew.
+        """
         now = asyncio.get_running_loop().time()
         if self._asked_at is not None and now - self._asked_at < UUID_PAUSE_S:
             return False
         self._asked_at = now
         before = self._controller.device_id
         try:
-            return await self._ask_uuid() != before
+            try:
+                device_id = await self._ask_uuid()
+            except RefusedError:
+                device_id = await self._try()
         except LINK_ERRORS as error:
             log.warning("UUID cannot be confirmed: error=%s", error)
             return False
+        if device_id == before:
+            return False
+        self.changed()
+        return True
 
     async def _try(self) -> DeviceId:
         await self._certs.want_current()

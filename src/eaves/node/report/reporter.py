@@ -90,11 +90,17 @@ class Reporter:
         desired = self._orders.desired
         if desired is not None and desired.controller_epoch != self._epoch:
             if self._epoch is not None:
-                self._queued.clear()
-                self._has_sent_hardware = False
+                self.tell_all()
             self._epoch = desired.controller_epoch
         if self._orders.timers.metric_interval_s != self._metrics_interval_s:
             self._metrics_due.set()
+        self._changed.set()
+        self._device_due.set()
+
+    def tell_all(self) -> None:
+        """Queue everything again: the controller, or what it calls this node, is another one."""
+        self._queued.clear()
+        self._has_sent_hardware = False
         self._changed.set()
         self._device_due.set()
 

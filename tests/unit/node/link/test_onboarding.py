@@ -126,6 +126,21 @@ async def test_doubt_asks_again_at_most_once_in_ten_minutes(tmp_path: Path) -> N
     assert stage.controller.device_id == other
 
 
+async def test_device_that_the_controller_forgot_registers_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.controller.answers[Endpoint.UUID] = lambda _: uuid_answer()
+    await stage.onboarding.obtain()
+    stage.controller.calls.clear()
+    told: list[bool] = []
+    stage.onboarding.changed = lambda: told.append(True)
+    other = "b0000000-0000-4000-8000-000000000008"
+    answers = [uuid_answer(other), Reply(401)]
+    stage.controller.answers[Endpoint.UUID] = lambda _: answers.pop()
+    assert await stage.onboarding.ask_again()
+    assert [call.endpoint for call in stage.controller.calls] == [Endpoint.UUID, Endpoint.REGISTER, Endpoint.UUID]
+    assert (stage.controller.device_id, told) == (other, [True])
+
+
 async def test_damaged_saved_uuid_is_asked_for_anew(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     stage.path.write_text("garbage")
