@@ -51,7 +51,6 @@ from eaves.store.sqlite.telemetry import SqliteTelemetry
 log = logging.getLogger(__name__)
 
 KUBECONFIG = "admin.kubeconfig"
-_READY_TIMEOUT_S = 60.0
 
 
 class DataFolderError(EavesError):
@@ -136,13 +135,11 @@ async def _run(
     supervisor.add("gateway", devices.run)
     supervisor.add("api", operators.run)
     running = asyncio.create_task(supervisor.run(), name="supervisor")
-    try:
-        async with asyncio.timeout(_READY_TIMEOUT_S):
-            # Both ports are bound by now; who calls early waits in their backlog.
-            await side.wait_ready()
-        _say_ready(access, devices.port, folder / KUBECONFIG)
-    finally:
-        await running
+    # Both ports are bound by now; who calls early waits in their backlog.
+    ready = asyncio.create_task(side.wait_ready(), name="ready")
+    ready.add_done_callback(lambda task: None if task.cancelled() else _say_ready(access, devices.port, folder))
+    await running
+    ready.cancel()
     notify_systemd("STOPPING=1")
     log.info("controller stopped")
 
@@ -217,9 +214,9 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _say_ready(access: str, gateway_port: int, kubeconfig: Path) -> None:
+def _say_ready(access: str, gateway_port: int, folder: Path) -> None:
     """One line for people and scripts that started the daemon in the foreground."""
-    line = f"eaves controller is ready: api={access} gateway-port={gateway_port} kubeconfig={kubeconfig}"
+    line = f"eaves controller is ready: api={access} gateway-port={gateway_port} kubeconfig={folder / KUBECONFIG}"
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
     notify_systemd(f"READY=1\nSTATUS={line}")

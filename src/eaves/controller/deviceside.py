@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from eaves.controller.events import EventSink
-from eaves.controller.gateway.app import Gateway
+from eaves.controller.gateway.app import BODY_TIMEOUT_S, Gateway
 from eaves.controller.gateway.attest import Attestor
 from eaves.controller.gateway.config import ConfigService
 from eaves.controller.gateway.devices import Devices
@@ -35,6 +35,9 @@ from eaves.store.credentials import SettingStore
 from eaves.store.devices import DeviceRegistry
 from eaves.store.telemetry import Telemetry
 from eaves.wire.identifiers import DeviceId
+
+MIN_SOURCE_BYTES = 4 << 20
+"""Bodies under way of one address; many devices may be behind it."""
 
 Service = Callable[[], Coroutine[Any, Any, None]]
 
@@ -92,7 +95,7 @@ def build_device_side(
     events: EventSink,
     settings: GatewaySettings | None = None,
     clocks: Clocks | None = None,
-    body_timeout_s: float = 60.0,
+    body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> DeviceSide:
     """Everything between the devices and the store."""
     settings, clocks = settings or GatewaySettings(), clocks or Clocks()
@@ -118,13 +121,15 @@ def build_device_side(
     )
     observer = DeviceObserver(objects, registry, nodes, events, contact, configs.outcome, clocks.now)
     parts.look_at, parts.take_unplaced = observer.look_at, observer.take_unplaced
-    departures = DepartureReconciler(objects, registry, stores.telemetry, nodes, hub, clocks.time_ns)
+    departures = DepartureReconciler(
+        objects, registry, stores.telemetry, nodes, hub, configs.remove_kept, clocks.time_ns
+    )
 
     device_rate = Rate(settings.device_requests_per_s, settings.device_burst)
     fault_rate = Rate(settings.unknown_requests_per_s, settings.unknown_burst)
     devices = Devices(registry, nodes, device_rate, clocks.monotonic_s)
     verifier = Verifier(devices, device_rate, fault_rate, clocks.monotonic_s)
-    budget = Budget(settings.body_memory_mib << 20)
+    budget = Budget(settings.body_memory_mib << 20, max(settings.body_memory_mib << 20 >> 3, MIN_SOURCE_BYTES))
 
     def greet(device_id: DeviceId) -> Greeting:
         return Greeting(configs.shelf.hash_of(device_id), identity.current.certs_hash)

@@ -262,3 +262,15 @@ async def test_the_notify_channel_over_a_real_websocket(gateway: RunningGateway,
         await channel.send(b"not the answer")
         await channel.wait_closed()
         assert channel.close_code == 1008
+
+
+async def test_closed_channels_count_as_connections_no_more(tmp_path: Path) -> None:
+    from websockets.asyncio.client import connect
+
+    async with start_gateway(tmp_path, settings=GatewaySettings(connections_per_address=3)) as gateway:
+        url = f"wss://127.0.0.1:{gateway.port}{paths.render_path(Endpoint.EXTENSION, NOBODY, extension='notify')}"
+        for _ in range(10):
+            async with asyncio.timeout(20), connect(url, ssl=gateway.context, compression=None) as channel:
+                await channel.recv()
+                await channel.send(b"no proof")
+                await channel.wait_closed()

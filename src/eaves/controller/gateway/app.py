@@ -28,7 +28,7 @@ from eaves.controller.gateway.errors import (
     UnprocessableError,
 )
 from eaves.controller.gateway.ingest import Ingest
-from eaves.controller.gateway.limits import Budget, Slots
+from eaves.controller.gateway.limits import Budget, Slots, source_of
 from eaves.controller.gateway.logs import LogIntake
 from eaves.controller.gateway.notify import NotifyEndpoint
 from eaves.controller.gateway.register import Registrar
@@ -48,7 +48,8 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 KIB, MIB = 1 << 10, 1 << 20
-BODY_TIMEOUT_S = 60.0
+BODY_TIMEOUT_S = 120.0
+"""A device gives up after as long; over a thin link a log file may need most of it."""
 REQUESTS_PER_DEVICE = 16
 """Under way at the same time."""
 
@@ -164,11 +165,10 @@ class Gateway:
             raise UnknownPathError("this call is not served here")
         if scope["method"] != "POST":
             raise MethodError("POST")
-        client = scope.get("client")
-        source: str = client[0] if client else ""
+        source = _source(scope)
         if endpoint is Endpoint.REGISTER:
             return await self._register(scope, receive, source)
-        body = await load_body(receive, scope["headers"], limit_bytes, self._body_timeout_s, self._budget)
+        body = await load_body(receive, scope["headers"], limit_bytes, self._body_timeout_s, self._budget, source)
         try:
             verified = await self._verifier.open(body, source)
         except UnauthenticatedError as error:
@@ -199,7 +199,7 @@ class Gateway:
     async def _register(self, scope: Scope, receive: Receive, source: str) -> Answer:
         self._verifier.check_source(source)
         limit_bytes = _LIMIT_BYTES[Endpoint.REGISTER]
-        body = await load_body(receive, scope["headers"], limit_bytes, self._body_timeout_s, self._budget)
+        body = await load_body(receive, scope["headers"], limit_bytes, self._body_timeout_s, self._budget, source)
         try:
             is_new = await self._registrar.register(body)
         except GatewayError:
@@ -261,8 +261,7 @@ class Gateway:
         if route is None or route.extension != NOTIFY or route.device_id is None:
             await send({"type": "websocket.close"})
             return
-        client = scope.get("client")
-        await self._notify.serve(route.device_id, client[0] if client else "", receive, send)
+        await self._notify.serve(route.device_id, _source(scope), receive, send)
 
 
 def parse_route(scope: Scope) -> Route:
@@ -275,6 +274,11 @@ def parse_route(scope: Scope) -> Route:
         return paths.parse_path(path)
     except (WireError, UnicodeDecodeError):
         raise UnknownPathError("no such path in the device API") from None
+
+
+def _source(scope: Scope) -> str:
+    client = scope.get("client")
+    return source_of(client[0]) if client else ""
 
 
 def _refuse_foreign_id(endpoint: Endpoint) -> NoReturn:

@@ -15,21 +15,23 @@ from eaves.controller.gateway.limits import Budget
 
 Receive = Callable[[], Awaitable[Any]]
 
-SMALL_BODY_BYTES = 65_536
-"""The server holds up to this much of a body anyway, so only what is beyond counts against the budget."""
-
 
 class ClientGoneError(Exception):
     """The client closed the connection; nobody is left to answer."""
 
 
 async def load_body(
-    receive: Receive, headers: Iterable[tuple[bytes, bytes]], limit_bytes: int, timeout_s: float, budget: Budget
+    receive: Receive,
+    headers: Iterable[tuple[bytes, bytes]],
+    limit_bytes: int,
+    timeout_s: float,
+    budget: Budget,
+    source: str,
 ) -> bytes:
-    """The whole body.
+    """The whole body. What arrived at once is taken; what has to be waited for counts against the budget of ``source``.
 
-    Raises TooLargeError beyond ``limit_bytes``, SlowSenderError when it is not complete within ``timeout_s``, BusyError when
-    bodies under way use up the budget, ClientGoneError.
+    Raises TooLargeError beyond ``limit_bytes``, SlowSenderError when it is not complete within ``timeout_s``, BusyError or
+    TooManyError when bodies under way use up the budget, ClientGoneError.
     """
     declared = _declared_bytes(headers)
     if declared is not None and declared > limit_bytes:
@@ -41,15 +43,14 @@ async def load_body(
             raise TooLargeError(f"body of {len(body)} bytes, at most {limit_bytes} are allowed here")
         return body
     reserved = limit_bytes if declared is None else declared
-    reserved = 0 if reserved <= SMALL_BODY_BYTES else reserved
-    budget.reserve(reserved)
+    budget.reserve(source, reserved)
     try:
         async with asyncio.timeout(timeout_s):
             return await _collect(receive, message.get("body", b""), limit_bytes)
     except TimeoutError:
         raise SlowSenderError(f"body did not arrive within {timeout_s:g} s") from None
     finally:
-        budget.release(reserved)
+        budget.release(source, reserved)
 
 
 def _declared_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int | None:

@@ -7,6 +7,8 @@ is forgotten first: a forgotten sender starts with a full allowance, which costs
 from __future__ import annotations
 
 import asyncio
+import functools
+import ipaddress
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
@@ -93,24 +95,49 @@ class Buckets(Generic[K]):
 
 
 class Budget:
-    """Bytes that all bodies under way may hold together. A body reserves what it may grow to before it is read."""
+    """Bytes that bodies under way may hold, all together and those of one source. A body reserves its size before it is read."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, source_limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
+        self._source_limit_bytes = source_limit_bytes
         self._used_bytes = 0
+        self._by_source: dict[str, int] = {}
 
     @property
     def used_bytes(self) -> int:
         return self._used_bytes
 
-    def reserve(self, size_bytes: int) -> None:
-        """Raises BusyError when the memory for bodies is used up."""
+    def reserve(self, source: str, size_bytes: int) -> None:
+        """Raises TooManyError when the source uses up its share, BusyError when the memory for bodies is used up."""
+        of_source = self._by_source.get(source, 0) + size_bytes
+        if of_source > self._source_limit_bytes:
+            raise TooManyError("this source has too many bytes under way", 1)
         if self._used_bytes + size_bytes > self._limit_bytes:
             raise BusyError("memory for requests under way is used up")
         self._used_bytes += size_bytes
+        self._by_source[source] = of_source
 
-    def release(self, size_bytes: int) -> None:
+    def release(self, source: str, size_bytes: int) -> None:
         self._used_bytes -= size_bytes
+        of_source = self._by_source[source] - size_bytes
+        if of_source:
+            self._by_source[source] = of_source
+        else:
+            self._by_source.pop(source)
+
+
+@functools.lru_cache(maxsize=4096)
+def source_of(address: str) -> str:
+    """Whom to count an address to: an IPv6 subscriber has a whole /64 to call from, so its addresses count as one."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 class Slots(Generic[K]):
@@ -122,6 +149,9 @@ class Slots(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._used)
+
+    def is_full(self, key: K) -> bool:
+        return self._used.get(key, 0) >= self._limit
 
     def enter(self, key: K) -> None:
         """Raises TooManyError when ``limit`` are under way."""

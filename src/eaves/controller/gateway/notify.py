@@ -16,13 +16,15 @@ from typing import Any
 from msgspec import Struct
 
 from eaves.controller.gateway.errors import GatewayError, TooManyError
+from eaves.controller.gateway.limits import Slots
 from eaves.controller.gateway.verify import Verifier
 from eaves.wire import notify
 from eaves.wire.identifiers import AppId, DeviceId
 from eaves.wire.notify import LogsWanted, Notice
 
 PROOF_TIMEOUT_S = 15.0
-MAX_UNPROVEN = 500
+MAX_UNPROVEN = 2000
+MAX_UNPROVEN_OF_SOURCE = 200
 """Connections that have not answered their challenge yet."""
 _MAX_WISHES = 64
 
@@ -142,20 +144,23 @@ class NotifyEndpoint:
         self._greet = greet
         self._seen = seen
         self._unproven = 0
+        self._of_source: Slots[str] = Slots(MAX_UNPROVEN_OF_SOURCE)
 
     async def serve(self, device_id: DeviceId, source: str, receive: Receive, send: Send) -> None:
         """One connection from its opening to its end."""
         if (await receive())["type"] != "websocket.connect":
             return
-        if self._unproven >= MAX_UNPROVEN:
+        if self._unproven >= MAX_UNPROVEN or self._of_source.is_full(source):
             await send({"type": "websocket.close", "code": _TRY_LATER})
             return
         self._unproven += 1
+        self._of_source.enter(source)
         try:
             await send({"type": "websocket.accept"})
             is_proven = await self._prove(device_id, source, receive, send)
         finally:
             self._unproven -= 1
+            self._of_source.leave(source)
         if is_proven:
             await self._talk(device_id, receive, send)
 

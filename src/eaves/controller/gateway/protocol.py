@@ -14,6 +14,8 @@ from typing import Any
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from eaves.controller.gateway.limits import source_of
+
 _log = logging.getLogger("eaves.controller.gateway.http")
 # One line for each malformed request would let a stranger fill the disk with log.
 _log.setLevel(logging.ERROR)
@@ -75,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         peer = transport.get_extra_info("peername")
-        self._address: str = peer[0] if isinstance(peer, tuple) else ""
+        self._address: str = source_of(peer[0]) if isinstance(peer, tuple) else ""
         self._is_counted = self.counts.enter(self._address)
         self._head_bytes = 0
         self._in_head = True

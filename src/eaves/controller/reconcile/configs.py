@@ -111,6 +111,11 @@ class ConfigReconciler:
         for device_id in self._nodes.ids():
             self.want(device_id)
 
+    async def remove_kept(self, device_id: DeviceId) -> None:
+        """Forget the config of a device that is gone."""
+        if await self._settings.load_setting(_setting_name(device_id)):
+            await self._settings.save_setting(_setting_name(device_id), b"")
+
     async def run(self) -> None:
         """Watch and compile until cancelled."""
         await self._nodes.wait_ready()

@@ -1,4 +1,4 @@
-"""Forgets devices whose EdgeNode was deleted: registry row, info, telemetry. The device is shut out the moment its EdgeNode goes.
+"""Forgets devices whose EdgeNode was deleted: registry row, info, config, telemetry. The device is shut out the moment its EdgeNode goes.
 
 At the start rows without an EdgeNode are looked for, since the process may have died between the two.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from eaves.controller.gateway.notify import NotifyHub
 from eaves.controller.nodes import NodeIndex
@@ -34,6 +34,7 @@ class DepartureReconciler:
         telemetry: Telemetry,
         nodes: NodeIndex,
         hub: NotifyHub,
+        remove_config: Callable[[DeviceId], Awaitable[None]],
         time_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._objects = objects
@@ -41,6 +42,7 @@ class DepartureReconciler:
         self._telemetry = telemetry
         self._nodes = nodes
         self._hub = hub
+        self._remove_config = remove_config
         self._time_ns = time_ns
         self.queue: WorkQueue[tuple[DeviceId, str]] = WorkQueue("departures", self._forget, workers=1)
         nodes.call_when_gone(self._shut_out)
@@ -70,4 +72,5 @@ class DepartureReconciler:
             return
         if await self._registry.remove(device_id):
             log.info("device forgotten: node=%s id=%s", name, device_id)
+        await self._remove_config(device_id)
         await self._telemetry.remove_device(device_id)

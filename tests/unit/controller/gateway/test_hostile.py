@@ -10,10 +10,12 @@ import pytest
 
 from eaves.controller.deviceside import Clocks
 from eaves.controller.settings import GatewaySettings
+from eaves.store.errors import DiskFullError
 from eaves.testing.device import AsgiTransport, Device
 from eaves.testing.deviceside import Rig, open_rig
 from eaves.wire import paths
 from eaves.wire.identifiers import AppId, DeviceId
+from eaves.wire.newlog import LogRecord
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.auth.auth_pb2 import AuthContainer
 
@@ -194,15 +196,37 @@ async def test_a_sender_that_stops_talking_is_408(tmp_path: Path) -> None:
 
 
 async def test_bodies_under_way_take_a_bounded_amount_of_memory(tmp_path: Path) -> None:
-    settings = GatewaySettings(body_memory_mib=2)
-    async with open_rig(tmp_path, settings=settings, body_timeout_s=0.2) as rig:
-        transport = AsgiTransport(rig.side.gateway)
+    settings = GatewaySettings(body_memory_mib=6)
+    async with open_rig(tmp_path, settings=settings, body_timeout_s=0.3) as rig:
         headers = [("content-length", str(1 << 20))]
         path = path_of(Endpoint.INFO, OTHER)
-        calls = [transport.call_in_parts("POST", path, [b"x", None], headers) for _ in range(5)]
-        statuses = sorted(reply.status for reply in await asyncio.gather(*calls))
-        assert statuses == [408, 408, 503, 503, 503]
+        one, two = AsgiTransport(rig.side.gateway, "192.0.2.1"), AsgiTransport(rig.side.gateway, "192.0.2.2")
+        calls = [
+            transport.call_in_parts("POST", path, [b"x", None], headers)
+            for transport in (one, one, one, one, one, two, two, two)
+        ]
+        statuses = [reply.status for reply in await asyncio.gather(*calls)]
+        # One address gets four MiB at most, all together six.
+        assert statuses == [408, 408, 408, 408, 429, 408, 408, 503]
         assert rig.side.budget.used_bytes == 0
+
+
+async def test_a_full_disk_is_503_so_that_devices_keep_their_messages(
+    rig: Rig, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> bool:
+        raise DiskFullError("no space left")
+
+    for target, name in ((rig.registry, "save_info"), (rig.telemetry, "append_record"), (rig.telemetry, "append_logs")):
+        monkeypatch.setattr(target, name, fail)
+    replies = [
+        await device.send_info(device.info()),
+        await device.post(Endpoint.METRICS, device.metrics()),
+        await device.send_logs([LogRecord("x", 1, 1)]),
+    ]
+    assert [reply.status for reply in replies] == [503] * 3
+    assert all(int(reply.headers["retry-after"]) > 0 for reply in replies)
+    assert (await device.poll()).status == 304
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eaves.controller.gateway.errors import BusyError, TooManyError
-from eaves.controller.gateway.limits import Bucket, Buckets, Budget, Gate, Rate, Slots
+from eaves.controller.gateway.limits import Bucket, Buckets, Budget, Gate, Rate, Slots, source_of
 
 RATE = Rate(per_s=2, burst=3)
 
@@ -53,14 +53,34 @@ def test_a_flood_of_senders_uses_bounded_memory() -> None:
     assert len(buckets) == 100
 
 
-def test_a_budget_refuses_beyond_its_limit_and_takes_back() -> None:
-    budget = Budget(100)
-    budget.reserve(60)
+def test_a_budget_refuses_beyond_its_limits_and_takes_back() -> None:
+    budget = Budget(100, 70)
+    budget.reserve("a", 60)
+    with pytest.raises(TooManyError):
+        budget.reserve("a", 11)
     with pytest.raises(BusyError):
-        budget.reserve(41)
-    budget.release(60)
-    budget.reserve(100)
+        budget.reserve("b", 41)
+    budget.reserve("b", 40)
     assert budget.used_bytes == 100
+    budget.release("a", 60)
+    budget.release("b", 40)
+    budget.reserve("a", 70)
+    assert budget.used_bytes == 70
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("not:an:address", "not:an:address"),
+    ],
+)
+def test_a_subscriber_counts_as_one_source(address: str, source: str) -> None:
+    assert source_of(address) == source
 
 
 def test_slots_bound_what_is_under_way_and_forget_idle_keys() -> None:
