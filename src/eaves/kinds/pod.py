@@ -20,13 +20,6 @@ from eaves.kinds.serving import core_resource, text_at
 from eaves.kube.resource import Column, Object, Subresource, Verb
 from eaves.kube.tables import age_column, name_column
 
-CREATE_REFUSED = """Pods are views of Apps here and cannot be created. Write an App instead:
-apiVersion: eaves.dev/v1alpha1
-kind: App
-metadata: {name: NAME, namespace: NAMESPACE}
-spec: {nodeName: NODE, image: IMAGE}"""
-"""Answer to whoever creates a Pod."""
-
 
 class ContainerPort(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """A port that the container listens on."""

@@ -56,10 +56,12 @@ class Interested:
 
     def __init__(self) -> None:
         self.wanted: list[tuple[str, str, int]] = []
+        self.is_asked = asyncio.Event()
         self.is_connected = False
 
     async def want_logs(self, device_id: str, app_id: str, seconds: int) -> bool:
         self.wanted.append((device_id, app_id, seconds))
+        self.is_asked.set()
         return self.is_connected
 
 

@@ -100,10 +100,9 @@ class PodKind:
 
 def refuse_create(body: Object, namespace: str) -> ApiError:
     """The 405 that shows the App which does what the Pod was to do."""
-    metadata: Any = body.get("metadata") or {}
-    spec: Any = body.get("spec") or {}
-    containers = spec.get("containers") or [{}]
-    container: Any = containers[0] if isinstance(containers[0], dict) else {}
+    metadata, spec = _object(body.get("metadata")), _object(body.get("spec"))
+    containers = spec.get("containers")
+    container = _object(containers[0]) if isinstance(containers, list) and containers else {}
     wanted: Object = {"nodeName": spec.get("nodeName") or "NODE", "image": container.get("image") or "IMAGE"}
     wanted |= {name: container[name] for name in ("command", "args", "env") if container.get(name)}
     document = {
@@ -114,6 +113,11 @@ def refuse_create(body: Object, namespace: str) -> ApiError:
     }
     why = f"pods are views of Apps here and cannot be created; write an App instead: {json.dumps(document)}"
     return status.method_not_allowed("", "pods", "create", why)
+
+
+def _object(value: Any) -> Object:
+    """The value when it is an object, else an empty one: what is refused anyway may be of any shape."""
+    return value if isinstance(value, dict) else {}
 
 
 def refuse_eviction(target: Target) -> ApiError:

@@ -17,7 +17,7 @@ from eaves.controller.documents import decode_object
 from eaves.controller.objects import Objects, key_of
 from eaves.controller.watching import Snapshot, follow
 from eaves.controller.workqueue import WorkQueue
-from eaves.kinds import namespace, network, subnets
+from eaves.kinds import namespace, network, subnets, volume
 from eaves.kinds.app_spec import DEFAULT_NETWORK
 from eaves.kinds.registry import PROJECTED, RESOURCES
 from eaves.kinds.times import render_time
@@ -27,9 +27,9 @@ from eaves.store.errors import ConflictError
 
 log = logging.getLogger(__name__)
 
-FIRST_NAMESPACES = ("default", "kube-system", "kube-node-lease")
+FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 """Made at the start of the controller. The last one holds views of the nodes' leases."""
-WITHOUT_NETWORK = frozenset({"kube-node-lease"})
+WITHOUT_NETWORK = frozenset({"kube-node-lease", "kube-public"})
 LOOK_AGAIN_S = 1.0
 """While a namespace waits for somebody's finalizers; its contents are few by then."""
 _YIELD_EVERY = 50
@@ -113,11 +113,14 @@ class NamespaceReconciler:
             log.debug("namespace changed while it was emptied: name=%s", name)
 
     async def _delete_all(self, resource: Resource, name: str) -> list[Object]:
-        """Delete every object of a kind in the namespace; answers those that finalizers hold."""
+        """Delete every object of a kind in the namespace; answers those that stay: held by finalizers, or Volumes to retain."""
         page = await self._objects.store.list(resource.store_name, name)
         held = []
         for index, stored in enumerate(page.items):
             obj = decode_object(stored)
+            if resource is volume.RESOURCE and volume.deletion_fault(obj):
+                held.append(obj)
+                continue
             marked = mark_deleted(resource, obj, render_time(self._clock()))
             if obj["metadata"].get("finalizers"):
                 held.append(obj)
@@ -134,14 +137,16 @@ class NamespaceReconciler:
         self, stored: StoredObject, obj: Object, left: dict[str, int], finalizers: dict[str, int]
     ) -> None:
         contents = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(left.items()))
-        holders = ", ".join(f"{each} in {count} resource instances" for each, count in sorted(finalizers.items()))
-        wanted = {
-            "NamespaceContentRemaining": ("SomeResourcesRemain", f"Some resources are remaining: {contents}"),
-            "NamespaceFinalizersRemaining": (
-                "SomeFinalizersRemain",
-                f"Some content in the namespace has finalizers remaining: {holders}",
-            ),
-        }
+        wanted = {"NamespaceContentRemaining": ("SomeResourcesRemain", f"Some resources are remaining: {contents}")}
+        if finalizers:
+            holders = ", ".join(f"{each} in {count} resource instances" for each, count in sorted(finalizers.items()))
+            message = f"Some content in the namespace has finalizers remaining: {holders}"
+            wanted["NamespaceFinalizersRemaining"] = ("SomeFinalizersRemain", message)
+        else:
+            message = (
+                "Volumes with spec.reclaimPolicy Retain guard their data: set it to Delete to let the namespace go"
+            )
+            wanted["NamespaceDeletionContentFailure"] = ("ContentDeletionFailed", message)
         status = dict(obj.get("status") or {})
         status["conditions"] = _merge_conditions(status.get("conditions") or (), wanted, render_time(self._clock()))
         if status != obj.get("status"):

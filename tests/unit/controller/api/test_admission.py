@@ -1,0 +1,109 @@
+"""Rules across objects: ports, memory, subnets, namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from eaves.testing.asgi import Answer, AsgiClient
+from eaves.testing.objects import make_edgenode
+from eaves.testing.operator_api import ApiBench
+
+GROUP = "/apis/eaves.dev/v1alpha1/namespaces/default"
+MERGE = "application/merge-patch+json"
+
+
+def app(name: str, port: int = 0, node: str = "n1", network: str = "default", **spec: Any) -> dict[str, Any]:
+    ports = [{"port": 80, "nodePort": port}] if port else []
+    return {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "App",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node,
+            "image": "registry.example/web:1",
+            "networks": [{"name": network, "ports": ports}],
+            **spec,
+        },
+    }
+
+
+def network(name: str, subnet: str = "") -> dict[str, Any]:
+    spec = {"subnet": subnet} if subnet else {}
+    return {"apiVersion": "eaves.dev/v1alpha1", "kind": "Network", "metadata": {"name": name}, "spec": spec}
+
+
+async def create(admin: AsgiClient, obj: dict[str, Any]) -> Answer:
+    return await admin.call("POST", f"{GROUP}/{obj['kind'].lower()}s", obj)
+
+
+def causes(answer: Answer) -> list[str]:
+    assert answer.status == 422, answer.body.decode()
+    return [cause["field"] for cause in answer.json()["details"]["causes"]]
+
+
+async def test_a_node_port_is_taken_once(admin: AsgiClient) -> None:
+    assert (await create(admin, app("a", 8080))).status == 201
+    assert causes(await create(admin, app("b", 8080))) == ["spec.networks[0].ports[0].nodePort"]
+    assert (await create(admin, app("b", 8080, node="n2"))).status == 201
+    udp = app("c", 8080)
+    udp["spec"]["networks"][0]["ports"][0]["protocol"] = "UDP"
+    assert (await create(admin, udp)).status == 201
+    moved = await admin.call("PATCH", f"{GROUP}/apps/b", {"spec": {"nodeName": "n1"}}, content_type=MERGE)
+    assert causes(moved) == ["spec.networks[0].ports[0].nodePort"]
+    same = await admin.call("PATCH", f"{GROUP}/apps/a", {"spec": {"running": False}}, content_type=MERGE)
+    assert same.status == 200
+
+
+async def test_of_two_apps_at_the_same_moment_one_gets_the_port(admin: AsgiClient) -> None:
+    answers = await asyncio.gather(*(create(admin, app(f"a{n}", 8080)) for n in range(8)))
+    assert sorted(answer.status for answer in answers) == [201, *[422] * 7]
+
+
+async def test_memory_that_no_app_can_get(bench: ApiBench, admin: AsgiClient) -> None:
+    await bench.put(make_edgenode("n1", status={"allocatable": {"memory": "512Mi"}}))
+    assert causes(await create(admin, app("a", resources={"memory": "1Gi"}))) == ["spec.resources.memory"]
+    assert (await create(admin, app("a", resources={"memory": "512Mi"}))).status == 201
+
+
+async def test_an_app_may_come_before_its_node_or_without_one(admin: AsgiClient) -> None:
+    assert (await create(admin, app("a", node="not-yet"))).status == 201
+    assert (await create(admin, app("b", node=""))).status == 201
+
+
+async def test_subnets_are_chosen_apart_and_kept(admin: AsgiClient) -> None:
+    chosen = [(await create(admin, network(f"n{n}"))).json()["spec"]["subnet"] for n in range(20)]
+    assert len(set(chosen)) == 20
+    obj = await admin.get(f"{GROUP}/networks/n0")
+    del obj["spec"]["subnet"]
+    answer = await admin.call("PUT", f"{GROUP}/networks/n0", obj)
+    assert answer.json()["spec"]["subnet"] == chosen[0]
+
+
+async def test_networks_with_one_subnet_do_not_meet_on_a_node(admin: AsgiClient) -> None:
+    await create(admin, network("a", "10.1.0.0/24"))
+    await create(admin, network("b", "10.1.0.0/16"))
+    await create(admin, network("c", "10.9.0.0/24"))
+    assert (await create(admin, app("one", network="a"))).status == 201
+    assert causes(await create(admin, app("two", network="b"))) == ["spec.networks[0].name"]
+    assert (await create(admin, app("two", network="c"))).status == 201
+    moved = await admin.call("PATCH", f"{GROUP}/networks/c", {"spec": {"subnet": "10.1.0.0/25"}}, content_type=MERGE)
+    assert causes(moved) == ["spec.subnet"]
+
+
+async def test_what_holds_a_namespace_is_changed_by_its_subresource_alone(admin: AsgiClient) -> None:
+    spaces = "/api/v1/namespaces"
+    await admin.call("POST", spaces, {"metadata": {"name": "x"}})
+    kept = await admin.call("PATCH", f"{spaces}/x", {"spec": {"finalizers": None}}, content_type=MERGE)
+    assert kept.json()["spec"] == {"finalizers": ["kubernetes"]}
+    unlabelled = {"metadata": {"labels": {"kubernetes.io/metadata.name": None}}}
+    relabelled = await admin.call("PATCH", f"{spaces}/x", unlabelled, content_type=MERGE)
+    assert relabelled.json()["metadata"]["labels"] == {"kubernetes.io/metadata.name": "x"}
+    deleted = await admin.call("DELETE", f"{spaces}/x")
+    assert deleted.json()["status"]["phase"] == "Terminating"
+    late = await admin.call("POST", f"{spaces}/x/configmaps", {"metadata": {"name": "c"}})
+    assert late.status == 403
+    assert late.json()["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+    body = {"metadata": {"name": "x"}, "spec": {"finalizers": []}}
+    assert (await admin.call("PUT", f"{spaces}/x/finalize", body)).status == 200
+    assert (await admin.call("GET", f"{spaces}/x")).status == 404
