@@ -26,10 +26,11 @@ def check_configuration(resource: Resource, configuration: Object) -> None:
     """What an apply body must not have. Raises ApiError 400."""
     if (configuration.get("metadata") or {}).get("managedFields") is not None:
         raise status.bad_request("metadata.managedFields must be nil")
-    if configuration.get("apiVersion") != resource.api_version or configuration.get("kind") != resource.kind:
-        given = f"{configuration.get('apiVersion')}, Kind={configuration.get('kind')}"
-        text = f"incorrect version specified in apply patch. Specified patch version: {given}, expected: {resource.api_version}"
-        raise status.bad_request(text)
+    version, kind = configuration.get("apiVersion") or "", configuration.get("kind") or ""
+    if version != resource.api_version or kind != resource.kind:
+        # A version without a group is printed with the slash, as Kubernetes prints any group, version and kind.
+        shown = version if isinstance(version, str) and "/" in version else f"/{version}"
+        raise status.bad_request(f"invalid object type: {shown}, Kind={kind}")
 
 
 def apply_configuration(
@@ -63,7 +64,8 @@ def apply_configuration(
         _check_conflicts(resource, base, others, touched, manager)
     if lost := touched | managed.strip_untouched(resource, difference.removed, subresource):
         others = [structs.replace(entry, fields=entry.fields - lost) for entry in others]
-    time = last.time if last is not None and last.fields == fields and not difference else now
+    # An apply that leaves the object as it is has no time of its own.
+    time = now if difference else last.time if last is not None else ""
     # The tree of ``live`` is shared, so what is written below must be a copy of its own.
     merged = {**merged, "metadata": dict(merged["metadata"])}
     managed.put_managers(merged, [*others, structs.replace(mine, fields=fields, time=time)])
@@ -82,9 +84,12 @@ def _load_managers(resource: Resource, live: Object, exists: bool, now: str) -> 
 
 
 def _without_unowned(configuration: Object) -> Object:
-    """A configuration may carry server-written metadata from a get; it does not count."""
+    """A configuration may carry server-written metadata from a get; it does not count.
+
+    Another uid does: then the applier means another object, and the rules for updates refuse it.
+    """
     meta = configuration.get("metadata") or {}
-    ignored = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
+    ignored = ("managedFields", "resourceVersion", "creationTimestamp", "generation", "selfLink")
     kept = {key: value for key, value in meta.items() if key not in ignored}
     return {**configuration, "metadata": kept}
 

@@ -50,27 +50,38 @@ def apply_patch(resource: Resource, patch_type: str, patch: Any, current: Object
 
 
 def apply_json_patch(operations: Any, current: Object) -> Any:
-    """Raises ApiError: 413 for too many operations, 422 for a failed test or missing path, 400 for what is no JSON patch."""
-    if not isinstance(operations, list):
-        raise status.bad_request(
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"
-        )
+    """Raises ApiError: 413 for too many operations, 422 for one that cannot be done, 400 for what is no list of operations."""
+    if not isinstance(operations, list) or not all(isinstance(operation, dict) for operation in operations):
+        raise status.bad_request("error decoding patch: a JSON patch is a list of operations")
     if len(operations) > OPERATIONS_LIMIT:
         text = f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
         raise ApiError(413, "RequestEntityTooLarge", text)
     try:
         _check_copies(operations, current)
         return jsonpatch.JsonPatch(operations).apply(current)
-    except jsonpatch.InvalidJsonPatch as error:
-        raise status.bad_request(f"error decoding patch: {error}") from error
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
-        text = f"the server rejected our request due to an error in our request: {error}"
+    except _FAILURES as error:
+        text = f"the server rejected our request due to an error in our request{_find_failure(operations, current)}"
         raise ApiError(422, "Invalid", text, details={}) from error
 
 
-def _check_copies(operations: list[Any], current: Object) -> None:
+_FAILURES = (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError)
+
+
+def _find_failure(operations: list[Object], current: Object) -> str:
+    """Which operation cannot be done. The library's own words would show what the object holds, which may be a secret."""
+    document: Any = copy_tree(current)
+    for index, operation in enumerate(operations):
+        try:
+            document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+        except _FAILURES:
+            what = " ".join(str(operation[key]) for key in ("op", "path") if key in operation)
+            return f": operation {index} ({what}) cannot be done"
+    return ""
+
+
+def _check_copies(operations: list[Object], current: Object) -> None:
     """A short patch must not grow an object without bound: each copy may double it. Sizes are counted from above."""
-    copies = sum(1 for operation in operations if isinstance(operation, dict) and operation.get("op") == "copy")
+    copies = sum(1 for operation in operations if operation.get("op") == "copy")
     if copies == 0:
         return
     size = len(msgspec.json.encode(current)) + len(msgspec.json.encode(operations))
@@ -78,7 +89,7 @@ def _check_copies(operations: list[Any], current: Object) -> None:
         document = copy_tree(current)
         for operation in operations:
             document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-            if isinstance(operation, dict) and operation.get("op") == "copy":
+            if operation.get("op") == "copy":
                 _check_size(document)
 
 

@@ -160,6 +160,12 @@ def test_the_same_value_is_shared() -> None:
     assert owners(obj) == {"a:Apply": {"f:spec": {"f:color": {}}}, "b:Apply": {"f:spec": {"f:color": {}}}}
 
 
+def test_sharing_a_value_changes_no_object_and_has_no_time() -> None:
+    obj = applied(applied(None, {"color": "red"}, "b", T1), {"color": "red"})
+
+    assert [entry.get("time") for entry in obj["metadata"]["managedFields"]] == [None, T1]
+
+
 def test_force_takes_the_field_over() -> None:
     live = applied(None, {"color": "red", "size": 1}, "b")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -52,9 +53,9 @@ def test_json_patch_applies_every_operation(target: Any, operations: Any, expect
     [
         ({"op": "add"}, 400),
         (["add"], 400),
-        ([{"op": "spam", "path": "/a"}], 400),
-        ([{"op": "add", "path": "/a"}], 400),
-        ([{"op": "move", "path": "/a"}], 400),
+        ([{"op": "spam", "path": "/a"}], 422),
+        ([{"op": "add", "path": "/a"}], 422),
+        ([{"op": "move", "path": "/a"}], 422),
         ([{"op": "test", "path": "/a", "value": True}], 422),
         ([{"op": "remove", "path": "/missing"}], 422),
         ([{"op": "replace", "path": "/missing", "value": 1}], 422),
@@ -117,3 +118,33 @@ def test_replacing_each_member_by_json_patch_gives_the_wanted_object(target: Any
     operations += [{"op": "add", "path": escape(key), "value": value} for key, value in wanted.items()]
     operations += [{"op": "test", "path": escape(key), "value": value} for key, value in wanted.items()]
     assert apply_json_patch(operations, target) == wanted
+
+
+def test_a_failed_operation_is_named_without_showing_the_object() -> None:
+    operations = [{"op": "add", "path": "/b", "value": 1}, {"op": "test", "path": "/a", "value": "guess"}]
+
+    with pytest.raises(ApiError) as caught:
+        apply_json_patch(operations, {"a": "hidden"})
+
+    assert "operation 1 (test /a) cannot be done" in caught.value.message
+    assert "hidden" not in caught.value.message
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test"]) | JSON,
+                "path": st.sampled_from(["", "/", "/a", "/a/-", "/a/0", "/b/a"]) | JSON,
+                "from": st.sampled_from(["", "/a", "/a/0"]) | JSON,
+                "value": JSON,
+            },
+        ),
+        max_size=3,
+    ),
+    OBJECTS,
+)
+def test_any_list_of_operations_is_done_or_refused(operations: Any, target: Any) -> None:
+    with contextlib.suppress(ApiError):
+        apply_json_patch(operations, target)
