@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from eaves.kube.resource import Object, Resource
-from eaves.kube.schema import Schema, render_openapi
+from eaves.kube.schema import Schema
+from eaves.kube.schema_openapi import render_openapi
 
 SELECTABLE_LIMIT = 8
 """Selectable fields that one version of a CustomResourceDefinition may have."""

@@ -7,7 +7,7 @@ writes to the main path leave ``status`` alone and the reverse, finalizers canno
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -219,6 +219,8 @@ def _count_generation(resource: Resource, new: Object, old: Object) -> None:
 def check_metadata(resource: Resource, obj: Object) -> Iterator[FieldError]:
     """Rules for a new or changed object's metadata."""
     meta = obj.get("metadata") or {}
+    for fault in names.check_name_prefix(meta["generateName"]) if meta.get("generateName") else ():
+        yield FieldError("metadata.generateName", CauseType.INVALID, fault, meta["generateName"])
     name = meta.get("name", "")
     if not name:
         yield FieldError("metadata.name", CauseType.REQUIRED, "name or generateName is required")
@@ -228,9 +230,7 @@ def check_metadata(resource: Resource, obj: Object) -> Iterator[FieldError]:
             yield FieldError("metadata.name", CauseType.INVALID, fault, name)
     yield from check_labels(meta.get("labels") or {}, "metadata.labels")
     yield from _check_annotations(meta.get("annotations") or {})
-    for index, finalizer in enumerate(meta.get("finalizers") or ()):
-        for fault in names.check_qualified_name(finalizer):
-            yield FieldError(f"metadata.finalizers[{index}]", CauseType.INVALID, fault, finalizer)
+    yield from _check_finalizers(meta.get("finalizers") or [])
     yield from _check_owners(meta.get("ownerReferences") or ())
 
 
@@ -248,9 +248,10 @@ def check_metadata_update(new: Object, old: Object) -> Iterator[FieldError]:
     mine, theirs = new.get("metadata", {}), old.get("metadata", {})
     for key in ("name", "namespace", "uid", "creationTimestamp"):
         if mine.get(key) != theirs.get(key):
-            yield FieldError(f"metadata.{key}", CauseType.INVALID, "field is immutable", mine.get(key))
+            shown = mine.get(key) if key == "creationTimestamp" else mine.get(key, "")
+            yield FieldError(f"metadata.{key}", CauseType.INVALID, "field is immutable", shown)
     if theirs.get("deletionTimestamp"):
-        added = [f for f in mine.get("finalizers") or () if f not in (theirs.get("finalizers") or ())]
+        added = sorted(set(mine.get("finalizers") or ()) - set(theirs.get("finalizers") or ()))
         if added:
             listed = ", ".join(f'"{finalizer}"' for finalizer in added)
             detail = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
@@ -278,15 +279,35 @@ def _check_annotations(annotations: Mapping[str, str]) -> Iterator[FieldError]:
         yield FieldError("metadata.annotations", CauseType.TOO_LONG, detail)
 
 
-def _check_owners(owners: list[dict[str, Any]] | tuple[()]) -> Iterator[FieldError]:
-    controllers = []
+def _check_finalizers(finalizers: list[str]) -> Iterator[FieldError]:
+    for finalizer in finalizers:
+        for fault in names.check_qualified_name(finalizer):
+            yield FieldError("metadata.finalizers", CauseType.INVALID, fault, finalizer)
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        detail = "finalizer orphan and foregroundDeletion cannot be both set"
+        yield FieldError("metadata.finalizers", CauseType.INVALID, detail, finalizers)
+
+
+def _check_owners(owners: Sequence[Mapping[str, Any]]) -> Iterator[FieldError]:
+    first = ""
     for index, owner in enumerate(owners):
-        path = f"metadata.ownerReferences[{index}]"
-        for key in ("apiVersion", "kind", "name", "uid"):
-            if not owner.get(key):
-                yield FieldError(f"{path}.{key}", CauseType.INVALID, "must not be empty", owner.get(key, ""))
+        yield from _check_owner(f"metadata.ownerReferences[{index}]", owner)
         if owner.get("controller"):
-            controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
-    if len(controllers) > 1:
-        detail = f'Only one reference can have Controller set to true. Found "true" in references for {" and ".join(controllers)}'
-        yield FieldError("metadata.ownerReferences", CauseType.INVALID, detail, None)
+            name = f"{owner.get('kind')}/{owner.get('name')}"
+            if first:
+                detail = f'Only one reference can have Controller set to true. Found "true" in references for {first} and {name}'
+                yield FieldError("metadata.ownerReferences", CauseType.INVALID, detail, owners)
+            else:
+                first = name
+
+
+def _check_owner(path: str, owner: Mapping[str, Any]) -> Iterator[FieldError]:
+    version = owner.get("apiVersion") or ""
+    if version.count("/") > 1:
+        detail = "must be <group>/<version> or <version>"
+        yield FieldError(f"{path}.apiVersion", CauseType.INVALID, detail, version)
+    for key in ("apiVersion", "kind", "name", "uid"):
+        if not owner.get(key):
+            yield FieldError(f"{path}.{key}", CauseType.REQUIRED, "must not be empty")
+    if (version, owner.get("kind")) == ("v1", "Event"):
+        yield FieldError(path, CauseType.INVALID, "/v1, Kind=Event is disallowed from being an owner", owner)

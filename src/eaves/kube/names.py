@@ -27,6 +27,11 @@ _QUALIFIED_TEXT = (
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
+_LABEL_KEY_TEXT = (
+    "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+)
 _VALUE_TEXT = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
     "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
@@ -36,33 +41,33 @@ _VALUE_TEXT = (
 
 def check_label_name(name: str) -> list[str]:
     """A DNS-1123 label, at most 63 characters."""
-    faults = [] if _LABEL.fullmatch(name) else [_LABEL_TEXT]
-    return faults + _check_length(name, 63)
+    faults = _check_length(name, 63)
+    return faults if _LABEL.fullmatch(name) else [*faults, _LABEL_TEXT]
 
 
 def check_subdomain(name: str) -> list[str]:
     """A DNS-1123 subdomain, at most 253 characters: the name of most objects."""
-    faults = [] if _SUBDOMAIN.fullmatch(name) else [_SUBDOMAIN_TEXT]
-    return _check_length(name, 253) + faults
+    return _check_subdomain(name, "characters")
+
+
+def check_name_prefix(prefix: str) -> list[str]:
+    """``generateName``: a subdomain that may end with the dash before what is added."""
+    return check_subdomain(f"{prefix[:-1]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix)
 
 
 def check_qualified_name(name: str) -> list[str]:
     """``[prefix/]name`` of labels, annotations and finalizers."""
     prefix, slash, rest = name.rpartition("/")
+    if "/" in prefix:
+        return [_LABEL_KEY_TEXT]
     faults: list[str] = []
-    if slash:
-        if not prefix:
-            faults.append("prefix part must be non-empty")
-        else:
-            faults.extend(f"prefix part {fault}" for fault in check_subdomain(prefix))
-        if "/" in prefix:
-            return [
-                "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-                "alphanumeric character with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            ]
+    if slash and not prefix:
+        faults.append("prefix part must be non-empty")
+    elif slash:
+        faults.extend(f"prefix part {fault}" for fault in _check_subdomain(prefix, "bytes"))
     if not rest:
         faults.append("name part must be non-empty")
-    elif len(rest) > 63:
+    elif len(rest.encode()) > 63:
         faults.append("name part must be no more than 63 bytes")
     if not _QUALIFIED.fullmatch(rest):
         faults.append(_QUALIFIED_TEXT)
@@ -70,7 +75,7 @@ def check_qualified_name(name: str) -> list[str]:
 
 
 def check_label_value(value: str) -> list[str]:
-    faults = _check_length(value, 63)
+    faults = _check_length(value, 63, "bytes")
     return faults if _VALUE.fullmatch(value) else [*faults, _VALUE_TEXT]
 
 
@@ -89,5 +94,11 @@ def check_config_key(key: str) -> list[str]:
     return faults
 
 
-def _check_length(text: str, limit: int) -> list[str]:
-    return [f"must be no more than {limit} bytes"] if len(text.encode()) > limit else []
+def _check_subdomain(name: str, unit: str) -> list[str]:
+    faults = _check_length(name, 253, unit)
+    return faults if _SUBDOMAIN.fullmatch(name) else [*faults, _SUBDOMAIN_TEXT]
+
+
+def _check_length(text: str, limit: int, unit: str = "characters") -> list[str]:
+    """``unit`` is only a word: Kubernetes counts bytes always, and says so for labels alone."""
+    return [f"must be no more than {limit} {unit}"] if len(text.encode()) > limit else []

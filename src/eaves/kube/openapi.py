@@ -13,7 +13,8 @@ from eaves.kube.definitions import kind_of
 from eaves.kube.discovery import group_versions
 from eaves.kube.operations import PREFIX, render_paths, root_of
 from eaves.kube.resource import Object, Resource, Verb
-from eaves.kube.schema import Schema, references, render_openapi
+from eaves.kube.schema import Schema
+from eaves.kube.schema_openapi import references, render_openapi
 
 TITLE = "Eaves"
 

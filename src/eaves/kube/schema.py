@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from eaves.kube.errors import CauseType, FieldError
@@ -136,19 +139,19 @@ def _prune_dict(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def apply_defaults(schema: Schema, value: Any) -> None:
-    """Fills absent fields that have a default, in place; nulls of non-nullable fields count as absent."""
+    """Fills absent fields that have a default, in place; a null where none may stand counts as absent."""
     if isinstance(value, dict):
         for key, child in schema.properties.items():
-            if value.get(key) is None and child.default is not None and (key not in value or not child.nullable):
+            if child.default is not None and value.get(key) is None and (key not in value or not child.nullable):
                 value[key] = copy_tree(child.default)
-            elif key in value and value[key] is None and not child.nullable and child.type:
-                del value[key]
+        for key in list(value):
+            known = schema.child(key)
+            if known is None:
                 continue
-            if key in value:
-                apply_defaults(child, value[key])
-        if schema.additional is not None:
-            for item in value.values():
-                apply_defaults(schema.additional, item)
+            if value[key] is None and not known.nullable:
+                del value[key]
+            else:
+                apply_defaults(known, value[key])
     elif isinstance(value, list) and schema.items is not None:
         for item in value:
             apply_defaults(schema.items, item)
@@ -163,8 +166,11 @@ def validate_schema(schema: Schema, value: Object) -> list[FieldError]:
 
 
 def _validate(schema: Schema, value: Any, path: str) -> Iterator[FieldError]:
-    if value is None and (schema.nullable or not schema.type):
+    if value is None and (schema.nullable or not (schema.type or schema.int_or_string)):
         return
+    if schema.enum and value not in schema.enum:
+        supported = ", ".join(f'"{item}"' for item in schema.enum)
+        yield FieldError(path, CauseType.NOT_SUPPORTED, f"supported values: {supported}", value)
     if schema.int_or_string:
         if isinstance(value, bool) or not isinstance(value, int | str):
             yield _type_error(path, "integer,string", value)
@@ -208,52 +214,80 @@ def _validate_items(schema: Schema, value: Sequence[Any], path: str) -> Iterator
 
 
 def _validate_unique(schema: Schema, value: Sequence[Any], path: str) -> Iterator[FieldError]:
+    """Each value that stands several times is told once, where it stands for the second time."""
     if schema.list_type is ListType.ATOMIC:
         return
-    seen: set[str] = set()
+    seen: dict[bytes, int] = {}
     for index, item in enumerate(value):
+        shown = item
         if schema.list_type is ListType.MAP:
             if not isinstance(item, dict):
                 continue
-            shown: Any = {key: item[key] for key in schema.list_map_keys if key in item}
-        else:
-            shown = item
-        identity = json.dumps(shown, sort_keys=True)
-        if identity in seen:
+            shown = {key: item[key] for key in schema.list_map_keys if key in item}
+        identity = _encoder.encode(shown)
+        seen[identity] = seen.get(identity, 0) + 1
+        if seen[identity] == 2:
             yield FieldError(f"{path}[{index}]", CauseType.DUPLICATE, "", shown)
-        seen.add(identity)
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def _validate_text(schema: Schema, value: str, path: str) -> Iterator[FieldError]:
-    if schema.enum and value not in schema.enum:
-        supported = ", ".join(f'"{item}"' for item in schema.enum)
-        yield FieldError(path, CauseType.NOT_SUPPORTED, f"supported values: {supported}", value)
+    """The first of length and pattern that does not fit, and the format."""
     if schema.max_length is not None and len(value) > schema.max_length:
         yield FieldError(path, CauseType.TOO_LONG, f"may not be more than {schema.max_length} bytes", value)
-    if schema.min_length is not None and len(value) < schema.min_length:
+    elif schema.min_length is not None and len(value) < schema.min_length:
         detail = f"{path} in body should be at least {schema.min_length} chars long"
         yield FieldError(path, CauseType.INVALID, detail, value)
-    if schema.pattern and not re.search(schema.pattern, value):
+    elif schema.pattern and not _compile(schema.pattern).search(value):
         yield FieldError(path, CauseType.INVALID, f"{path} in body should match '{schema.pattern}'", value)
-    if schema.format == "date-time" and not _DATE_TIME.fullmatch(value):
-        yield FieldError(
-            path, CauseType.INVALID, f"{path} in body must be of type date-time: {json.dumps(value)}", value
-        )
+    if schema.format == "date-time" and not _is_time(value):
+        yield FieldError(path, CauseType.TYPE_INVALID, _must_be(path, "date-time", value), value)
 
 
-_DATE_TIME = re.compile(
-    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([zZ]|[+-]\d{2}:\d{2})"
-)
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    """A pattern with Go's meaning: ``$`` is the end and not a last line break, classes know ASCII alone."""
+    is_bound = pattern.endswith("$") and not pattern.endswith("\\$")
+    return re.compile(pattern[:-1] + r"\Z" if is_bound else pattern, re.ASCII)
+
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+
+
+def _is_time(text: str) -> bool:
+    """RFC 3339. Asks a pattern and the calendar: each alone lets too much through."""
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text[:19].upper())
+    except ValueError:
+        return False
+    return True
+
+
+_INTEGER_BITS = {"int32": 31, "int64": 63}
 
 
 def _validate_number(schema: Schema, value: float, path: str) -> Iterator[FieldError]:
+    bits = _INTEGER_BITS.get(schema.format, 63 if schema.type == "integer" else 0)
+    if bits and not -(1 << bits) <= value < 1 << bits:
+        yield FieldError(path, CauseType.TYPE_INVALID, _must_be(path, schema.format or "int64", value), value)
     if schema.minimum is not None and value < schema.minimum:
-        detail = f"{path} in body should be greater than or equal to {schema.minimum:g}"
+        detail = f"{path} in body should be greater than or equal to {_render_bound(schema.minimum)}"
         yield FieldError(path, CauseType.INVALID, detail, value)
     if schema.maximum is not None and value > schema.maximum:
-        bound = int(schema.maximum) if float(schema.maximum).is_integer() else schema.maximum
-        detail = f"{path} in body should be less than or equal to {bound}"
+        detail = f"{path} in body should be less than or equal to {_render_bound(schema.maximum)}"
         yield FieldError(path, CauseType.INVALID, detail, value)
+
+
+def _render_bound(bound: float) -> str:
+    return str(int(bound)) if float(bound).is_integer() else str(bound)
+
+
+def _must_be(path: str, wanted: str, shown: object) -> str:
+    return f"{path} in body must be of type {wanted}: {json.dumps(str(shown), ensure_ascii=False)}"
 
 
 def _is_type(kind: str, value: Any) -> bool:
@@ -274,7 +308,7 @@ def _is_type(kind: str, value: Any) -> bool:
 
 def _type_error(path: str, wanted: str, value: Any) -> FieldError:
     got = _name_type(value)
-    return FieldError(path, CauseType.TYPE_INVALID, f'{path} in body must be of type {wanted}: "{got}"', got)
+    return FieldError(path, CauseType.TYPE_INVALID, _must_be(path, wanted, got), got)
 
 
 def _name_type(value: Any) -> str:
@@ -293,85 +327,3 @@ def _name_type(value: Any) -> str:
             return "array"
         case _:
             return "object"
-
-
-# --- OpenAPI -------------------------------------------------------------------------------------------------------------------
-
-
-def render_openapi(schema: Schema, prefix: str = "#/components/schemas/") -> Object:
-    """The schema as OpenAPI v3. A schema with a ``reference`` becomes a ``$ref`` below its parent (see :func:`references`)."""
-    document: Object = {}
-    if schema.description:
-        document["description"] = schema.description
-    if schema.int_or_string:
-        document["anyOf"] = [{"type": "integer"}, {"type": "string"}]
-        document["x-kubernetes-int-or-string"] = True
-    elif schema.type:
-        document["type"] = schema.type
-    _render_limits(schema, document)
-    if schema.properties:
-        document["properties"] = {key: render_child(child, prefix) for key, child in schema.properties.items()}
-    if schema.additional is not None:
-        document["additionalProperties"] = render_child(schema.additional, prefix)
-    if schema.items is not None:
-        document["items"] = render_child(schema.items, prefix)
-    _render_extensions(schema, document)
-    return document
-
-
-def render_child(schema: Schema, prefix: str) -> Object:
-    """A field's schema: in place, or a reference with the field's own description and default."""
-    if not schema.reference:
-        return render_openapi(schema, prefix)
-    document: Object = {"allOf": [{"$ref": prefix + schema.reference}]}
-    if schema.description:
-        document["description"] = schema.description
-    if schema.default is not None:
-        document["default"] = schema.default
-    return document
-
-
-def references(schema: Schema) -> Iterator[Schema]:
-    """Every schema below that has a ``reference``, each occurrence."""
-    children = [
-        *schema.properties.values(),
-        *(child for child in (schema.additional, schema.items) if child is not None),
-    ]
-    for child in children:
-        if child.reference:
-            yield child
-        yield from references(child)
-
-
-def _render_limits(schema: Schema, document: Object) -> None:
-    sizes = ("minItems", "maxItems") if schema.type == "array" else ("minLength", "maxLength")
-    limits = {
-        "format": schema.format or None,
-        "pattern": schema.pattern or None,
-        "enum": list(schema.enum) or None,
-        "minimum": schema.minimum,
-        "maximum": schema.maximum,
-        sizes[0]: schema.min_length,
-        sizes[1]: schema.max_length,
-        "default": schema.default,
-        "nullable": schema.nullable or None,
-        "required": list(schema.required) or None,
-    }
-    document.update({key: value for key, value in limits.items() if value is not None})
-
-
-def _render_extensions(schema: Schema, document: Object) -> None:
-    if schema.type == "array" and schema.list_type is not ListType.ATOMIC:
-        document["x-kubernetes-list-type"] = schema.list_type.value
-        if schema.list_map_keys:
-            document["x-kubernetes-list-map-keys"] = list(schema.list_map_keys)
-    elif schema.type == "array" and not schema.patch_strategy:
-        document["x-kubernetes-list-type"] = ListType.ATOMIC.value
-    if schema.map_type is MapType.ATOMIC:
-        document["x-kubernetes-map-type"] = MapType.ATOMIC.value
-    if schema.preserve_unknown:
-        document["x-kubernetes-preserve-unknown-fields"] = True
-    if schema.patch_merge_key:
-        document["x-kubernetes-patch-merge-key"] = schema.patch_merge_key
-    if schema.patch_strategy:
-        document["x-kubernetes-patch-strategy"] = schema.patch_strategy

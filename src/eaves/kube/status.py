@@ -23,7 +23,7 @@ _NAMES = {
     CauseType.TOO_MANY: "Too many",
     CauseType.TYPE_INVALID: "Invalid value",
 }
-_WITHOUT_VALUE = frozenset({CauseType.REQUIRED, CauseType.FORBIDDEN, CauseType.TOO_LONG, CauseType.TOO_MANY})
+_WITHOUT_VALUE = frozenset({CauseType.REQUIRED, CauseType.FORBIDDEN, CauseType.TOO_LONG})
 
 
 def render_field_error(error: FieldError, *, with_path: bool = True) -> str:
