@@ -77,6 +77,9 @@ class Applier:
     async def _create(
         self, resource: Resource, key: Key, configuration: Object, options: WriteOptions, warn: Warn
     ) -> StoredObject:
+        if uid := configuration["metadata"].get("uid"):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise status.conflict(resource.gvr.group, resource.gvr.resource, key.name, why)
         now = render_time(self._clock())
         obj = apply_configuration(resource, None, configuration, options.manager, now)
         return await self._writer.create(resource, key.namespace, obj, options, warn, is_owned=True)

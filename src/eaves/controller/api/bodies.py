@@ -33,12 +33,13 @@ def make_update(resource: Resource, obj: Object, duplicates: list[str], subresou
     version = obj["metadata"].get("resourceVersion") or ""
 
     def make(current: Object) -> Object:
+        if not version and resource.is_custom:
+            # Here and not before, as a missing object is the greater fault.
+            fault = FieldError("metadata.resourceVersion", CauseType.INVALID, "must be specified for an update", 0)
+            raise status.invalid(resource.gvr.group, resource.gvr.resource, current["metadata"]["name"], [fault])
         _check_version(resource, current, version)
         return {**obj, "metadata": dict(obj["metadata"])}
 
-    if not version and resource.is_custom:
-        fault = FieldError("metadata.resourceVersion", CauseType.INVALID, "must be specified for an update", 0)
-        raise status.invalid(resource.gvr.group, resource.kind, obj["metadata"].get("name", ""), [fault])
     return Change(make, subresource, is_retried=not version, is_patch=False, duplicates=duplicates)
 
 

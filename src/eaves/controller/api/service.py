@@ -9,7 +9,7 @@ from eaves.controller.api.app import Answer
 from eaves.controller.api.http import Request
 from eaves.controller.api.routing import Target
 from eaves.kube import status
-from eaves.kube.resource import Gvr, Resource
+from eaves.kube.resource import Gvr, Resource, Verb
 
 
 class KindHandler(Protocol):
@@ -47,7 +47,7 @@ class ResourceService:
         return not target.subresource or (gvr, target.subresource) in self._subresources
 
     async def serve(self, request: Request) -> Answer:
-        """Raises ApiError 405 for a verb that the kind does not have."""
+        """Raises ApiError 405 for a verb that the kind does not have, 400 for a path that does not fit it."""
         target = request.target
         assert target is not None
         gvr = Gvr(target.group, target.version, target.resource)
@@ -55,6 +55,8 @@ class ResourceService:
         if target.subresource:
             return await self._serve_subresource(request, target, kind.resource)
         _check_verb(kind.resource, request.verb)
+        if request.verb in (Verb.UPDATE, Verb.PATCH) and not target.name:
+            raise status.bad_request("name must be provided")
         if kind.resource.namespaced and not target.namespace and (target.name or request.verb == "create"):
             raise status.bad_request("an object of a namespaced kind is reached below its namespace")
         return await kind.serve(request, target)

@@ -166,7 +166,7 @@ class Writer:
         self, resource: Resource, given: Object, old: Object, change: Change, options: WriteOptions, warn: Warn
     ) -> Object:
         """The new object, complete and valid; what its part of the object must not touch is as it was."""
-        _check_same(resource, given, old)
+        _check_same(resource, given, old, change)
         new = drop_unknown(
             resource, given, options.validation, warn, duplicates=change.duplicates, is_patch=change.is_patch
         )
@@ -188,13 +188,17 @@ class _NameTakenError(Exception):
         self.name = name
 
 
-def _check_same(resource: Resource, new: Object, old: Object) -> None:
-    """A body for another object than the one at the path. Raises ApiError."""
+def _check_same(resource: Resource, new: Object, old: Object, change: Change) -> None:
+    """A body for another object than the one at the path. Raises ApiError 400, 409."""
     mine, theirs = new.get("metadata"), old["metadata"]
     if not isinstance(mine, dict):
         raise status.bad_request("metadata must be an object")
+    if mine.get("name") and mine["name"] != theirs["name"]:
+        text = f"the name of the object ({mine['name']}) does not match the name on the URL ({theirs['name']})"
+        raise status.bad_request(text)
     uid = mine.get("uid")
-    if uid and uid != theirs["uid"]:
+    # A replacement with another uid is meant for another object; a patch or apply that says one tries to change it.
+    if uid and uid != theirs["uid"] and not change.is_patch:
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {theirs['uid']}"
         raise status.conflict(resource.gvr.group, resource.gvr.resource, theirs["name"], why)
     # Fields that the server owns count as unsaid when they are left out.

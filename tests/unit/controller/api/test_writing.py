@@ -248,7 +248,7 @@ async def test_concurrent_patches_all_land(admin: AsgiClient) -> None:
 async def test_immutable_metadata(admin: AsgiClient) -> None:
     obj = await created(admin, app())
     patch = {"metadata": {"uid": "other"}}
-    assert (await admin.call("PATCH", f"{APPS}/web", patch, content_type=MERGE)).status == 409
+    assert (await admin.call("PATCH", f"{APPS}/web", patch, content_type=MERGE)).status == 422
     renamed = {"metadata": {"name": "other"}}
     assert (await admin.call("PATCH", f"{APPS}/web", renamed, content_type=MERGE)).status in (400, 422)
     kept = {"metadata": {"creationTimestamp": None, "generation": 99}}

@@ -1,0 +1,212 @@
+"""Answers recorded from a kube-apiserver 1.37.2 that serves App as a custom resource: same requests, same codes, reasons and owners.
+
+Only what clients can act on is held: status code, reason, causes' fields, and ``managedFields`` without times.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from eaves.testing.asgi import Answer, AsgiClient
+
+APPS = "/apis/eaves.dev/v1alpha1/namespaces/default/apps"
+CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+JSON_PATCH, STRATEGIC = "application/json-patch+json", "application/strategic-merge-patch+json"
+VERSION = "eaves.dev/v1alpha1"
+DEFAULTS: dict[str, Any] = {"f:restartPolicy": {}, "f:running": {}, "f:terminationGracePeriodSeconds": {}, "f:type": {}}
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def app(spec: Any = None, **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": VERSION,
+        "kind": "App",
+        "metadata": {"name": "a", **metadata},
+        "spec": {"image": "r.example/x:1", "nodeName": "n", **(spec or {})},
+    }
+
+
+def env(**values: str) -> dict[str, Any]:
+    return {"env": [{"name": name, "value": value} for name, value in values.items()]}
+
+
+def owners(answer: Answer) -> dict[str, Any]:
+    assert answer.status in (200, 201), answer.body.decode()
+    return {
+        f"{e['manager']}:{e['operation']}" + (f"/{e['subresource']}" if "subresource" in e else ""): e["fieldsV1"]
+        for e in answer.json()["metadata"].get("managedFields", ())
+    }
+
+
+async def create(admin: AsgiClient, body: Any = None) -> dict[str, Any]:
+    answer = await admin.call("POST", APPS, body or app(), fieldManager="curl")
+    assert answer.status == 201, answer.body.decode()
+    created: dict[str, Any] = answer.json()
+    return created
+
+
+async def patch(admin: AsgiClient, body: Any, kind: str = MERGE, path: str = f"{APPS}/a", **query: Any) -> Answer:
+    return await admin.call("PATCH", path, body, content_type=kind, **({"fieldManager": "curl"} | query))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "code", "reason"),
+    [
+        (MERGE, {"metadata": {"name": "x"}}, 400, "BadRequest"),
+        (MERGE, {"metadata": {"uid": "x"}}, 422, "Invalid"),
+        (MERGE, {"metadata": {"resourceVersion": "1"}}, 409, "Conflict"),
+        (MERGE, [], 400, "BadRequest"),
+        (STRATEGIC, {}, 415, "UnsupportedMediaType"),
+        (JSON_PATCH, {}, 400, "BadRequest"),
+        (JSON_PATCH, ["add"], 400, "BadRequest"),
+        (JSON_PATCH, [{"op": "zap", "path": "/a"}], 422, "Invalid"),
+        (JSON_PATCH, [{"op": "test", "path": "/spec/image", "value": "nope"}], 422, "Invalid"),
+        (JSON_PATCH, [{"op": "remove", "path": "/spec/nope"}], 422, "Invalid"),
+        (APPLY, {**app(), "kind": "Foo"}, 400, "BadRequest"),
+        (APPLY, {**app(), "apiVersion": "v2"}, 400, "BadRequest"),
+        (APPLY, {"spec": {}}, 400, "BadRequest"),
+        (APPLY, app(managedFields=[]), 400, "BadRequest"),
+        (APPLY, {**app(), "metadata": {"name": "zz"}}, 400, "BadRequest"),
+        (APPLY, app(uid="nope"), 422, "Invalid"),
+        (APPLY, app(resourceVersion="1"), 409, "Conflict"),
+    ],
+)
+async def test_patches_that_mean_something_else(
+    admin: AsgiClient, kind: str, body: Any, code: int, reason: str
+) -> None:
+    await create(admin)
+
+    answer = await patch(admin, body, kind)
+
+    assert (answer.status, answer.json()["reason"]) == (code, reason)
+
+
+async def test_a_missing_object_is_a_greater_fault_than_a_missing_version(admin: AsgiClient) -> None:
+    await create(admin)
+
+    assert (await admin.call("PUT", f"{APPS}/missing", {**app(), "metadata": {"name": "missing"}})).status == 404
+    answer = await admin.call("PUT", f"{APPS}/a", app())
+    assert (answer.status, answer.json()["details"]["kind"]) == (422, "apps")
+
+
+@pytest.mark.parametrize(("method", "kind"), [("PUT", "application/json"), ("PATCH", MERGE)])
+async def test_changes_need_a_name(admin: AsgiClient, method: str, kind: str) -> None:
+    answer = await admin.call(method, APPS, app(), content_type=kind)
+
+    assert (answer.status, answer.json()["message"]) == (400, "name must be provided")
+
+
+async def test_an_apply_with_a_uid_creates_nothing(admin: AsgiClient) -> None:
+    answer = await patch(admin, app(uid="5"), APPLY)
+
+    assert answer.status == 409
+    assert "the provided object specified uid 5, and no existing object was found" in answer.json()["message"]
+
+
+async def test_an_apply_with_a_version_creates(admin: AsgiClient) -> None:
+    assert (await patch(admin, app(resourceVersion="5"), APPLY)).status == 201
+
+
+async def test_who_owns_what_after_two_appliers(admin: AsgiClient) -> None:
+    base: dict[str, Any] = {"f:image": {}, "f:nodeName": {}}
+    item: dict[str, Any] = {".": {}, "f:name": {}, "f:value": {}}
+    await patch(admin, app(env(A="1", B="2")), APPLY, fieldManager="alice")
+    await patch(admin, app(env(B="2")), APPLY, fieldManager="alice")
+
+    clash = await patch(admin, app(env(B="3", D="4")), APPLY, fieldManager="bob")
+    assert [cause["field"] for cause in clash.json()["details"]["causes"]] == ['.spec.env[name="B"].value']
+    answer = await patch(admin, app(env(B="3", D="4")), APPLY, fieldManager="bob", force="true")
+
+    assert owners(answer) == {
+        "alice:Apply": {"f:spec": base | {"f:env": {'k:{"name":"B"}': {".": {}, "f:name": {}}}}},
+        "bob:Apply": {"f:spec": base | {"f:env": {'k:{"name":"B"}': item, 'k:{"name":"D"}': item}}},
+    }
+
+
+async def test_a_manager_that_applies_what_is_there_already_has_no_time(admin: AsgiClient) -> None:
+    await patch(admin, app(), APPLY, fieldManager="alice")
+    answer = await patch(admin, app(), APPLY, fieldManager="bob")
+
+    assert {e["manager"]: "time" in e for e in answer.json()["metadata"]["managedFields"]} == {
+        "alice": True,
+        "bob": False,
+    }
+
+
+async def test_status_is_owned_by_subresource_and_by_operation(admin: AsgiClient) -> None:
+    created = await create(admin)
+    status = {**app(resourceVersion=created["metadata"]["resourceVersion"]), "status": {"phase": "Running"}}
+    await admin.call("PUT", f"{APPS}/a/status", status, fieldManager="curl")
+
+    answer = await patch(
+        admin, {**app(), "status": {"phase": "Running"}}, APPLY, f"{APPS}/a/status", fieldManager="alice"
+    )
+
+    assert owners(answer) == {
+        "alice:Apply/status": {"f:status": {"f:phase": {}}},
+        "curl:Update": {"f:spec": {".": {}, "f:image": {}, "f:nodeName": {}, **DEFAULTS}},
+        "curl:Update/status": {"f:status": {".": {}, "f:phase": {}}},
+    }
+
+
+async def test_tracking_that_was_given_up_begins_again_with_an_apply(admin: AsgiClient) -> None:
+    await create(admin)
+    assert owners(await patch(admin, {"metadata": {"managedFields": [{}]}})) == {}
+
+    clash = await patch(admin, app({"image": "r.example/q"}), APPLY, fieldManager="alice")
+    assert clash.json()["message"] == (
+        'Apply failed with 1 conflict: conflict with "before-first-apply" using eaves.dev/v1alpha1: .spec.image'
+    )
+    answer = await patch(admin, app({"image": "r.example/q"}), APPLY, fieldManager="alice", force="true")
+    assert owners(answer) == {
+        "alice:Apply": {"f:spec": {"f:image": {}, "f:nodeName": {}}},
+        "before-first-apply:Update": {"f:spec": {".": {}, "f:nodeName": {}, **DEFAULTS}},
+    }
+
+
+async def test_kubectl_goes_from_client_side_to_server_side(admin: AsgiClient) -> None:
+    body = app(annotations={LAST_APPLIED: json.dumps(app())})
+    await admin.call("POST", APPS, body, fieldManager="kubectl-client-side-apply")
+
+    answer = await patch(admin, app({"image": "r.example/x:5"}), APPLY, fieldManager="kubectl")
+    assert answer.status == 200
+    text = answer.json()["metadata"]["annotations"][LAST_APPLIED]
+    assert json.loads(text)["spec"]["image"] == "r.example/x:5"
+
+    await patch(admin, {"spec": {"image": "r.example/x:6"}})
+    clash = await patch(admin, app({"image": "r.example/x:7"}), APPLY, fieldManager="kubectl")
+    assert [cause["message"] for cause in clash.json()["details"]["causes"]] == [
+        'conflict with "curl" using eaves.dev/v1alpha1'
+    ]
+
+
+async def test_keyed_lists_take_the_order_of_the_last_applier(admin: AsgiClient) -> None:
+    def order(answer: Answer) -> str:
+        return "".join(entry["name"] for entry in answer.json()["spec"]["env"])
+
+    await patch(admin, app(env(A="1", B="1", C="1")), APPLY, fieldManager="alice")
+    assert order(await patch(admin, app(env(C="1", A="1", B="1")), APPLY, fieldManager="alice")) == "CAB"
+    assert order(await patch(admin, app(env(D="1", C="1")), APPLY, fieldManager="bob")) == "DCAB"
+
+
+async def test_the_eleventh_updater_folds_the_two_oldest(admin: AsgiClient) -> None:
+    await create(admin)
+    for number in range(10):
+        answer = await patch(admin, {"metadata": {"annotations": {f"k{number}": "v"}}}, fieldManager=f"m{number}")
+
+    found = owners(answer)
+    assert len(found) == 10
+    assert "ancient-changes:Update" in found
+
+
+async def test_strategic_patches_put_new_items_first(admin: AsgiClient) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "finalizers": ["x/1", "x/2"]}}
+    await admin.call("POST", CONFIGMAPS, body)
+
+    answer = await patch(admin, {"metadata": {"finalizers": ["x/0"]}}, STRATEGIC, f"{CONFIGMAPS}/c")
+
+    assert answer.json()["metadata"]["finalizers"] == ["x/0", "x/1", "x/2"]
