@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
 
 from eaves.controller.settings import GatewaySettings
 from eaves.testing.device import Device, TlsTransport
@@ -107,8 +109,6 @@ async def test_old_tls_is_refused_and_sessions_are_resumed(gateway: RunningGatew
 
 def count_resumed(gateway: RunningGateway) -> int:
     """Two connections with blocking sockets, since asyncio cannot offer a session."""
-    import socket
-
     resumed, session = 0, None
     for _ in range(2):
         with (
@@ -249,8 +249,6 @@ async def test_one_address_cannot_take_all_connections(tmp_path: Path) -> None:
 
 
 async def test_the_notify_channel_over_a_real_websocket(gateway: RunningGateway, device: Device) -> None:
-    from websockets.asyncio.client import connect
-
     url = f"wss://127.0.0.1:{gateway.port}{paths.render_path(Endpoint.EXTENSION, device.id, extension='notify')}"
     async with asyncio.timeout(20), connect(url, ssl=gateway.context, compression=None) as channel:
         challenge = notify.parse_challenge(await channel.recv())
@@ -265,8 +263,6 @@ async def test_the_notify_channel_over_a_real_websocket(gateway: RunningGateway,
 
 
 async def test_closed_channels_count_as_connections_no_more(tmp_path: Path) -> None:
-    from websockets.asyncio.client import connect
-
     async with start_gateway(tmp_path, settings=GatewaySettings(connections_per_address=3)) as gateway:
         url = f"wss://127.0.0.1:{gateway.port}{paths.render_path(Endpoint.EXTENSION, NOBODY, extension='notify')}"
         for _ in range(10):

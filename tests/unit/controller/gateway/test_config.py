@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eaves.controller.deviceside import Clocks
 from eaves.controller.gateway.config import ConfigShelf, ServedConfig
 from eaves.controller.gateway.errors import BusyError
 from eaves.testing.device import Device
@@ -43,8 +45,6 @@ async def test_an_app_reaches_the_device_with_its_secrets_sealed(rig: Rig) -> No
     app = device.config.apps[0]
     assert app.displayname
     assert b"hush-hush" not in device.config.SerializeToString()
-    import base64
-
     data = base64.b64decode(device.decrypt(app.cipherData).protectedUserData)
     assert b"TOKEN=hush-hush" in data
 
@@ -119,8 +119,6 @@ async def test_an_unapproved_device_gets_no_workload(rig: Rig) -> None:
 
 
 async def test_time_of_the_config_never_goes_back(tmp_path: Path) -> None:
-    from eaves.controller.deviceside import Clocks
-
     now = [2_000_000_000.0]
     async with open_rig(tmp_path, clocks=Clocks(now=lambda: now[0])) as rig:
         await rig.add_key()

@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from eaves.controller.deviceside import Clocks
 from eaves.controller.settings import GatewaySettings
 from eaves.store.errors import DiskFullError
-from eaves.testing.device import AsgiTransport, Device
+from eaves.testing.device import AsgiTransport, Device, make_onboarding_pair
 from eaves.testing.deviceside import Rig, open_rig
 from eaves.wire import paths
 from eaves.wire.identifiers import AppId, DeviceId
 from eaves.wire.newlog import LogRecord
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.auth.auth_pb2 import AuthContainer
+from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest
 
 APP = AppId("aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
 OTHER = DeviceId("99999999-8888-4777-8666-555555555555")
@@ -141,9 +144,6 @@ async def test_the_short_form_of_the_sender_hash_is_known_too(rig: Rig, device: 
 
 
 async def test_a_der_signature_is_taken_from_devices(device: Device) -> None:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     signature = device.key.sign(b"", ec.ECDSA(hashes.SHA256()))
     body = change(device.signer.seal(b""), lambda container: setattr(container, "signatureHash", signature))
     assert (await device.transport.call("POST", paths.render_path(Endpoint.UUID), body)).status == 200
@@ -277,8 +277,6 @@ async def test_a_forger_cannot_lock_its_victim_out(timed: tuple[Rig, list[float]
 
 async def test_refused_registrations_slow_their_source(timed: tuple[Rig, list[float]]) -> None:
     rig, _ = timed
-    from eaves.testing.device import make_onboarding_pair
-
     stranger = Device(AsgiTransport(rig.side.gateway, "198.51.100.9"), make_onboarding_pair(), serial="A1")
     statuses = [(await stranger.register()).status for _ in range(10)]
     assert statuses.count(403) == 5
@@ -294,8 +292,6 @@ async def test_ping_and_certs_are_never_refused(timed: tuple[Rig, list[float]]) 
 
 
 async def test_a_replayed_config_request_of_an_earlier_boot_is_403(device: Device) -> None:
-    from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest
-
     request = ConfigRequest(configHash=device.config_hash, integrity_token=device.token)
     recorded = device.signer.seal(request.SerializeToString())
     await device.attest()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from eaves.controller.objects import encode_document, key_of
+from eaves.store.abc import Remove
 from eaves.testing.device import Device, make_onboarding_pair
 from eaves.testing.deviceside import Rig, make_onboarding_key, open_rig
 from eaves.testing.objects import make_edgenode
@@ -161,9 +164,6 @@ async def test_a_deleted_edgenode_shuts_the_device_out_until_it_registers_again(
 
 
 async def remove_edgenode(rig: Rig, name: str) -> None:
-    from eaves.controller.objects import encode_document, key_of
-    from eaves.store.abc import Remove
-
     obj = await rig.objects.get("EdgeNode", "", name)
     assert obj is not None
     await rig.objects.store.commit([Remove(key_of("EdgeNode", "", name), encode_document(obj), None)])
@@ -213,8 +213,6 @@ async def test_serial_numbers_are_bounded(rig: Rig, serials: dict[str, str]) -> 
 
 
 async def test_a_device_key_of_another_curve_is_422(rig: Rig) -> None:
-    import datetime
-
     device = rig.device(serial="A1")
     device.certificate = certificates.make_device_certificate(
         ec.generate_private_key(ec.SECP521R1()), datetime.datetime.now(datetime.UTC)
