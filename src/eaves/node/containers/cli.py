@@ -41,9 +41,11 @@ class PodmanCli:
         stdin: bytes | None = None,
         timeout_s: float = 120.0,
         env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
         check: bool = True,
     ) -> process.Completed:
         """Run ``podman ARGS``. ``env`` is added to podman's own environment; errors are those of :func:`eaves.kit.process.run`."""
         merged = {**self.environment, **(env or {})}
         async with self._slots:
-            return await process.run([*self._base, *args], stdin=stdin, timeout_s=timeout_s, env=merged, check=check)
+            argv = [*self._base, *args]
+            return await process.run(argv, stdin=stdin, timeout_s=timeout_s, env=merged, cwd=cwd, check=check)

@@ -24,7 +24,7 @@ from eaves.node.errors import StorageFullError, as_fault
 from eaves.node.images import plan, reference
 from eaves.node.images.errors import ImageError, ImageTooLargeError
 from eaves.node.images.plan import ImagesState, Pin
-from eaves.node.images.skopeo import Skopeo
+from eaves.node.images.skopeo import TAG, Skopeo
 from eaves.node.instance import Instance
 from eaves.node.observed import Fault, ImageState, ImageStatus, Observations
 from eaves.node.statefile import StateFile
@@ -59,7 +59,7 @@ class Images:
         self._cli = cli
         self._on_change = on_change
         self._first_retry_s = first_retry_s
-        self.retry_limit_s = RETRY_LIMIT_S
+        self._retry_limit_s = RETRY_LIMIT_S
         environment = {**cli.environment, **proxies}
         self._skopeo = Skopeo(environment, cli.policy, stalled_after_s=stalled_after_s)
         self._file = StateFile(instance.state_dir / "images.json", ImagesState)
@@ -110,6 +110,11 @@ class Images:
         finally:
             await self._cancel(list(self._tasks))
 
+    def set_limits(self, *, retry_limit_s: float, stalled_after_s: float) -> None:
+        """How long pauses between attempts grow, and when a download that brings nothing counts as stalled."""
+        self._retry_limit_s = retry_limit_s
+        self._skopeo.stalled_after_s = stalled_after_s
+
     async def teardown(self) -> None:
         await self._cli.run("rmi", "--all", "--force", check=False)
         await self._file.remove()
@@ -118,8 +123,8 @@ class Images:
         """Start a task for each image that is missing, end those that are no longer wanted, remove the unused."""
         stale = [
             image_id
-            for image_id, (image, _) in self._tasks.items()
-            if self._desired.get(image_id) != image or self._find(image) is not None
+            for image_id, (image, task) in self._tasks.items()
+            if self._desired.get(image_id) != image or task.done()
         ]
         await self._cancel(stale)
         for status in list(self._observations.each(ImageStatus)):
@@ -128,6 +133,7 @@ class Images:
         for image in self._desired.values():
             if self._find(image) is None and image.id not in self._tasks:
                 task = asyncio.create_task(self._keep_fetching(image), name=f"image {image.name}")
+                task.add_done_callback(lambda _: self._wake.set())
                 self._tasks[image.id] = (image, task)
         try:
             await self._clean()
@@ -142,21 +148,20 @@ class Images:
             await asyncio.wait(tasks)
 
     async def _keep_fetching(self, image: DesiredImage) -> None:
-        backoff = Backoff(self._first_retry_s, max(self._first_retry_s, self.retry_limit_s), jitter=0.1)
+        backoff = Backoff(self._first_retry_s, max(self._first_retry_s, self._retry_limit_s), jitter=0.1)
         since = time.time()
         while True:
             try:
                 await self._fetch(image)
             except _TROUBLE as error:
                 is_final = isinstance(error, EavesError) and not error.retryable
-                delay_s = self.retry_limit_s if is_final else backoff.next_s()
+                delay_s = self._retry_limit_s if is_final else backoff.next_s()
                 fault = as_fault(error, since=since, retry_at=0.0 if is_final else time.time() + delay_s)
                 log.warning("image is not here: image=%s code=%s error=%s", image.name, fault.code, fault.message)
                 self._publish(image, ImageState.FAILED, fault=fault)
                 self._on_change()
                 await asyncio.sleep(delay_s)
             else:
-                self._wake.set()
                 self._on_change()
                 return
 
@@ -176,7 +181,7 @@ class Images:
     async def _fetch_from(self, image: DesiredImage, datastore: DesiredDatastore) -> None:
         pin = plan.find_pin(image, self._state)
         source = reference.want_source(image, datastore, pin.digest if pin else "")
-        folder = self._instance.downloads_dir / image.id
+        folder = self._instance.downloads_dir / _folder_name(image.id)
         self._publish(image, ImageState.WAITING)
         async with self._host_slots[source.host], self._slots:
             self._publish(image, ImageState.RESOLVING)
@@ -206,11 +211,12 @@ class Images:
             self._on_change()
 
         tell(0)
-        target = await self._skopeo.fetch(source, folder, tell)
+        layout = await self._skopeo.fetch(source, folder, tell)
         self._publish(image, ImageState.VERIFYING, digest, size_bytes, size_bytes)
-        loaded = await self._cli.run(
-            "pull", "--quiet", f"--signature-policy={self._cli.policy}", target, timeout_s=3600
-        )
+        # podman makes a name of the path that it is given, and not every path of a disk makes a name that it takes.
+        target = f"oci:{layout.relative_to(folder.parent)}:{TAG}"
+        options = ("--quiet", f"--signature-policy={self._cli.policy}")
+        loaded = await self._cli.run("pull", *options, target, timeout_s=3600, cwd=str(folder.parent))
         stored_as = loaded.text.strip().splitlines()[-1].removeprefix("sha256:")
         await self._finish(image, digest, size_bytes, stored_as)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -250,8 +256,9 @@ class Images:
     def _remove_downloads(self) -> None:
         """What fetches left that are no longer wanted; the tools' own scratch only when none of them is at work."""
         scratch = self._instance.scratch_dir
+        busy = {_folder_name(image_id) for image_id in self._tasks}
         for path in self._instance.downloads_dir.iterdir():
-            if path != scratch and path.name not in self._tasks:
+            if path != scratch and path.name not in busy:
                 shutil.rmtree(path, ignore_errors=True)
         if not self._tasks:
             for path in scratch.iterdir():
@@ -280,3 +287,8 @@ class Images:
     ) -> None:
         status = ImageStatus(image.id, image.name, state, digest, size_bytes, min(downloaded_bytes, size_bytes), fault)
         self._observations.publish(status)
+
+
+def _folder_name(image_id: str) -> str:
+    """Of its download; names of images have no capitals."""
+    return image_id.lower()

@@ -19,7 +19,7 @@ from eaves.node.images.reference import Manifest, Source, parse_manifest, render
 
 RESOLVE_LIMIT_S = 60.0
 LOOK_EVERY_S = 0.5
-_TAG = "image"
+TAG = "image"
 
 Progress = Callable[[int], None]
 """Called with the bytes on disk so far."""
@@ -31,11 +31,11 @@ class Skopeo:
     def __init__(self, environment: Mapping[str, str], policy: str, *, stalled_after_s: float) -> None:
         self._environment = dict(environment)
         self._policy = policy
-        self._stalled_after_s = stalled_after_s
+        self.stalled_after_s = stalled_after_s
 
     async def resolve(self, source: Source, folder: Path) -> Manifest:
         """What the registry has under the source's name. Raises ImageError."""
-        limit_s = min(RESOLVE_LIMIT_S, self._stalled_after_s)
+        limit_s = min(RESOLVE_LIMIT_S, self.stalled_after_s)
         async with _Access(source, folder) as access:
             try:
                 done = await process.run(
@@ -47,10 +47,10 @@ class Skopeo:
                 raise as_registry_error(error, source.name) from error
         return parse_manifest(done.stdout, source.digest, f"image {source.name}")
 
-    async def fetch(self, source: Source, folder: Path, progress: Progress) -> str:
-        """Bring the image into ``folder``; answers what podman can load. Raises ImageError."""
+    async def fetch(self, source: Source, folder: Path, progress: Progress) -> Path:
+        """Bring the image into ``folder``; answers the OCI layout that holds it as :data:`TAG`. Raises ImageError."""
         layout = folder / "layout"
-        target = f"oci:{layout}:{_TAG}"
+        target = f"oci:{layout}:{TAG}"
         async with _Access(source, folder) as access:
             argv = [*self._base(), "copy", "--quiet", *access.options("src-"), f"docker://{source.name}", target]
             copy = asyncio.create_task(process.run(argv, timeout_s=86400, env=self._environment))
@@ -63,7 +63,7 @@ class Skopeo:
                 copy.cancel()
                 with contextlib.suppress(asyncio.CancelledError, process.ProcessError):
                     await copy
-        return target
+        return layout
 
     async def _watch(
         self, copy: asyncio.Task[process.Completed], layout: Path, source: Source, progress: Progress
@@ -75,9 +75,9 @@ class Skopeo:
             if size != known:
                 known, grown_at = size, time.monotonic()
                 progress(size)
-            elif time.monotonic() - grown_at > self._stalled_after_s:
+            elif time.monotonic() - grown_at > self.stalled_after_s:
                 raise DownloadStalledError(
-                    f"nothing came for {self._stalled_after_s:g} s",
+                    f"nothing came for {self.stalled_after_s:g} s",
                     element=f"image {source.name}",
                     resolution="the download is tried again; check the link and the registry if this persists",
                 )
