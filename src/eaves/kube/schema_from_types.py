@@ -51,11 +51,9 @@ def _of_struct(kind: type[msgspec.Struct], outer: Schema) -> Schema:
 
 def _want_default(value: Any) -> Any:
     """Only what a reader of the object would want to see: no empty text, list or object, no zero counters, no unset."""
-    if value is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct | Mapping | list | tuple):
-        return None
     if isinstance(value, enum.Enum):
         return value.value or None
-    return value if value not in ("", 0, False) or value is True else None
+    return value if isinstance(value, str | int | float) and value else None
 
 
 def _of(annotation: Any) -> Schema:
@@ -102,6 +100,8 @@ def _of_union(members: Sequence[Any]) -> Schema:
 
 
 def _add_meta(schema: Schema, meta: Meta) -> Schema:
+    if schema.type == "number" and (meta.gt is not None or meta.lt is not None):
+        raise TypeError("no schema for a fraction with a bound that it may not reach")
     extra = dict(meta.extra_json_schema or {})
     list_type = extra.get(_PREFIX + "list-type")
     map_type = extra.get(_PREFIX + "map-type")
