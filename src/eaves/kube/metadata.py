@@ -193,11 +193,11 @@ def keep_main_fields(new: Object, old: Object) -> Object:
 
 def _carry_metadata(new: Object, old: Object) -> None:
     mine, theirs = new.setdefault("metadata", {}), old.get("metadata", {})
-    for key in ("name", "namespace", "uid", "creationTimestamp", "generation", "selfLink", "generateName"):
+    for key in ("name", "namespace", "uid", "creationTimestamp", "generation", "selfLink"):
         if key in theirs:
-            if key not in mine or key not in ("uid", "generateName"):
+            if key not in mine or key != "uid":
                 mine[key] = theirs[key]
-        elif key != "generateName":
+        else:
             mine.pop(key, None)
     for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         if key in theirs:
@@ -250,6 +250,10 @@ def check_metadata_update(new: Object, old: Object) -> Iterator[FieldError]:
         if mine.get(key) != theirs.get(key):
             shown = mine.get(key) if key == "creationTimestamp" else mine.get(key, "")
             yield FieldError(f"metadata.{key}", CauseType.INVALID, "field is immutable", shown)
+    marked = mine.get("deletionTimestamp")
+    if marked and marked != theirs.get("deletionTimestamp"):
+        # Only a delete sets it; leaving it out of an update is no attempt to take it back.
+        yield FieldError("metadata.deletionTimestamp", CauseType.INVALID, "field is immutable", marked)
     if theirs.get("deletionTimestamp"):
         added = sorted(set(mine.get("finalizers") or ()) - set(theirs.get("finalizers") or ()))
         if added:

@@ -207,7 +207,7 @@ def test_merging_again_changes_nothing_and_keeps_the_very_object(live: Any, appl
     assert typed.merge(SPEC, merged, _copy(applied)) is merged
 
 
-@given(SPECS, SPECS)
+@given(TYPED_SPECS, TYPED_SPECS)
 def test_a_merge_only_adds_and_changes_what_is_applied(live: Any, applied: Any) -> None:
     merged = typed.merge(SPEC, live, applied)
     difference = typed.compare(SPEC, live, merged)

@@ -196,15 +196,20 @@ def _check_same(resource: Resource, new: Object, old: Object, change: Change) ->
     if mine.get("name") and mine["name"] != theirs["name"]:
         text = f"the name of the object ({mine['name']}) does not match the name on the URL ({theirs['name']})"
         raise status.bad_request(text)
+    if mine.get("namespace") and mine["namespace"] != theirs.get("namespace", ""):
+        raise status.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     uid = mine.get("uid")
     # A replacement with another uid is meant for another object; a patch or apply that says one tries to change it.
     if uid and uid != theirs["uid"] and not change.is_patch:
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {theirs['uid']}"
         raise status.conflict(resource.gvr.group, resource.gvr.resource, theirs["name"], why)
-    # Fields that the server owns count as unsaid when they are left out.
-    for name in ("name", "namespace", "uid", "creationTimestamp"):
+    # Fields that the server owns count as unsaid when they are left out; the time of creation always does.
+    for name in ("name", "namespace", "uid"):
         if name in theirs and not mine.get(name):
             mine[name] = theirs[name]
+    mine["creationTimestamp"] = theirs.get("creationTimestamp")
 
 
 def _is_same(new: Object, old: Object) -> bool:

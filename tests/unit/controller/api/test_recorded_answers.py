@@ -58,6 +58,8 @@ async def patch(admin: AsgiClient, body: Any, kind: str = MERGE, path: str = f"{
     [
         (MERGE, {"metadata": {"name": "x"}}, 400, "BadRequest"),
         (MERGE, {"metadata": {"uid": "x"}}, 422, "Invalid"),
+        (MERGE, {"metadata": {"namespace": "other"}}, 400, "BadRequest"),
+        (MERGE, {"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z"}}, 422, "Invalid"),
         (MERGE, {"metadata": {"resourceVersion": "1"}}, 409, "Conflict"),
         (MERGE, [], 400, "BadRequest"),
         (STRATEGIC, {}, 415, "UnsupportedMediaType"),
@@ -83,6 +85,19 @@ async def test_patches_that_mean_something_else(
     answer = await patch(admin, body, kind)
 
     assert (answer.status, answer.json()["reason"]) == (code, reason)
+
+
+async def test_the_time_of_creation_is_the_servers_and_a_generated_name_may_go(admin: AsgiClient) -> None:
+    created = await create(admin, app(generateName="g-"))
+
+    answer = await patch(
+        admin, {"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z", "generateName": None, "generation": 77}}
+    )
+
+    assert answer.status == 200
+    metadata = answer.json()["metadata"]
+    assert metadata["creationTimestamp"] == created["metadata"]["creationTimestamp"]
+    assert (metadata["generation"], "generateName" in metadata) == (1, False)
 
 
 async def test_a_missing_object_is_a_greater_fault_than_a_missing_version(admin: AsgiClient) -> None:
