@@ -73,7 +73,8 @@ def drop_unknown(
     pruned: Object = prune_unknown(resource.schema, obj)
     if validation is FieldValidation.IGNORE or (pruned is obj and not duplicates):
         return pruned
-    texts = [f'unknown field "{path}"' for path in find_unknown(resource.schema, obj)] if pruned is not obj else []
+    unknown = find_unknown(resource.schema, obj) if pruned is not obj else ()
+    texts = [f'unknown field "{path}"' for path in (sorted(unknown) if resource.is_custom else unknown)]
     texts.extend(f'duplicate field "{path}"' for path in duplicates)
     if validation is FieldValidation.WARN:
         for text in texts:
@@ -84,7 +85,7 @@ def drop_unknown(
         fault = FieldError("patch", CauseType.INVALID, message, obj["metadata"].get("name", ""))
         raise status.invalid(resource.gvr.group, resource.kind, obj["metadata"].get("name", ""), [fault])
     kind = f'{resource.kind} in version "{resource.gvr.version}" cannot be handled as a {resource.kind}'
-    raise status.bad_request(message if resource.is_custom else f"{kind}: {message}")
+    raise status.bad_request(f"{kind}: {message}")
 
 
 def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn) -> None:

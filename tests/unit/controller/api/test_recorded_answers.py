@@ -225,3 +225,19 @@ async def test_strategic_patches_put_new_items_first(admin: AsgiClient) -> None:
     answer = await patch(admin, {"metadata": {"finalizers": ["x/0"]}}, STRATEGIC, f"{CONFIGMAPS}/c")
 
     assert answer.json()["metadata"]["finalizers"] == ["x/0", "x/1", "x/2"]
+
+
+async def test_unknown_fields_are_told_in_order_or_refused_with_the_kind(admin: AsgiClient) -> None:
+    body = {**app({"zzz": 1, "bar": 2}), "foo": 1}
+
+    answer = await admin.call("POST", APPS, body)
+    assert answer.warnings == [
+        '299 - "unknown field \\"foo\\""',
+        '299 - "unknown field \\"spec.bar\\""',
+        '299 - "unknown field \\"spec.zzz\\""',
+    ]
+    refused = await admin.call("POST", APPS, {**app(), "foo": 1}, fieldValidation="Strict")
+    assert (refused.status, refused.json()["message"]) == (
+        400,
+        'App in version "v1alpha1" cannot be handled as a App: strict decoding error: unknown field "foo"',
+    )
