@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from eaves.controller.api.health import Health, render_metrics, render_version
 from eaves.controller.api.http import JSON, Request, Response
-from eaves.kube import discovery, negotiate, openapi, swagger
+from eaves.kube import discovery, negotiate, openapi, swagger, swagger_protobuf
 from eaves.kube.encode import encode_json
 from eaves.kube.negotiate import As
 from eaves.kube.resource import Object, Resource
@@ -92,9 +92,7 @@ class Pages:
 
     def _answer_openapi(self, request: Request, path: str) -> Response | None:
         if path == "/openapi/v2":
-            body = self._want(path, lambda: swagger.render_document(self._resources, self._version))
-            assert body is not None
-            return _tagged(request, body, self._hash(path, body), JSON, {"Vary": "Accept"})
+            return self._answer_swagger(request)
         if path == _OPENAPI_V3:
             body = self._want(path, self._render_index)
             assert body is not None
@@ -103,6 +101,17 @@ class Pages:
         if not path.startswith(f"{_OPENAPI_V3}/") or name not in self._documents():
             return None
         return self._answer_document(request, name)
+
+    def _answer_swagger(self, request: Request) -> Response:
+        """OpenAPI v2: client-go and helm take it in protobuf alone."""
+        is_protobuf = swagger_protobuf.MEDIA_TYPE in request.header(b"accept")
+        name, content_type = ("v2 protobuf", swagger_protobuf.ANSWER_TYPE) if is_protobuf else ("v2", JSON)
+        body = self._rendered.get(name)
+        if body is None:
+            document = swagger.render_document(self._resources, self._version)
+            body = swagger_protobuf.encode_document(document) if is_protobuf else encode_json(document)
+            self._rendered[name] = body
+        return _tagged(request, body, self._hash(name, body), content_type, {"Vary": "Accept"})
 
     def _answer_document(self, request: Request, name: str) -> Response:
         """With the right hash in the address the document never changes; a wrong one leads to the right address."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eaves.kit.errors import EavesError
+from eaves.kube import protowire, swagger_protobuf
 from eaves.testing.asgi import AsgiClient
 from eaves.testing.operator_api import ADMIN_TOKEN, open_api
 
@@ -54,6 +55,14 @@ async def test_openapi_v3_addresses_carry_hashes(admin: AsgiClient) -> None:
 async def test_openapi_v2(admin: AsgiClient) -> None:
     document = await admin.get("/openapi/v2")
     assert document["swagger"] == "2.0"
+
+
+async def test_openapi_v2_in_protobuf_for_client_go(admin: AsgiClient) -> None:
+    answer = await admin.call("GET", "/openapi/v2", headers={"accept": swagger_protobuf.MEDIA_TYPE})
+    assert answer.headers["content-type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert next(protowire.decode_fields(answer.body)) == (1, b"2.0")
+    tag = {"accept": swagger_protobuf.MEDIA_TYPE, "if-none-match": answer.headers["ETag"]}
+    assert (await admin.call("GET", "/openapi/v2", headers=tag)).status == 304
 
 
 async def test_root_lists_the_paths(admin: AsgiClient) -> None:
