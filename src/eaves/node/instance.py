@@ -127,3 +127,8 @@ class Instance(Struct, frozen=True):
         self.dns_dir.mkdir(mode=0o755, exist_ok=True)
         # The umask may have taken bits at creation, and dnsmasq must read here.
         self.dns_dir.chmod(0o755)
+
+
+def is_bridge_name(link: str) -> bool:
+    """Whether ``link`` is named like a bridge of any instance."""
+    return re.fullmatch(r"ev([0-9a-f]{4})?br\d+", link) is not None

@@ -37,6 +37,7 @@ from eaves.node.volumes.service import MEASURE_EVERY_S, Volumes
 log = logging.getLogger(__name__)
 
 _RETRY_ITEM = "timer.download.retry"
+_STALLED_ITEM = "timer.download.stalled"
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -73,6 +74,7 @@ class Manager:
         self.host = host
         cli = PodmanCli(instance)
         self.podman = cli
+        self._stalled_after_s = options.stalled_after_s
         self._engine = PodmanEngine(instance, host, cli)
         self._images = Images(
             instance,
@@ -142,7 +144,10 @@ class Manager:
     async def apply(self, desired: DesiredNode) -> None:
         """Take ``desired`` as the wish from now on; returns at once."""
         desired = _drop_strange(desired)
-        self._images.retry_limit_s = _parse_seconds(desired.config_items, _RETRY_ITEM, RETRY_LIMIT_S)
+        self._images.set_limits(
+            retry_limit_s=_parse_seconds(desired.config_items, _RETRY_ITEM, RETRY_LIMIT_S),
+            stalled_after_s=_parse_seconds(desired.config_items, _STALLED_ITEM, self._stalled_after_s),
+        )
         self._images.set_desired(desired)
         self._volumes.set_desired(desired)
         self._networks.set_desired(desired)

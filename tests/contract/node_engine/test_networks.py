@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import socket
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from eaves.kit import process
 from eaves.node.desired.model import AclAction, AclDirection, AclRule, DesiredInterface
+from eaves.node.networks.model import Layout, PortMap, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.ruleset import render_ruleset
 from eaves.node.observed import AppStatus, NetworkStatus
 from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
 from eaves.testing.registry import Registry
@@ -131,6 +134,43 @@ async def test_apps_do_not_reach_the_loopback_of_the_host(host: EngineHost, regi
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+async def test_every_kind_of_rule_is_taken_by_the_kernel() -> None:
+    matches: list[dict[str, Any]] = [
+        {},
+        {"subnet": "10.0.0.0/8"},
+        {"subnet": "0.0.0.0/0"},
+        {"host": "example.org"},
+        {"protocol": "icmp"},
+        {"protocol": "47"},
+        {"protocol": "sctp", "local_port": "1-65535"},
+        {"subnet": "192.0.2.1/32", "protocol": "tcp", "local_port": "80", "remote_port": "1024-2048"},
+        {"host": "example.org", "protocol": "udp", "remote_port": "53"},
+    ]
+    actions: list[dict[str, Any]] = [
+        {"action": AclAction.ALLOW},
+        {"action": AclAction.DROP},
+        {"action": AclAction.LIMIT, "limit_rate": 7, "limit_unit": "m", "limit_burst": 3},
+        {"action": AclAction.LIMIT, "limit_rate": 1},
+    ]
+    rules = [
+        AclRule(number, "", direction, **action, **match)
+        for number, (direction, action, match) in enumerate(itertools.product(AclDirection, actions, matches))
+    ]
+    rules += [map_port(80), map_port(81, 8081, protocol="udp")]
+    # The loopback stands in for an interface, which must exist.
+    vif = WantedVif(
+        "a", "n", "eth0", "lo", "n0", "evbr0", "10.0.0.2", 24, "10.0.0.1", "02:00:00:00:00:01", 1500, tuple(rules)
+    )
+    bridges = tuple(
+        WantedBridge(f"n{n}", f"evbr{n}", f"10.{n}.0.1/24", f"10.{n}.0.0/24", 1500, n == 1, "wan" if n == 2 else "")
+        for n in range(3)
+    )
+    maps = (PortMap("a", "tcp", 80, "10.0.0.2", 80, "192.0.2.0/24", "wan"),)
+    layout = Layout(bridges, (WantedNetns("a", "a", ("a",), (vif,), "10.0.0.1"),), maps)
+    for wanted in (layout, Layout(bridges)):
+        await process.run(["nft", "--check", "-f", "-"], stdin=render_ruleset(wanted, "evcheck").encode())
 
 
 async def test_rules_change_without_cutting_open_connections(host: EngineHost, registry: Registry) -> None:

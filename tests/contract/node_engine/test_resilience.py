@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from eaves.kit import process
+from eaves.node.containers import logs
 from eaves.node.desired.model import DesiredVolume, RestartPolicy, VolumeMount
 from eaves.node.observed import AppState, AppStatus, VolumeState, VolumeStatus
 from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
@@ -136,6 +137,24 @@ async def test_logs_come_once_and_in_order_across_daemons_and_restarts(host: Eng
         else:
             runs[-1].append(line.text)
     assert all(run == [f"line {n}" for n in range(1, 301)] for run in runs[:4])
+
+
+async def test_big_log_is_cut_while_the_app_writes(
+    host: EngineHost, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "SEGMENT_BYTES", 100_000)
+    monkeypatch.setattr(logs, "SAVE_EVERY_S", 0.05)
+    image = host.image(registry.datastore(), "shop/shell:1")
+    script = "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); echo line $n; done; while :; do echo tick; sleep 0.1; done"
+    app = host.app("writer", image, command=("/bin/sh", "-c"), args=(script,))
+    await host.apply(images=(image,), apps=(app,))
+    await host.wait_lines(lambda lines: len(lines) >= 20_000)
+    assert [line.text for line in host.lines[:20_000]] == [f"line {number}" for number in range(1, 20_001)]
+    assert [line.number for line in host.lines] == list(range(1, len(host.lines) + 1))
+    folder = host.instance.logs_dir / "app-writer"
+    async with asyncio.timeout(20):
+        while sum(path.stat().st_size for path in folder.iterdir()) > 200_000:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.1)
 
 
 async def test_volume_outlives_its_app_and_goes_when_nobody_wants_it(host: EngineHost, registry: Registry) -> None:

@@ -124,6 +124,7 @@ class LogFollower:
         self._reopen = reopen
         self._watch = watch
         self._changed = asyncio.Event()
+        self._grown = asyncio.Event()
         self._files = threading.Lock()
         self._position = Position()
         self._is_saved = True
@@ -133,9 +134,8 @@ class LogFollower:
         """Follow until cancelled; then the position is saved."""
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         self._position = await self._state.load()
-        number = self._watch.add(self._folder, self._changed.set)
+        number = self._watch.add(self._folder, self._tell)
         try:
-            await self._reopen_if_lost()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_bounded())
                 group.create_task(self._follow())
@@ -148,6 +148,10 @@ class LogFollower:
         while await self._step():
             pass
         await self._save()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._grown.set()
 
     async def _follow(self) -> None:
         while True:
@@ -220,15 +224,18 @@ class LogFollower:
     async def _keep_bounded(self) -> None:
         """Cut segments, independently of reading: a receiver that does not take lines must not fill the disk."""
         while True:
-            cut, dropped = await asyncio.to_thread(self._cut)
-            if cut:
+            is_lost, dropped = await asyncio.to_thread(self._cut)
+            if is_lost:
+                # Also when the monitor could not be told the last time: it was starting, or the daemon died in between.
                 await self._reopen()
             if dropped:
                 log.warning("app log dropped, nobody took it: app=%s bytes=%d", self._app_id, dropped)
             await asyncio.sleep(SAVE_EVERY_S)
-            await self._changed.wait()
+            await self._grown.wait()
+            self._grown.clear()
 
     def _cut(self) -> tuple[bool, int]:
+        """Cut if it is time; answers whether the monitor must be told to open a new file, and how many bytes were dropped."""
         with self._files:
             return self._cut_alone()
 
@@ -245,12 +252,7 @@ class LogFollower:
             path = self._folder / f"{number}.log"
             dropped += path.stat().st_size
             path.unlink()
-        return is_cut, dropped
-
-    async def _reopen_if_lost(self) -> None:
-        """A daemon that died between renaming and telling: tell now."""
-        if not await asyncio.to_thread(current_log(self._folder).exists):
-            await self._reopen()
+        return bool(numbers) and not current.exists(), dropped
 
     async def _save(self) -> None:
         self._saved_at = time.monotonic()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from eaves.kit import process
-from eaves.node.instance import Instance
+from eaves.node.instance import Instance, is_bridge_name
 from eaves.node.networks import addressing, observe, plan, ruleset
 from eaves.node.networks.errors import NetworkError
 from eaves.node.networks.model import Layout, WantedBridge, WantedVif
@@ -69,6 +69,12 @@ async def write_forwarding(value: str) -> None:
 
 async def load_forwarding() -> str:
     return (await asyncio.to_thread(_FORWARDING.read_text)).strip()
+
+
+async def has_other_instances(instance: Instance) -> bool:
+    """Whether another instance on this machine has bridges; it needs forwarding too."""
+    names = await asyncio.to_thread(os.listdir, "/sys/class/net")
+    return any(is_bridge_name(name) and not name.startswith(instance.bridge_prefix) for name in names)
 
 
 async def run_batch(lines: Iterable[str], *, netns: Path | None = None) -> None:

@@ -111,7 +111,7 @@ class Networks:
             await apply.remove_netns(self._instance, app_id)
         for link in sorted(seen.links, key=lambda name: seen.links[name].kind == "bridge"):
             await apply.remove_link(link)
-        if self._state.earlier_forwarding:
+        if self._state.earlier_forwarding and not await apply.has_other_instances(self._instance):
             await apply.write_forwarding(self._state.earlier_forwarding)
         self._state = NetworkState()
         await self._file.remove()

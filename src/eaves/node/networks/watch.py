@@ -1,4 +1,4 @@
-"""Tells when links, addresses or firewall tables of the host change, from the kernel's own multicast (rtnetlink(7), nfnetlink).
+"""Tells when links, addresses, forwarding or firewall tables of the host change, from the kernel's own multicast (rtnetlink(7), nfnetlink).
 
 Messages are not parsed: any of them means "look again". A burst becomes one call.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 _NETLINK_NETFILTER = 12
 _LINK_GROUP = 1 << 0
 _IPV4_ADDRESS_GROUP = 1 << 4
+_IPV4_SETTINGS_GROUP = 1 << 23
 _NFTABLES_GROUP = 1 << 6
 _SETTLE_S = 1.0
 """Other software changes links in bursts, and a look costs a process or two."""
@@ -28,7 +29,10 @@ class KernelWatch:
 
     def __enter__(self) -> KernelWatch:
         loop = asyncio.get_running_loop()
-        groups = ((socket.NETLINK_ROUTE, _LINK_GROUP | _IPV4_ADDRESS_GROUP), (_NETLINK_NETFILTER, _NFTABLES_GROUP))
+        groups = (
+            (socket.NETLINK_ROUTE, _LINK_GROUP | _IPV4_ADDRESS_GROUP | _IPV4_SETTINGS_GROUP),
+            (_NETLINK_NETFILTER, _NFTABLES_GROUP),
+        )
         for family, group in groups:
             listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family)
             listener.setblocking(False)
