@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from eaves.controller.compile.model import ObjectKey
 from eaves.controller.events import EventSink
 from eaves.controller.gateway.app import BODY_TIMEOUT_S, Gateway
 from eaves.controller.gateway.attest import Attestor
@@ -116,7 +117,7 @@ def build_device_side(
         hub,
         clocks.now,
         report=lambda device, is_new: parts.look_at(device, is_new),
-        unplaced=lambda name: parts.take_unplaced(name),
+        unplaced=lambda app: parts.take_unplaced(app),
         max_configs=settings.config_cache,
     )
     observer = DeviceObserver(objects, registry, nodes, events, contact, configs.outcome, clocks.now)
@@ -180,4 +181,4 @@ class _Late(Struct):
     """The observer, for parts that are made before it and call it later."""
 
     look_at: Callable[[DeviceId, bool], None] = field(default=_nobody)
-    take_unplaced: Callable[[str], None] = field(default=_nobody)
+    take_unplaced: Callable[[ObjectKey], None] = field(default=_nobody)

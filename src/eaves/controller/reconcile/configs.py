@@ -77,7 +77,7 @@ class ConfigReconciler:
         hub: NotifyHub,
         now: Callable[[], float],
         report: Callable[[DeviceId, bool], None],
-        unplaced: Callable[[str], None],
+        unplaced: Callable[[ObjectKey], None],
         max_configs: int,
     ) -> None:
         self._objects = objects
@@ -92,6 +92,8 @@ class ConfigReconciler:
         self._cache = InputCache(objects)
         self._encryptor = Encryptor()
         self._touched = TouchIndex()
+        self._missing = {""}
+        """Names that apps give and no EdgeNode has; a change of such an app concerns that app alone."""
         self._outcomes: dict[DeviceId, Outcome] = {}
         self._awaited: dict[DeviceId, asyncio.Future[ServedConfig | None]] = {}
         self.shelf = ConfigShelf(self._load, lambda payload: identity.current.signer.seal(payload), max_configs)
@@ -152,9 +154,13 @@ class ConfigReconciler:
         names = self._touched.note_change(key)
         if kind == "EdgeNode":
             names.add(key.name)
+            self._missing.discard(key.name)
         for stored in (change.object, change.previous):
             if stored is not None and "spec.nodeName" in stored.fields:
                 names.add(stored.fields["spec.nodeName"])
+        if kind == "App" and names & self._missing:
+            self._unplaced(key)
+            names -= self._missing
         for name in names:
             self.queue.add(name, is_urgent=len(names) <= URGENT_NODES)
 
@@ -165,14 +171,24 @@ class ConfigReconciler:
             edgenode = await self._objects.get("EdgeNode", "", name) if name else None
             if edgenode is None:
                 self._touched.drop(name)
-                self._unplaced(name)
+                await self._note_missing(name)
                 return
+            self._missing.discard(name)
             compiled = await self._compile(edgenode)
             if self._touched.finish(name, compiled.touched, started):
                 # Something that was looked at changed meanwhile.
                 self.queue.add(name)
         finally:
             self._touched.end(started)
+
+    async def _note_missing(self, name: str) -> None:
+        """There is no EdgeNode of this name; each app that names it is to say so."""
+        self._missing.add(name)
+        page = await self._objects.store.list(BY_KIND["App"].store_name, fields={"spec.nodeName": name})
+        for stored in page.items:
+            self._unplaced(ObjectKey("App", stored.key.namespace, stored.key.name))
+        if name and not page.items:
+            self._missing.discard(name)
 
     async def _compile(self, edgenode: Object) -> CompiledConfig:
         device_id = DeviceId(edgenode["metadata"]["uid"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from eaves.controller.compile.model import ObjectKey
 from eaves.controller.events import EventSink
 from eaves.controller.nodes import NodeIndex
 from eaves.controller.objects import Objects
@@ -72,7 +73,7 @@ class DeviceObserver:
         self._verdicts: dict[DeviceId, Verdict] = {}
         self._polled: dict[DeviceId, str] = {}
         self.queue: WorkQueue[DeviceId] = WorkQueue("devices", self._observe, workers=WORKERS)
-        self.placements: WorkQueue[str] = WorkQueue("placements", self._observe_unplaced, workers=1)
+        self.placements: WorkQueue[ObjectKey] = WorkQueue("placements", self._observe_unplaced, workers=1)
         nodes.call_when_gone(self._forget)
 
     def wake(self) -> None:
@@ -96,9 +97,9 @@ class DeviceObserver:
             self._polled[device_id] = config_hash
             self.queue.add(device_id)
 
-    def take_unplaced(self, node_name: str) -> None:
-        """There is no EdgeNode of this name; apps that name it are to say so."""
-        self.placements.add(node_name)
+    def take_unplaced(self, app: ObjectKey) -> None:
+        """The app names no EdgeNode that exists; it is to say so."""
+        self.placements.add(app)
 
     async def run(self) -> None:
         await self._nodes.wait_ready()
@@ -167,15 +168,19 @@ class DeviceObserver:
         seen_s = self._contact.last_seen_s(device_id)
         return seen_s and min(seen_s, now - silence_limit_s(view.current.edgenode) - 1)
 
-    async def _observe_unplaced(self, node_name: str) -> None:
-        if node_name and await self._objects.get("EdgeNode", "", node_name) is not None:
+    async def _observe_unplaced(self, key: ObjectKey) -> None:
+        app = await self._objects.get("App", key.namespace, key.name)
+        if app is None:
             return
-        for app in await self._objects.list("App", fields={"spec.nodeName": node_name}):
-            update = observe_placement(app, None, self._now())
-            if update is not None and update.status is not None:
-                await self._objects.replace({**app, "status": dict(update.status)})
-            for note in update.events if update is not None else ():
-                await self._events.record(app, note)
+        node_name = (app.get("spec") or {}).get("nodeName", "")
+        edgenode = await self._objects.get("EdgeNode", "", node_name) if node_name else None
+        update = observe_placement(app, edgenode, self._now())
+        if update is None:
+            return
+        if update.status is not None:
+            await self._objects.replace({**app, "status": dict(update.status)})
+        for note in update.events:
+            await self._events.record(app, note)
 
     def _forget(self, device_id: DeviceId, _name: str) -> None:
         self._inbox.pop(device_id, None)

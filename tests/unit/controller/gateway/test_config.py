@@ -12,6 +12,8 @@ import pytest
 from eaves.controller.deviceside import Clocks
 from eaves.controller.gateway.config import ConfigShelf, ServedConfig
 from eaves.controller.gateway.errors import BusyError
+from eaves.controller.objects import encode_document, key_of, revision_of
+from eaves.store.abc import Remove
 from eaves.testing.device import Device
 from eaves.testing.deviceside import Rig, open_rig
 from eaves.testing.objects import make_app, make_edgenode, make_network, make_secret
@@ -84,6 +86,20 @@ async def test_an_app_for_a_node_that_does_not_exist_says_so_and_starts_when_it_
     await rig.until(lambda: says(rig, "NodeNotFound"))
     device = await rig.onboarded(serial="x", soft_serial="later")
     await rig.until(lambda: has_app(device))
+
+
+async def test_an_app_that_names_no_node_says_so_also_when_its_node_goes(rig: Rig) -> None:
+    device = await rig.onboarded(serial="x", soft_serial="here")
+    await rig.put(make_network())
+    await rig.put(make_app(nodeName=""))
+    await rig.until(lambda: says(rig, "NoNode"))
+    await rig.change("App", "web", "default", nodeName="here")
+    await rig.until(lambda: has_app(device))
+    edgenode = await rig.edgenode(device)
+    await rig.objects.store.commit(
+        [Remove(key_of("EdgeNode", "", "here"), encode_document(edgenode), revision_of(edgenode))]
+    )
+    await rig.until(lambda: says(rig, "NodeNotFound"))
 
 
 async def says(rig: Rig, reason: str) -> bool:
