@@ -6,6 +6,7 @@ Each ``*_bench.py`` beside this file has a dict ``BENCHMARKS`` from name to a fu
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ def _load(path: Path) -> ModuleType:
 
 
 def main(names: Sequence[str]) -> int:
+    # An end by SIGTERM must pass through the clean-up of what a benchmark started, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     known = load_benchmarks()
     if unknown := [name for name in names if name not in known]:
         print(f"bench: unknown: {', '.join(unknown)}; known: {', '.join(known)}", file=sys.stderr)
