@@ -30,6 +30,9 @@ SHORTEST_SILENCE_S = 40.0
 
 DEFAULT_CONFIG_INTERVAL_S = 60
 
+_ONBOARDING_REASONS = frozenset({"AwaitingApproval", "AwaitingReport"})
+"""Why a node that joins is not ready yet: a step on its way and no warning, unless it was ready before."""
+
 
 def silence_limit_s(edgenode: Object) -> float:
     """Seconds after the last contact at which the device counts as out of contact."""
@@ -98,6 +101,8 @@ def conclude(edgenode: Object, status: Status, now: float) -> list[EventNote]:
     set_conditions(status, [fact, ready], now)
     status["phase"] = str(_phase(edgenode, status))
     if ready.status == was or not was:
+        return []
+    if was != TRUE and ready.reason in _ONBOARDING_REASONS:
         return []
     if ready.status is TRUE:
         return [EventNote(EventType.NORMAL, "NodeReady", f"node {name} is ready")]

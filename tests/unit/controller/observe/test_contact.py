@@ -62,6 +62,28 @@ def test_a_device_that_never_called() -> None:
     assert "lastSeen" not in objects.status("EdgeNode")
 
 
+@pytest.mark.parametrize("is_approved_at_once", [True, False])
+def test_a_node_that_joins_gives_no_warning(is_approved_at_once: bool) -> None:
+    objects = ObservedObjects(make_edgenode(approved=is_approved_at_once))
+    events = objects.take(observe_contact(objects.objects, 0, NOW))
+    events += objects.take(observe_contact(objects.objects, NOW, NOW))
+    assert objects.condition("EdgeNode", "", "Ready")["status"] == "False"
+    objects.edgenode["spec"]["approved"] = True
+    events += objects.take(observe_contact(objects.objects, NOW + 1, NOW + 1))
+    assert objects.condition("EdgeNode", "", "Ready")["reason"] == "AwaitingReport"
+    objects.edgenode["status"] |= REPORTED
+    events += objects.take(observe_contact(objects.objects, NOW + 2, NOW + 2))
+    assert [event.reason for event in events] == ["NodeReady"]
+
+
+def test_trust_that_is_taken_back_is_a_warning() -> None:
+    objects = ObservedObjects(make_edgenode(status=REPORTED))
+    objects.take(observe_contact(objects.objects, NOW, NOW))
+    objects.edgenode["spec"]["approved"] = False
+    events = objects.take(observe_contact(objects.objects, NOW + 1, NOW + 1))
+    assert [event.reason for event in events] == ["NodeNotReady"]
+
+
 def test_apps_that_the_node_never_reported_are_left_alone() -> None:
     objects = ObservedObjects(make_edgenode(status=REPORTED), make_app())
     objects.take(observe_contact(objects.objects, NOW, NOW + 1000))
