@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from eaves.kit.errors import EavesError
 
@@ -25,6 +26,7 @@ class QuantityError(EavesError):
     code = "BadQuantity"
 
 
+@lru_cache(maxsize=4096, typed=True)
 def parse_quantity(value: str | int | float) -> Fraction:
     """The exact number. Raises QuantityError."""
     if isinstance(value, bool):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ class MapType(StrEnum):
     ATOMIC = "atomic"
 
 
-class Schema(Struct, frozen=True):
+class Schema(Struct, frozen=True, dict=True):
     """One node of the tree. ``type`` is object, array, string, integer, number, boolean, or empty for any value."""
 
     type: str = ""
@@ -68,6 +68,13 @@ class Schema(Struct, frozen=True):
         """Schema of a map's value or an object's field, None when unknown."""
         return self.properties.get(key) or self.additional
 
+    @cached_property
+    def defaulted(self) -> Sequence[tuple[str, Schema]]:
+        """Fields that have a default: few of many, and asked for at every write."""
+        return tuple((key, child) for key, child in self.properties.items() if child.default is not None)
+
+
+_CONTAINERS = (dict, list)
 
 ANY = Schema(preserve_unknown=True)
 
@@ -130,8 +137,8 @@ def _prune_dict(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
             else:
                 same = False
             continue
-        pruned[key] = prune_unknown(child, item)
-        same = same and pruned[key] is item
+        pruned[key] = left = prune_unknown(child, item) if isinstance(item, _CONTAINERS) else item
+        same = same and left is item
     return value if same else pruned
 
 
@@ -141,17 +148,18 @@ def _prune_dict(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
 def apply_defaults(schema: Schema, value: Any) -> None:
     """Fills absent fields that have a default, in place; a null where none may stand counts as absent."""
     if isinstance(value, dict):
-        for key, child in schema.properties.items():
-            if child.default is not None and value.get(key) is None and (key not in value or not child.nullable):
+        for key, child in schema.defaulted:
+            if value.get(key) is None and (key not in value or not child.nullable):
                 value[key] = copy_tree(child.default)
-        for key in list(value):
+        # Most values are texts and numbers, for which there is nothing to do.
+        for key, item in [(key, item) for key, item in value.items() if item is None or isinstance(item, _CONTAINERS)]:
             known = schema.child(key)
             if known is None:
                 continue
-            if value[key] is None and not known.nullable:
+            if item is not None:
+                apply_defaults(known, item)
+            elif not known.nullable:
                 del value[key]
-            else:
-                apply_defaults(known, value[key])
     elif isinstance(value, list) and schema.items is not None:
         for item in value:
             apply_defaults(schema.items, item)
@@ -162,55 +170,56 @@ def apply_defaults(schema: Schema, value: Any) -> None:
 
 def validate_schema(schema: Schema, value: Object) -> list[FieldError]:
     """Every place where the object does not fit, in the order of the schema."""
-    return list(_validate(schema, value, ""))
+    faults: list[FieldError] = []
+    _validate(schema, value, "", faults)
+    return faults
 
 
-def _validate(schema: Schema, value: Any, path: str) -> Iterator[FieldError]:
+def _validate(schema: Schema, value: Any, path: str, faults: list[FieldError]) -> None:
+    # Faults are collected in a list, since a chain of generators costs a write more than the checks themselves.
     if value is None and (schema.nullable or not (schema.type or schema.int_or_string)):
         return
     if schema.enum and value not in schema.enum:
         supported = ", ".join(f'"{item}"' for item in schema.enum)
-        yield FieldError(path, CauseType.NOT_SUPPORTED, f"supported values: {supported}", value)
+        faults.append(FieldError(path, CauseType.NOT_SUPPORTED, f"supported values: {supported}", value))
     if schema.int_or_string:
         if isinstance(value, bool) or not isinstance(value, int | str):
-            yield _type_error(path, "integer,string", value)
+            faults.append(_type_error(path, "integer,string", value))
         return
     if schema.type and not _is_type(schema.type, value):
-        yield _type_error(path, schema.type, value)
+        faults.append(_type_error(path, schema.type, value))
         return
-    match value:
-        case dict():
-            yield from _validate_fields(schema, value, path)
-        case list():
-            yield from _validate_items(schema, value, path)
-        case str():
-            yield from _validate_text(schema, value, path)
-        case bool():
-            pass
-        case int() | float():
-            yield from _validate_number(schema, value, path)
+    if isinstance(value, str):
+        faults.extend(_validate_text(schema, value, path))
+    elif isinstance(value, dict):
+        _validate_fields(schema, value, path, faults)
+    elif isinstance(value, list):
+        _validate_items(schema, value, path, faults)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        faults.extend(_validate_number(schema, value, path))
 
 
-def _validate_fields(schema: Schema, value: Mapping[str, Any], path: str) -> Iterator[FieldError]:
-    for key in schema.required:
-        if key not in value:
-            yield FieldError(join_path(path, key), CauseType.REQUIRED, "")
+def _validate_fields(schema: Schema, value: Mapping[str, Any], path: str, faults: list[FieldError]) -> None:
+    missing = [key for key in schema.required if key not in value]
+    faults.extend(FieldError(join_path(path, key), CauseType.REQUIRED, "") for key in missing)
+    properties, additional = schema.properties, schema.additional
     for key, item in value.items():
-        child = schema.properties.get(key) or schema.additional
+        child = properties.get(key) or additional
         if child is not None:
-            yield from _validate(child, item, join_path(path, key))
+            _validate(child, item, f"{path}.{key}" if path else key, faults)
 
 
-def _validate_items(schema: Schema, value: Sequence[Any], path: str) -> Iterator[FieldError]:
+def _validate_items(schema: Schema, value: Sequence[Any], path: str, faults: list[FieldError]) -> None:
     if schema.max_length is not None and len(value) > schema.max_length:
-        yield FieldError(path, CauseType.TOO_MANY, f"must have at most {schema.max_length} items", len(value))
+        detail = f"must have at most {schema.max_length} items"
+        faults.append(FieldError(path, CauseType.TOO_MANY, detail, len(value)))
     if schema.min_length is not None and len(value) < schema.min_length:
         detail = f"{path} in body should have at least {schema.min_length} items"
-        yield FieldError(path, CauseType.INVALID, detail, len(value))
+        faults.append(FieldError(path, CauseType.INVALID, detail, len(value)))
     if schema.items is not None:
         for index, item in enumerate(value):
-            yield from _validate(schema.items, item, f"{path}[{index}]")
-    yield from _validate_unique(schema, value, path)
+            _validate(schema.items, item, f"{path}[{index}]", faults)
+    faults.extend(_validate_unique(schema, value, path))
 
 
 def _validate_unique(schema: Schema, value: Sequence[Any], path: str) -> Iterator[FieldError]:
@@ -233,7 +242,13 @@ def _validate_unique(schema: Schema, value: Sequence[Any], path: str) -> Iterato
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
-def _validate_text(schema: Schema, value: str, path: str) -> Iterator[FieldError]:
+def _validate_text(schema: Schema, value: str, path: str) -> Iterable[FieldError]:
+    if schema.max_length is None and schema.min_length is None and not schema.pattern and not schema.format:
+        return ()
+    return _find_text_faults(schema, value, path)
+
+
+def _find_text_faults(schema: Schema, value: str, path: str) -> Iterator[FieldError]:
     """The first of length and pattern that does not fit, and the format."""
     if schema.max_length is not None and len(value) > schema.max_length:
         yield FieldError(path, CauseType.TOO_LONG, f"may not be more than {schema.max_length} bytes", value)
@@ -290,20 +305,18 @@ def _must_be(path: str, wanted: str, shown: object) -> str:
     return f"{path} in body must be of type {wanted}: {json.dumps(str(shown), ensure_ascii=False)}"
 
 
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+}
+
+
 def _is_type(kind: str, value: Any) -> bool:
-    match kind:
-        case "object":
-            return isinstance(value, dict)
-        case "array":
-            return isinstance(value, list)
-        case "string":
-            return isinstance(value, str)
-        case "boolean":
-            return isinstance(value, bool)
-        case "integer":
-            return isinstance(value, int) and not isinstance(value, bool)
-        case _:
-            return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
 
 
 def _type_error(path: str, wanted: str, value: Any) -> FieldError:
