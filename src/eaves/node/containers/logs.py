@@ -5,6 +5,9 @@ falls between; a renamed segment is deleted when it has been handed on. The posi
 lines) is saved about once a second: after a crash the lines since then are handed on again **with the same numbers**, and the
 receiver drops numbers that it has. So nothing is lost and nothing is twice. If the receiver is stuck for long, the oldest segments
 go, and a line says so.
+
+Which start of the container wrote a line stands in the log itself: before each start :meth:`LogFollower.begin_run` appends a mark, in
+the form of an entry of the stream ``eaves``, which no app can write because conmon puts time and stream before all that it writes.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from eaves.kit import files
 from eaves.node.containers.inotify import FolderWatch
 from eaves.node.observed import LogLine
 from eaves.node.statefile import StateFile
@@ -35,7 +39,9 @@ TEXT_LIMIT_CHARS = 32 << 10
 """An app that writes without ever ending a line gets it cut here."""
 SAVE_EVERY_S = 1.0
 
-_ENTRY = re.compile(rb"(\S+) (stdout|stderr) ([FP])(?: (.*))?", re.DOTALL)
+_ENTRY = re.compile(rb"(\S+) (stdout|stderr|eaves) ([FP])(?: (.*))?", re.DOTALL)
+_MARK_STREAM = "eaves"
+_MARK = re.compile(rb"^\S+ eaves F (\w+)$", re.MULTILINE)
 
 Deliver = Callable[[list[LogLine]], Awaitable[None]]
 
@@ -48,13 +54,14 @@ class Pending(Struct, frozen=True):
 
 
 class Position(Struct, frozen=True):
-    """Up to where an app's log has been handed on. ``number`` is that of the next line."""
+    """Up to where an app's log has been handed on. ``number`` is that of the next line, ``run`` the start that writes it."""
 
     segment: int = 1
     offset: int = 0
     number: int = 1
     time_ns: int = 0
     pending: dict[str, Pending] = {}
+    run: str = ""
 
 
 def current_log(folder: Path) -> Path:
@@ -69,7 +76,7 @@ def parse_chunk(data: bytes, position: Position, app_id: str) -> tuple[list[LogL
         end = len(data)
     lines: list[LogLine] = []
     pending = dict(position.pending)
-    number, time_ns = position.number, position.time_ns
+    number, time_ns, run = position.number, position.time_ns, position.run
     for entry in data[:end].split(b"\n"):
         if not entry:
             continue
@@ -81,14 +88,33 @@ def parse_chunk(data: bytes, position: Position, app_id: str) -> tuple[list[LogL
             time_ns = parse_time_ns(match.group(1)) or time_ns
             stream, is_whole = match.group(2).decode(), match.group(3) == b"F"
             text = (match.group(4) or b"").decode(errors="replace")
-        begun = pending.pop(stream, None)
-        first_ns, text = (begun.time_ns, begun.text + text) if begun else (time_ns, text)
+        if stream == _MARK_STREAM:
+            # Nobody ends the lines that the former run left unfinished.
+            for of_stream, begun in pending.items():
+                lines.append(LogLine(app_id, begun.time_ns, of_stream, begun.text, number, run))
+                number += 1
+            pending, run = {}, text
+            continue
+        first = pending.pop(stream, None)
+        first_ns, text = (first.time_ns, first.text + text) if first else (time_ns, text)
         if is_whole or len(text) >= TEXT_LIMIT_CHARS:
-            lines.append(LogLine(app_id, first_ns, stream, text, number))
+            lines.append(LogLine(app_id, first_ns, stream, text, number, run))
             number += 1
         else:
             pending[stream] = Pending(first_ns, text)
-    return lines, Position(position.segment, position.offset + end, number, time_ns, pending)
+    return lines, Position(position.segment, position.offset + end, number, time_ns, pending, run)
+
+
+def render_mark(run: str, time_ns: int) -> bytes:
+    """The entry that tells that what follows is of ``run``, one word. A line that a power cut left open before it is ended."""
+    stamp = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"\n{stamp}.{time_ns % 1_000_000_000:09d}Z {_MARK_STREAM} F {run}\n".encode()
+
+
+def find_last_run(data: bytes) -> str:
+    """The run of the last mark in a segment; empty when there is none."""
+    found = _MARK.findall(data)
+    return found[-1].decode() if found else ""
 
 
 def parse_time_ns(raw: bytes) -> int:
@@ -143,6 +169,14 @@ class LogFollower:
             self._watch.remove(number)
             await self._save()
 
+    async def begin_run(self, run: str) -> None:
+        """Call before each start of the container: lines from here on are of ``run``."""
+        try:
+            await asyncio.to_thread(self._mark, render_mark(run, time.time_ns()))
+        except OSError as error:
+            # A full disk is no reason not to start; these lines count as of the run before.
+            log.warning("start is not marked in the log: app=%s error=%s", self._app_id, error)
+
     async def drain(self) -> None:
         """Hand on what is there now and save; for an app that is about to be removed."""
         while await self._step():
@@ -185,17 +219,26 @@ class LogFollower:
             return True
         if not has_next:
             return False
-        number = position.number
         if not await asyncio.to_thread(path.exists):
-            text = "eaves: a part of this log was dropped, it was not taken in time"
-            await self._deliver([LogLine(self._app_id, position.time_ns, "stderr", text, number)])
-            number += 1
-        self._position = msgspec.structs.replace(
-            position, segment=position.segment + 1, offset=0, number=number, pending={}
-        )
+            position = await self._pass_dropped(position, path)
+        self._position = msgspec.structs.replace(position, segment=position.segment + 1, offset=0)
         await self._save()
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        await asyncio.to_thread(_remove_segment, path)
         return True
+
+    async def _pass_dropped(self, position: Position, path: Path) -> Position:
+        """Say that a segment was dropped; the run that began in it is known all the same."""
+        text = "eaves: a part of this log was dropped, it was not taken in time"
+        run = await asyncio.to_thread(files.load_file, _run_note(path))
+        await self._deliver([LogLine(self._app_id, position.time_ns, "stderr", text, position.number, position.run)])
+        return msgspec.structs.replace(
+            position, number=position.number + 1, pending={}, run=run.decode() if run else position.run
+        )
+
+    def _mark(self, mark: bytes) -> None:
+        # A cut in between would put the mark behind the end of a segment that has been handed on.
+        with self._files, current_log(self._folder).open("ab") as file:
+            file.write(mark)
 
     def _read(self, position: Position) -> tuple[Path, bool, bytes]:
         """The segment's file, whether a later one exists, and the next bytes."""
@@ -251,6 +294,8 @@ class LogFollower:
         for number in numbers[: max(0, len(numbers) - SEGMENTS_LIMIT)]:
             path = self._folder / f"{number}.log"
             dropped += path.stat().st_size
+            if run := find_last_run(path.read_bytes()):
+                files.save_file(_run_note(path), run.encode())
             path.unlink()
         return bool(numbers) and not current.exists(), dropped
 
@@ -263,6 +308,16 @@ class LogFollower:
             log.warning("log position is not saved: app=%s error=%s", self._app_id, error)
             return
         self._is_saved = True
+
+
+def _run_note(segment: Path) -> Path:
+    """Holds the last run that began in a segment that was dropped."""
+    return segment.with_suffix(".run")
+
+
+def _remove_segment(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _run_note(path).unlink(missing_ok=True)
 
 
 def remove_logs(folder: Path) -> None:

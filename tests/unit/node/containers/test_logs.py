@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from eaves.node.containers import logs
 from eaves.node.containers.inotify import FolderWatch
-from eaves.node.containers.logs import LogFollower, Position, current_log, parse_chunk, parse_time_ns
+from eaves.node.containers.logs import (
+    LogFollower,
+    Position,
+    current_log,
+    find_last_run,
+    parse_chunk,
+    parse_time_ns,
+    render_mark,
+)
 from eaves.node.observed import LogLine
 from eaves.node.statefile import StateFile
 
@@ -56,12 +64,38 @@ def test_what_a_power_cut_leaves_is_a_line_too() -> None:
     assert [(line.text, line.time_ns) for line in lines] == [("half an ent", 7), ("next", STAMP_NS)]
 
 
+def test_lines_tell_which_start_wrote_them() -> None:
+    mark = render_mark("second", STAMP_NS)
+    data = entry("old") + entry("torn", "stderr", "P") + mark + entry("new") + entry("err", "stderr")
+    lines, position = parse_chunk(data, Position(run="first"), "app")
+    assert [(line.number, line.text, line.run) for line in lines] == [
+        (1, "old", "first"),
+        (2, "torn", "first"),
+        (3, "new", "second"),
+        (4, "err", "second"),
+    ]
+    assert position.run == "second"
+    assert position.pending == {}
+
+
+def test_mark_after_half_an_entry_counts_and_an_app_cannot_write_one() -> None:
+    mark = render_mark("second", STAMP_NS)
+    lines, position = parse_chunk(b"2026-01-31T10:00" + mark, Position(run="first"), "app")
+    assert [(line.text, line.run) for line in lines] == [("2026-01-31T10:00", "first")]
+    assert position.run == "second"
+    forged = entry(mark.decode().strip())
+    lines, position = parse_chunk(forged, Position(run="first"), "app")
+    assert (lines[0].run, position.run) == ("first", "first")
+    assert find_last_run(mark + render_mark("third", STAMP_NS) + forged) == "third"
+    assert find_last_run(forged) == ""
+
+
 @settings(max_examples=300)
 @given(
     entries=st.lists(
         st.tuples(
             st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=20),
-            st.sampled_from(["stdout", "stderr"]),
+            st.sampled_from(["stdout", "stderr", "mark"]),
             st.sampled_from("FP"),
         ),
         max_size=30,
@@ -69,7 +103,10 @@ def test_what_a_power_cut_leaves_is_a_line_too() -> None:
     cuts=st.lists(st.integers(0, 2000), max_size=6),
 )
 def test_wherever_it_is_cut_the_lines_are_the_same(entries: list[tuple[str, str, str]], cuts: list[int]) -> None:
-    data = b"".join(entry(*one) for one in entries)
+    data = b"".join(
+        entry(text, stream, tag) if stream != "mark" else render_mark(f"run{number}", STAMP_NS)
+        for number, (text, stream, tag) in enumerate(entries)
+    )
     whole, end = parse_chunk(data, Position(), "app")
     position, pieces = Position(), list[LogLine]()
     for cut in [*sorted(cuts), len(data)]:
@@ -101,8 +138,9 @@ class Follow:
 
     async def during(self, body: Callable[[], Awaitable[None]]) -> None:
         watch = FolderWatch()
-        follower = LogFollower("app", self.folder, StateFile(self.state, Position), self.deliver, self.reopen, watch)
-        task = asyncio.create_task(follower.run())
+        state = StateFile(self.state, Position)
+        self.follower = LogFollower("app", self.folder, state, self.deliver, self.reopen, watch)
+        task = asyncio.create_task(self.follower.run())
         try:
             await body()
         finally:
@@ -219,3 +257,64 @@ async def test_receiver_that_takes_nothing_does_not_fill_the_disk(
     numbers = [line.number for line in follow.lines]
     assert numbers == list(range(1, len(numbers) + 1))
     assert any("dropped" in line.text for line in follow.lines)
+
+
+async def test_runs_are_told_apart_across_restarts_of_the_daemon(tmp_path: Path) -> None:
+    follow = Follow(tmp_path)
+
+    async def first() -> None:
+        await follow.follower.begin_run("a")
+        follow.write("one")
+        await follow.wait(1)
+        await follow.follower.begin_run("never_started")
+        await follow.follower.begin_run("b")
+        follow.write("two")
+
+    follow.folder.mkdir()
+    await follow.during(first)
+    follow.write("three")
+
+    async def second() -> None:
+        await follow.wait(3)
+
+    await follow.during(second)
+    assert {line.number: (line.text, line.run) for line in follow.lines} == {
+        1: ("one", "a"),
+        2: ("two", "b"),
+        3: ("three", "b"),
+    }
+
+
+async def test_a_start_is_known_though_the_segment_with_its_mark_was_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "SEGMENTS_LIMIT", 1)
+    follow = Follow(tmp_path)
+    follow.write("new")
+    follow.folder.joinpath("1.log").write_bytes(render_mark("a", STAMP_NS) + entry("x") + render_mark("b", STAMP_NS))
+    follow.folder.joinpath("2.log").write_bytes(entry("old"))
+
+    async def body() -> None:
+        follow.gate.clear()
+        async with asyncio.timeout(5):
+            while follow.folder.joinpath("1.log").exists():  # noqa: ASYNC110 - cut in a thread
+                await asyncio.sleep(0.002)
+        follow.gate.set()
+        await follow.wait(3)
+
+    await follow.during(body)
+    assert [(line.text, line.run) for line in follow.lines][-2:] == [("old", "b"), ("new", "b")]
+    assert sorted(path.name for path in follow.folder.iterdir()) == ["current.log"]
+
+
+async def test_line_that_goes_on_in_the_next_segment_is_whole(tmp_path: Path) -> None:
+    follow = Follow(tmp_path)
+    follow.write()
+    follow.folder.joinpath("1.log").write_bytes(entry("begin ", tag="P"))
+    current_log(follow.folder).write_bytes(entry("end"))
+
+    async def body() -> None:
+        await follow.wait(1)
+
+    await follow.during(body)
+    assert [line.text for line in follow.lines] == ["begin end"]
