@@ -7,7 +7,7 @@ import json
 import pytest
 
 from eaves.testing import power
-from eaves.testing.daemons import find_ports, wait_for
+from eaves.testing.daemons import find_ports
 from eaves.testing.registry import Registry
 from eaves.testing.system import ControllerHost, fetch, want_app
 from tests.system.conftest import MakeNode
@@ -25,20 +25,20 @@ def test_an_applied_app_answers_logs_and_goes(
     app = want_app(node, "web", f"{registry.server}/shop/web:1", networks=networks)
 
     kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=json.dumps(app))
-    kubectl.ok("wait", "-n", namespace, "--for=condition=Ready", "app/web", "--timeout=60s")
-    assert wait_for("an answer", lambda: fetch(port)) == "hello from eaves\n"
+    kubectl.ok("wait", "-n", namespace, "--for=condition=Ready", "app/web", "--timeout=40s")
+    assert node.wait("an answer", lambda: fetch(port)) == "hello from eaves\n"
 
     wide = kubectl.ok("get", "nodes,apps,pods", "-n", namespace, "-o", "wide").out
     assert node.name in wide
     assert f"{port}->80/tcp" in wide
-    wait_for("the log", lambda: "response:200" in kubectl.ok("logs", "-n", namespace, "web").out)
+    node.wait("the log", lambda: "response:200" in kubectl.ok("logs", "-n", namespace, "web").out)
     described = kubectl.ok("describe", "app/web", "-n", namespace).out
     assert "Running" in described
     assert "web" in node.status()
     assert "app/web is as asked" in controller.eaves_kubectl("-n", namespace, "why", "app/web")
 
     kubectl.ok("delete", "app/web", "-n", namespace, "--timeout=60s")
-    wait_for("the container to go", lambda: not node.containers())
+    node.wait("the container to go", lambda: not node.containers())
     assert fetch(port) is None
 
 
@@ -47,7 +47,7 @@ def test_reset_leaves_nothing_on_the_machine(
 ) -> None:
     node = make_node(controller)
     controller.operator.create("apps", want_app(node, "shell", f"{registry.server}/shop/shell:1"), namespace)
-    wait_for(
+    node.wait(
         "the app to be ready",
         lambda: controller.operator.condition("apps", "shell", "Ready", namespace).get("status") == "True",
     )

@@ -13,9 +13,9 @@ import re
 import secrets
 import shutil
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import yaml
@@ -23,8 +23,10 @@ import yaml
 from eaves.kube.resource import Object
 from eaves.node.instance import Instance
 from eaves.testing import power
-from eaves.testing.daemons import BIN, WAIT_LIMIT_S, Daemon, find_ports, run_program
+from eaves.testing.daemons import BIN, WAIT_LIMIT_S, Daemon, find_ports, run_program, wait_for
 from eaves.testing.kubectl import Kubectl
+
+T = TypeVar("T")
 
 EAVES = str(BIN / "eaves")
 GROUP = "/apis/eaves.dev/v1alpha1"
@@ -209,6 +211,10 @@ class NodeHost:
 
         self.daemon.wait(f"{self.name} to be ready", check, limit_s)
 
+    def wait(self, what: str, condition: Callable[[], T], limit_s: float = WAIT_LIMIT_S) -> T:
+        """Wait for what this node and its controller bring about together."""
+        return wait_for(what, condition, limit_s, self.explain)
+
     def cut_power(self) -> None:
         """Daemon, containers, links, firewall and run-time files go at once, as when the mains fail; the disk stays."""
         self.daemon.kill()
@@ -232,6 +238,13 @@ class NodeHost:
 
     def status(self) -> str:
         return run_program([EAVES, "node", "status", "--config", str(self.settings_file)], environment=self.environment)
+
+    def explain(self) -> str:
+        """Where everything stands, for the error of a wait that was in vain."""
+        status = run_program(
+            [EAVES, "node", "status", "--config", str(self.settings_file)], environment=self.environment, check=False
+        )
+        return f"{status}\n{self.daemon.tail()}\n{self.controller.daemon.tail()}"
 
     def reset(self) -> str:
         argv = [EAVES, "node", "reset", "--yes", "--config", str(self.settings_file)]
