@@ -45,6 +45,7 @@ from eaves.node.orders import Orders
 from eaves.node.report.facts import load_machine
 from eaves.node.report.reporter import Reporter
 from eaves.node.report.survey import Surveyor
+from eaves.node.reserve import Reserve
 from eaves.node.settings import NodeSettings
 from eaves.node.snapshots import SnapshotTaker
 from eaves.node.status import StatusSocket
@@ -162,6 +163,7 @@ class Node:
     def _add_services(self) -> None:
         """Everything that runs, in the order of starting."""
         add = self.supervisor.add
+        add("reserve", Reserve(Path(self.settings.state_dir)).run)
         add("engine", self.engine.run)
         add("status", self.status.run)
         add("orders", self.orders.run)

@@ -73,7 +73,13 @@ async def save_host_files(instance: Instance, host: Host) -> None:
         "policy.json": json.dumps({"default": [{"type": "insecureAcceptAnything"}]}) + "\n",
     }
     for name, text in texts.items():
-        await asyncio.to_thread(files.save_file, instance.host_dir / name, text.encode())
+        await asyncio.to_thread(_save_changed, instance.host_dir / name, text.encode())
+
+
+def _save_changed(path: Path, data: bytes) -> None:
+    """A restart on a full disk must not fail for want of space for what is there already."""
+    if files.load_file(path) != data:
+        files.save_file(path, data)
 
 
 def render_containers_conf(instance: Instance, host: Host) -> str:

@@ -44,12 +44,30 @@ async def reset_node(
     try:
         if await asyncio.to_thread(Path(settings.state_dir).exists):
             say("removing apps, networks, volumes and images")
-            engine = await open_engine(settings, Observations(), _drop_lines)
-            await engine.teardown()
+            await asyncio.to_thread(_make_room, settings)
+            await _remove_engine(settings, open_engine)
         say("removing files")
         await asyncio.to_thread(_remove_files, settings, settings_folder)
     finally:
         lock.release()
+
+
+async def _remove_engine(settings: NodeSettings, open_engine: OpenEngine) -> None:
+    try:
+        engine = await open_engine(settings, Observations(), _drop_lines)
+        await engine.teardown()
+    except OSError as error:
+        raise ResetError(
+            f"cannot work in the state folder: {error.strerror}",
+            element=settings.state_dir,
+            resolution="free some space on its disk, then run the reset again",
+        ) from error
+
+
+def _make_room(settings: NodeSettings) -> None:
+    """The engine's tools write while they remove; on a full disk they need what waiting logs and downloads take."""
+    for folder in (Path(settings.state_dir) / "newlog", settings.engine.downloads_dir):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _stop_daemon(lock_path: Path, say: Callable[[str], None]) -> InstanceLock:
