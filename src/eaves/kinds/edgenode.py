@@ -154,7 +154,7 @@ class EdgeNodeStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_def
     restart_counter: Annotated[int, about("How often it booted.")] = 0
     problems: Annotated[list[str], about("What is wrong with the device itself.")] = []
     property_errors: Annotated[dict[str, str], about("Properties that the device refused, and why.")] = {}
-    observed_generation: Annotated[int, about("Generation of the spec that the device works by.")] = 0
+    observed_generation: Annotated[int, about("Generation of the spec that the conditions are of.")] = 0
 
 
 class EdgeNode(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):

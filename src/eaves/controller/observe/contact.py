@@ -88,7 +88,8 @@ def app_ready(status: Status, *, is_connected: bool) -> Fact:
 
 
 def conclude(edgenode: Object, status: Status, now: float) -> list[EventNote]:
-    """Sets Approved, Ready and the phase in a status that is being made; answers the events of a change of Ready."""
+    """Sets Approved, Ready, the phase and the generation they are of in a status that is being made; answers the events of a
+    change of Ready."""
     approved = bool(edgenode.get("spec", {}).get("approved"))
     name = edgenode["metadata"]["name"]
     fact = (
@@ -100,6 +101,8 @@ def conclude(edgenode: Object, status: Status, now: float) -> list[EventNote]:
     ready = _ready(edgenode, status)
     set_conditions(status, [fact, ready], now)
     status["phase"] = str(_phase(edgenode, status))
+    # kubectl wait believes no condition of an object whose generation is newer than this.
+    status["observedGeneration"] = edgenode["metadata"].get("generation", 0)
     if ready.status == was or not was:
         return []
     if was != TRUE and ready.reason in _ONBOARDING_REASONS:

@@ -65,7 +65,6 @@ def observe_device(objects: DeviceObjects, info: ZInfoDevice, now: float) -> lis
             key: item.error for key, item in sorted(info.configItemStatus.configItems.items()) if item.error
         },
         restartCounter=info.restartCounter,
-        observedGeneration=edgenode["metadata"].get("generation", 0),
         lastSeen=render_time(now),
     )
     assign(status, bootTime=_steady_boot_time(status, info))

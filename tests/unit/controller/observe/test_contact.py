@@ -1,3 +1,5 @@
+"""Contact and approval: what silence and an operator's word make of a node and its apps."""
+
 from __future__ import annotations
 
 import pytest
@@ -60,6 +62,18 @@ def test_a_device_that_never_called() -> None:
     assert objects.condition("EdgeNode", "", "Connected")["reason"] == "NeverSeen"
     assert objects.status("EdgeNode")["phase"] == "Pending"
     assert "lastSeen" not in objects.status("EdgeNode")
+
+
+def test_conditions_are_of_the_spec_that_they_were_made_from() -> None:
+    objects = ObservedObjects(make_edgenode(approved=False, status=REPORTED))
+    objects.take(observe_contact(objects.objects, NOW, NOW))
+    assert objects.status("EdgeNode")["observedGeneration"] == 1
+    # The device tells nothing new, and kubectl wait must believe the conditions all the same.
+    objects.edgenode["metadata"]["generation"] = 2
+    objects.edgenode["spec"]["approved"] = True
+    objects.take(observe_contact(objects.objects, NOW, NOW))
+    assert objects.condition("EdgeNode", "", "Ready")["status"] == "True"
+    assert objects.status("EdgeNode")["observedGeneration"] == 2
 
 
 @pytest.mark.parametrize("is_approved_at_once", [True, False])
