@@ -17,7 +17,7 @@ from eaves.controller.api.authorization import Attributes, Authorizer, check_all
 from eaves.controller.api.delivery import Streams, send_response
 from eaves.controller.api.faults import error_response
 from eaves.controller.api.http import TEXT, Receive, Request, Response, Scope, Send, Stream
-from eaves.controller.api.routing import parse_target, verb_of
+from eaves.controller.api.routing import Target, parse_target, verb_of
 from eaves.kit.errors import EavesError
 from eaves.kube import status
 
@@ -31,6 +31,10 @@ class ResourceHandler(Protocol):
 
     def knows(self, request: Request) -> bool:
         """Whether the request's target is a served resource in a served version."""
+        ...
+
+    def refuse(self, target: Target) -> Response:
+        """The answer for a target that is not known."""
         ...
 
     async def serve(self, request: Request) -> Answer: ...
@@ -94,7 +98,7 @@ class Api:
         request.verb = verb or request.method.lower()
         await check_allowed(self._authorizer, Attributes(request.identity, request.verb, target))
         if not is_known:
-            return NOT_FOUND
+            return self._resources.refuse(target)
         if verb is None:
             raise status.method_not_allowed(target.group, target.resource, request.method.lower())
         return await self._resources.serve(request)

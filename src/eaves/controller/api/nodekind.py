@@ -72,7 +72,6 @@ class NodeKind:
     async def _update(self, request: Request, target: Target) -> Response:
         options = parse_write_options("UpdateOptions", request.query, request.header(b"user-agent"))
         obj, duplicates = await load_object(request, self.resource, options)
-        obj["metadata"].setdefault("name", target.name)
         return await self._change(request, target, make_update(self.resource, obj, duplicates), options)
 
     async def _patch(self, request: Request, target: Target) -> Response:

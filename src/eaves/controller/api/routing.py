@@ -88,6 +88,8 @@ def verb_of(method: str, target: Target, query: Query) -> str | None:
         if target.name:
             return Verb.GET
         return Verb.WATCH if is_true(query, "watch") else Verb.LIST
+    if target.is_watch_path:
+        return None
     if method == "DELETE":
         return Verb.DELETE if target.name else Verb.DELETE_COLLECTION
     return _WRITE_VERBS.get(method)

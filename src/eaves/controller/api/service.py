@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from eaves.controller.api.app import Answer
-from eaves.controller.api.http import Request
+from eaves.controller.api.app import NOT_FOUND, Answer
+from eaves.controller.api.faults import error_response
+from eaves.controller.api.http import Request, Response
 from eaves.controller.api.routing import Target
 from eaves.kube import status
 from eaves.kube.resource import Gvr, Resource, Verb
@@ -42,12 +43,22 @@ class ResourceService:
             return False
         gvr = Gvr(target.group, target.version, target.resource)
         kind = self._kinds.get(gvr)
-        if kind is None or (target.namespace and not kind.resource.namespaced):
+        if kind is None or not _is_place(kind.resource, target):
             return False
         return not target.subresource or (gvr, target.subresource) in self._subresources
 
+    def refuse(self, target: Target) -> Response:
+        """Groups of Kubernetes itself answer a Status, custom ones plain text, besides for a subresource of a known kind."""
+        kind = self._kinds.get(Gvr(target.group, target.version, target.resource))
+        if kind is not None and kind.resource.is_custom and target.subresource and _is_place(kind.resource, target):
+            return error_response(status.not_found(target.group, target.resource, target.name))
+        version = (target.group, target.version)
+        if any(gvr[:2] == version and not each.resource.is_custom for gvr, each in self._kinds.items()):
+            return error_response(status.unknown_resource())
+        return NOT_FOUND
+
     async def serve(self, request: Request) -> Answer:
-        """Raises ApiError 405 for a verb that the kind does not have, 400 for a path that does not fit it."""
+        """Raises ApiError 405 for a verb that the kind does not have at this path."""
         target = request.target
         assert target is not None
         gvr = Gvr(target.group, target.version, target.resource)
@@ -55,10 +66,7 @@ class ResourceService:
         if target.subresource:
             return await self._serve_subresource(request, target, kind.resource)
         _check_verb(kind.resource, request.verb)
-        if request.verb in (Verb.UPDATE, Verb.PATCH) and not target.name:
-            raise status.bad_request("name must be provided")
-        if kind.resource.namespaced and not target.namespace and (target.name or request.verb == "create"):
-            raise status.bad_request("an object of a namespaced kind is reached below its namespace")
+        _check_path(kind.resource, request.verb, target)
         return await kind.serve(request, target)
 
     async def _serve_subresource(self, request: Request, target: Target, resource: Resource) -> Answer:
@@ -66,6 +74,23 @@ class ResourceService:
         if request.verb not in verbs:
             raise _not_allowed(resource, request.verb)
         return await self._subresources[resource.gvr, target.subresource](request, target)
+
+
+def _is_place(resource: Resource, target: Target) -> bool:
+    """Whether objects of the kind are at such a path: below a namespace or not. All namespaces together can be listed."""
+    return not target.namespace if not resource.namespaced else bool(target.namespace) or not target.name
+
+
+def _check_path(resource: Resource, verb: str, target: Target) -> None:
+    """Raises ApiError 400 or 405 when the verb needs another path: one with a name, without one, or in a namespace."""
+    if verb in (Verb.UPDATE, Verb.PATCH) and not target.name:
+        if resource.is_custom:
+            raise status.bad_request("name must be provided")
+        raise _not_allowed(resource, verb)
+    if verb == Verb.CREATE and target.name and not resource.is_custom:
+        raise _not_allowed(resource, verb)
+    if resource.namespaced and not target.namespace and verb not in (Verb.LIST, Verb.WATCH):
+        raise _not_allowed(resource, verb)
 
 
 def _check_verb(resource: Resource, verb: str) -> None:

@@ -94,8 +94,6 @@ class StoredKind:
 
     async def _create(self, request: Request, target: Target) -> Response:
         options = parse_write_options("CreateOptions", request.query, request.header(b"user-agent"))
-        if target.name:
-            raise status.method_not_allowed(target.group, target.resource, "create")
         obj, duplicates = await load_object(request, self.resource, options)
         stored = await self._writer.create(
             self.resource, target.namespace, obj, options, request.warn, duplicates=duplicates
@@ -105,7 +103,6 @@ class StoredKind:
     async def _update(self, request: Request, target: Target, subresource: str) -> Response:
         options = parse_write_options("UpdateOptions", request.query, request.header(b"user-agent"))
         obj, duplicates = await load_object(request, self.resource, options)
-        obj["metadata"].setdefault("name", target.name)
         change = make_update(self.resource, obj, duplicates, subresource)
         key = key_of(self.resource, target.namespace, target.name)
         stored = await self._writer.change(self.resource, key, change, options, request.warn)

@@ -44,7 +44,7 @@ class Watcher:
     async def _run(
         self, backend: Backend, namespace: str | None, options: WatchOptions, form: Form
     ) -> AsyncGenerator[bytes, None]:
-        deadline = asyncio.get_running_loop().time() + (options.timeout_s or DEFAULT_TIMEOUT_S)
+        deadline_at = asyncio.get_running_loop().time() + (options.timeout_s or DEFAULT_TIMEOUT_S)
         try:
             after = options.after
             if after is None and options.only_new:
@@ -57,7 +57,7 @@ class Watcher:
                 after = listed.revision
                 if options.initial_events_bookmark:
                     yield form.render_bookmark(after, is_initial_end=True)
-            async for line in self._follow(backend, namespace, options, form, after, deadline):
+            async for line in self._follow(backend, namespace, options, form, after, deadline_at):
                 yield line
         except CompactedError as error:
             yield render_error_event(status.expired(error.message))
@@ -71,13 +71,14 @@ class Watcher:
         options: WatchOptions,
         form: Form,
         after: int,
-        deadline: float,
+        deadline_at: float,
     ) -> AsyncGenerator[bytes, None]:
         selection, seen = options.selection, after
         next_bookmark = self._clock() + BOOKMARK_INTERVAL_S
         events = backend.watch(namespace, after=after, progress=options.bookmarks)
+        deadline = _Deadline(deadline_at)
         try:
-            while (event := await _next(events, deadline)) is not None:
+            while (event := await deadline.next(events)) is not None:
                 seen = event.revision
                 line = None if isinstance(event, Progress) else render_change(selection, event, form)
                 if line is not None:
@@ -86,6 +87,7 @@ class Watcher:
                     next_bookmark = self._clock() + BOOKMARK_INTERVAL_S
                     yield form.render_bookmark(seen)
         finally:
+            deadline.close()
             await _close(events)
         if options.bookmarks:
             yield form.render_bookmark(seen)
@@ -108,13 +110,36 @@ def render_change(selection: Selection, change: Change, form: Form) -> bytes | N
     return None
 
 
-async def _next(events: AsyncIterator[Change | Progress], deadline: float) -> Change | Progress | None:
-    """The next event, None when the time is over or there are no more."""
-    try:
-        async with asyncio.timeout_at(deadline):
+class _Deadline:
+    """Bounds a wait that is taken up again and again by one timer; a timeout around each event would cost more than the event."""
+
+    def __init__(self, at: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(at, self._expire)
+        self._task = asyncio.current_task()
+        self._is_waiting = False
+        self._is_over = False
+
+    async def next(self, events: AsyncIterator[Change | Progress]) -> Change | Progress | None:
+        """The next event, None when the time is over or there are no more. Called by the task that made the deadline."""
+        if self._is_over:
+            return None
+        self._is_waiting = True
+        try:
             return await anext(events, None)
-    except TimeoutError:
-        return None
+        except asyncio.CancelledError:
+            if self._is_over and self._task is not None and not self._task.uncancel():
+                return None
+            raise
+        finally:
+            self._is_waiting = False
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _expire(self) -> None:
+        self._is_over = True
+        if self._is_waiting and self._task is not None:
+            self._task.cancel()
 
 
 async def _close(events: AsyncIterator[Change | Progress]) -> None:
