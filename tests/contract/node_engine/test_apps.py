@@ -168,3 +168,22 @@ async def test_killed_container_comes_back_and_a_removed_one_too(host: EngineHos
         "app-shell",
         lambda found: found.state is AppState.RUNNING and found.container_id != first.container_id,
     )
+
+
+async def test_log_lines_tell_which_start_wrote_them(host: EngineHost, registry: Registry) -> None:
+    image = host.image(registry.datastore(), "shop/shell:1")
+    app = host.app("bad", image, command=("/bin/sh", "-c"), args=("echo out; echo err >&2; printf open; exit 3",))
+    await host.apply(images=(image,), apps=(app,))
+    await host.wait(AppStatus, app.id, lambda found: found.restarts == 1)
+    await host.stop()
+    await host.start()
+    await host.apply()
+    await host.wait(AppStatus, app.id, lambda found: found.restarts == 2)
+    await host.wait_lines(lambda lines: len({line.number for line in lines}) >= 9)
+    unique = {line.number: line for line in host.lines}
+    assert len({(line.number, line.run) for line in host.lines}) == len(unique), "the same number, the same run"
+    runs: dict[str, list[str]] = {}
+    for number in sorted(unique):
+        runs.setdefault(unique[number].run, []).append(unique[number].text)
+    assert "" not in runs
+    assert [sorted(texts) for texts in runs.values()][:3] == [["err", "open", "out"]] * 3

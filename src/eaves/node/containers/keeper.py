@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -94,9 +95,11 @@ class Keeper:
         self._app: DesiredApp | None = None
         self._ready: Ready | None = None
         self._spec: WorkloadSpec | None = None
+        self._planned: Plan | None = None
         self._fault: Fault | None = None
         self._start_at = 0.0
         self._has_started = False
+        self._is_acting = False
         self._grace_s = 10.0
         self._image_digest = ""
         self._end_watch: asyncio.Task[Seen | None] | None = None
@@ -108,6 +111,11 @@ class Keeper:
         return self._seen
 
     @property
+    def is_in_use(self) -> bool:
+        """Whether the app has a container or is getting one."""
+        return self._seen is not None or self._is_acting
+
+    @property
     def volumes(self) -> list[str]:
         """Folder names of the volumes that the container mounts."""
         return [Path(path).name for path in self._record.volumes] if self._seen else []
@@ -117,10 +125,11 @@ class Keeper:
             self._app = app
             self._grace_s = app.stop_grace_s if app else self._grace_s
             self._fault = None
-        self._wake.set()
+        self.wake()
 
     def wake(self) -> None:
         self._wake.set()
+        self._publish_meanwhile()
 
     async def run(self) -> None:
         """Keep the app until it is no longer desired and all of it has been removed."""
@@ -160,6 +169,9 @@ class Keeper:
                 await self._sleep(planned.wake_in_s)
                 return True
             self._publish(planned)
+            self._planned = planned
+            # Set before anything is awaited: from here on the app's network must not be taken away.
+            self._is_acting = True
             await self._act(action)
         except _TROUBLE as error:
             delay_s = self._note_trouble(error)
@@ -169,6 +181,8 @@ class Keeper:
                 await self._sleep(delay_s)
         else:
             self._on_change()
+        finally:
+            self._is_acting = False
         return True
 
     def _plan(self) -> Plan:
@@ -245,10 +259,11 @@ class Keeper:
 
     async def _start(self) -> None:
         app, wanted, ready = self._app, self._spec, self._ready
-        if app is None or wanted is None or ready is None:
+        if app is None or not app.activate or wanted is None or ready is None:
             return
         await self._refresh_files()
         is_new = self._seen is None
+        await self._follower.begin_run(secrets.token_hex(8))
         try:
             if self._seen is None:
                 self._seen = await self._engine.create(wanted)
@@ -369,6 +384,14 @@ class Keeper:
             texts = {"resolv.conf": connection.resolv_conf, "hosts": connection.hosts}
             await asyncio.to_thread(_write_in_place, self._paths.folder, texts)
 
+    def _publish_meanwhile(self) -> None:
+        """A stop takes as long as the app's grace; what is asked for meanwhile is answered all the same."""
+        app = self._app
+        if self._is_acting and self._planned is not None and app is not None and app.activate:
+            found = self._find_ready(app)
+            blocker = found if isinstance(found, Blocker) else None
+            self._publish(plan.plan_meanwhile(self._planned, blocker))
+
     def _publish(self, planned: Plan) -> None:
         app, record, seen, ready = self._app, self._record, self._seen, self._ready
         if app is None:
@@ -382,6 +405,10 @@ class Keeper:
         if planned.state is AppState.BACK_OFF:
             next_start_at = round(time.time() + planned.wake_in_s, 1)
         former = self._observations.get(AppStatus, self.app_id)
+        interfaces = ready.connection.interfaces if ready and is_running else ()
+        if isinstance(former, AppStatus) and is_running and ready is None:
+            # It goes on as it is while something that it will need next is missing.
+            interfaces = former.interfaces
         if isinstance(former, AppStatus) and abs(former.next_start_at - next_start_at) < 1:
             next_start_at = former.next_start_at
         self._observations.publish(
@@ -398,7 +425,7 @@ class Keeper:
                 current=record.current if is_running else None,
                 last=record.last,
                 next_start_at=next_start_at,
-                interfaces=ready.connection.interfaces if ready and is_running else (),
+                interfaces=interfaces,
                 volume_ids=tuple(mount.volume_id for mount in app.mounts),
                 fault=fault,
             )

@@ -17,6 +17,8 @@ from eaves.node.observed import AppState, Fault, RunRecord
 
 FIRST_DELAY_S = 1.0
 LIMIT_DELAY_S = 300.0
+_FORMER_RUN = "the end of its former run"
+
 GOOD_RUN_S = 600.0
 """A run this long starts the back-off anew."""
 
@@ -25,7 +27,8 @@ class AppRecord(Struct):
     """What must outlive the daemon about an app; one file each.
 
     ``restart_counter`` None = no command seen yet, the first one seen is remembered and not obeyed. ``digest`` is the spec of the
-    latest container. ``is_over``: it ended and its restart policy wants no more. ``volumes``: paths that its container mounts.
+    latest container, ``image_id`` the image it was started for. ``is_over``: it ended and its restart policy wants no more.
+    ``volumes``: paths that its container mounts.
     """
 
     restart_counter: int | None = None
@@ -39,6 +42,7 @@ class AppRecord(Struct):
     current: RunRecord | None = None
     last: RunRecord | None = None
     volumes: list[str] = []
+    image_id: str = ""
 
 
 class Action(StrEnum):
@@ -87,26 +91,37 @@ def plan_app(
         return Plan(Action.STOP, AppState.HALTING) if is_running else Plan(Action.NONE, AppState.HALTED)
     is_other = bool(wanted_digest) and seen is not None and seen.spec_digest != wanted_digest
     if is_other:
-        return Plan(Action.REPLACE, _state_of_replacement(app, record))
+        return Plan(Action.REPLACE, _state_of_replacement(app, record), _FORMER_RUN if is_running else "")
     is_told = has_restart_command(app, record)
     if is_running:
         return _plan_running(blocker, is_told)
-    if record.is_over and not is_told and (seen is not None or record.digest == wanted_digest):
+    # Another image is another run; while it is not there yet its spec is not known.
+    is_next_awaited = blocker is not None and record.image_id not in ("", app.image_id)
+    is_same = seen is not None or record.digest == wanted_digest
+    if record.is_over and not is_told and is_same and not is_next_awaited:
         return _say_over(record)
+    if blocker is not None:
+        # Before the pause: what is missing may take longer, and only people can mend it.
+        return Plan(Action.NONE, blocker.state, blocker.waiting_for, blocker.fault)
     if wait_s > 0 and not is_told:
         return Plan(Action.NONE, AppState.BACK_OFF, "the next start", wake_in_s=wait_s)
-    if blocker is not None:
-        return Plan(Action.NONE, blocker.state, blocker.waiting_for, blocker.fault)
     return Plan(Action.CREATE if seen is None else Action.START, AppState.STARTING)
 
 
 def _plan_running(blocker: Blocker | None, is_told: bool) -> Plan:
     """A running app goes on while what it will need next is not ready; that shows as what it waits for."""
     if is_told and blocker is None:
-        return Plan(Action.RESTART, AppState.RESTARTING)
+        return Plan(Action.RESTART, AppState.RESTARTING, _FORMER_RUN)
     if blocker is not None:
         return Plan(Action.NONE, AppState.RUNNING, blocker.waiting_for, blocker.fault)
     return Plan(Action.NONE, AppState.RUNNING)
+
+
+def plan_meanwhile(planned: Plan, blocker: Blocker | None) -> Plan:
+    """What to say while ``planned`` is being done and something has changed: the wait that comes after it, if there is one."""
+    if blocker is None:
+        return planned
+    return msgspec.structs.replace(planned, waiting_for=blocker.waiting_for, fault=blocker.fault)
 
 
 def has_restart_command(app: DesiredApp, record: AppRecord) -> bool:
@@ -128,6 +143,7 @@ def record_start(record: AppRecord, app: DesiredApp, seen: Seen, *, volumes: lis
         is_over=False,
         current=RunRecord(started_at=seen.started_at or now),
         volumes=volumes,
+        image_id=app.image_id,
     )
 
 

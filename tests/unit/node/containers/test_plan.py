@@ -18,13 +18,14 @@ from eaves.node.containers.plan import (
     Blocker,
     Plan,
     plan_app,
+    plan_meanwhile,
     record_end,
     record_start,
     record_start_failure,
     want_delay_s,
 )
 from eaves.node.desired.model import AppKind, DesiredApp, RestartPolicy
-from eaves.node.observed import AppState, RunRecord
+from eaves.node.observed import AppState, Fault, RunRecord
 
 APP = DesiredApp(
     id="app",
@@ -81,6 +82,12 @@ def change(**changes: object) -> DesiredApp:
         (plan(seen=see(WorkloadState.CREATED)), Action.START, AppState.STARTING),
         (plan(seen=see(WorkloadState.ENDED), wait_s=4), Action.NONE, AppState.BACK_OFF),
         (plan(seen=see(WorkloadState.ENDED), blocker=WAITING), Action.NONE, AppState.DOWNLOADING),
+        (plan(seen=see(WorkloadState.ENDED), blocker=WAITING, wait_s=4), Action.NONE, AppState.DOWNLOADING),
+        (
+            plan(change(restart_counter=1), seen=see(WorkloadState.RUNNING), blocker=WAITING),
+            Action.NONE,
+            AppState.RUNNING,
+        ),
         (plan(None, seen=see(WorkloadState.RUNNING)), Action.REMOVE, AppState.HALTING),
         (plan(None), Action.FORGET, AppState.HALTING),
     ],
@@ -108,6 +115,23 @@ def test_completed_app_stays_so_also_when_its_container_is_gone() -> None:
     assert plan(record=over, seen=see(WorkloadState.ENDED)).state is AppState.COMPLETED
     assert plan(record=over).state is AppState.COMPLETED
     assert plan(record=over, digest="d2").action is Action.CREATE, "another spec is another run"
+
+
+def test_completed_app_waits_for_its_next_image_and_for_nothing_else() -> None:
+    over = msgspec.structs.replace(RAN, is_over=True, image_id="image", last=RunRecord(1, 2, 0, "Completed"))
+    ended = see(WorkloadState.ENDED)
+    assert plan(record=over, seen=ended, blocker=WAITING).state is AppState.COMPLETED
+    waiting = plan(change(image_id="other"), over, ended, blocker=WAITING)
+    assert (waiting.state, waiting.waiting_for) == (AppState.DOWNLOADING, WAITING.waiting_for)
+
+
+def test_stop_that_takes_long_tells_what_comes_after_it() -> None:
+    restart = plan(change(restart_counter=1), seen=see(WorkloadState.RUNNING))
+    assert restart.waiting_for == "the end of its former run"
+    fault = Fault("ManifestUnknown", "manifest unknown")
+    meanwhile = plan_meanwhile(restart, Blocker(AppState.DOWNLOADING, "image web: failed", fault))
+    assert meanwhile == Plan(Action.RESTART, AppState.RESTARTING, "image web: failed", fault)
+    assert plan_meanwhile(restart, None) == restart
 
 
 def test_failed_app_that_must_not_restart_says_why() -> None:
