@@ -44,6 +44,15 @@ def _ports(obj: Object, _now: float) -> str:
     return ",".join(get(obj, ["status", "ports"], ()))
 
 
+def _phase(obj: Object, _now: float) -> str:
+    """The phase, and what an app that goes on with its former image waits for."""
+    phase = str(get(obj, ["status", "phase"]))
+    for item in get(obj, ["status", "conditions"], ()):
+        if item.get("type") == "ImageReady" and item.get("status") == "False" and phase in ("Running", "Starting"):
+            return f"{phase} ({item.get('reason', '')})"
+    return phase
+
+
 RESOURCE = eaves_resource(
     App,
     "apps",
@@ -52,7 +61,7 @@ RESOURCE = eaves_resource(
     categories=("eaves", "all"),
     columns=(
         Column("Node", "string", at("spec.nodeName"), "EdgeNode that it runs on."),
-        Column("Phase", "string", at("status.phase"), "What it is doing."),
+        Column("Phase", "string", _phase, "What it is doing."),
         Column("Ready", "string", condition("Ready"), "Whether it runs."),
         Column("Restarts", "integer", at("status.restarts", 0), "How often it was started again."),
         Column("Image", "string", at("spec.image"), "Image that is to run.", priority=1),

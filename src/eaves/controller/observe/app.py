@@ -88,14 +88,14 @@ def observe_app(objects: DeviceObjects, info: ZInfoApp, now: float) -> list[Stat
         nodeName=objects.edgenode["metadata"]["name"],
         addresses=_addresses(info),
         ports=ports_of(app),
-        image=_image(app, status, info),
+        image=_image(app, status, info, phase),
         containerID=info.eaves.container_id,
         restarts=info.eaves.restarts if info.HasField("eaves") else status.get("restarts", 0),
         state=_state(info, phase, message),
         lastState=_last_state(info),
         observedGeneration=int(info.appVersion) if info.appVersion.isdecimal() else status.get("observedGeneration", 0),
     )
-    set_conditions(status, [*_image_fact(status, phase, message), app_ready(status, is_connected=True)], now)
+    set_conditions(status, [*_image_fact(status, info, phase, message), app_ready(status, is_connected=True)], now)
     update = plan_update(app, status, list(_events(app, status, info, old_phase)))
     return [] if update is None else [update]
 
@@ -144,9 +144,11 @@ def _message(info: ZInfoApp, phase: AppPhase) -> str:
         return "; ".join(text for text in (ended, faults, f"next start at {time_of(info.eaves.next_start_at)}") if text)
     if phase in (AppPhase.COMPLETED, AppPhase.FAILED):
         return faults or ended or ("the device says only that it failed" if phase is AppPhase.FAILED else "")
+    if phase is AppPhase.RUNNING and info.eaves.waiting_for:
+        return f"runs as before and waits for {info.eaves.waiting_for}"
     if faults:
         return faults
-    if info.eaves.waiting_for and phase is not AppPhase.RUNNING:
+    if info.eaves.waiting_for:
         return f"waits for {info.eaves.waiting_for}"
     if info.state == info_pb2.HALTING:
         return "is being stopped"
@@ -183,9 +185,12 @@ def ports_of(app: Object) -> list[str]:
     return [f"{node_port}->{port}/{protocol}" for node_port, port, protocol in sorted(mapped)]
 
 
-def _image(app: Object, status: Status, info: ZInfoApp) -> dict[str, Any]:
+def _image(app: Object, status: Status, info: ZInfoApp, phase: AppPhase) -> dict[str, Any]:
     reference = str((app.get("spec") or {}).get("image", ""))
-    old = status.get("image") or {}
+    old: dict[str, Any] = status.get("image") or {}
+    if phase is AppPhase.RUNNING and _waits_for_image(info):
+        # What is asked for is not what runs.
+        return old
     known = old.get("digest", "") if old.get("reference") == reference else ""
     return compact(reference=reference, digest=digest_of(info.eaves.image_digest) or known)
 
@@ -236,12 +241,19 @@ def _last_state(info: ZInfoApp) -> dict[str, Any]:
     }
 
 
-def _image_fact(status: Status, phase: AppPhase, message: str) -> Iterator[Fact]:
-    """ImageReady as far as the app's phase tells; content tree messages tell more."""
-    if phase in _WITH_IMAGE:
+def _waits_for_image(info: ZInfoApp) -> bool:
+    return info.eaves.waiting_for.startswith("image ")
+
+
+def _image_fact(status: Status, info: ZInfoApp, phase: AppPhase, message: str) -> Iterator[Fact]:
+    """ImageReady as far as the app's phase tells; content tree messages tell more.
+
+    An app may run, or be started again, with its former image while it waits for another.
+    """
+    if phase is AppPhase.DOWNLOADING or _waits_for_image(info):
+        yield Fact("ImageReady", FALSE, "ErrImagePull" if errors_of(info.appErr) else "Downloading", message)
+    elif phase in _WITH_IMAGE:
         yield Fact("ImageReady", TRUE, "Loaded", "the image is on the node")
-    elif phase is AppPhase.DOWNLOADING:
-        yield Fact("ImageReady", FALSE, "Downloading", message)
     elif not condition_status(status, "ImageReady"):
         yield Fact("ImageReady", FALSE, "Waiting", message)
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from eaves.kinds import app as app_kind
+from eaves.kube.resource import Object
 from eaves.testing.objects import make_app, make_edgenode, uid_of
 from eaves.testing.observed_objects import ObservedObjects
 from eaves.wire.pb.info import common_pb2, info_pb2
@@ -164,6 +166,45 @@ def test_a_fault_while_pulling_is_err_image_pull() -> None:
     objects = observed()
     objects.tell(app_message(info_pb2.DOWNLOAD_STARTED, error="manifest unknown"), NOW)
     assert objects.status("App", "web")["state"]["waiting"] == {"reason": "ErrImagePull", "message": "manifest unknown"}
+
+
+def test_an_app_runs_on_while_its_next_image_cannot_be_had() -> None:
+    objects = observed()
+    objects.tell(app_message(info_pb2.RUNNING, image_digest=DIGEST, started_at=5), NOW)
+    app = objects.find("App", "web")
+    app["spec"]["image"], app["metadata"]["generation"] = "registry.example/shop/web:2", 2
+    waiting = app_message(
+        info_pb2.RUNNING,
+        error="manifest unknown",
+        image_digest=DIGEST,
+        started_at=5,
+        waiting_for="image shop/web:2: manifest unknown",
+    )
+    waiting.ainfo.appVersion = "2"
+    objects.tell(waiting, NOW)
+    status = objects.status("App", "web")
+    assert (status["phase"], status["observedGeneration"]) == ("Running", 2)
+    assert status["message"] == "runs as before and waits for image shop/web:2: manifest unknown"
+    assert status["image"] == {"reference": "registry.example/shop/web:1.4", "digest": DIGEST}
+    assert objects.condition("App", "web", "Ready")["status"] == "True"
+    assert objects.condition("App", "web", "ImageReady")["reason"] == "ErrImagePull"
+    assert _phase_cell(app) == "Running (ErrImagePull)"
+    objects.tell(app_message(info_pb2.RESTARTING, image_digest=DIGEST), NOW)
+    assert objects.condition("App", "web", "ImageReady")["status"] == "True"
+    assert _phase_cell(app) == "Starting"
+
+
+def test_a_restart_that_goes_on_says_that_the_next_image_cannot_be_had() -> None:
+    objects = observed()
+    objects.tell(app_message(info_pb2.RUNNING, image_digest=DIGEST, started_at=5), NOW)
+    waiting_for = "image shop/web:2: manifest unknown"
+    objects.tell(app_message(info_pb2.RESTARTING, error="manifest unknown", waiting_for=waiting_for), NOW)
+    assert objects.status("App", "web")["message"] == "manifest unknown"
+    assert _phase_cell(objects.find("App", "web")) == "Starting (ErrImagePull)"
+
+
+def _phase_cell(app: Object) -> str:
+    return str(next(column.value(app, NOW) for column in app_kind.RESOURCE.columns if column.name == "Phase"))
 
 
 def test_memory_that_was_not_enough_is_told_also_when_it_runs_again() -> None:
