@@ -7,7 +7,7 @@ moment for what the node has not sent yet, a follow goes on over restarts of the
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -18,11 +18,12 @@ from eaves.controller.api.routing import Query, Target, is_true
 from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import app, edgenode
 from eaves.kinds.pod_projection import CONTAINER_NAME
+from eaves.kinds.times import parse_time
 from eaves.kube import status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.resource import Object
 from eaves.store.abc import ObjectStore, StoredObject
-from eaves.store.telemetry import LogLine, LogSource, Telemetry
+from eaves.store.telemetry import LogLine, LogRun, LogSource, Telemetry
 
 INTEREST_S = 60
 """How long one reader keeps a node uploading; a follow renews it in time."""
@@ -79,6 +80,21 @@ def parse_log_options(query: Query, pod: str, now: float) -> LogOptions:
     )
 
 
+class Choice(Struct, frozen=True):
+    """The container start whose lines are shown, None = whatever there is; and the cursor after which they are looked for."""
+
+    run: str | None
+    after: int = 0
+
+
+def is_silent(obj: Object, runs: Sequence[LogRun]) -> bool:
+    """Whether the app's container runs and has written nothing yet, so that the newest run with lines is an earlier one."""
+    state = (obj.get("status") or {}).get("state") or {}
+    started = str((state.get("running") or {}).get("startedAt") or "")
+    # Whole seconds, and the first line may come before the runtime has noted the start.
+    return bool(runs and started) and runs[-1].first_ns < (parse_time(started) - 1) * 1e9
+
+
 class PodLogs:
     """The subresource's handler."""
 
@@ -101,30 +117,34 @@ class PodLogs:
         if stored is None:
             raise status.not_found("", "pods", target.name)
         is_told = await self._want_logs(stored)
-        run = await self._choose_run(stored, options, target.name, is_told=is_told)
-        lines = self._lines(stored, options, run)
+        choice = await self._choose_run(stored, options, target.name, is_told=is_told)
+        lines = self._lines(stored, options, choice)
         chunks = _limited(_rendered(lines, options.timestamps), options.limit_bytes)
         return Stream(chunks, TEXT.partition(";")[0], is_lines=False)
 
-    async def _choose_run(self, stored: StoredObject, options: LogOptions, pod: str, *, is_told: bool) -> str | None:
-        """The container start whose lines are shown; None = whatever there is."""
-        source = LogSource(app_id=stored.uid)
+    async def _choose_run(self, stored: StoredObject, options: LogOptions, pod: str, *, is_told: bool) -> Choice:
+        """The container start whose lines are shown."""
+        source, obj = LogSource(app_id=stored.uid), decode_object(stored)
         runs = await self._telemetry.list_runs(source)
         if options.previous:
-            if len(runs) < 2:
+            former = runs if is_silent(obj, runs) else runs[:-1]
+            if not former:
                 raise status.bad_request(f'previous terminated container "{CONTAINER_NAME}" in pod "{pod}" not found')
-            return runs[-2].run
+            return Choice(former[-1].run)
         page = await self._telemetry.read_logs(source, tail=1, limit_lines=1)
         if is_told and not options.follow:
             await self._telemetry.wait_logs(source, after=page.cursor, timeout_s=FRESH_WAIT_S)
             runs = await self._telemetry.list_runs(source)
-        if not page.lines and not runs and (why := _waiting_reason(decode_object(stored))):
+        if not page.lines and not runs and (why := _waiting_reason(obj)):
             raise status.bad_request(f'container "{CONTAINER_NAME}" in pod "{pod}" is waiting to start: {why}')
-        return runs[-1].run if runs else None
+        if is_silent(obj, runs):
+            end = await self._telemetry.read_logs(source, tail=0)
+            return Choice(None, max(end.cursor, page.cursor))
+        return Choice(runs[-1].run if runs else None)
 
-    async def _lines(self, stored: StoredObject, options: LogOptions, run: str | None) -> AsyncGenerator[LogLine, None]:
+    async def _lines(self, stored: StoredObject, options: LogOptions, choice: Choice) -> AsyncGenerator[LogLine, None]:
         source = LogSource(app_id=stored.uid)
-        cursor, tail = 0, options.tail
+        run, cursor, tail = choice.run, choice.after, options.tail
         while True:
             page = await self._telemetry.read_logs(
                 source,

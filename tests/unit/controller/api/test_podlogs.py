@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eaves.kinds.times import render_time
 from eaves.store.telemetry import LogLine
 from eaves.testing.asgi import AsgiClient
 from eaves.testing.objects import DEVICE_ID, make_app, make_edgenode, uid_of
@@ -46,6 +47,18 @@ async def test_the_current_run_and_the_previous_one(bench: ApiBench, admin: Asgi
     await write(bench, "r2", "c", "d", at_s=10)
     assert await text(admin) == "c\nd\n"
     assert await text(admin, previous="true") == "a\nb\n"
+
+
+async def test_a_run_that_has_written_nothing_yet_is_not_the_one_before(bench: ApiBench, admin: AsgiClient) -> None:
+    await write(bench, "r1", "a")
+    await write(bench, "r2", "b", at_s=10)
+    running = {"running": {"startedAt": render_time(START_NS / SECOND_NS + 20)}}
+    await bench.put(make_app("web", status={"phase": "Running", "state": running}))
+    assert await text(admin) == ""
+    assert await text(admin, previous="true") == "b\n"
+    await write(bench, "r3", "c", at_s=20)
+    assert await text(admin) == "c\n"
+    assert await text(admin, previous="true") == "b\n"
 
 
 async def test_lines_without_a_run_are_shown_too(bench: ApiBench, admin: AsgiClient) -> None:
