@@ -20,6 +20,10 @@ def test_an_applied_app_answers_logs_and_goes(
 ) -> None:
     node = make_node(controller)
     kubectl = controller.kubectl
+    events = controller.operator.find("events")
+    about_node = [event for event in events if event["involvedObject"]["name"] == node.name]
+    assert "NodeReady" in [event["reason"] for event in about_node]
+    assert [event["message"] for event in about_node if event["type"] == "Warning"] == []
     port = find_ports(1)[0]
     networks = [{"name": "default", "ports": [{"port": 80, "nodePort": port}]}]
     app = want_app(node, "web", f"{registry.server}/shop/web:1", networks=networks)
@@ -45,20 +49,24 @@ def test_an_applied_app_answers_logs_and_goes(
 def test_reset_leaves_nothing_on_the_machine(
     controller: ControllerHost, registry: Registry, namespace: str, make_node: MakeNode
 ) -> None:
+    forwarding = power.load_forwarding()
     node = make_node(controller)
     controller.operator.create("apps", want_app(node, "shell", f"{registry.server}/shop/shell:1"), namespace)
     node.wait(
         "the app to be ready",
         lambda: controller.operator.condition("apps", "shell", "Ready", namespace).get("status") == "True",
     )
-    assert power.list_links(node.instance)
-    assert power.list_keepers(node.instance)
+    before = power.list_traces(node.instance)
+    assert all(before.values()), "each kind of trace is looked for where it is"
+    inodes = [path.stat().st_ino for path in node.instance.netns_dir.iterdir()]
+    assert [holder for inode in inodes for holder in power.list_netns_holders(inode)]
 
     assert "nothing of the node is left" in node.reset()
 
     assert not node.daemon.is_running
-    assert not power.list_links(node.instance)
-    assert not power.list_keepers(node.instance)
+    assert not any(power.list_traces(node.instance).values())
+    assert not [holder for inode in inodes for holder in power.list_netns_holders(inode)]
+    assert power.load_forwarding() == forwarding or power.has_bridges()
     assert not node.instance.data_dir.exists()
     assert not node.instance.run_dir.exists()
     assert not node.settings_file.exists()

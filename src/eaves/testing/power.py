@@ -1,15 +1,19 @@
-"""A power cut for one node instance: whatever of it lives in memory goes at once, what is on its disk stays."""
+"""A power cut for one node instance: whatever of it lives in memory goes at once, what is on its disk stays.
+
+And what bears the instance's names on this machine, for tests that nothing is left.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 
-from eaves.node.instance import Instance
+from eaves.node.instance import Instance, is_bridge_name
 
 _KEEPERS = ("conmon", "dnsmasq")
 
@@ -58,6 +62,47 @@ def list_links(instance: Instance) -> list[str]:
     """Bridges and host ends of app interfaces of the instance."""
     prefixes = (instance.bridge_prefix, instance.veth_prefix)
     return [link.name for link in Path("/sys/class/net").iterdir() if link.name.startswith(prefixes)]
+
+
+def list_traces(instance: Instance) -> dict[str, list[str]]:
+    """Everything on the machine that bears the instance's names or folders, by kind; all empty when nothing is left."""
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    folders = (str(instance.data_dir), str(instance.run_dir))
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    commands = []
+    for pid in _all_pids():
+        if pid != os.getpid():
+            with contextlib.suppress(OSError):
+                commands.append(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " "))
+    return {
+        "links": list_links(instance),
+        "tables": re.findall(rf"table inet {instance.table}\b", tables),
+        "mounts": [mount for mount in mounts if mount.startswith(folders)],
+        "processes": [command for command in commands if any(folder in command for folder in folders)],
+        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{instance.name}*")],
+    }
+
+
+def list_netns_holders(inode: int) -> list[str]:
+    """Where the network namespace of this number is mounted, and processes that are in it."""
+    name = f"net:[{inode}]"
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    found = [words[4] for words in mounts if words[3] == name]
+    for pid in _all_pids():
+        with contextlib.suppress(OSError):
+            if str(Path(f"/proc/{pid}/ns/net").readlink()) == name:
+                found.append(f"/proc/{pid}")
+    return found
+
+
+def load_forwarding() -> str:
+    """``net.ipv4.ip_forward`` of the machine."""
+    return Path("/proc/sys/net/ipv4/ip_forward").read_text(encoding="ascii").strip()
+
+
+def has_bridges() -> bool:
+    """Whether any instance has bridges on this machine, which need forwarding."""
+    return any(is_bridge_name(link.name) for link in Path("/sys/class/net").iterdir())
 
 
 def _all_pids() -> list[int]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
-import subprocess
 from pathlib import Path
 
 import msgspec
@@ -16,6 +14,7 @@ from eaves.kit import process
 from eaves.node.containers import logs
 from eaves.node.desired.model import DesiredVolume, RestartPolicy, VolumeMount
 from eaves.node.observed import AppState, AppStatus, VolumeState, VolumeStatus
+from eaves.testing import power
 from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
 from eaves.testing.registry import Registry
 
@@ -211,35 +210,14 @@ async def test_full_disk_is_told_and_overcome(tmp_path: Path, registry: Registry
 
 async def test_teardown_leaves_nothing(tmp_path: Path, registry: Registry) -> None:
     async with EngineHost(tmp_path) as host:
-        before = list_traces(host)
+        before = power.list_traces(host.instance)
         image, network = host.image(registry.datastore(), "shop/web:1"), host.network()
         volume = DesiredVolume("volume-data", 0, "data", "", 0)
         app = host.app("web", image, network, mounts=(VolumeMount(volume.id, 0, "/data"),))
         await host.apply(images=(image,), networks=(network,), volumes=(volume,), apps=(app,))
         await host.wait_app("web")
-        assert list_traces(host) != before
+        assert power.list_traces(host.instance) != before
         instance = host.instance
     assert not instance.data_dir.exists()
     assert not instance.run_dir.exists()
-    assert list_traces(host) == {"links": [], "tables": [], "mounts": [], "processes": [], "cgroups": []}
-
-
-def list_traces(host: EngineHost) -> dict[str, list[str]]:
-    """What bears the instance's names on this host."""
-    instance = host.instance
-    prefixes = (instance.bridge_prefix, instance.veth_prefix)
-    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-    folders = (str(instance.data_dir), str(instance.run_dir))
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    commands = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                commands.append((entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " "))
-    return {
-        "links": [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(prefixes)],
-        "tables": re.findall(rf"table inet {instance.table}\b", tables),
-        "mounts": [mount for mount in mounts if mount.startswith(folders)],
-        "processes": [command for command in commands if any(folder in command for folder in folders)],
-        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{instance.name}*")],
-    }
+    assert not any(power.list_traces(instance).values())
