@@ -327,6 +327,16 @@ def test_pods_are_views_of_apps(kubectl: Kubectl, served: ServedApi, space: str)
     assert "web" in kubectl.ok("get", "all", "-n", space).out
 
 
+def test_drain_tells_what_to_do_instead(kubectl: Kubectl, served: ServedApi, space: str) -> None:
+    node = make_edgenode("drained")
+    node["metadata"]["uid"] = "00000000-0000-4000-8000-000000000002"
+    served.call(served.bench.put(node))
+    kubectl.ok("apply", "-n", space, "-f", "-", stdin=WEB.replace("nodeName: n1", "nodeName: drained"))
+    error = kubectl.fails("drain", "drained", "--timeout=20s")
+    assert "spec.maintenance" in error
+    assert field(kubectl, space, "app/web", ".spec.restartCounter") == ""
+
+
 def test_logs_with_every_flag(kubectl: Kubectl, served: ServedApi, space: str) -> None:
     kubectl.ok("apply", "-n", space, "-f", "-", stdin=WEB)
     assert "waiting to start" in kubectl.fails("logs", "web", "-n", space)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from eaves.controller.api.bodies import decode_body
 from eaves.controller.api.drafts import Warn, check_place, check_texts, drop_unknown
 from eaves.controller.api.writeoptions import WriteOptions
 from eaves.controller.api.writing import ATTEMPTS, MAIN, Change, Writer
@@ -16,28 +17,42 @@ from eaves.kube import decode, status
 from eaves.kube.apply import apply_configuration, check_configuration
 from eaves.kube.errors import ApiError, CauseType, FieldError
 from eaves.kube.resource import Object, Resource
-from eaves.kube.schema import validate_schema
+from eaves.kube.schema import find_unknown, prune_unknown, validate_schema
 from eaves.store.abc import Key, ObjectStore, StoredObject
 
 
-def parse_configuration(resource: Resource, key: Key, body: bytes, options: WriteOptions, warn: Warn) -> Object:
-    """The configuration of an apply request, without unknown fields. Raises ApiError 400, 422."""
+async def load_configuration(
+    resource: Resource, key: Key, body: bytes, options: WriteOptions, warn: Warn, subresource: str = MAIN
+) -> Object:
+    """The configuration of an apply request. Raises ApiError 400 (for unknown fields too, as nobody could own them), 422."""
     if not options.is_manager_given:
         fault = FieldError("fieldManager", CauseType.REQUIRED, "is required for apply patch")
         raise status.invalid("meta.k8s.io", "PatchOptions", "", [fault])
-    configuration, duplicates = decode.decode_yaml(body)
-    if not isinstance(configuration, dict):
-        raise status.bad_request("error decoding YAML: the configuration is not an object")
+    configuration, duplicates = await decode_body(body, decode.YAML, options)
     check_texts(configuration)
     check_configuration(resource, configuration)
     configuration["metadata"].setdefault("name", key.name)
     check_place(resource, configuration, key.namespace, key.name)
+    if resource.has_status and subresource == MAIN:
+        # It does not count here, so that what is wrong with it doesn't either.
+        configuration.pop("status", None)
+    _check_known(resource, key, configuration)
     known = drop_unknown(resource, configuration, options.validation, warn, duplicates=duplicates, is_patch=True)
     # Merging by schema needs the types that the schema says; what is missing may be in the object already.
     faults = [fault for fault in validate_schema(resource.schema, known) if fault.type is not CauseType.REQUIRED]
     if faults:
         raise status.invalid(resource.gvr.group, resource.kind, key.name, faults)
     return known
+
+
+def _check_known(resource: Resource, key: Key, configuration: Object) -> None:
+    if prune_unknown(resource.schema, configuration) is configuration:
+        return
+    faults = [f".{path}: field not declared in schema" for path in find_unknown(resource.schema, configuration)]
+    group_version = resource.api_version if resource.gvr.group else f"/{resource.api_version}"
+    what = f"{key.namespace}/{key.name}; {group_version}, Kind={resource.kind}"
+    listed = faults[0] if len(faults) == 1 else "errors:\n  " + "\n  ".join(faults)
+    raise status.bad_request(f"failed to create typed patch object ({what}): {listed}")
 
 
 class Applier:

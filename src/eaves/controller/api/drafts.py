@@ -7,10 +7,11 @@ is absent is filled in, and only then is the whole checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from eaves.controller.api.writeoptions import FieldValidation
 from eaves.kube import metadata, status
-from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.errors import ApiError, CauseType, FieldError
 from eaves.kube.resource import Object, Resource
 from eaves.kube.schema import apply_defaults, find_unknown, prune_unknown, validate_schema
 
@@ -18,19 +19,43 @@ Warn = Callable[[str], None]
 _TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def check_identity(resource: Resource, obj: Object) -> None:
-    """apiVersion and kind must be those of the path; core kinds may leave them out. Fills them in. Raises ApiError 400."""
+def check_identity(resource: Resource, obj: Object, *, is_patch: bool = False) -> None:
+    """apiVersion and kind must be those of the path; core kinds may leave them out. Fills them in.
+
+    Raises ApiError 400 for a body and 422 for a patched object; another kind than a custom one is 422 in both.
+    """
+    check_texts(obj)
     version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
-    if resource.is_custom and not kind:
-        raise status.bad_request("Object 'Kind' is missing in the body of the request")
-    if version and version != resource.api_version:
+    if resource.is_custom:
+        _check_custom_identity(resource, version, kind, obj["metadata"].get("name") or "", is_patch=is_patch)
+    elif version not in ("", resource.api_version) or kind not in ("", resource.kind):
+        kind, version = kind or resource.kind, version or resource.api_version
+        unknown = f'no kind "{kind}" is registered for version "{version}"'
+        if is_patch:
+            raise _bad_patch(unknown)
+        said = f'{kind} in version "{str(version).rpartition("/")[2]}" cannot be handled as a {resource.kind}'
+        raise status.bad_request(f"{said}: {unknown}")
+    obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
+
+
+def _check_custom_identity(resource: Resource, version: Any, kind: Any, name: str, *, is_patch: bool) -> None:
+    if not kind:
+        why = "Object 'Kind' is missing in the body of the request"
+        raise _bad_patch(why) if is_patch else status.bad_request(why)
+    if version != resource.api_version:
+        if is_patch:
+            fault = FieldError("apiVersion", CauseType.INVALID, f"must be {resource.api_version}", version)
+            raise status.invalid("", resource.kind, name, [fault])
         raise status.bad_request(
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
-    if kind and kind != resource.kind:
-        raise status.bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
-    check_texts(obj)
-    obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
+    if kind != resource.kind:
+        fault = FieldError("kind", CauseType.INVALID, f"must be {resource.kind}", kind)
+        raise status.invalid(resource.gvr.group, str(kind), name, [fault])
+
+
+def _bad_patch(why: str) -> ApiError:
+    return status.invalid("", "", "", [FieldError("patch", CauseType.INVALID, why, "")])
 
 
 def check_texts(obj: Object) -> None:
@@ -53,8 +78,17 @@ def check_place(resource: Resource, obj: Object, namespace: str, name: str = "")
         raise status.bad_request(
             f"the namespace of the provided object does not match the namespace sent on the request ({given} and {namespace})"
         )
-    if name and (meta.get("name") or name) != name:
+    if name:
+        check_named(meta, name)
+    if name and meta["name"] != name:
         raise status.bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
+
+
+def check_named(meta: Object, name: str) -> None:
+    """A changed object must say its name, though the path does too. Raises ApiError 400."""
+    if not meta.get("name"):
+        why = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        raise status.bad_request(why)
 
 
 def drop_unknown(

@@ -19,6 +19,9 @@ KUBERNETES_MAJOR = "1"
 KUBERNETES_MINOR = "37"
 """The version of the Kubernetes API conventions that are served; kubectl warns when its own is more than one minor away."""
 
+EAVES_VERSION = metadata.version("eaves")
+"""Looked up at import, since it reads files."""
+
 Check = Callable[[], Awaitable[None]]
 """Raises an EavesError when something is not well."""
 
@@ -62,13 +65,12 @@ def _render(page: str, outcomes: Sequence[tuple[str, str]], *, is_verbose: bool)
 
 def render_version() -> bytes:
     """The ``/version`` document; the version of Eaves is the build part of ``gitVersion``, as distributions of Kubernetes do."""
-    eaves = metadata.version("eaves")
     document = {
         "major": KUBERNETES_MAJOR,
         "minor": KUBERNETES_MINOR,
         "emulationMajor": KUBERNETES_MAJOR,
         "emulationMinor": KUBERNETES_MINOR,
-        "gitVersion": f"v{KUBERNETES_MAJOR}.{KUBERNETES_MINOR}.0+eaves{eaves}",
+        "gitVersion": f"v{KUBERNETES_MAJOR}.{KUBERNETES_MINOR}.0+eaves{EAVES_VERSION}",
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

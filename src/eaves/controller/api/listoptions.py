@@ -79,7 +79,9 @@ def parse_list_options(resource: Resource, query: Query) -> ListOptions:
     match = _parse_match(query, version)
     limit = max(0, _parse_int(query, "limit"))
     token = query.get("continue", "")
-    if is_true(query, "sendInitialEvents"):
+    # A list has no use for a time limit, but it must be a number all the same.
+    _parse_int(query, "timeoutSeconds")
+    if "sendInitialEvents" in query:
         raise _invalid_options("sendInitialEvents", "sendInitialEvents is forbidden for list")
     if token:
         if version not in ("", "0"):
@@ -177,9 +179,9 @@ def _known_match(text: str) -> Match:
 
 
 def _parse_int(query: Query, name: str) -> int:
-    text = query.get(name, "")
-    if not text:
+    if name not in query:
         return 0
+    text = query[name]
     try:
         return int(text)
     except ValueError as error:

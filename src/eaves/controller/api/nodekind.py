@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from eaves.controller.api.app import Answer
-from eaves.controller.api.applying import Applier, parse_configuration
+from eaves.controller.api.applying import Applier, load_configuration
 from eaves.controller.api.backends import View
 from eaves.controller.api.bodies import is_apply, load_object, make_patch, make_update
 from eaves.controller.api.deleting import Deleter, parse_delete_options
@@ -92,7 +92,7 @@ class NodeKind:
     async def _apply(self, request: Request, target: Target, body: bytes, options: WriteOptions) -> Response:
         key = await self._find(target)
         node_key = key_of(self.resource, "", target.name)
-        configuration = parse_configuration(self.resource, node_key, body, options, request.warn)
+        configuration = await load_configuration(self.resource, node_key, body, options, request.warn)
         wanted = _carry_configuration(configuration)
         stored, _ = await self._applier.apply(edgenode.RESOURCE, key, wanted, options, request.warn)
         return self._answer(request, stored)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from eaves.controller.api.app import Answer
-from eaves.controller.api.backends import View
+from eaves.controller.api.backends import Backend, View
 from eaves.controller.api.deleting import DeleteOptions, parse_delete_options
 from eaves.controller.api.forms import Form
 from eaves.controller.api.http import Request, Response
@@ -17,7 +17,7 @@ from eaves.controller.api.routing import Target
 from eaves.controller.api.stored import Readings
 from eaves.controller.api.writeoptions import WriteOptions
 from eaves.controller.api.writing import Change, Writer
-from eaves.controller.documents import key_of
+from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import app, pod
 from eaves.kube import decode, status
 from eaves.kube.errors import ApiError
@@ -33,8 +33,9 @@ class PodKind:
 
     resource = pod.RESOURCE
 
-    def __init__(self, view: View, readings: Readings, reader: Reader, writer: Writer) -> None:
+    def __init__(self, view: View, nodes: Backend, readings: Readings, reader: Reader, writer: Writer) -> None:
         self._view = view
+        self._nodes = nodes
         self._readings = readings
         self._reader = reader
         self._writer = writer
@@ -53,9 +54,6 @@ class PodKind:
 
     async def serve_status(self, request: Request, target: Target) -> Answer:
         return await self._readings.serve(self._view, request, target)
-
-    async def serve_eviction(self, request: Request, target: Target) -> Answer:
-        raise refuse_eviction(target)
 
     async def _delete(self, request: Request, target: Target) -> Response:
         options = parse_delete_options(await request.body(), request.header(b"content-type"), request.query)
@@ -79,12 +77,20 @@ class PodKind:
         form: Form = self._readings.form(self.resource, request)
         return Response(form.render_list(Listed(found.items, found.revision)), content_type=form.content_type)
 
+    async def _check_node(self, current: StoredObject) -> None:
+        """Raises ApiError 403 on a cordoned node."""
+        name = current.fields.get("spec.nodeName", "")
+        node = await self._nodes.get("", name) if name else None
+        if node is not None and (decode_object(node).get("spec") or {}).get("unschedulable"):
+            raise refuse_restart(current, name)
+
     async def _restart(self, request: Request, current: StoredObject, options: DeleteOptions) -> None:
         """Raise the restart counter of the pod's app. Raises ApiError 409 when it is another pod by now."""
         wanted = options.preconditions
         if wanted is not None and wanted.uid is not None and wanted.uid != current.uid:
             why = f"Precondition failed: UID in precondition: {wanted.uid}, UID in object meta: {current.uid}"
             raise status.conflict("", "pods", current.key.name, why)
+        await self._check_node(current)
         version = wanted.resource_version if wanted is not None else None
 
         def make(obj: Object) -> Object:
@@ -120,10 +126,10 @@ def _object(value: Any) -> Object:
     return value if isinstance(value, dict) else {}
 
 
-def refuse_eviction(target: Target) -> ApiError:
-    """Apps are bound to their node, so there is nowhere to evict them to."""
+def refuse_restart(current: StoredObject, node_name: str) -> ApiError:
+    """On a cordoned node a deletion is most likely a drain, which would restart every app there and move none."""
     why = (
-        f"pod {target.name} cannot be evicted: an App stays on the node that it names; set spec.running to false to stop it, "
-        "or spec.nodeName to move it"
+        f"node {node_name} is cordoned and apps stay on the node that they name: deleting pods there would restart them. Set "
+        "spec.maintenance of the EdgeNode to stop all its apps, spec.running of an App to stop one, or uncordon the node first"
     )
-    return status.method_not_allowed("", "pods", "create", why)
+    return status.forbidden("", "pods", current.key.name, why)

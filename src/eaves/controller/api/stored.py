@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eaves.controller.api.app import Answer
-from eaves.controller.api.applying import Applier, parse_configuration
+from eaves.controller.api.applying import Applier, load_configuration
 from eaves.controller.api.backends import Backend
 from eaves.controller.api.bodies import is_apply, load_object, make_patch, make_update
 from eaves.controller.api.deleting import Deleter, parse_delete_options
@@ -113,7 +113,7 @@ class StoredKind:
         key = key_of(self.resource, target.namespace, target.name)
         body = await request.body()
         if is_apply(request):
-            wanted = parse_configuration(self.resource, key, body, options, request.warn)
+            wanted = await load_configuration(self.resource, key, body, options, request.warn, subresource)
             stored, is_new = await self._applier.apply(self.resource, key, wanted, options, request.warn, subresource)
             return self._readings.answer(self.resource, request, stored, 201 if is_new else 200)
         check_no_force(options)

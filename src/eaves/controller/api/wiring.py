@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -18,7 +17,7 @@ from eaves.controller.api.authorization import AdminAuthorizer, Authorizer
 from eaves.controller.api.backends import StoreBackend
 from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.forms import Forms
-from eaves.controller.api.health import Check, Health
+from eaves.controller.api.health import EAVES_VERSION, Check, Health
 from eaves.controller.api.namespacekind import NamespaceFinalizer
 from eaves.controller.api.namespaces import NamespaceGate
 from eaves.controller.api.nodekind import NodeKind
@@ -33,7 +32,7 @@ from eaves.controller.api.viewkind import ViewKind
 from eaves.controller.api.views import Contacts, make_lease_view, make_node_view, make_pod_view
 from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
-from eaves.kinds import namespace, node, pod
+from eaves.kinds import edgenode, namespace, node, pod
 from eaves.kinds.registry import PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
@@ -60,7 +59,7 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     kinds, subresources = make_kinds(parts)
     resources: list[Resource] = [*RESOURCES, *REVIEWS]
     health = Health({"store": _store_check(parts.store), **parts.checks})
-    pages = Pages(resources, health, registry, metadata.version("eaves"))
+    pages = Pages(resources, health, registry, EAVES_VERSION)
     return Api(
         authenticator=parts.authenticator or TokenAuthenticator(parts.tokens, parts.clock),
         authorizer=parts.authorizer,
@@ -94,7 +93,7 @@ def make_kinds(
 
     nodes = NodeKind(make_node_view(store, clock), readings, writer, deleter, applier, clock)
     pod_view = make_pod_view(store)
-    pods = PodKind(pod_view, readings, reader, writer)
+    pods = PodKind(pod_view, StoreBackend(edgenode.RESOURCE, store), readings, reader, writer)
     leases = ViewKind(make_lease_view(store, parts.contacts), readings)
     reviews: list[KindHandler] = [ReviewKind(resource, parts.authorizer) for resource in REVIEWS]
     views: list[KindHandler] = [nodes, pods, leases, *reviews]

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from eaves.testing.asgi import AsgiClient
+from eaves.testing.blocking import nothing_blocks
 from eaves.testing.operator_api import ADMIN_TOKEN, ApiBench, open_api
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[ApiBench]:
-    async with open_api(tmp_path) as bench:
-        yield bench
+    with nothing_blocks("eaves.controller"):
+        async with open_api(tmp_path) as bench:
+            yield bench
 
 
 @pytest.fixture

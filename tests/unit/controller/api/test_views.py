@@ -164,3 +164,14 @@ async def test_pods_have_no_other_writes(bench: ApiBench, admin: AsgiClient) -> 
     await bench.put(make_app("web"))
     assert (await admin.call("PATCH", f"{PODS}/web", {}, content_type=MERGE)).status == 405
     assert (await admin.call("PUT", f"{PODS}/web", {})).status == 405
+
+
+async def test_pods_of_a_cordoned_node_are_not_deleted_since_a_drain_would_only_restart_them(
+    bench: ApiBench, admin: AsgiClient
+) -> None:
+    await bench.put(make_edgenode(unschedulable=True))
+    await bench.put(make_app("web"))
+    answer = await admin.call("DELETE", f"{PODS}/web")
+    assert (answer.status, "spec.maintenance" in answer.json()["message"]) == (403, True)
+    await patch(admin, f"{NODES}/store-17", {"spec": {"unschedulable": False}})
+    assert (await admin.call("DELETE", f"{PODS}/web")).status == 200
