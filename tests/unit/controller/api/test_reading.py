@@ -60,7 +60,7 @@ async def test_get_of_a_missing_object_names_the_resource(admin: AsgiClient) -> 
 
 
 async def test_unknown_resources_are_plain_404(admin: AsgiClient) -> None:
-    for path in ("/api/v1/widgets", "/apis/nope.dev/v1/apps", "/apis/eaves.dev/v9/apps", "/nowhere"):
+    for path in ("/apis/eaves.dev/v1alpha1/widgets", "/apis/nope.dev/v1/apps", "/apis/eaves.dev/v9/apps", "/nowhere"):
         answer = await refused(admin, path)
         assert (answer.status, answer.body) == (404, b"404 page not found\n")
         assert answer.headers["content-type"].startswith("text/plain")

@@ -241,3 +241,142 @@ async def test_unknown_fields_are_told_in_order_or_refused_with_the_kind(admin: 
         400,
         'App in version "v1alpha1" cannot be handled as a App: strict decoding error: unknown field "foo"',
     )
+
+
+CORE_WORDS = 'Foo in version "v1" cannot be handled as a ConfigMap: no kind "Foo" is registered for version "v1"'
+CONFIGMAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code", "message"),
+    [
+        (APPS, {**app(), "kind": "Foo"}, 422, 'Foo.eaves.dev "a" is invalid: kind: Invalid value: "Foo": must be App'),
+        (APPS, {**app(), "kind": ""}, 400, "Object 'Kind' is missing in the body of the request"),
+        (
+            APPS,
+            {**app(), "apiVersion": ""},
+            400,
+            "the API version in the data () does not match the expected API version (eaves.dev/v1alpha1)",
+        ),
+        (CONFIGMAPS, {**CONFIGMAP, "kind": "Foo"}, 400, CORE_WORDS),
+    ],
+)
+async def test_bodies_of_another_kind(admin: AsgiClient, path: str, body: Any, code: int, message: str) -> None:
+    answer = await admin.call("POST", path, body)
+
+    assert (answer.status, answer.json()["message"]) == (code, message)
+
+
+@pytest.mark.parametrize("path", [APPS, CONFIGMAPS])
+@pytest.mark.parametrize("patch_type", [MERGE, JSON_PATCH])
+async def test_patches_that_change_the_kind_are_invalid(admin: AsgiClient, path: str, patch_type: str) -> None:
+    await create(admin)
+    await admin.call("POST", CONFIGMAPS, {**CONFIGMAP, "metadata": {"name": "a"}})
+    change: Any = {"kind": "Foo"}
+    if patch_type == JSON_PATCH:
+        change = [{"op": "replace", "path": "/kind", "value": "Foo"}]
+
+    assert (await patch(admin, change, patch_type, f"{path}/a")).status == 422
+
+
+async def test_a_strategic_patch_is_one_of_the_kind_of_its_path(admin: AsgiClient) -> None:
+    await admin.call("POST", CONFIGMAPS, CONFIGMAP)
+
+    answer = await patch(admin, {"kind": "Foo", "apiVersion": "v2"}, STRATEGIC, f"{CONFIGMAPS}/c")
+
+    assert (answer.status, answer.json()["kind"], answer.json()["apiVersion"]) == (200, "ConfigMap", "v1")
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "body"),
+    [
+        ("PUT", "application/json", {**CONFIGMAP, "metadata": {}}),
+        ("PATCH", MERGE, {"metadata": {"name": None}}),
+        ("PATCH", MERGE, {"metadata": None}),
+        ("PATCH", STRATEGIC, {"metadata": {"name": None}}),
+        ("PATCH", JSON_PATCH, [{"op": "remove", "path": "/metadata/name"}]),
+    ],
+)
+async def test_a_changed_object_must_say_its_name(admin: AsgiClient, method: str, kind: str, body: Any) -> None:
+    await admin.call("POST", CONFIGMAPS, CONFIGMAP)
+
+    answer = await admin.call(method, f"{CONFIGMAPS}/c", body, content_type=kind)
+
+    message = "the name of the object (c based on URL) was undeterminable: name must be provided"
+    assert (answer.status, answer.json()["message"]) == (400, message)
+
+
+async def test_a_patch_must_not_take_the_version_away(admin: AsgiClient) -> None:
+    await create(admin)
+
+    answer = await patch(admin, {"metadata": {"resourceVersion": None}})
+
+    assert answer.status == 422
+    assert [cause["field"] for cause in answer.json()["details"]["causes"]] == ["metadata.resourceVersion"]
+
+
+async def test_a_custom_object_can_be_created_by_its_own_path(admin: AsgiClient) -> None:
+    assert (await admin.call("POST", f"{APPS}/a", app())).status == 201
+    assert (await admin.call("POST", f"{APPS}/a", app())).json()["reason"] == "AlreadyExists"
+    assert (await admin.call("POST", f"{APPS}/b", app())).status == 400
+    assert (await admin.call("POST", f"{CONFIGMAPS}/c", CONFIGMAP)).status == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("DELETE", "/api/v1/configmaps", 405),
+        ("DELETE", "/apis/eaves.dev/v1alpha1/apps", 405),
+        ("POST", "/api/v1/configmaps", 405),
+        ("PUT", CONFIGMAPS, 405),
+        ("PATCH", CONFIGMAPS, 405),
+        ("POST", "/api/v1/watch/namespaces/default/configmaps", 405),
+        ("GET", "/api/v1/configmaps/c", 404),
+        ("PUT", "/apis/eaves.dev/v1alpha1/apps/a", 404),
+        ("GET", "/api/v1/namespaces/default/nodes", 404),
+    ],
+)
+async def test_paths_that_do_not_fit_the_verb(admin: AsgiClient, method: str, path: str, code: int) -> None:
+    await create(admin)
+
+    assert (await admin.call(method, path, CONFIGMAP if method != "GET" else None)).status == code
+    assert (await admin.call("GET", f"{APPS}/a")).status == 200
+
+
+async def test_what_is_unknown_is_told_by_a_status_in_groups_of_kubernetes(admin: AsgiClient) -> None:
+    for path in ("/api/v1/widgets", f"{CONFIGMAPS}/c/status", "/api/v1/namespaces/default/pods/x/exec"):
+        answer = await admin.call("GET", path)
+        assert (answer.status, answer.json()["message"]) == (404, "the server could not find the requested resource")
+    answer = await admin.call("GET", f"{APPS}/a/scale")
+    assert (answer.status, answer.json()["message"]) == (404, 'apps.eaves.dev "a" not found')
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"timeoutSeconds": "x"}, 400),
+        ({"timeoutSeconds": "1.5"}, 400),
+        ({"timeoutSeconds": "-1"}, 200),
+        ({"limit": ""}, 400),
+        ({"limit": "-5"}, 200),
+        ({"sendInitialEvents": "false"}, 422),
+    ],
+)
+async def test_parameters_of_a_list(admin: AsgiClient, query: dict[str, Any], code: int) -> None:
+    assert (await admin.call("GET", APPS, **query)).status == code
+
+
+async def test_an_apply_knows_the_fields_it_sets(admin: AsgiClient) -> None:
+    """A kube-apiserver says the same with code 500, as if it were its own fault."""
+    answer = await patch(admin, app({"nope": 1}), APPLY, fieldManager="alice")
+
+    what = "failed to create typed patch object (default/a; eaves.dev/v1alpha1, Kind=App)"
+    assert (answer.status, answer.json()["message"]) == (400, f"{what}: .spec.nope: field not declared in schema")
+
+
+async def test_a_status_in_an_apply_of_the_main_path_does_not_count(admin: AsgiClient) -> None:
+    answer = await patch(admin, {**app(), "status": {"phase": "Nope", "x": 1}}, APPLY, fieldManager="alice")
+
+    assert answer.status == 201
+    assert "status" not in answer.json()
+    assert owners(answer) == {"alice:Apply": {"f:spec": {"f:image": {}, "f:nodeName": {}}}}

@@ -83,7 +83,7 @@ async def test_a_name_can_be_taken_once(admin: AsgiClient) -> None:
     ("change", "code"),
     [
         ({"apiVersion": "eaves.dev/v2"}, 400),
-        ({"kind": "Volume"}, 400),
+        ({"kind": "Volume"}, 422),
         ({"kind": None}, 400),
         ({"metadata": {"name": "web", "namespace": "other"}}, 400),
         ({"metadata": {"name": "web", "resourceVersion": "5"}}, 400),
@@ -268,7 +268,7 @@ async def test_finalizers_without_a_domain_warn(admin: AsgiClient) -> None:
 async def test_methods_that_a_resource_does_not_have(admin: AsgiClient) -> None:
     assert (await admin.call("DELETE", "/api/v1/namespaces")).status == 405
     assert (await admin.call("TRACE", APPS)).status == 405
-    assert (await admin.call("POST", f"{APPS}/web", app())).status == 405
+    assert (await admin.call("POST", "/api/v1/namespaces/default", {})).status == 405
     assert (await admin.call("DELETE", f"{APPS}/web/status")).status == 405
 
 
