@@ -5,13 +5,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Containers: podman with its helpers; runc because crun refuses cgroup v1; catatonit is podman's init.
+# libfaketime: for tests with wrong clocks.
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
 # iptables: netavark 1.4 of Debian 12 calls it where podman's own networking is used (by tests and benchmarks).
 packages=(
   ca-certificates openssl procps iproute2 kmod
   podman runc conmon catatonit netavark aardvark-dns iptables
   nftables dnsmasq-base
-  busybox-static umoci skopeo docker-registry systemd
+  busybox-static umoci skopeo docker-registry systemd libfaketime
   python3-venv
 )
 

@@ -30,6 +30,7 @@ from eaves.node.link.calls import Controller
 from eaves.node.link.certs import CertificateKeeper
 from eaves.node.link.checkpoint import Checkpoint
 from eaves.node.link.client import HttpClient
+from eaves.node.link.clock import Clock
 from eaves.node.link.config import ConfigPoller
 from eaves.node.link.errors import IdentityError
 from eaves.node.link.loglines import DeviceLogHandler
@@ -68,8 +69,12 @@ class Node:
         link_dir = state / "link"
         soft_serial = identity.want_soft_serial(settings.name or platform.node())
         proxy_pem = files.load_file(Path(settings.proxy_certificate_file)) if settings.proxy_certificate_file else None
+        clock = Clock(root_pem, _utc_now)
         context = tls.want_context(
-            root_pem, [proxy_pem] if proxy_pem else [], use_system=settings.trust_system_certificates
+            root_pem,
+            [proxy_pem] if proxy_pem else [],
+            use_system=settings.trust_system_certificates,
+            is_clock_behind=clock.is_behind,
         )
         self.settings = settings
         self.serial = serial
@@ -85,7 +90,9 @@ class Node:
             serial=serial,
             soft_serial=soft_serial,
         )
-        self.certs = CertificateKeeper(link_dir, root_pem, self.controller.fetch_certs, now=_utc_now)
+        self.certs = CertificateKeeper(
+            link_dir, root_pem, self.controller.fetch_certs, now=clock.now, is_clock_behind=clock.is_behind
+        )
         self.controller.use_certificates(self.certs)
         self.onboarding = Onboarding(
             self.controller,
@@ -137,7 +144,7 @@ class Node:
                 resolution="join this node with eaves node join",
             )
         folder = Path(settings.state_dir) / "identity"
-        keys = await asyncio.to_thread(identity.FileKeys.open, folder, _utc_now())
+        keys = await asyncio.to_thread(identity.FileKeys.open, folder, Clock(root_pem, _utc_now).now())
         serial = await asyncio.to_thread(identity.load_serial, folder, settings.serial)
         node = await asyncio.to_thread(cls, settings, root_pem, keys, serial, open_engine)
         await node._load()

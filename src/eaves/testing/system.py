@@ -178,8 +178,9 @@ class NodeHost:
         controller: ControllerHost,
         *,
         state_dir: Path | None = None,
-        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """``prefix`` goes before the daemon's command."""
         token = secrets.token_hex(4)
         self.name = f"node-{token}"
         self.controller = controller
@@ -192,11 +193,10 @@ class NodeHost:
             "EAVES_NODE_INSTANCE": self.instance.name,
             "EAVES_NODE_SERIAL": self.name,
             "EAVES_NODE_REBOOT_COMMAND": "false",
-            **(environment or {}),
         }
         self.settings_file = self.folder / "etc" / "node.toml"
         argv = [EAVES, "node", "run", "--config", str(self.settings_file)]
-        self.daemon = Daemon(self.name, argv, self.folder / "node.log", self.environment)
+        self.daemon = Daemon(self.name, argv, self.folder / "node.log", self.environment, prefix=prefix)
 
     def join(self, token: str | None = None) -> None:
         join = [EAVES, "node", "join", "-", "--no-start", "--name", self.name, "--folder", str(self.folder / "etc")]

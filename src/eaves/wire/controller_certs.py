@@ -116,6 +116,17 @@ def check_controller_certs(payload: bytes, root_pem: bytes, now: datetime.dateti
     return found
 
 
+def find_latest_start(payload: bytes) -> datetime.datetime:
+    """The moment from which on every certificate of a ``/certs`` payload has begun to be valid.
+
+    Raises CertificateSetError or MalformedCertificateError.
+    """
+    certs = [certificates.parse_certificate_pem(cert.pem, "controller certificate") for cert in _parse_set(payload)]
+    if not certs:
+        raise CertificateSetError("/certs is empty", element="/certs")
+    return max(cert.not_valid_before_utc for cert in certs)
+
+
 def check_chain(
     leaf: x509.Certificate,
     intermediates: Sequence[x509.Certificate],

@@ -46,12 +46,21 @@ class _Saved(Struct):
 class CertificateKeeper:
     """Owns the current and the former certificate set of the controller."""
 
-    def __init__(self, folder: Path, root_pem: bytes, fetch: Fetch, *, now: Callable[[], datetime.datetime]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        root_pem: bytes,
+        fetch: Fetch,
+        *,
+        now: Callable[[], datetime.datetime],
+        is_clock_behind: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._path = folder / "controllercerts"
         self._backup = folder / "controllercerts.bak"
         self._root_pem = root_pem
         self._fetch = fetch
         self._now = now
+        self._is_clock_behind = is_clock_behind
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._last_fetch: float | None = None
@@ -144,6 +153,8 @@ class CertificateKeeper:
         except WireError as error:
             raise AnswerError("/certs is not a signed envelope", element="/certs", details=str(error)) from error
         moment = self._now()
+        if self._is_clock_behind():
+            moment = max(moment, controller_certs.find_latest_start(payload))
         found = controller_certs.check_controller_certs(payload, self._root_pem, moment)
         if self.current is not None and found.hashes == self.current.hashes:
             return False

@@ -6,7 +6,7 @@ The client owns one context for its controller; a new one is made when the trust
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from eaves.node.link.errors import CertificateTimeError, IdentityError, TlsError
 
@@ -17,13 +17,18 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
 
+_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, for which Python has no name."""
+
+
 class ResumingContext(ssl.SSLContext):
-    """A client context that remembers the last session of each server.
+    """A client context that remembers the last session of each server, and disregards dates while the clock is certainly wrong.
 
     asyncio has no way to hand in a session, but it calls :meth:`wrap_bio` for each connection.
     """
 
     sessions: dict[str, ssl.SSLSession]
+    is_clock_behind: Callable[[], bool]
 
     def wrap_bio(
         self,
@@ -33,6 +38,10 @@ class ResumingContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
+        if self.is_clock_behind():
+            self.verify_flags |= _NO_CHECK_TIME
+        else:
+            self.verify_flags &= ~_NO_CHECK_TIME
         known = self.sessions.get(str(server_hostname)) if session is None else session
         return super().wrap_bio(incoming, outgoing, server_side, server_hostname, known)
 
@@ -42,13 +51,20 @@ class ResumingContext(ssl.SSLContext):
             self.sessions[server_hostname] = connection.session
 
 
-def want_context(root_pem: bytes, extra_pems: Sequence[bytes] = (), *, use_system: bool = True) -> ResumingContext:
+def want_context(
+    root_pem: bytes,
+    extra_pems: Sequence[bytes] = (),
+    *,
+    use_system: bool = True,
+    is_clock_behind: Callable[[], bool] = lambda: False,
+) -> ResumingContext:
     """Trust ``root_pem``, ``extra_pems`` (of intercepting proxies) and, if asked, the system's certificates.
 
     Raises IdentityError when a PEM text cannot be read.
     """
     context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.sessions = {}
+    context.is_clock_behind = is_clock_behind
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if use_system:
         context.load_verify_locations(capath=_SYSTEM_CA_FOLDER)

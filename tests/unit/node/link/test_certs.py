@@ -156,3 +156,15 @@ async def test_requests_to_fetch_are_spaced_and_none_is_lost(tmp_path: Path) -> 
     assert max(gaps) <= 120
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_clock_that_is_certainly_behind_keeps_no_good_set_out(tmp_path: Path) -> None:
+    source = Source(Authority())
+    early = now() - 30 * 365 * DAY
+    late = CertificateKeeper(
+        tmp_path, source.authority.root_pem, source.fetch, now=lambda: early, is_clock_behind=lambda: True
+    )
+    assert await late.fetch()
+    again = keeper(tmp_path, source, early)
+    await again.load()
+    assert again.current is not None

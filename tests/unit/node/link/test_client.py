@@ -272,3 +272,25 @@ def test_authority_leaves_out_the_usual_port() -> None:
     assert Server("edge.example").authority == "edge.example"
     assert Server("edge.example", 8443).authority == "edge.example:8443"
     assert Server("2001:db8::1", 8443).authority == "[2001:db8::1]:8443"
+
+
+async def test_dates_are_disregarded_only_while_the_clock_is_certainly_behind(tmp_path: Path) -> None:
+    authority = Authority(server_lifetime=(10 * DAY, 30 * DAY))
+    is_behind = True
+    async with ForeignController(authority).running(tmp_path) as controller:
+        context = want_context(authority.root_pem, use_system=False, is_clock_behind=lambda: is_behind)
+        client = HttpClient(Server("localhost", controller.port), context)
+        assert (await client.request("GET", "/api/v2/edgedevice/ping")).status == 200
+        await client.close()
+        is_behind = False
+        # A resumed session would not show the certificate again.
+        context.sessions.clear()
+        with pytest.raises(CertificateTimeError):
+            await client.request("GET", "/api/v2/edgedevice/ping")
+
+
+async def test_a_foreign_server_is_refused_whatever_the_clock_says(tmp_path: Path) -> None:
+    async with ForeignController().running(tmp_path) as controller:
+        context = want_context(Authority().root_pem, use_system=False, is_clock_behind=lambda: True)
+        with pytest.raises(TlsError, match="not trusted"):
+            await HttpClient(Server("localhost", controller.port), context).request("GET", "/api/v2/edgedevice/ping")
