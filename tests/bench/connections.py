@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
             self._changed.set()
             return
         answer = parse_answer(self._buffer)
-        if answer is not None and self._waiter is not None:
+        if answer is not None and self._waiter is not None and not self._waiter.done():
             self._buffer.clear()
             self._waiter.set_result(answer)
             self._waiter = None
