@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eaves.controller.documents import encode_document
+from eaves.controller.documents import decode_object, encode_document
 from eaves.kinds import namespace
 from eaves.kube.resource import Object, Resource
 from eaves.store.abc import ObjectStore, Put, Remove, StoredObject, Write
@@ -55,11 +55,20 @@ def is_released(resource: Resource, obj: Object) -> bool:
 
 
 def want_write(resource: Resource, current: StoredObject, new: Object) -> Write:
-    """The write that brings ``new`` about: it goes when it is released, else it is replaced."""
-    write = Remove if is_released(resource, new) else Put
-    return write(current.key, encode_document(resource, new), current.revision)
+    """The write that brings ``new`` about: it goes when it is released, else it is replaced.
+
+    What watchers are told of an object that goes is its last stored state, as a kube-apiserver does it.
+    """
+    if is_released(resource, new):
+        return Remove(current.key, encode_document(resource, decode_object(current)), current.revision)
+    return Put(current.key, encode_document(resource, new), current.revision)
 
 
 async def save_update(store: ObjectStore, resource: Resource, current: StoredObject, new: Object) -> StoredObject:
-    """Commit :func:`want_write`. Raises ConflictError."""
-    return (await store.commit([want_write(resource, current, new)]))[0]
+    """Commit :func:`want_write` and answer ``new`` as of that commit, also when it went. Raises ConflictError."""
+    write = want_write(resource, current, new)
+    (stored,) = await store.commit([write])
+    if isinstance(write, Put):
+        return stored
+    document = encode_document(resource, new)
+    return StoredObject(stored.key, stored.uid, stored.revision, document.join(stored.revision), document.labels)

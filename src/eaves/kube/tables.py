@@ -30,8 +30,8 @@ def render_row(resource: Resource, obj: Object, now: float, include: str = "Meta
     row: Object = {"cells": [column.value(obj, now) for column in resource.columns]}
     if include == "Object":
         row["object"] = obj
-    elif include != "None":
-        row["object"] = render_partial(obj)
+    else:
+        row["object"] = None if include == "None" else render_partial(obj)
     return row
 
 

@@ -13,7 +13,7 @@ from eaves.controller.api.writeoptions import FieldValidation
 from eaves.kube import metadata, status
 from eaves.kube.errors import ApiError, CauseType, FieldError
 from eaves.kube.resource import Object, Resource
-from eaves.kube.schema import apply_defaults, find_unknown, prune_unknown, validate_schema
+from eaves.kube.schema import Schema, apply_defaults, find_unknown, prune_unknown, validate_schema
 
 Warn = Callable[[str], None]
 _TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -126,6 +126,8 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
     """Everything that can be known of one object. Fills in defaults, in place. Raises ApiError 422 with every fault."""
     name = new["metadata"].get("name") or ""
     _drop_empty(new["metadata"])
+    if not resource.is_custom:
+        _drop_empty_fields(new, resource.schema)
     apply_defaults(resource.schema, new)
     faults = validate_schema(resource.schema, new)
     if faults:
@@ -147,3 +149,15 @@ def _drop_empty(meta: Object) -> None:
     for name in ("labels", "annotations", "finalizers", "ownerReferences"):
         if name in meta and not meta[name]:
             del meta[name]
+
+
+def _drop_empty_fields(value: Object, schema: Schema) -> None:
+    """Kinds of Kubernetes itself keep no empty maps and lists either; a structure (``spec``) may be empty."""
+    for name in [name for name, field in value.items() if not field and isinstance(field, dict | list)]:
+        child = schema.properties.get(name)
+        if child is not None and not child.properties:
+            del value[name]
+    for name, field in value.items():
+        child = schema.properties.get(name)
+        if name != "metadata" and isinstance(field, dict) and child is not None and child.properties:
+            _drop_empty_fields(field, child)

@@ -25,7 +25,8 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _BOOKMARK = "BOOKMARK"
 CACHED_EVENTS = 1024
 
-READ_SHAPES = (negotiate.As.OBJECT, negotiate.As.TABLE, negotiate.As.METADATA, negotiate.As.METADATA_LIST)
+OBJECT_SHAPES = (negotiate.As.OBJECT, negotiate.As.TABLE, negotiate.As.METADATA)
+LIST_SHAPES = (negotiate.As.OBJECT, negotiate.As.TABLE, negotiate.As.METADATA_LIST)
 
 
 class Form(Protocol):
@@ -201,9 +202,11 @@ class Forms:
         self._cache = EventCache()
         self._clock = clock
 
-    def choose(self, resource: Resource, accept: str, query: Query, *, is_watch: bool = False) -> Form:
-        """For get, list and watch. Raises ApiError 406 for what cannot be rendered, 400 for a bad ``includeObject``."""
-        wanted = negotiate.negotiate(accept, READ_SHAPES)
+    def choose(
+        self, resource: Resource, accept: str, query: Query, *, is_watch: bool = False, is_list: bool = False
+    ) -> Form:
+        """For an object, a list or a watch. Raises ApiError 406 for what cannot be rendered, 400 for a bad ``includeObject``."""
+        wanted = negotiate.negotiate(accept, LIST_SHAPES if is_list else OBJECT_SHAPES)
         form: Form
         match wanted.shape:
             case negotiate.As.TABLE:
@@ -254,7 +257,7 @@ def _parse_include(query: Query) -> str:
     include = query.get("includeObject", "") or "Metadata"
     if include not in ("None", "Metadata", "Object"):
         fault = FieldError(
-            "includeObject", CauseType.NOT_SUPPORTED, 'supported values: "None", "Metadata", "Object"', include
+            "includeObject", CauseType.INVALID, "must be 'Metadata', 'Object', 'None', or empty", include
         )
-        raise status.invalid("meta.k8s.io", "TableOptions", "", [fault])
+        raise status.bad_request(f"Unable to convert to Table as requested: {status.render_field_error(fault)}")
     return include

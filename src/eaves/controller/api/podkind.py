@@ -74,7 +74,7 @@ class PodKind:
             except ApiError as error:
                 if error.reason != "NotFound":
                     raise
-        form: Form = self._readings.form(self.resource, request)
+        form: Form = self._readings.list_form(self.resource, request)
         return Response(form.render_list(Listed(found.items, found.revision)), content_type=form.content_type)
 
     async def _check_node(self, current: StoredObject) -> None:

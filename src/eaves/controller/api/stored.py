@@ -31,8 +31,10 @@ class Readings:
         self._forms = forms
 
     async def serve(self, backend: Backend, request: Request, target: Target) -> Answer:
-        is_watch = request.verb == Verb.WATCH
-        form = self._forms.choose(backend.resource, request.header(b"accept"), request.query, is_watch=is_watch)
+        is_watch, is_list = request.verb == Verb.WATCH, request.verb == Verb.LIST
+        form = self._forms.choose(
+            backend.resource, request.header(b"accept"), request.query, is_watch=is_watch, is_list=is_list
+        )
         if request.verb == Verb.GET:
             return await self._reader.get(backend, target, request.query, form)
         namespace = target.namespace or None
@@ -50,8 +52,9 @@ class Readings:
         form = self._forms.choose(resource, request.header(b"accept"), request.query)
         return Response(form.render_object(stored), code, form.content_type)
 
-    def form(self, resource: Resource, request: Request) -> Form:
-        return self._forms.choose(resource, request.header(b"accept"), request.query)
+    def list_form(self, resource: Resource, request: Request) -> Form:
+        """The form of a list that was not asked for by a read: what a deletion found."""
+        return self._forms.choose(resource, request.header(b"accept"), request.query, is_list=True)
 
 
 class StoredKind:
@@ -133,7 +136,7 @@ class StoredKind:
         listing = parse_list_options(self.resource, request.query)
         options = parse_delete_options(await request.body(), request.header(b"content-type"), request.query)
         found = await self._deleter.delete_collection(self.resource, target.namespace or None, listing, options)
-        form = self._readings.form(self.resource, request)
+        form = self._readings.list_form(self.resource, request)
         revision = max((stored.revision for stored in found), default=0)
         return Response(form.render_list(Listed(found, revision)), content_type=form.content_type)
 

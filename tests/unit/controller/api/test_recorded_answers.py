@@ -380,3 +380,73 @@ async def test_a_status_in_an_apply_of_the_main_path_does_not_count(admin: AsgiC
     assert answer.status == 201
     assert "status" not in answer.json()
     assert owners(answer) == {"alice:Apply": {"f:spec": {"f:image": {}, "f:nodeName": {}}}}
+
+
+async def test_no_empty_data_in_kinds_of_kubernetes(admin: AsgiClient) -> None:
+    answer = await admin.call("POST", CONFIGMAPS, {**CONFIGMAP, "data": {}}, fieldManager="curl")
+    assert "data" not in answer.json()
+    assert owners(answer) == {}
+
+    await patch(admin, {"data": {"a": "b"}}, path=f"{CONFIGMAPS}/c")
+    answer = await patch(admin, {"data": {"a": None}}, path=f"{CONFIGMAPS}/c")
+    assert "data" not in answer.json()
+    assert owners(answer) == {}
+
+
+async def test_no_empty_finalizers_in_a_namespace(admin: AsgiClient) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}
+    await admin.call("POST", "/api/v1/namespaces", namespace)
+    answer = await admin.call("PUT", "/api/v1/namespaces/n/finalize", namespace)
+    assert answer.json()["spec"] == {}
+
+
+PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "code"),
+    [
+        (APPS, PARTIAL, 406),
+        (APPS, PARTIAL_LIST, 200),
+        (f"{APPS}/a", PARTIAL, 200),
+        (f"{APPS}/a", PARTIAL_LIST, 406),
+        (f"{APPS}/a", f"{PARTIAL_LIST},application/json", 200),
+    ],
+)
+async def test_lists_and_objects_have_metadata_forms_of_their_own(
+    admin: AsgiClient, path: str, accept: str, code: int
+) -> None:
+    await create(admin)
+
+    assert (await admin.call("GET", path, headers={"accept": accept})).status == code
+
+
+async def test_rows_without_their_object(admin: AsgiClient) -> None:
+    await create(admin)
+    headers = {"accept": TABLE}
+
+    answer = await admin.call("GET", APPS, headers=headers, includeObject="None")
+    assert [row["object"] for row in answer.json()["rows"]] == [None]
+    refused = await admin.call("GET", APPS, headers=headers, includeObject="x")
+    assert (refused.status, refused.json()["reason"]) == (400, "BadRequest")
+
+
+async def test_watchers_see_the_last_stored_state_of_what_goes(admin: AsgiClient) -> None:
+    created = await create(admin)
+    await patch(admin, {"metadata": {"finalizers": ["a.b/c"]}})
+    marked = (await admin.call("DELETE", f"{APPS}/a")).json()
+    released = (await patch(admin, {"metadata": {"finalizers": None}})).json()
+    second = await create(admin)
+    await admin.call("DELETE", f"{APPS}/a")
+
+    since = created["metadata"]["resourceVersion"]
+    answer = await admin.call("GET", APPS, watch="1", timeoutSeconds="1", resourceVersion=since)
+    events = [json.loads(line) for line in answer.body.splitlines()]
+    gone = [event["object"]["metadata"] for event in events if event["type"] == "DELETED"]
+
+    assert "finalizers" not in released["metadata"]
+    assert gone[0] == {**marked["metadata"], "resourceVersion": released["metadata"]["resourceVersion"]}
+    assert (gone[1]["generation"], "deletionTimestamp" in gone[1]) == (1, False)
+    assert int(gone[1]["resourceVersion"]) > int(second["metadata"]["resourceVersion"])
