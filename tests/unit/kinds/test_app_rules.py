@@ -1,3 +1,5 @@
+"""What an App may ask for: every fault names the path of its field, all at once."""
+
 from __future__ import annotations
 
 from typing import Any

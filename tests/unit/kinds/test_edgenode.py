@@ -1,3 +1,5 @@
+"""EdgeNodes: faults in their fields, counters that only grow, memory that is left for apps."""
+
 from __future__ import annotations
 
 from typing import Any

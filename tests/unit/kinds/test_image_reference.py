@@ -1,3 +1,5 @@
+"""Image references, taken apart as registries and container tools do."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Networks: what may be asked for and what may change."""
+
 from __future__ import annotations
 
 from typing import Any

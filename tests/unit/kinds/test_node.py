@@ -1,3 +1,5 @@
+"""Node as a view of EdgeNode: what kubectl prints, and which writes flow back."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Onboarding keys: certificates only, and never a word of a private key."""
+
 from __future__ import annotations
 
 import hashlib

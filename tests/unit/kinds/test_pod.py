@@ -1,3 +1,5 @@
+"""Pod as a view of App: phases, owner, and no value of a secret."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""All kinds together: unique names, explained fields, columns that stand an empty object."""
+
 from __future__ import annotations
 
 import pytest

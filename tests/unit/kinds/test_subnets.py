@@ -1,3 +1,5 @@
+"""Subnets that the controller chooses: apart from each other, the same again for the same network."""
+
 from __future__ import annotations
 
 from ipaddress import IPv4Network

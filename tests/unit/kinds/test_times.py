@@ -1,3 +1,5 @@
+"""Times of the operator API, also from devices whose clocks make no sense."""
+
 from __future__ import annotations
 
 import pytest

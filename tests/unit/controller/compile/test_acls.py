@@ -1,3 +1,5 @@
+"""Access rules of an app as entries of the device API."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Environment and files of an app, gathered from ConfigMaps and Secrets."""
+
 from __future__ import annotations
 
 from typing import Any

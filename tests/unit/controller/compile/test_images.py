@@ -1,3 +1,5 @@
+"""Images and Datastores as content trees, with credentials only sealed."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Networks as network instances that any device accepts."""
+
 from __future__ import annotations
 
 from typing import Any

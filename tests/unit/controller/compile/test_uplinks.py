@@ -1,3 +1,5 @@
+"""Which ports a config describes, and which it leaves to the device."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Environment and files as user data, read back as they were written."""
+
 from __future__ import annotations
 
 import base64

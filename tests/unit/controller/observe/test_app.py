@@ -1,3 +1,5 @@
+"""App status from what Eaves nodes and EVE devices report."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""The summary of a metrics message, and pressure that does not flutter."""
+
 from __future__ import annotations
 
 from eaves.controller.observe.metrics import MetricsSummary, Usage, cpu_millis, observe_metrics, summarise_metrics

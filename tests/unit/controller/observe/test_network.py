@@ -1,3 +1,5 @@
+"""Network status, node by node."""
+
 from __future__ import annotations
 
 from eaves.testing.objects import make_edgenode, make_network, uid_of

@@ -1,3 +1,5 @@
+"""EdgeNode status from device info of Eaves nodes and EVE devices."""
+
 from __future__ import annotations
 
 from typing import Any

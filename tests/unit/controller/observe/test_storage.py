@@ -1,3 +1,5 @@
+"""Images and volumes as their devices report them."""
+
 from __future__ import annotations
 
 from typing import Any
