@@ -44,11 +44,14 @@ def _ports(obj: Object, _now: float) -> str:
     return ",".join(get(obj, ["status", "ports"], ()))
 
 
+_WITH_FORMER_IMAGE = ("Running", "Starting", "BackOff")
+
+
 def _phase(obj: Object, _now: float) -> str:
     """The phase, and what an app that goes on with its former image waits for."""
     phase = str(get(obj, ["status", "phase"]))
     for item in get(obj, ["status", "conditions"], ()):
-        if item.get("type") == "ImageReady" and item.get("status") == "False" and phase in ("Running", "Starting"):
+        if item.get("type") == "ImageReady" and item.get("status") == "False" and phase in _WITH_FORMER_IMAGE:
             return f"{phase} ({item.get('reason', '')})"
     return phase
 

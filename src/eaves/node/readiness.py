@@ -55,7 +55,12 @@ class Readiness:
             ImageState.LOADED: "removed from storage, fetched again",
             ImageState.FAILED: status.fault.message if status.fault else "failed",
         }
-        return Blocker(AppState.DOWNLOADING, f"image {status.name}: {words[status.state]}", status.fault)
+        return Blocker(
+            AppState.DOWNLOADING,
+            f"image {status.name}: {words[status.state]}",
+            status.fault,
+            lets_former_run=self._networks.connection(app.id) is not None,
+        )
 
     def _say_volume(self, volume_id: str) -> Blocker:
         status = self._observations.get(VolumeStatus, volume_id)

@@ -24,6 +24,7 @@ from eaves.node.containers.abc import Seen, WorkloadEngine, WorkloadSpec, Worklo
 from eaves.node.containers.errors import SpecImpossibleError
 from eaves.node.containers.logs import LogFollower, current_log, remove_logs
 from eaves.node.containers.plan import Action, AppRecord, Blocker, Plan
+from eaves.node.containers.status import want_status
 from eaves.node.desired.model import DesiredApp, RestartPolicy
 from eaves.node.errors import as_fault
 from eaves.node.guard import keep_running
@@ -259,16 +260,18 @@ class Keeper:
 
     async def _start(self) -> None:
         app, wanted, ready = self._app, self._spec, self._ready
-        if app is None or not app.activate or wanted is None or ready is None:
+        if app is None or not app.activate:
             return
         await self._refresh_files()
         is_new = self._seen is None
         await self._follower.begin_run(secrets.token_hex(8))
         try:
-            if self._seen is None:
+            if self._seen is not None:
+                self._seen = await self._engine.start(self._seen)
+            elif wanted is not None:
                 self._seen = await self._engine.create(wanted)
             else:
-                self._seen = await self._engine.start(self._seen)
+                return
         except _TROUBLE:
             self._seen = await self._engine.observe_one(self.app_id)
             if self._seen is None or self._seen.state is not WorkloadState.RUNNING:
@@ -280,7 +283,10 @@ class Keeper:
                 self._start_at = time.monotonic() + plan.want_delay_s(self._record)
                 self._on_failed_start()
                 raise
-        volumes = list(ready.volumes.values())
+        volumes = list(ready.volumes.values()) if ready is not None else self._record.volumes
+        if ready is None:
+            # The former container, while the next image is not there.
+            app = msgspec.structs.replace(app, image_id=self._record.image_id)
         self._record = plan.record_start(self._record, app, self._seen, volumes=volumes, now=time.time())
         self._fault = None
         self._has_started = True
@@ -399,35 +405,18 @@ class Keeper:
             if isinstance(status, AppStatus):
                 self._observations.publish(msgspec.structs.replace(status, state=AppState.HALTING))
             return
-        fault = planned.fault or self._fault or (ready.connection.fault if ready else None)
-        is_running = planned.state is AppState.RUNNING
-        next_start_at = 0.0
-        if planned.state is AppState.BACK_OFF:
-            next_start_at = round(time.time() + planned.wake_in_s, 1)
         former = self._observations.get(AppStatus, self.app_id)
-        interfaces = ready.connection.interfaces if ready and is_running else ()
-        if isinstance(former, AppStatus) and is_running and ready is None:
-            # It goes on as it is while something that it will need next is missing.
-            interfaces = former.interfaces
-        if isinstance(former, AppStatus) and abs(former.next_start_at - next_start_at) < 1:
-            next_start_at = former.next_start_at
         self._observations.publish(
-            AppStatus(
-                id=app.id,
-                version=app.version,
-                name=app.name,
-                namespace=app.namespace,
-                state=planned.state,
-                waiting_for=planned.waiting_for,
-                container_id=seen.workload_id if seen else "",
+            want_status(
+                app,
+                planned,
+                record,
+                seen,
                 image_digest=self._image_digest,
-                restarts=record.restarts,
-                current=record.current if is_running else None,
-                last=record.last,
-                next_start_at=next_start_at,
-                interfaces=interfaces,
-                volume_ids=tuple(mount.volume_id for mount in app.mounts),
-                fault=fault,
+                connection=ready.connection if ready else None,
+                fault=self._fault,
+                former=former if isinstance(former, AppStatus) else None,
+                now=time.time(),
             )
         )
 

@@ -57,11 +57,12 @@ class Action(StrEnum):
 
 
 class Blocker(Struct, frozen=True):
-    """What an app waits for before it can start."""
+    """What an app waits for before it can start. ``lets_former_run``: a container that it has from before could start meanwhile."""
 
     state: AppState
     waiting_for: str
     fault: Fault | None = None
+    lets_former_run: bool = False
 
 
 class Plan(Struct, frozen=True):
@@ -95,17 +96,33 @@ def plan_app(
     is_told = has_restart_command(app, record)
     if is_running:
         return _plan_running(blocker, is_told)
+    return _plan_stopped(app, record, seen, wanted_digest, blocker, 0.0 if is_told else wait_s, is_told=is_told)
+
+
+def _plan_stopped(
+    app: DesiredApp,
+    record: AppRecord,
+    seen: Seen | None,
+    wanted_digest: str,
+    blocker: Blocker | None,
+    wait_s: float,
+    *,
+    is_told: bool,
+) -> Plan:
+    """An app that is to run and does not. A former container does the app's work until the next image is there."""
     # Another image is another run; while it is not there yet its spec is not known.
-    is_next_awaited = blocker is not None and record.image_id not in ("", app.image_id)
+    is_next_awaited = is_next_image_awaited(app, record, blocker)
     is_same = seen is not None or record.digest == wanted_digest
     if record.is_over and not is_told and is_same and not is_next_awaited:
         return _say_over(record)
-    if blocker is not None:
+    is_former_wanted = is_next_awaited and seen is not None and not record.is_over
+    if blocker is not None and not (is_former_wanted and blocker.lets_former_run):
         # Before the pause: what is missing may take longer, and only people can mend it.
         return Plan(Action.NONE, blocker.state, blocker.waiting_for, blocker.fault)
-    if wait_s > 0 and not is_told:
-        return Plan(Action.NONE, AppState.BACK_OFF, "the next start", wake_in_s=wait_s)
-    return Plan(Action.CREATE if seen is None else Action.START, AppState.STARTING)
+    waiting_for, fault = (blocker.waiting_for, blocker.fault) if blocker else ("", None)
+    if wait_s > 0:
+        return Plan(Action.NONE, AppState.BACK_OFF, waiting_for or "the next start", fault, wake_in_s=wait_s)
+    return Plan(Action.CREATE if seen is None else Action.START, AppState.STARTING, waiting_for, fault)
 
 
 def _plan_running(blocker: Blocker | None, is_told: bool) -> Plan:
@@ -122,6 +139,11 @@ def plan_meanwhile(planned: Plan, blocker: Blocker | None) -> Plan:
     if blocker is None:
         return planned
     return msgspec.structs.replace(planned, waiting_for=blocker.waiting_for, fault=blocker.fault)
+
+
+def is_next_image_awaited(app: DesiredApp, record: AppRecord, blocker: Blocker | None) -> bool:
+    """Whether the app ran with another image than it is to run with next."""
+    return blocker is not None and record.image_id not in ("", app.image_id)
 
 
 def has_restart_command(app: DesiredApp, record: AppRecord) -> bool:

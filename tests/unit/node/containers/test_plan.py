@@ -125,6 +125,20 @@ def test_completed_app_waits_for_its_next_image_and_for_nothing_else() -> None:
     assert (waiting.state, waiting.waiting_for) == (AppState.DOWNLOADING, WAITING.waiting_for)
 
 
+def test_former_container_works_until_the_next_image_is_there() -> None:
+    record = msgspec.structs.replace(RAN, image_id="image")
+    newer, ended = change(image_id="other"), see(WorkloadState.ENDED)
+    blocker = msgspec.structs.replace(WAITING, lets_former_run=True)
+    assert plan(newer, record, ended, blocker=blocker) == Plan(Action.START, AppState.STARTING, WAITING.waiting_for)
+    pause = plan(newer, record, ended, blocker=blocker, wait_s=3)
+    assert pause == Plan(Action.NONE, AppState.BACK_OFF, WAITING.waiting_for, wake_in_s=3)
+    assert plan(newer, record, None, blocker=blocker).action is Action.NONE, "there is no former container"
+    assert plan(APP, record, ended, blocker=blocker).action is Action.NONE, "its own image is missing"
+    assert plan(newer, record, ended, blocker=WAITING).action is Action.NONE, "its network is missing"
+    over = msgspec.structs.replace(record, is_over=True)
+    assert plan(newer, over, ended, blocker=blocker).action is Action.NONE, "the former run is over"
+
+
 def test_stop_that_takes_long_tells_what_comes_after_it() -> None:
     restart = plan(change(restart_counter=1), seen=see(WorkloadState.RUNNING))
     assert restart.waiting_for == "the end of its former run"
