@@ -41,6 +41,14 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_tests_exist(page: Path) -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", page.read_text())
+    files = {file: (ROOT / "tests" / file) for file, _ in named}
+    texts = {file: path.read_text() if path.exists() else "" for file, path in files.items()}
+    assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in texts[file]] == []
+
+
 def commands() -> set[str]:
     shown = "\n".join(text for page in PAGES for text in blocks(page, "console")) + "\n".join(
         page.read_text() for page in PAGES
