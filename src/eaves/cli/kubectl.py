@@ -32,7 +32,7 @@ class Kubectl:
     """Runs kubectl with fixed global ``options``."""
 
     def __init__(self, options: Sequence[str] = (), program: str | None = None) -> None:
-        self._program = program or _find_program()
+        self._program = program
         self._options = list(options)
 
     def get(self, resource: str, name: str, namespace: str | None = None) -> dict[str, Any]:
@@ -66,6 +66,8 @@ class Kubectl:
         return text or "default"
 
     def _run(self, *arguments: str, stdin: str | None = None) -> str:
+        # Looked for at the first call: help needs no kubectl.
+        self._program = self._program or _find_program()
         try:
             done = subprocess.run(
                 [self._program, *self._options, *arguments],

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from eaves.kit import process
 from eaves.node.desired.model import (
     AclAction,
     AclDirection,
@@ -210,11 +211,16 @@ class EngineHost:
                 await self._delivered.wait()
 
     async def exec(self, name: str, *command: str) -> tuple[int, str]:
-        """Run a command inside an app; answers exit code and output."""
+        """Run a command inside an app; answers exit code and output.
+
+        By nsenter with the process's own root: ``podman exec`` enters the mount namespace's root, which is another one where this
+        machine is itself a chroot.
+        """
         assert self.manager is not None
-        done = await self.manager.podman.run(
-            "exec", f"{self.instance.name}-app-{name}", *command, check=False, timeout_s=30
-        )
+        name = f"{self.instance.name}-app-{name}"
+        pid = (await self.manager.podman.run("inspect", name, "--format", "{{.State.Pid}}")).text.strip()
+        options = ("--mount", "--net", "--ipc", "--uts", "--root", "--wd")
+        done = await process.run(["nsenter", f"--target={pid}", *options, *command], check=False, timeout_s=30)
         return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
 
     async def cut_power(self) -> None:
