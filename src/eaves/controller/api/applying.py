@@ -36,6 +36,8 @@ async def load_configuration(
     if resource.has_status and subresource == MAIN:
         # It does not count here, so that what is wrong with it doesn't either.
         configuration.pop("status", None)
+    # Templates leave such fields behind. Rules of a custom kind's own schema refuse null, as in other writes.
+    _drop_nulls(configuration["metadata"] if resource.is_custom else configuration)
     _check_known(resource, key, configuration)
     known = drop_unknown(resource, configuration, options.validation, warn, duplicates=duplicates, is_patch=True)
     # Merging by schema needs the types that the schema says; what is missing may be in the object already.
@@ -43,6 +45,15 @@ async def load_configuration(
     if faults:
         raise status.invalid(resource.gvr.group, resource.kind, key.name, faults)
     return known
+
+
+def _drop_nulls(value: Object) -> None:
+    """A null says nothing: the field is the same as left out."""
+    for name in [name for name, field in value.items() if field is None]:
+        del value[name]
+    for field in value.values():
+        if isinstance(field, dict):
+            _drop_nulls(field)
 
 
 def _check_known(resource: Resource, key: Key, configuration: Object) -> None:

@@ -450,3 +450,23 @@ async def test_watchers_see_the_last_stored_state_of_what_goes(admin: AsgiClient
     assert gone[0] == {**marked["metadata"], "resourceVersion": released["metadata"]["resourceVersion"]}
     assert (gone[1]["generation"], "deletionTimestamp" in gone[1]) == (1, False)
     assert int(gone[1]["resourceVersion"]) > int(second["metadata"]["resourceVersion"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": None},
+        {"data": None, "binaryData": None, "immutable": None},
+        {"metadata": {"name": "c", "labels": None, "finalizers": None, "ownerReferences": None}},
+    ],
+)
+async def test_nulls_that_templates_leave_in_an_apply_say_nothing(admin: AsgiClient, fields: dict[str, Any]) -> None:
+    answer = await patch(admin, {**CONFIGMAP, **fields}, APPLY, f"{CONFIGMAPS}/c", fieldManager="helm")
+
+    assert answer.status == 201
+    assert not answer.json().keys() & {"data", "binaryData", "immutable"}
+
+
+async def test_a_custom_kinds_own_fields_must_not_be_null_in_an_apply(admin: AsgiClient) -> None:
+    assert (await patch(admin, app(labels=None, annotations=None), APPLY, fieldManager="helm")).status == 201
+    assert (await patch(admin, app({"env": None}), APPLY, fieldManager="helm")).status == 422
