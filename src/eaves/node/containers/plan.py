@@ -169,12 +169,17 @@ def record_start(record: AppRecord, app: DesiredApp, seen: Seen, *, volumes: lis
     )
 
 
+def _is_end_unknown(seen: Seen) -> bool:
+    """After a reboot podman 5 calls what ran "exited", with code 0 and the end of the run before (or none)."""
+    return seen.exit_code == 0 and seen.finished_at < seen.started_at
+
+
 def record_end(record: AppRecord, seen: Seen | None, policy: RestartPolicy, *, is_asked: bool, now: float) -> AppRecord:
     """The record after an end; ``is_asked``: the node stopped it on purpose. None seen = somebody removed the container."""
     started_at = record.current.started_at if record.current else 0.0
     if seen is None:
         ended = RunRecord(started_at, now, 137, "Error")
-    elif seen.is_lost or seen.state is WorkloadState.CREATED:
+    elif seen.is_lost or seen.state is WorkloadState.CREATED or _is_end_unknown(seen):
         ended = RunRecord(started_at, now, 255, "NodeRestarted")
     else:
         finished_at = seen.finished_at or now

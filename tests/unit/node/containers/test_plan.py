@@ -177,7 +177,8 @@ def test_restart_policy(policy: RestartPolicy, code: int, is_over: bool) -> None
 
 def test_power_cut_counts_as_no_end() -> None:
     running = msgspec.structs.replace(RAN, current=RunRecord(5), failures=4)
-    for seen in (see(WorkloadState.CREATED), see(WorkloadState.ENDED, is_lost=True)):
+    forgotten = see(WorkloadState.ENDED, started_at=5, finished_at=2)
+    for seen in (see(WorkloadState.CREATED), see(WorkloadState.ENDED, is_lost=True), forgotten):
         record = record_end(running, seen, RestartPolicy.NEVER, is_asked=False, now=9)
         assert (record.is_over, record.failures) == (False, 0)
         assert record.last == RunRecord(5, 9, 255, "NodeRestarted")
