@@ -49,4 +49,6 @@ def test_apps_run_again_after_a_power_cut_without_a_controller(
 
     own_controller.start()
     node.wait_ready()
-    node.wait("the line of the second boot", lambda: own_controller.operator.logs("web", namespace) == ["boot", "boot"])
+    operator = own_controller.operator
+    node.wait("the line of the second boot", lambda: operator.logs("web", namespace) == ["boot"])
+    node.wait("the line of the first boot", lambda: operator.logs("web", namespace, previous=True) == ["boot"])

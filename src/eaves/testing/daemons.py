@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ T = TypeVar("T")
 POLL_S = 0.05
 WAIT_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
+_PORTS = range(12_000, 32_000)
 BIN = Path(sys.executable).parent
 
 
@@ -135,9 +137,11 @@ def run_program(
 
 
 def find_ports(count: int) -> list[int]:
-    """Ports that are free now, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Ports that are free now, all different, and below those that the kernel gives to outgoing connections."""
+    found: list[int] = []
+    while len(found) < count:
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            found = [*found, port] if port not in found else found
+    return found

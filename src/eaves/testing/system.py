@@ -85,9 +85,10 @@ class Operator:
     def delete(self, resource: str, name: str, namespace: str = "default") -> None:
         self._client.delete(f"{_PATHS[resource].format(namespace)}/{name}")
 
-    def logs(self, app: str, namespace: str = "default") -> list[str]:
-        """All log lines of an app's pod, oldest first; none while there is no pod."""
-        answer = self._client.get(f"{_PATHS['pods'].format(namespace)}/{app}/log")
+    def logs(self, app: str, namespace: str = "default", *, previous: bool = False) -> list[str]:
+        """All log lines of this or of the previous run of an app, oldest first; none while there is no pod."""
+        path = f"{_PATHS['pods'].format(namespace)}/{app}/log"
+        answer = self._client.get(path, params={"previous": "true"} if previous else {})
         return answer.text.splitlines() if answer.status_code == 200 else []
 
     def is_ready(self) -> bool:
