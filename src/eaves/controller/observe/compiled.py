@@ -75,6 +75,9 @@ def _observe_object(
         if status.get("nodeName", node_name) != node_name:
             _forget_former_node(status)
         _explain_app(status, fact, is_kept=any(problem.effect is Effect.KEPT for problem in blocking))
+    else:
+        # An app's generation comes back from the device; of a volume it tells none, and may have no reason to tell anything.
+        status["observedGeneration"] = obj["metadata"].get("generation", 0)
     # Notes compare with the object as it was, so they come before its conditions are set anew.
     notes = list(_notes(obj, problems))
     set_conditions(status, facts, now)

@@ -12,7 +12,7 @@ import pytest
 from eaves.controller.deviceside import Clocks
 from eaves.controller.gateway.config import ConfigShelf, ServedConfig
 from eaves.controller.gateway.errors import BusyError
-from eaves.controller.objects import encode_document, key_of, revision_of
+from eaves.controller.objects import encode_document, key_of
 from eaves.store.abc import Remove
 from eaves.testing.device import Device
 from eaves.testing.deviceside import Rig, open_rig
@@ -96,9 +96,7 @@ async def test_an_app_that_names_no_node_says_so_also_when_its_node_goes(rig: Ri
     await rig.change("App", "web", "default", nodeName="here")
     await rig.until(lambda: has_app(device))
     edgenode = await rig.edgenode(device)
-    await rig.objects.store.commit(
-        [Remove(key_of("EdgeNode", "", "here"), encode_document(edgenode), revision_of(edgenode))]
-    )
+    await rig.objects.store.commit([Remove(key_of("EdgeNode", "", "here"), encode_document(edgenode), None)])
     await rig.until(lambda: says(rig, "NodeNotFound"))
 
 

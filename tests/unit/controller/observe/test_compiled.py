@@ -65,6 +65,14 @@ def test_a_kept_app_goes_on_running() -> None:
     assert objects.condition("App", "web", "Configured")["status"] == "False"
 
 
+def test_a_change_of_a_volume_that_its_node_does_not_feel_counts_as_seen() -> None:
+    changed = make_volume(reclaimPolicy="Delete")
+    changed["metadata"]["generation"] = 2
+    objects = ObservedObjects(make_edgenode(), {**changed, "status": {"phase": "Ready", "observedGeneration": 1}})
+    objects.take(observe_compiled(objects.objects, "h1", [], NOW))
+    assert objects.status("Volume", "data")["observedGeneration"] == 2
+
+
 def test_what_was_left_out_of_an_app_is_told() -> None:
     objects = ObservedObjects(make_edgenode(), make_app())
     partial = problem(Effect.PARTIAL, reason="InvalidVariableNames", message="left out: 1st")
