@@ -11,7 +11,10 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from eaves.controller.api.http import Receive, Request, Response, Send, Stream
+import msgspec
+
+from eaves.controller.api.http import JSON, Receive, Request, Response, Send, Stream
+from eaves.controller.api.routing import is_true
 
 GZIP_FROM_BYTES = 128 * 1024
 GZIP_LEVEL = 1
@@ -23,8 +26,10 @@ _NO_CACHE = (b"cache-control", b"no-cache, private")
 async def send_response(request: Request, response: Response, send: Send) -> None:
     """Send a whole answer; on a WebSocket that has not been accepted it is the refusal's body."""
     body = response.body
+    if _wants_pretty(request) and response.content_type.startswith(JSON):
+        body = msgspec.json.format(body, indent=2) + b"\n"
     headers = [(b"content-type", response.content_type.encode()), (b"audit-id", request.audit_id.encode())]
-    if "cache-control" not in response.headers:
+    if "Cache-Control" not in response.headers:
         headers.append(_NO_CACHE)
     headers.extend((name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers.items())
     headers.extend(_warning_headers(request.warnings))
@@ -127,6 +132,11 @@ def _subprotocol(request: Request) -> str | None:
     """The offered subprotocol that names no token, if any: a server must choose among those offered."""
     offered = [name for name in request.scope.get("subprotocols", ()) if not name.startswith("base64url.bearer.")]
     return offered[0] if offered else None
+
+
+def _wants_pretty(request: Request) -> bool:
+    """Looked for in the raw query first, which most requests are done with."""
+    return b"pretty=" in request.scope["query_string"] and is_true(request.query, "pretty")
 
 
 def _warning_headers(warnings: list[str]) -> list[tuple[bytes, bytes]]:

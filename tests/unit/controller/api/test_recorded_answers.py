@@ -470,3 +470,10 @@ async def test_nulls_that_templates_leave_in_an_apply_say_nothing(admin: AsgiCli
 async def test_a_custom_kinds_own_fields_must_not_be_null_in_an_apply(admin: AsgiClient) -> None:
     assert (await patch(admin, app(labels=None, annotations=None), APPLY, fieldManager="helm")).status == 201
     assert (await patch(admin, app({"env": None}), APPLY, fieldManager="helm")).status == 422
+
+
+async def test_answers_can_be_had_indented(admin: AsgiClient) -> None:
+    answer = await admin.call("GET", "/api/v1/namespaces/default", pretty="true")
+    assert answer.body.startswith(b'{\n  "')
+    assert answer.json()["metadata"]["name"] == "default"
+    assert b"\n" not in (await admin.call("GET", "/api/v1/namespaces/default", pretty="false")).body
