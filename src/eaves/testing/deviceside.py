@@ -16,6 +16,7 @@ from eaves.controller.events import EventRecorder
 from eaves.controller.identity import GivenFiles, Identity, open_identity
 from eaves.controller.objects import Objects, want_put
 from eaves.controller.settings import GatewaySettings
+from eaves.kit.files import want_folder
 from eaves.kube.resource import Object
 from eaves.store.sqlite.credentials import SqliteCredentials
 from eaves.store.sqlite.devices import SqliteDeviceRegistry
@@ -105,7 +106,7 @@ async def open_rig(
     onboarding: OnboardingPair | None = None,
 ) -> AsyncIterator[Rig]:
     """A running device side whose data lies in ``folder``; opening it again is a restart."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(want_folder, folder)
     store = await SqliteStore.open(folder / "objects.db")
     registry = SqliteDeviceRegistry(store)
     telemetry = await SqliteTelemetry.open(folder / "telemetry.db")

@@ -19,7 +19,7 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Self, cast
+from typing import Self
 
 import h11
 from cryptography import x509
@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 
+from eaves.kit import streams
 from eaves.wire import certificates, cipher, controller_certs, envelope, logfile, newlog
 from eaves.wire.errors import WireError
 from eaves.wire.pb.attest import attest_pb2
@@ -287,14 +288,9 @@ class ForeignController:
 
     async def _shake_hands(self, writer: asyncio.StreamWriter) -> bool:
         assert self._context is not None
-        plain = writer.transport
         try:
-            await writer.start_tls(self._context)
-            is_up = cast(object, writer.transport) is not None
+            await streams.start_tls(writer, self._context)
         except OSError:
-            is_up = False
-        if not is_up:
-            plain.abort()
             self.failed_handshakes += 1
             async with self._changed:
                 self._changed.notify_all()
@@ -419,11 +415,9 @@ class ForeignController:
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    # A connection that ended during its handshake has no transport any more.
-    if cast(object, writer.transport) is not None:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:

@@ -117,7 +117,11 @@ async def test_download_shows_progress_and_a_cut_one_goes_on(
         image = host.image(registry.datastore(proxy.server), big_image)
         await host.apply(images=(image,))
         await host.wait(ImageStatus, image.id, lambda status: 0 < status.progress_percent < 100)
-        assert await wait_fault(host, image.id) in ("DownloadCut", "DownloadFailed")
+        # A newer skopeo goes on by itself within the same attempt; an older one fails, and the node tries again.
+        status = await host.wait(
+            ImageStatus, image.id, lambda found: found.fault is not None or found.state is ImageState.LOADED
+        )
+        assert status.fault is None or status.fault.code in ("DownloadCut", "DownloadFailed")
         proxy.faults = Faults()
         await wait_state(host, image.id, ImageState.LOADED)
 

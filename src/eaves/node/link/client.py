@@ -12,11 +12,11 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
-from typing import cast
 
 import h11
 from msgspec import Struct
 
+from eaves.kit import streams
 from eaves.node.link import tls
 from eaves.node.link.errors import DialError, TransferError, UnreachableError
 
@@ -289,10 +289,7 @@ class HttpClient:
         try:
             await self._open_tunnel(_Connection(reader, writer), proxy)
             if self.server.is_tls:
-                await writer.start_tls(self._context, server_hostname=self.server.host)
-                if cast(object, writer.transport) is None:
-                    # asyncio's way to say that the connection ended during the handshake.
-                    raise ConnectionResetError("closed during the TLS handshake")  # noqa: TRY301 - same clean-up
+                await streams.start_tls(writer, self._context, server_hostname=self.server.host)
         except BaseException:
             plain.abort()
             raise
