@@ -100,10 +100,61 @@ def build_device_side(
 ) -> DeviceSide:
     """Everything between the devices and the store."""
     settings, clocks = settings or GatewaySettings(), clocks or Clocks()
+    nodes, keys, hub = NodeIndex(stores.objects.store), KeyIndex(stores.objects), NotifyHub()
+    work = _build_reconcilers(stores, identity, events, settings, clocks, nodes, hub)
+    configs, observer, contact = work.configs, work.observer, work.contact
+
+    device_rate = Rate(settings.device_requests_per_s, settings.device_burst)
+    fault_rate = Rate(settings.unknown_requests_per_s, settings.unknown_burst)
+    devices = Devices(stores.registry, nodes, device_rate, clocks.monotonic_s)
+    verifier = Verifier(devices, device_rate, fault_rate, clocks.monotonic_s)
+    budget = Budget(settings.body_memory_mib << 20, max(settings.body_memory_mib << 20 >> 3, MIN_SOURCE_BYTES))
+
+    def greet(device_id: DeviceId) -> Greeting:
+        return Greeting(configs.shelf.hash_of(device_id), identity.current.certs_hash)
+
+    gateway = Gateway(
+        verifier=verifier,
+        registrar=Registrar(stores.objects, stores.registry, nodes, keys, events, clocks.now),
+        attestor=Attestor(
+            stores.registry,
+            devices,
+            clocks.monotonic_s,
+            on_verdict=observer.take_verdict,
+            on_certs=lambda device: configs.want(device, is_urgent=True),
+        ),
+        configs=ConfigService(configs.shelf, devices, observer.take_poll),
+        ingest=Ingest(stores.registry, stores.telemetry, observer.wake, clocks.monotonic_s, clocks.time_ns),
+        logs=LogIntake(stores.telemetry, configs.shelf, clocks.time_ns),
+        notify=NotifyEndpoint(hub, verifier, greet, contact.hear),
+        seal=lambda payload: identity.current.signer.seal(payload),
+        certs=_SealedCerts(identity).sealed,
+        seen=contact.hear,
+        budget=budget,
+        body_timeout_s=body_timeout_s,
+    )
+    return DeviceSide(gateway, hub, nodes, keys, configs, observer, contact, work.departures, budget)
+
+
+class _Reconcilers(Struct, frozen=True):
+    """What looks at objects and devices beside the requests."""
+
+    configs: ConfigReconciler
+    observer: DeviceObserver
+    contact: ContactKeeper
+    departures: DepartureReconciler
+
+
+def _build_reconcilers(
+    stores: Stores,
+    identity: Identity,
+    events: EventSink,
+    settings: GatewaySettings,
+    clocks: Clocks,
+    nodes: NodeIndex,
+    hub: NotifyHub,
+) -> _Reconcilers:
     objects, registry = stores.objects, stores.registry
-    nodes = NodeIndex(objects.store)
-    keys = KeyIndex(objects)
-    hub = NotifyHub()
     parts = _Late()
     contact = ContactKeeper(
         registry, nodes, clocks.monotonic_s, clocks.time_ns, lambda device: parts.look_at(device, True)
@@ -125,37 +176,7 @@ def build_device_side(
     departures = DepartureReconciler(
         objects, registry, stores.telemetry, nodes, hub, configs.remove_kept, clocks.time_ns
     )
-
-    device_rate = Rate(settings.device_requests_per_s, settings.device_burst)
-    fault_rate = Rate(settings.unknown_requests_per_s, settings.unknown_burst)
-    devices = Devices(registry, nodes, device_rate, clocks.monotonic_s)
-    verifier = Verifier(devices, device_rate, fault_rate, clocks.monotonic_s)
-    budget = Budget(settings.body_memory_mib << 20, max(settings.body_memory_mib << 20 >> 3, MIN_SOURCE_BYTES))
-
-    def greet(device_id: DeviceId) -> Greeting:
-        return Greeting(configs.shelf.hash_of(device_id), identity.current.certs_hash)
-
-    gateway = Gateway(
-        verifier=verifier,
-        registrar=Registrar(objects, registry, nodes, keys, events, clocks.now),
-        attestor=Attestor(
-            registry,
-            devices,
-            clocks.monotonic_s,
-            on_verdict=observer.take_verdict,
-            on_certs=lambda device: configs.want(device, is_urgent=True),
-        ),
-        configs=ConfigService(configs.shelf, devices, observer.take_poll),
-        ingest=Ingest(registry, stores.telemetry, observer.wake, clocks.monotonic_s, clocks.time_ns),
-        logs=LogIntake(stores.telemetry, configs.shelf, clocks.time_ns),
-        notify=NotifyEndpoint(hub, verifier, greet, contact.hear),
-        seal=lambda payload: identity.current.signer.seal(payload),
-        certs=_SealedCerts(identity).sealed,
-        seen=contact.hear,
-        budget=budget,
-        body_timeout_s=body_timeout_s,
-    )
-    return DeviceSide(gateway, hub, nodes, keys, configs, observer, contact, departures, budget)
+    return _Reconcilers(configs, observer, contact, departures)
 
 
 class _SealedCerts:
