@@ -68,19 +68,12 @@ class Node:
         state, run = Path(settings.state_dir), Path(settings.run_dir)
         link_dir = state / "link"
         soft_serial = identity.want_soft_serial(settings.name or platform.node())
-        proxy_pem = files.load_file(Path(settings.proxy_certificate_file)) if settings.proxy_certificate_file else None
         clock = Clock(root_pem, _utc_now)
-        context = tls.want_context(
-            root_pem,
-            [proxy_pem] if proxy_pem else [],
-            use_system=settings.trust_system_certificates,
-            is_clock_behind=clock.is_behind,
-        )
         self.settings = settings
         self.serial = serial
         self.supervisor = Supervisor()
         self.observations = Observations()
-        self.client = HttpClient(node_settings.parse_server(settings.server), context)
+        self.client = _want_client(settings, root_pem, clock)
         self.uplinks = Uplinks(node_settings.want_uplinks(settings))
         self.controller = Controller(
             self.client,
@@ -285,6 +278,18 @@ async def run_node(settings: NodeSettings, *, open_engine: OpenEngine = open_man
         log.info("node daemon stops, apps go on running")
     finally:
         lock.release()
+
+
+def _want_client(settings: NodeSettings, root_pem: bytes, clock: Clock) -> HttpClient:
+    """A client that trusts whom the settings say."""
+    proxy_pem = files.load_file(Path(settings.proxy_certificate_file)) if settings.proxy_certificate_file else None
+    context = tls.want_context(
+        root_pem,
+        [proxy_pem] if proxy_pem else [],
+        use_system=settings.trust_system_certificates,
+        is_clock_behind=clock.is_behind,
+    )
+    return HttpClient(node_settings.parse_server(settings.server), context)
 
 
 def _want_signer_loader(settings: NodeSettings) -> Callable[[], Signer] | None:
