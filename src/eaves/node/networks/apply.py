@@ -60,7 +60,12 @@ async def apply_ruleset(layout: Layout, instance: Instance) -> str:
 
 
 async def remove_table(instance: Instance) -> None:
-    await process.run(["nft", "delete", "table", "inet", instance.table], check=False)
+    """Raises NetworkError when the table is still there."""
+    try:
+        await process.run(["nft", "delete", "table", "inet", instance.table], timeout_s=20)
+    except process.ProcessError as error:
+        if b"No such file or directory" not in error.stderr:
+            raise NetworkError("the firewall table cannot be removed", details=_first_line(error)) from error
 
 
 async def write_forwarding(value: str) -> None:
