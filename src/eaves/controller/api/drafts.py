@@ -24,7 +24,12 @@ def check_identity(resource: Resource, obj: Object, *, is_patch: bool = False) -
 
     Raises ApiError 400 for a body and 422 for a patched object; another kind than a custom one is 422 in both.
     """
-    check_texts(obj)
+    try:
+        check_texts(obj)
+    except ApiError as error:
+        if is_patch:
+            raise _bad_patch(error.message) from error
+        raise
     version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
     if resource.is_custom:
         _check_custom_identity(resource, version, kind, obj["metadata"].get("name") or "", is_patch=is_patch)

@@ -14,6 +14,7 @@ from eaves.controller.api.http import Request, Response
 from eaves.controller.api.identity import Identity
 from eaves.controller.api.routing import Target
 from eaves.kube import decode, encode, status
+from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.metadata import with_object_fields
 from eaves.kube.resource import Gvr, Object, Resource, Verb
 from eaves.kube.schema import Schema
@@ -148,13 +149,15 @@ def render_rules(rules: Rules) -> Object:
 
 
 def parse_access(identity: Identity, spec: Mapping[str, Any]) -> Attributes:
-    """What an access review asks. Raises ApiError 400."""
+    """What an access review asks. Raises ApiError 400, 422."""
     try:
         asked = msgspec.convert(spec, AccessSpec)
     except msgspec.ValidationError as error:
         raise status.bad_request(f"spec cannot be read: {error}") from error
     if (asked.resource_attributes is None) == (asked.non_resource_attributes is None):
-        raise status.bad_request("spec must have either resourceAttributes or nonResourceAttributes")
+        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        fault = FieldError("spec", CauseType.INVALID, why, None)
+        raise status.invalid(SELF_ACCESS_REVIEW.gvr.group, SELF_ACCESS_REVIEW.kind, "", [fault])
     if asked.non_resource_attributes is not None:
         path = asked.non_resource_attributes
         return Attributes(identity, path.verb, None, path.path)

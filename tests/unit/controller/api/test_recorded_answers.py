@@ -477,3 +477,12 @@ async def test_answers_can_be_had_indented(admin: AsgiClient) -> None:
     assert answer.body.startswith(b'{\n  "')
     assert answer.json()["metadata"]["name"] == "default"
     assert b"\n" not in (await admin.call("GET", "/api/v1/namespaces/default", pretty="false")).body
+
+
+@pytest.mark.parametrize("body", [{"metadata": "x"}, {"metadata": {"name": 5}}])
+async def test_patches_that_leave_no_readable_metadata_are_invalid(admin: AsgiClient, body: Any) -> None:
+    await create(admin)
+
+    answer = await patch(admin, body)
+
+    assert (answer.status, answer.json()["details"]["causes"][0]["field"]) == (422, "patch")
