@@ -79,7 +79,13 @@ def list_traces(instance: Instance) -> dict[str, list[str]]:
         "tables": re.findall(rf"table inet {instance.table}\b", tables),
         "mounts": [mount for mount in mounts if mount.startswith(folders)],
         "processes": [command for command in commands if any(folder in command for folder in folders)],
-        "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{instance.name}*")],
+        # Groups of other instances come and go meanwhile; a walk passes over them, a glob fails.
+        "cgroups": [
+            str(Path(folder, name))
+            for folder, names, _ in os.walk("/sys/fs/cgroup")
+            for name in names
+            if name.startswith(instance.name)
+        ],
     }
 
 
