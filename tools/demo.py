@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -52,6 +53,8 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.instance = f"demo{secrets.token_hex(3)}"
+        """Two demos, or a demo and a test, may run on one machine."""
         self._cleanups = contextlib.ExitStack()
         self._step = 0
         self.kubeconfig = folder / "controller" / "admin.kubeconfig"
@@ -192,7 +195,7 @@ class Demo:
         settings = self.folder / "node-etc" / "node.toml"
         with settings.open("a") as file:
             file.write(
-                f'state_dir = "{self.folder}/node"\nrun_dir = "{self.folder}/run"\ninstance = "demo"\nreboot_command = ["false"]\n'
+                f'state_dir = "{self.folder}/node"\nrun_dir = "{self.folder}/run"\ninstance = "{self.instance}"\nreboot_command = ["false"]\n'
             )
 
     def _spawn(
