@@ -1,6 +1,6 @@
 """From ``apply()`` to the first HTTP 200 against a bare ``podman run`` of the same image, in turns on the same machine.
 
-Run it as root: ``python -m tests.bench.engine_bench [RUNS]``. Both sides have the image in storage, publish a node port and are
+``make bench BENCH=engine_apply_to_http`` as root. Both sides have the image in storage, publish a node port and are
 asked until they answer. The engine's side makes its network anew each time in ``cold`` and has it in ``warm``.
 """
 
@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import platform
-import resource
-import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from eaves.kit import process
@@ -23,21 +18,27 @@ from eaves.node.desired.model import DesiredApp, DesiredImage, DesiredNetwork
 from eaves.node.observed import AppStatus, ImageState, ImageStatus, NetworkStatus
 from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
 from eaves.testing.registry import Registry
+from tests.bench.results import Result, median_result
 
 HTTPD = ("/bin/httpd", "-f", "-p", "80", "-h", "/www")
 GOAL_S = 0.5
+RUNS = 9
 
 
 async def wait_http(port: int) -> None:
-    while True:
-        with contextlib.suppress(OSError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET / HTTP/1.0\r\n\r\n")
-            answer = await reader.read()
-            writer.close()
-            if answer.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200")):
-                return
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(60):
+        while not await has_answer(port):  # noqa: ASYNC110 - what is measured is when it first answers
+            await asyncio.sleep(0.002)
+
+
+async def has_answer(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return answer.startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
+    return False
 
 
 async def measure_engine(host: EngineHost, image: DesiredImage, network: DesiredNetwork, *, is_cold: bool) -> float:
@@ -92,31 +93,15 @@ async def measure(runs: int) -> dict[str, list[float]]:
     return {name: values[1:] for name, values in found.items()}
 
 
-def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    found = asyncio.run(measure(runs))
-    middle = {name: statistics.median(values) for name, values in found.items()}
-    extra = statistics.median(cold - bare for cold, bare in zip(found["cold"], found["podman"], strict=True))
-    result = {
-        "name": "engine_apply_to_http",
-        "value": round(extra, 4),
-        "unit": "s above podman run",
-        "better": "lower",
-        "peer": "podman run --network=host",
-        "peer_value": round(middle["podman"], 4),
-        "ratio": round(middle["cold"] / middle["podman"], 3),
-        "goal": GOAL_S,
-        "warm": round(middle["warm"], 4),
-        "cold": round(middle["cold"], 4),
-        "runs": runs,
-        "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "machine": f"{os.cpu_count()} × {platform.machine()}",
-    }
-    target = Path("build/bench/engine_apply_to_http.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(result, indent=2) + "\n")
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+def bench_apply_to_http() -> Sequence[Result]:
+    found = asyncio.run(measure(RUNS))
+    extra = [cold - bare for cold, bare in zip(found["cold"], found["podman"], strict=True)]
+    peer = "podman run --network=host"
+    return [
+        median_result("engine_apply_to_http_extra", "s", "lower", extra, goal=GOAL_S, note=f"above {peer}, in turns"),
+        median_result("engine_apply_to_http", "s", "lower", found["cold"], peer=peer, peer_runs=found["podman"]),
+        median_result("engine_apply_to_http_warm", "s", "lower", found["warm"], peer=peer, peer_runs=found["podman"]),
+    ]
 
 
-if __name__ == "__main__":
-    main()
+BENCHMARKS = {"engine_apply_to_http": bench_apply_to_http}

@@ -77,7 +77,8 @@ class Apps:
         return seen.pid if seen is not None and seen.state is WorkloadState.RUNNING else 0
 
     def is_in_use(self, app_id: str) -> bool:
-        return self._find_seen(app_id) is not None
+        keeper = self._keepers.get(app_id)
+        return keeper.is_in_use if keeper else app_id in self._seen
 
     def volumes_in_use(self) -> Iterable[str]:
         return [name for keeper in self._keepers.values() for name in keeper.volumes]

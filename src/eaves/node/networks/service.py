@@ -62,6 +62,7 @@ class Networks:
         self._file = StateFile(instance.state_dir / "networks.json", NetworkState)
         self._state = NetworkState()
         self._desired: DesiredNode | None = None
+        self._wanted = DesiredNode("", "", "")
         self._layout = Layout()
         self._applied: Layout | None = None
         self._table = ""
@@ -98,7 +99,7 @@ class Networks:
                 while True:
                     await self._wait()
                     if self._desired is not None:
-                        await self._reconcile(self._desired)
+                        await self._reconcile()
             finally:
                 self._servers.close()
 
@@ -125,20 +126,23 @@ class Networks:
             pass
         self._wake.clear()
 
-    async def _reconcile(self, desired: DesiredNode) -> None:
+    async def _reconcile(self) -> None:
         try:
             seen = await observe.observe_host_network(self._instance)
-            await self._plan(desired, seen)
+            await self._plan(seen)
             self._default_uplink = seen.default_uplink
             seen, faults = await self._apply_links(seen)
             faults |= await self._apply_table(seen, faults)
             faults |= await self._apply_names(faults)
         except _TROUBLE as error:
-            faults = {network.id: self._as_fault(network.id, error) for network in desired.networks}
-        self._settle(desired, faults)
+            faults = {network.id: self._as_fault(network.id, error) for network in self._wanted.networks}
+        self._settle(self._wanted, faults)
 
-    async def _plan(self, desired: DesiredNode, seen: SeenHost) -> None:
-        wanted, state = layout.plan_layout(desired, self._state, seen, self._instance, self._uplinks, self._applied)
+    async def _plan(self, seen: SeenHost) -> None:
+        self._wanted = self._desired or self._wanted
+        wanted, state = layout.plan_layout(
+            self._wanted, self._state, seen, self._instance, self._uplinks, self._applied
+        )
         if wanted.bridges and not seen.has_forwarding and not state.earlier_forwarding:
             state.earlier_forwarding = await apply.load_forwarding()
         # What is remembered must be on disk before it is used, else a crash could give an address to two apps.
