@@ -192,11 +192,14 @@ class Demo:
 
     def _keep_apart(self) -> None:
         """Folders and names of its own, so that a real node of this machine is not touched."""
-        settings = self.folder / "node-etc" / "node.toml"
-        with settings.open("a") as file:
-            file.write(
-                f'state_dir = "{self.folder}/node"\nrun_dir = "{self.folder}/run"\ninstance = "{self.instance}"\nreboot_command = ["false"]\n'
-            )
+        settings = {
+            "state_dir": f'"{self.folder}/node"',
+            "run_dir": f'"{self.folder}/run"',
+            "instance": f'"{self.instance}"',
+            "reboot_command": '["false"]',
+        }
+        with (self.folder / "node-etc" / "node.toml").open("a") as file:
+            file.writelines(f"{key} = {value}\n" for key, value in settings.items())
 
     def _spawn(
         self, name: str, argv: list[str], environment: Mapping[str, str] | None = None

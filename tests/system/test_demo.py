@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from eaves.node.instance import Instance
+from eaves.node.settings import load_node_settings
 from eaves.testing import power
 from eaves.testing.daemons import find_ports
 
@@ -90,6 +90,7 @@ def test_on_a_terminal_it_stays_until_ctrl_c_and_leaves_nothing(terminal: tuple[
         lines = re.findall(r"^  (\S.*?)\r?$", shown, re.MULTILINE)
         setting = next(line for line in lines if line.startswith("export KUBECONFIG="))
         folder = Path(setting.removeprefix("export KUBECONFIG=").split()[0]).parents[1]
+        settings = load_node_settings(folder / "node-etc" / "node.toml", {})
         for line in lines[lines.index(setting) + 1 :]:
             paste(setting, line)
         demo.send_signal(signal.SIGINT)
@@ -98,9 +99,8 @@ def test_on_a_terminal_it_stays_until_ctrl_c_and_leaves_nothing(terminal: tuple[
     finally:
         demo.terminate()
         demo.wait(60)
-    instance = Instance("demo", folder / "node", folder / "run")
     assert not folder.exists()
-    assert not any(power.list_traces(instance).values())
+    assert not any(power.list_traces(settings.engine).values())
     with socket.create_server(("0.0.0.0", port)):
         pass
 
