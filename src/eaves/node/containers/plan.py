@@ -169,9 +169,13 @@ def record_start(record: AppRecord, app: DesiredApp, seen: Seen, *, volumes: lis
     )
 
 
-def _is_end_unknown(seen: Seen) -> bool:
-    """After a reboot podman 5 calls what ran "exited", with code 0 and the end of the run before (or none)."""
-    return seen.exit_code == 0 and seen.finished_at < seen.started_at
+def _is_end_unknown(record: AppRecord, seen: Seen) -> bool:
+    """After a reboot podman 5 calls what ran "exited", with code 0 and the end of the run before, or none.
+
+    The start is no measure: podman notes it after the container runs, so one that ends at once has ended before.
+    """
+    former = record.last.finished_at if record.last else 0.0
+    return seen.exit_code == 0 and seen.finished_at <= former
 
 
 def record_end(record: AppRecord, seen: Seen | None, policy: RestartPolicy, *, is_asked: bool, now: float) -> AppRecord:
@@ -179,7 +183,7 @@ def record_end(record: AppRecord, seen: Seen | None, policy: RestartPolicy, *, i
     started_at = record.current.started_at if record.current else 0.0
     if seen is None:
         ended = RunRecord(started_at, now, 137, "Error")
-    elif seen.is_lost or seen.state is WorkloadState.CREATED or _is_end_unknown(seen):
+    elif seen.is_lost or seen.state is WorkloadState.CREATED or _is_end_unknown(record, seen):
         ended = RunRecord(started_at, now, 255, "NodeRestarted")
     else:
         finished_at = seen.finished_at or now

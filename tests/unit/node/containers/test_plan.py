@@ -177,11 +177,26 @@ def test_restart_policy(policy: RestartPolicy, code: int, is_over: bool) -> None
 
 def test_power_cut_counts_as_no_end() -> None:
     running = msgspec.structs.replace(RAN, current=RunRecord(5), failures=4)
-    forgotten = see(WorkloadState.ENDED, started_at=5, finished_at=2)
-    for seen in (see(WorkloadState.CREATED), see(WorkloadState.ENDED, is_lost=True), forgotten):
+    never_ended = see(WorkloadState.ENDED, started_at=5, finished_at=0)
+    for seen in (see(WorkloadState.CREATED), see(WorkloadState.ENDED, is_lost=True), never_ended):
         record = record_end(running, seen, RestartPolicy.NEVER, is_asked=False, now=9)
         assert (record.is_over, record.failures) == (False, 0)
         assert record.last == RunRecord(5, 9, 255, "NodeRestarted")
+
+
+def test_the_end_of_the_run_before_is_no_end_of_this_one() -> None:
+    running = msgspec.structs.replace(RAN, current=RunRecord(5), last=RunRecord(1, 4, 1, "Error"))
+    record = record_end(
+        running, see(WorkloadState.ENDED, finished_at=4), RestartPolicy.ON_FAILURE, is_asked=False, now=9
+    )
+    assert record.last == RunRecord(5, 9, 255, "NodeRestarted")
+
+
+def test_an_end_that_podman_dates_before_its_start_counts() -> None:
+    running = msgspec.structs.replace(RAN, current=RunRecord(5.2))
+    seen = see(WorkloadState.ENDED, started_at=5.2, finished_at=5.1)
+    record = record_end(running, seen, RestartPolicy.ON_FAILURE, is_asked=False, now=9)
+    assert record.is_over
 
 
 def test_pauses_double_to_five_minutes_and_start_anew_after_a_good_run() -> None:
