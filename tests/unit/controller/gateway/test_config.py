@@ -33,11 +33,6 @@ async def poll_until_changed(rig: Rig, device: Device) -> None:
     await rig.until(lambda: changed(device))
 
 
-async def has_app(device: Device) -> bool:
-    await device.poll()
-    return device.config is not None and len(device.config.apps) == 1
-
-
 async def changed(device: Device) -> bool:
     return (await device.poll()).status == 200
 
