@@ -182,6 +182,15 @@ class PodmanEngine(WorkloadEngine):
         return seen
 
     async def _inspect(self, *names: str) -> list[Seen]:
+        found = await self._ask(*names)
+        lost = [seen.workload_id for seen in found if seen.is_lost]
+        if not lost:
+            return found
+        # The monitor may have noted the end after podman was asked and before the monitor was looked for.
+        settled = {seen.workload_id: seen for seen in await self._ask(*lost)}
+        return [settled.get(seen.workload_id, seen) for seen in found]
+
+    async def _ask(self, *names: str) -> list[Seen]:
         done = await self._cli.run("container", "inspect", *names, check=False)
         if done.returncode != 0 and b"no such" not in done.stderr.lower():
             text = done.stderr.decode(errors="replace")
@@ -190,7 +199,7 @@ class PodmanEngine(WorkloadEngine):
         return await asyncio.to_thread(self._complete, [seen for item in raw if (seen := observe.parse_inspect(item))])
 
     def _complete(self, found: list[Seen]) -> list[Seen]:
-        """Check what podman believes to run against the processes that there are."""
+        """Check what podman believes to run against the monitors that there are: one that lives will tell the end."""
         complete = []
         for seen in found:
             if seen.state is not WorkloadState.RUNNING:
@@ -198,7 +207,7 @@ class PodmanEngine(WorkloadEngine):
                 continue
             path = self._instance.apps_run_dir / seen.app_id / "monitor"
             monitor_pid = observe.load_monitor_pid(path, seen.workload_id)
-            if monitor_pid and pids.is_process(seen.pid):
+            if monitor_pid:
                 self._remember_cgroups(seen)
                 complete.append(msgspec.structs.replace(seen, monitor_pid=monitor_pid))
             else:
