@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import urllib.request
 
 import pytest
@@ -100,6 +101,7 @@ async def test_app_killed_for_memory_says_so(host: EngineHost, registry: Registr
     status = await host.wait(AppStatus, "app-hog", lambda found: found.last is not None)
     assert status.last is not None
     assert (status.last.exit_code, status.last.reason) == (137, "OOMKilled")
+    assert "oom" not in await asyncio.to_thread(os.listdir), "the monitor's mark lies in the node's own folder"
 
 
 async def test_stop_start_restart_and_purge(host: EngineHost, registry: Registry) -> None:

@@ -33,6 +33,8 @@ class PodmanCli:
             f"--root={instance.storage_dir}",
             f"--runroot={instance.podman_run_dir / 'storage'}",
         ]
+        # A container's monitor inherits the folder, and leaves a file named oom there when the kernel kills for memory.
+        self._folder = str(instance.podman_run_dir)
         self._slots = asyncio.Semaphore(PARALLEL_CALLS)
 
     async def run(
@@ -48,4 +50,4 @@ class PodmanCli:
         merged = {**self.environment, **(env or {})}
         async with self._slots:
             argv = [*self._base, *args]
-            return await process.run(argv, stdin=stdin, timeout_s=timeout_s, env=merged, cwd=cwd, check=check)
+            return await process.run(argv, stdin=stdin, timeout_s=timeout_s, env=merged, cwd=cwd or self._folder, check=check)
