@@ -50,4 +50,6 @@ class PodmanCli:
         merged = {**self.environment, **(env or {})}
         async with self._slots:
             argv = [*self._base, *args]
-            return await process.run(argv, stdin=stdin, timeout_s=timeout_s, env=merged, cwd=cwd or self._folder, check=check)
+            return await process.run(
+                argv, stdin=stdin, timeout_s=timeout_s, env=merged, cwd=cwd or self._folder, check=check
+            )
