@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
 # iptables: netavark 1.4 of Debian 12 calls it where podman's own networking is used (by tests and benchmarks).
 packages=(
-  ca-certificates openssl procps iproute2 kmod
+  ca-certificates curl openssl procps iproute2 kmod
   podman runc conmon catatonit netavark aardvark-dns iptables
   nftables dnsmasq-base
   busybox-static umoci skopeo docker-registry systemd libfaketime
