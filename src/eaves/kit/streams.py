@@ -18,23 +18,10 @@ async def start_tls(
     plain = writer.transport
     try:
         await writer.start_tls(context, server_hostname=server_hostname)
-    except BaseException as error:
+    except BaseException:
         plain.abort()
-        # Python 3.13 fails on the missing transport itself, with an AttributeError.
-        if _restore(writer, plain) and isinstance(error, AttributeError):
-            raise ConnectionResetError(_CLOSED) from error
         raise
-    if _restore(writer, plain):
+    if cast(object, writer.transport) is None:
+        writer._transport = plain  # type: ignore[attr-defined] # there is no public way to give it back
         plain.abort()
-        raise ConnectionResetError(_CLOSED)
-
-
-_CLOSED = "closed during the TLS handshake"
-
-
-def _restore(writer: asyncio.StreamWriter, plain: asyncio.WriteTransport) -> bool:
-    """Whether the writer had lost its transport; it has the plain one again."""
-    if cast(object, writer.transport) is not None:
-        return False
-    writer._transport = plain  # type: ignore[attr-defined] # there is no public way to give it back
-    return True
+        raise ConnectionResetError("closed during the TLS handshake")
