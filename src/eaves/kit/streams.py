@@ -10,18 +10,31 @@ from typing import cast
 async def start_tls(
     writer: asyncio.StreamWriter, context: ssl.SSLContext, *, server_hostname: str | None = None
 ) -> None:
-    """Upgrade the stream; its plain transport is aborted when that fails.
+    """Upgrade the stream. When that fails the stream is over: its transport is aborted, and it must not be waited for again.
 
     Raises OSError (ssl.SSLError among them); ConnectionResetError when the other side went away during the handshake, which asyncio
-    itself tells by leaving the writer without a transport, and then trips over when the writer is collected.
+    itself tells by leaving the writer without a transport. Some versions of Python then fail with an AttributeError, at once or when
+    the writer is collected.
     """
     plain = writer.transport
     try:
         await writer.start_tls(context, server_hostname=server_hostname)
-    except BaseException:
+    except BaseException as error:
         plain.abort()
+        if _restore(writer, plain) and isinstance(error, AttributeError):
+            raise ConnectionResetError(_CLOSED) from error
         raise
-    if cast(object, writer.transport) is None:
-        writer._transport = plain  # type: ignore[attr-defined] # there is no public way to give it back
+    if _restore(writer, plain):
         plain.abort()
-        raise ConnectionResetError("closed during the TLS handshake")
+        raise ConnectionResetError(_CLOSED)
+
+
+_CLOSED = "closed during the TLS handshake"
+
+
+def _restore(writer: asyncio.StreamWriter, plain: asyncio.WriteTransport) -> bool:
+    """Whether the writer had lost its transport; it has the plain one again."""
+    if cast(object, writer.transport) is not None:
+        return False
+    writer._transport = plain  # type: ignore[attr-defined] # there is no public way to give it back
+    return True

@@ -263,9 +263,12 @@ class ForeignController:
         assert task is not None
         self._open[task] = writer
         connection = h11.Connection(h11.SERVER)
+        is_open = True
         try:
             # Done here and not by the listening server, so that a failed handshake is over when this ends.
             if not await self._shake_hands(writer):
+                # Aborted, and over: there is no end of it to wait for.
+                is_open = False
                 return
             self.resumed += bool(writer.get_extra_info("ssl_object").session_reused)
             while (request := await _read_request(connection, reader)) is not None:
@@ -283,7 +286,8 @@ class ForeignController:
         except (OSError, h11.RemoteProtocolError):
             return
         finally:
-            await _close(writer)
+            if is_open:
+                await _close(writer)
             del self._open[task]
 
     async def _shake_hands(self, writer: asyncio.StreamWriter) -> bool:
