@@ -177,6 +177,11 @@ class LogStore:
             leftover.unlink()
         text = files.load_file(self._numbers) or b"0"
         self._number = self._reserved = int(text) if text.strip().isdigit() else 0
+        # A name that is in use must not come again, though a run starts in the millisecond of the last one or after a clock was
+        # set back: a segment of that name would be packed over the lines of another.
+        known = [path for folder in (self._journal, self._ready, self._failed) for path in folder.iterdir()]
+        names = [path.name.split(".") for path in known]
+        self._last_ms = max((int(name[1]) for name in names if len(name) > 2 and name[1].isdigit()), default=0)
         self._load_marks()
         self._save_marks()
         for path in sorted(self._journal.glob("*.jsonl")):

@@ -142,6 +142,17 @@ async def test_lines_of_a_killed_daemon_are_all_there_once(tmp_path: Path) -> No
     await first.close()
 
 
+async def test_a_run_that_starts_at_the_moment_of_the_last_one_packs_nothing_over_its_lines(tmp_path: Path) -> None:
+    for first in (1, 4):
+        store = LogStore(tmp_path, quota_bytes=1 << 30, want_name=str, want_comment=str, now=lambda: 1e9)
+        await store.open()
+        await store.append_app(lines(3, first=first))
+        await store.cut(0.0)
+        kept = [record.number for record in await records(store)]
+        await store.close()
+    assert kept == [1, 2, 3, 4, 5, 6]
+
+
 async def test_lines_that_the_engine_hands_on_again_are_kept_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.append_app(lines(4))
