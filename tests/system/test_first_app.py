@@ -20,10 +20,14 @@ def test_an_applied_app_answers_logs_and_goes(
 ) -> None:
     node = make_node(controller)
     kubectl = controller.kubectl
-    events = controller.operator.find("events")
-    about_node = [event for event in events if event["involvedObject"]["name"] == node.name]
-    assert "NodeReady" in [event["reason"] for event in about_node]
-    assert [event["message"] for event in about_node if event["type"] == "Warning"] == []
+
+    def about_node(field: str, **wanted: str) -> list[str]:
+        events = [event for event in controller.operator.find("events") if event["involvedObject"]["name"] == node.name]
+        return [event[field] for event in events if all(event[key] == value for key, value in wanted.items())]
+
+    # An event is written after the status that it tells of.
+    node.wait("the event of its readiness", lambda: "NodeReady" in about_node("reason"))
+    assert about_node("message", type="Warning") == []
     port = find_ports(1)[0]
     networks = [{"name": "default", "ports": [{"port": 80, "nodePort": port}]}]
     app = want_app(node, "web", f"{registry.server}/shop/web:1", networks=networks)
