@@ -7,6 +7,8 @@ import contextlib
 from dataclasses import dataclass
 from types import TracebackType
 
+from eaves.testing.tcp_server import TcpServer
+
 _CHUNK = 16 << 10
 
 
@@ -30,48 +32,36 @@ class FaultProxy:
         self.faults = faults or Faults()
         self.served_bytes = 0
         self.connections = 0
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = TcpServer(self._pass_on)
 
     @property
     def server(self) -> str:
-        assert self._server is not None
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"127.0.0.1:{self._server.port}"
 
     async def __aenter__(self) -> FaultProxy:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        await self._server.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._server.stop()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
             onward_reader, onward_writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
-            writer.close()
             return
         requests = asyncio.create_task(_copy(reader, onward_writer))
         try:
             await self._answer(onward_reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
+            writer.close()
+        except ConnectionError:
             pass
         finally:
             requests.cancel()
-            for side in (writer, onward_writer):
-                side.close()
+            onward_writer.transport.abort()
             with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                 await requests
 

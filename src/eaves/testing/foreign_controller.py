@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 
 from eaves.kit import streams
+from eaves.testing.tcp_server import TcpServer
 from eaves.wire import certificates, cipher, controller_certs, envelope, logfile, newlog
 from eaves.wire.errors import WireError
 from eaves.wire.pb.attest import attest_pb2
@@ -162,8 +163,7 @@ class ForeignController:
         self.faults: dict[str, list[int]] = {}
         """Path ending → statuses to answer next, 0 = cut the connection; the last one stays when it is negative (-503)."""
         self._changed = asyncio.Condition()
-        self._server: asyncio.Server | None = None
-        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._server = TcpServer(self._serve)
         self._context: ssl.SSLContext | None = None
 
     # Life
@@ -171,19 +171,12 @@ class ForeignController:
     async def start(self, folder: Path, port: int = 0) -> None:
         """Listen; ``folder`` takes the server's key for the TLS library and the files of :meth:`want_join_files`."""
         self._context = await asyncio.to_thread(self._want_context, folder)
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port or self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._server.start(port or self.port)
+        self.port = self._server.port
 
     async def stop(self) -> None:
         """Stop and cut every connection; state stays for another :meth:`start`."""
-        if self._server is not None:
-            self._server.close()
-            for writer in self._open.values():
-                writer.transport.abort()
-            if self._open:
-                await asyncio.wait(list(self._open))
-            await self._server.wait_closed()
-            self._server = None
+        await self._server.stop()
 
     @contextlib.asynccontextmanager
     async def running(self, folder: Path) -> AsyncIterator[Self]:
@@ -259,16 +252,11 @@ class ForeignController:
         return context
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open[task] = writer
         connection = h11.Connection(h11.SERVER)
-        is_open = True
         try:
             # Done here and not by the listening server, so that a failed handshake is over when this ends.
             if not await self._shake_hands(writer):
                 # Aborted, and over: there is no end of it to wait for.
-                is_open = False
                 return
             self.resumed += bool(writer.get_extra_info("ssl_object").session_reused)
             while (request := await _read_request(connection, reader)) is not None:
@@ -281,14 +269,11 @@ class ForeignController:
                     return
                 await _write_answer(connection, writer, answer)
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
-                    return
+                    break
                 connection.start_next_cycle()
+            await _close(writer)
         except (OSError, h11.RemoteProtocolError):
             return
-        finally:
-            if is_open:
-                await _close(writer)
-            del self._open[task]
 
     async def _shake_hands(self, writer: asyncio.StreamWriter) -> bool:
         assert self._context is not None

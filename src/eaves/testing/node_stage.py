@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eaves.node.bootstrap import Node
 from eaves.node.settings import NodeSettings
-from eaves.node.status import Snapshot, fetch_snapshot
+from eaves.node.status import NotRunningError, Snapshot, fetch_snapshot
 from eaves.testing.engine import PretendEngines
 
 
@@ -50,5 +50,10 @@ class NodeStage:
             await task
 
     async def snapshot(self) -> Snapshot:
-        """What ``eaves node status`` would show."""
-        return await asyncio.to_thread(fetch_snapshot, Path(self.settings.run_dir) / "node.sock")
+        """What ``eaves node status`` would show, as soon as the daemon answers."""
+        path = Path(self.settings.run_dir) / "node.sock"
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(NotRunningError):
+                    return await asyncio.to_thread(fetch_snapshot, path)
+                await asyncio.sleep(0.01)

@@ -15,34 +15,25 @@ from eaves.node.link.client import HttpClient, Proxy, Route, Server
 from eaves.node.link.errors import CertificateTimeError, DialError, IdentityError, TlsError, TransferError
 from eaves.node.link.tls import want_context
 from eaves.testing.foreign_controller import DAY, Authority, ForeignController
+from eaves.testing.tcp_server import TcpServer
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
 async def listening(talk: Talk) -> AsyncIterator[int]:
-    """A TCP server on loopback; gives its port. Ends when every connection has."""
-    tasks: set[asyncio.Task[None]] = set()
+    """A TCP server on loopback; gives its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                await talk(reader, writer)
-        finally:
-            writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+        await talk(reader, writer)
+        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = TcpServer(serve)
+    await server.start()
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield server.port
     finally:
-        server.close()
-        if tasks:
-            await asyncio.wait(tasks)
+        await server.stop()
 
 
 @contextlib.asynccontextmanager
