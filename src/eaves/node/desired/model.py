@@ -11,20 +11,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-
-class Secret(str):
-    """Text that must not be printed: ``repr`` and ``format`` show asterisks; use :meth:`reveal` where it is needed."""
-
-    __slots__ = ()
-
-    def reveal(self) -> str:
-        return str.__str__(self)
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __format__(self, spec: str) -> str:
-        return "***"
+from eaves.node.desired.secret import Secret as Secret
+from eaves.node.desired.vm_model import DesiredVm, Isolation, SnapshotOrders
 
 
 class ObjectKind(StrEnum):
@@ -79,7 +67,11 @@ class DesiredDatastore(Struct, frozen=True):
 class ImageFormat(StrEnum):
     CONTAINER = "container"
     RAW = "raw"
+    QCOW = "qcow"
     QCOW2 = "qcow2"
+    VMDK = "vmdk"
+    VHD = "vhd"
+    VHDX = "vhdx"
     ISO = "iso"
     OTHER = "other"
 
@@ -99,6 +91,12 @@ class DesiredImage(Struct, frozen=True):
     """In the order to try."""
 
 
+class VolumeMode(StrEnum):
+    FILESYSTEM = "Filesystem"
+    BLOCK = "Block"
+    """A disk image file that a virtual machine has as a disk."""
+
+
 class DesiredVolume(Struct, frozen=True):
     """Storage. ``image_id`` empty = blank. Identity is (id, generation): a new generation is a new, recreated volume."""
 
@@ -108,6 +106,7 @@ class DesiredVolume(Struct, frozen=True):
     image_id: str
     size_bytes: int
     read_only: bool = False
+    mode: VolumeMode = VolumeMode.FILESYSTEM
 
 
 class NetworkKind(StrEnum):
@@ -210,7 +209,10 @@ class FileToWrite(Struct, frozen=True):
 
 
 class DesiredApp(Struct, frozen=True):
-    """One application. Its root volume is the first mount whose volume has a container image as origin."""
+    """One application.
+
+    The root volume of a container is the first whose origin is a container image; that of a virtual machine the first of all.
+    """
 
     id: str
     version: str
@@ -227,7 +229,7 @@ class DesiredApp(Struct, frozen=True):
     cpu_millis: int
     """Limit in thousandths of a CPU; 0 = none."""
     mounts: tuple[VolumeMount, ...] = ()
-    """Volumes besides the root."""
+    """Volumes besides the root. What a virtual machine sees of them, and of its root, is in ``vm.disks``."""
     interfaces: tuple[DesiredInterface, ...] = ()
     env: Mapping[str, Secret] = {}
     files: tuple[FileToWrite, ...] = ()
@@ -241,6 +243,15 @@ class DesiredApp(Struct, frozen=True):
     restart_counter: int = 0
     purge_counter: int = 0
     collect_logs: bool = True
+    isolation: Isolation = Isolation.PROCESS
+    """Of a container."""
+    vm: DesiredVm | None = None
+    """The hardware of a virtual machine; None for a container, whatever its isolation."""
+    devices: tuple[str, ...] = ()
+    """Assignment groups of the hardware model that belong to the app alone."""
+    suspend_on_node_restart: bool = False
+    """A virtual machine's memory is saved when the node goes down for good reason, and restored after."""
+    snapshots: SnapshotOrders = SnapshotOrders()
 
 
 class DesiredNode(Struct, frozen=True):
