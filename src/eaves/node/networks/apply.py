@@ -39,6 +39,8 @@ async def apply_step(step: plan.Step, instance: Instance, pid_of: PidOf) -> None
             await remove_netns(instance, app_id)
         case plan.MakeVifs():
             await _make_vifs(step, instance)
+        case plan.MakeTaps():
+            await _make_taps(step)
         case plan.TunePort(vif, is_filtered):
             await run_batch(_render_port(vif, is_filtered))
 
@@ -166,6 +168,26 @@ async def _make_vifs(step: plan.MakeVifs, instance: Instance) -> None:
     ports = [line for vif in step.vifs for line in _render_port(vif, step.is_filtered)]
     marks = [f"link set dev {vif.link} alias {_quote(vif.mark)}" for vif in step.vifs]
     await run_batch([*ports, *marks])
+
+
+async def _make_taps(step: plan.MakeTaps) -> None:
+    """Taps stay when the program that opened them ends; QEMU sets what it needs (offloads) when it opens one."""
+    lines = [f"link delete {link}" for link in step.stale]
+    for vif in step.vifs:
+        if vif.link not in step.existing:
+            lines.append(f"tuntap add dev {vif.link} mode tap")
+        lines += [f"link set dev {vif.link} mtu {vif.mtu}", *_render_port(vif, step.is_filtered)]
+    await run_batch(lines)
+    await asyncio.to_thread(_silence_ipv6, [vif.link for vif in step.vifs])
+    await run_batch(f"link set dev {vif.link} alias {_quote(vif.mark)}" for vif in step.vifs)
+
+
+def _silence_ipv6(links: list[str]) -> None:
+    """Else the host would speak IPv6 to the guest from its own end."""
+    for link in links:
+        path = Path("/proc/sys/net/ipv6/conf") / link / "disable_ipv6"
+        if path.exists():
+            path.write_text("1")
 
 
 def _render_port(vif: WantedVif, is_filtered: bool) -> list[str]:

@@ -12,6 +12,9 @@ from pathlib import Path
 from eaves.node.networks import ruleset
 from eaves.node.networks.model import Layout, WantedBridge, WantedNetns
 
+_LEASE_S = 3600
+"""Guests ask again after half of it, and learn then what changed."""
+
 
 def render_dnsmasq_conf(bridge: WantedBridge, folder: Path, table: str, hosts: Iterable[str]) -> str:
     """``hosts``: host names of access rules, whose addresses dnsmasq puts into the table's sets as apps look them up."""
@@ -29,7 +32,9 @@ def render_dnsmasq_conf(bridge: WantedBridge, folder: Path, table: str, hosts: I
         f"addn-hosts={folder / 'hosts'}",
         f"dhcp-hostsfile={folder / 'leases.conf'}",
         f"dhcp-leasefile={folder / 'leases'}",
-        f"dhcp-range={bridge.gateway},static,infinite",
+        f"dhcp-range={bridge.gateway},static,{_LEASE_S}",
+        # Names come from the config alone: a guest must not call itself as its neighbour does.
+        "dhcp-ignore-names",
         f"dhcp-option=option:router,{bridge.gateway}",
         f"dhcp-option=option:mtu,{bridge.mtu}",
         f"pid-file={folder / 'pid'}",
@@ -57,8 +62,13 @@ def render_hosts(bridge: WantedBridge, layout: Layout) -> str:
 
 
 def render_leases(bridge: WantedBridge, layout: Layout) -> str:
-    """Which MAC gets which address from DHCP."""
-    return "".join(f"{vif.mac},{vif.address}\n" for vif in layout.vifs if vif.network_id == bridge.network_id)
+    """Which MAC gets which address and host name from DHCP."""
+    return "".join(
+        f"{vif.mac},{vif.address},{netns.hostname}\n"
+        for netns in layout.netns
+        for vif in netns.vifs
+        if vif.network_id == bridge.network_id
+    )
 
 
 def render_resolv_conf(netns: WantedNetns, layout: Layout) -> str:

@@ -44,7 +44,7 @@ def plan_layout(
     state = msgspec.convert(msgspec.to_builtins(state), NetworkState)
     addressing.forget_networks(state, [network.id for network in desired.networks])
     bridges, problems = _want_bridges(desired.networks, state, seen, instance, uplinks)
-    apps = [app for app in desired.apps if app.kind is AppKind.CONTAINER]
+    apps = list(desired.apps)
     addresses, address_problems = _want_addresses(apps, desired.networks, bridges, state)
     blocked = {problem.object_id for problem in address_problems}
     names = _want_names(apps)
@@ -60,7 +60,16 @@ def plan_layout(
             _want_vif(app, index, interface, bridges[interface.network_id], addresses, instance)
             for index, interface in enumerate(app.interfaces)
         )
-        namespaces.append(WantedNetns(app.id, want_hostname(app), names[app.id], vifs, _want_gateway(vifs, bridges)))
+        namespaces.append(
+            WantedNetns(
+                app.id,
+                want_hostname(app),
+                names[app.id],
+                vifs,
+                _want_gateway(vifs, bridges),
+                is_virtual=app.kind is AppKind.VIRTUAL_MACHINE,
+            )
+        )
     active = {app.id: app for app in apps if app.activate}
     held = {(held.app_id, held.protocol, held.node_port) for held in former.port_maps} if former else set()
     port_maps, port_problems = _want_port_maps(active, namespaces, seen.listening, held, dict(uplinks))

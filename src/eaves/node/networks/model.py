@@ -82,7 +82,7 @@ class WantedVif(Struct, frozen=True):
 
 
 class WantedNetns(Struct, frozen=True):
-    """An app's network namespace and its interfaces.
+    """An app's network namespace and its interfaces; a virtual machine (``is_virtual``) has taps and no namespace.
 
     ``names`` are what DNS answers for the app, ``hostname`` what it calls itself, ``gateway`` the way of its default route (empty =
     no interface).
@@ -93,6 +93,7 @@ class WantedNetns(Struct, frozen=True):
     names: tuple[str, ...]
     vifs: tuple[WantedVif, ...]
     gateway: str = ""
+    is_virtual: bool = False
 
 
 class PortMap(Struct, frozen=True):

@@ -43,6 +43,17 @@ class MakeVifs(Struct, frozen=True, tag=True):
     is_filtered: bool
 
 
+class MakeTaps(Struct, frozen=True, tag=True):
+    """Make these interfaces of a virtual machine or bring existing ones into shape: a guest may hold them open."""
+
+    app_id: str
+    vifs: tuple[WantedVif, ...]
+    stale: tuple[str, ...]
+    """Links of another kind that bear the name of one."""
+    existing: tuple[str, ...]
+    is_filtered: bool
+
+
 class TunePort(Struct, frozen=True, tag=True):
     """Attach an existing host end to its bridge in the right mode."""
 
@@ -50,7 +61,7 @@ class TunePort(Struct, frozen=True, tag=True):
     is_filtered: bool
 
 
-Step = MakeBridge | RemoveLink | MakeNetns | RemoveNetns | MakeVifs | TunePort
+Step = MakeBridge | RemoveLink | MakeNetns | RemoveNetns | MakeVifs | MakeTaps | TunePort
 
 
 def plan_links(layout: Layout, seen: SeenHost) -> list[Step]:
@@ -63,7 +74,7 @@ def plan_links(layout: Layout, seen: SeenHost) -> list[Step]:
             exists = link is not None and link.kind == "bridge"
             steps.append(MakeBridge(bridge, exists, stale, seen.has_bridge_filter))
     for netns in layout.netns:
-        steps += _plan_netns(netns, seen)
+        steps += _plan_taps(netns, seen) if netns.is_virtual else _plan_netns(netns, seen)
     steps += _plan_removals(layout, seen)
     return steps
 
@@ -94,19 +105,38 @@ def _plan_netns(netns: WantedNetns, seen: SeenHost) -> list[Step]:
     steps: list[Step] = []
     if netns.app_id not in seen.netns:
         steps.append(MakeNetns(netns.app_id))
-    wrong = tuple(vif for vif in netns.vifs if (link := seen.links.get(vif.link)) is None or link.alias != vif.mark)
+    wrong = tuple(vif for vif in netns.vifs if not _is_made(vif, seen.links.get(vif.link), "veth"))
     if wrong:
         stale = tuple(vif.link for vif in wrong if vif.link in seen.links)
         steps.append(MakeVifs(netns, wrong, stale, seen.has_bridge_filter))
-    for vif in netns.vifs:
-        link = seen.links.get(vif.link)
-        if link is not None and vif not in wrong and not is_port_right(vif, link, seen.has_bridge_filter):
-            steps.append(TunePort(vif, seen.has_bridge_filter))
-    return steps
+    return steps + _plan_ports(netns, wrong, seen)
+
+
+def _plan_taps(netns: WantedNetns, seen: SeenHost) -> list[Step]:
+    steps: list[Step] = []
+    wrong = tuple(vif for vif in netns.vifs if not _is_made(vif, seen.links.get(vif.link), "tun"))
+    if wrong:
+        found = {vif.link: seen.links[vif.link].kind for vif in wrong if vif.link in seen.links}
+        existing = tuple(name for name, kind in found.items() if kind == "tun")
+        stale = tuple(name for name in found if name not in existing)
+        steps.append(MakeTaps(netns.app_id, wrong, stale, existing, seen.has_bridge_filter))
+    return steps + _plan_ports(netns, wrong, seen)
+
+
+def _plan_ports(netns: WantedNetns, wrong: tuple[WantedVif, ...], seen: SeenHost) -> list[Step]:
+    return [
+        TunePort(vif, seen.has_bridge_filter)
+        for vif in netns.vifs
+        if vif not in wrong and not is_port_right(vif, seen.links[vif.link], seen.has_bridge_filter)
+    ]
+
+
+def _is_made(vif: WantedVif, link: SeenLink | None, kind: str) -> bool:
+    return link is not None and link.kind == kind and link.alias == vif.mark
 
 
 def _plan_removals(layout: Layout, seen: SeenHost) -> list[Step]:
-    wanted_netns = {netns.app_id for netns in layout.netns}
+    wanted_netns = {netns.app_id for netns in layout.netns if not netns.is_virtual}
     wanted_vifs = {vif.link for vif in layout.vifs}
     wanted_bridges = {bridge.link for bridge in layout.bridges}
     surplus = [

@@ -29,8 +29,25 @@ _ROUNDS = 3
 _TROUBLE = (EavesError, OSError)
 
 
+class Tap(Struct, frozen=True):
+    """A persistent tap of a virtual machine, on its bridge and up. ``mac`` is the guest's; the guest gets its address by DHCP.
+
+    ``name`` is the interface's name in the config, ``link`` the tap's on the host. A single queue; open it with
+    ``-netdev tap,ifname=LINK,script=no,downscript=no``.
+    """
+
+    name: str
+    link: str
+    mac: str
+    mtu: int
+
+
 class Connection(Struct, frozen=True):
-    """How an app is connected: ready to be used by its container. ``resolv_conf`` and ``hosts`` are texts."""
+    """How an app is connected: ready to be used by its container or virtual machine.
+
+    ``netns`` is the path of a container's namespace, empty for a virtual machine, which has ``taps`` in the order of its
+    interfaces. ``resolv_conf`` and ``hosts`` are texts.
+    """
 
     netns: str
     hostname: str
@@ -38,6 +55,7 @@ class Connection(Struct, frozen=True):
     hosts: str
     interfaces: tuple[InterfaceStatus, ...]
     fault: Fault | None = None
+    taps: tuple[Tap, ...] = ()
 
 
 class Networks:
@@ -248,12 +266,13 @@ class Networks:
 
     def _connect(self, netns: WantedNetns) -> Connection:
         return Connection(
-            netns=str(self._instance.netns_dir / netns.app_id),
+            netns="" if netns.is_virtual else str(self._instance.netns_dir / netns.app_id),
             hostname=netns.hostname,
             resolv_conf=dns.render_resolv_conf(netns, self._layout),
             hosts=dns.render_app_hosts(netns, self._layout),
             interfaces=tuple(InterfaceStatus(vif.name, vif.network_id, vif.mac, (vif.address,)) for vif in netns.vifs),
             fault=self._faults.get(netns.app_id),
+            taps=tuple(Tap(vif.name, vif.link, vif.mac, vif.mtu) for vif in netns.vifs) if netns.is_virtual else (),
         )
 
     def _status(self, network: DesiredNetwork, bridge: WantedBridge | None) -> NetworkStatus:
@@ -302,6 +321,8 @@ def _owner(step: plan.Step) -> str:
             return app_id
         case plan.MakeVifs(netns):
             return netns.app_id
+        case plan.MakeTaps(app_id):
+            return app_id
         case plan.TunePort(vif):
             return vif.app_id
         case plan.RemoveLink(link):

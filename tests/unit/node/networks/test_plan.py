@@ -10,6 +10,7 @@ from eaves.node.networks.model import Layout, SeenHost, SeenLink, WantedBridge, 
 from eaves.node.networks.plan import (
     MakeBridge,
     MakeNetns,
+    MakeTaps,
     MakeVifs,
     RemoveLink,
     RemoveNetns,
@@ -23,7 +24,7 @@ def bridge(number: int = 0) -> WantedBridge:
     return WantedBridge(f"n{number}", f"evbr{number}", f"10.{number}.0.1/24", f"10.{number}.0.0/24", 1500, False)
 
 
-def netns(name: str, number: int = 0, address: str = "10.0.0.2") -> WantedNetns:
+def netns(name: str, number: int = 0, address: str = "10.0.0.2", *, is_virtual: bool = False) -> WantedNetns:
     vif = WantedVif(
         app_id=name,
         name="default",
@@ -37,7 +38,7 @@ def netns(name: str, number: int = 0, address: str = "10.0.0.2") -> WantedNetns:
         mac="02:00:00:00:00:01",
         mtu=1500,
     )
-    return WantedNetns(name, name, (name,), (vif,), vif.gateway)
+    return WantedNetns(name, name, (name,), (vif,), vif.gateway, is_virtual)
 
 
 def perform(seen: SeenHost, steps: list[Step]) -> SeenHost:
@@ -61,6 +62,13 @@ def perform(seen: SeenHost, steps: list[Step]) -> SeenHost:
                 for vif in vifs:
                     links[vif.link] = SeenLink(
                         vif.link, "veth", True, vif.mtu, vif.mark, vif.bridge, (), False, not is_filtered, is_filtered
+                    )
+            case MakeTaps(_, vifs, stale, _, is_filtered):
+                for name in stale:
+                    links.pop(name, None)
+                for vif in vifs:
+                    links[vif.link] = SeenLink(
+                        vif.link, "tun", True, vif.mtu, vif.mark, vif.bridge, (), False, not is_filtered, is_filtered
                     )
             case TunePort(vif, is_filtered):
                 links[vif.link] = msgspec.structs.replace(
@@ -90,6 +98,30 @@ def test_changed_address_remakes_only_that_interface() -> None:
     assert step.stale == ("evvb",)
 
 
+def test_virtual_machine_gets_taps_and_no_namespace() -> None:
+    layout = Layout((bridge(),), (netns("a", is_virtual=True),))
+    assert [type(step) for step in plan_links(layout, SeenHost())] == [MakeBridge, MakeTaps]
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    assert plan_links(layout, seen) == []
+    assert plan_links(Layout((bridge(),)), seen) == [RemoveLink("evva")]
+
+
+def test_changed_tap_is_kept_because_a_guest_holds_it_open() -> None:
+    layout = Layout((bridge(),), (netns("a", is_virtual=True),))
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    (step,) = plan_links(Layout((bridge(),), (netns("a", address="10.0.0.9", is_virtual=True),)), seen)
+    assert isinstance(step, MakeTaps)
+    assert (step.existing, step.stale) == (("evva",), ())
+
+
+def test_container_that_becomes_a_virtual_machine_gets_another_link() -> None:
+    seen = perform(SeenHost(), plan_links(Layout((bridge(),), (netns("a"),)), SeenHost()))
+    make, remove = plan_links(Layout((bridge(),), (netns("a", is_virtual=True),)), seen)
+    assert isinstance(make, MakeTaps)
+    assert make.stale == ("evva",)
+    assert remove == RemoveNetns("a")
+
+
 def test_bridge_filter_that_appears_changes_the_mode_of_ports() -> None:
     layout = Layout((bridge(),), (netns("a"),))
     seen = perform(SeenHost(), plan_links(layout, SeenHost()))
@@ -104,10 +136,10 @@ def test_surplus_goes_interfaces_before_bridges() -> None:
 
 
 LAYOUTS = st.builds(
-    lambda numbers, names: Layout(
+    lambda numbers, names, virtual: Layout(
         tuple(bridge(number) for number in numbers),
         tuple(
-            netns(name, sorted(numbers)[index % len(numbers)], f"10.0.0.{index + 2}")
+            netns(name, sorted(numbers)[index % len(numbers)], f"10.0.0.{index + 2}", is_virtual=virtual)
             for index, name in enumerate(sorted(names))
         )
         if numbers
@@ -115,6 +147,7 @@ LAYOUTS = st.builds(
     ),
     st.sets(st.integers(0, 3)),
     st.sets(st.sampled_from("abcdef")),
+    st.booleans(),
 )
 
 

@@ -157,7 +157,7 @@ def test_resolver_files_of_an_app_on_two_networks() -> None:
     assert dns.render_resolv_conf(me, layout) == "search a.example\nnameserver 10.0.0.1\n"
     assert dns.render_app_hosts(me, layout).splitlines()[2:] == ["10.0.0.2 x", "10.1.0.3 y"]
     assert dns.render_hosts(layout.bridges[0], layout) == "10.0.0.2 x x.default\n10.0.0.3 z\n"
-    assert dns.render_leases(layout.bridges[1], layout).splitlines()[0] == "02:00:00:00:01:02,10.1.0.2"
+    assert dns.render_leases(layout.bridges[1], layout).splitlines()[0] == "02:00:00:00:01:02,10.1.0.2,x"
 
 
 def test_links_of_others_are_not_seen() -> None:
