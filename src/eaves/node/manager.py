@@ -20,9 +20,7 @@ from msgspec import Struct
 
 from eaves.kit import files
 from eaves.node.containers.cli import PodmanCli
-from eaves.node.containers.logs import Deliver
 from eaves.node.containers.podman import PodmanEngine
-from eaves.node.containers.service import Apps
 from eaves.node.desired.model import DesiredNode
 from eaves.node.guard import keep_running
 from eaves.node.host import Host, observe_host, save_host_files
@@ -33,6 +31,10 @@ from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.readiness import Readiness
 from eaves.node.volumes.service import MEASURE_EVERY_S, Volumes
+from eaves.node.workloads.abc import EngineKind
+from eaves.node.workloads.engines import EngineSet
+from eaves.node.workloads.logs import Deliver
+from eaves.node.workloads.service import Apps
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Manager:
         cli = PodmanCli(instance)
         self.podman = cli
         self._stalled_after_s = options.stalled_after_s
-        self._engine = PodmanEngine(instance, host, cli)
+        self._engine = EngineSet({EngineKind.CONTAINER: PodmanEngine(instance, host, cli)})
         self._images = Images(
             instance,
             observations,

@@ -1,14 +1,14 @@
-"""What an app's container would get, or what the app waits for, in words. Asked by the keepers; reads, changes nothing."""
+"""What an app's workload would get, or what the app waits for, in words. Asked by the keepers; reads, changes nothing."""
 
 from __future__ import annotations
 
-from eaves.node.containers.keeper import Ready
-from eaves.node.containers.plan import Blocker
 from eaves.node.desired.model import AppKind, DesiredApp
 from eaves.node.images.service import Images
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppState, Fault, ImageState, ImageStatus, NetworkStatus, Observations, VolumeStatus
 from eaves.node.volumes.service import Volumes
+from eaves.node.workloads.abc import Ready
+from eaves.node.workloads.plan import Blocker
 
 
 class Readiness:
@@ -19,22 +19,15 @@ class Readiness:
         self._networks = networks
 
     def find(self, app: DesiredApp) -> Ready | Blocker:
-        if app.kind is not AppKind.CONTAINER:
-            fault = Fault(
-                "AppKindUnsupported",
-                f"app {app.name} is of kind {app.kind}, this node runs containers",
-                "use type: Container",
-            )
-            return Blocker(AppState.FAILED, "", fault)
         pin = self._images.loaded(app.image_id)
         if pin is None:
             return self._say_image(app)
         volumes = {}
-        for mount in app.mounts:
-            path = self._volumes.path(mount.volume_id, mount.generation)
+        for volume_id, generation in _list_volumes(app):
+            path = self._volumes.path(volume_id, generation)
             if path is None:
-                return self._say_volume(mount.volume_id)
-            volumes[mount.volume_id, mount.generation] = str(path)
+                return self._say_volume(volume_id)
+            volumes[volume_id, generation] = str(path)
         connection = self._networks.connection(app.id)
         if connection is None:
             return self._say_network(app)
@@ -77,3 +70,9 @@ class Readiness:
                 return Blocker(AppState.CREATING, f"network {status.name}: {status.fault.message}", status.fault)
         why = f": {fault.message}" if fault else ""
         return Blocker(AppState.CREATING, f"its network{why}", fault)
+
+
+def _list_volumes(app: DesiredApp) -> list[tuple[str, int]]:
+    """The volumes that must be there first. A container's root comes from its image by itself, a machine's is a volume."""
+    root = [(app.root_volume_id, app.root_generation)] if app.kind is AppKind.VIRTUAL_MACHINE else []
+    return root + [(mount.volume_id, mount.generation) for mount in app.mounts]

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from eaves.kit import process
-from eaves.node.containers import logs
 from eaves.node.desired.model import DesiredVolume, RestartPolicy, VolumeMount
 from eaves.node.observed import AppState, AppStatus, VolumeState, VolumeStatus
+from eaves.node.workloads import logs
 from eaves.testing import power
 from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
 from eaves.testing.registry import Registry

@@ -1,1 +1,1 @@
-"""Containers: apps of kind Container, run by podman behind the :class:`~eaves.node.containers.abc.WorkloadEngine` interface."""
+"""Containers: apps of kind Container, run by podman behind the :class:`~eaves.node.workloads.abc.WorkloadEngine` interface."""

@@ -2,27 +2,15 @@
 
 ::
 
-    EngineError
-    └── ContainerError
-        ├── StartError            the container was made but its program does not start
-        └── SpecImpossibleError   the app asks for something that no container can have
+    WorkloadError
+    └── ContainerError    podman did not do what it was asked to
 """
 
 from __future__ import annotations
 
-from eaves.node.errors import EngineError
+from eaves.node.workloads.errors import WorkloadError
 
 
-class ContainerError(EngineError):
+class ContainerError(WorkloadError):
     code = "ContainerError"
     retryable = True
-
-
-class StartError(ContainerError):
-    code = "StartError"
-    retryable = True
-
-
-class SpecImpossibleError(ContainerError):
-    code = "AppImpossible"
-    retryable = False

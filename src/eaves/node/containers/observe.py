@@ -1,4 +1,4 @@
-"""podman's ``inspect`` → :class:`~eaves.node.containers.abc.Seen`; control groups → usage. Parsers are pure, readers block."""
+"""podman's ``inspect`` → :class:`~eaves.node.workloads.abc.Seen`; the kernel's log → kills for memory. Parsers are pure, readers block."""
 
 from __future__ import annotations
 
@@ -9,29 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from eaves.node import pids
-from eaves.node.containers.abc import Seen, Usage, WorkloadState
-from eaves.node.networks.addressing import derive_link
-from eaves.node.observed import InterfaceStatus, InterfaceUsage
+from eaves.node.workloads.abc import Seen, WorkloadState
 
 APP_LABEL = "eaves.app"
 SPEC_LABEL = "eaves.spec"
 INSTANCE_LABEL = "eaves.instance"
 
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
 _RUNNING = ("running", "paused", "stopping")
-_COUNTERS = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets", "rx_dropped", "tx_dropped")
 _NEVER_RAN = ("created", "configured", "initialized", "unknown")
-
-
-class Cgroups(Struct, frozen=True):
-    """A container's control groups: ``memory`` and ``cpu`` folders, ``version`` 1 or 2."""
-
-    version: int
-    memory: str
-    cpu: str
 
 
 def parse_inspect(raw: dict[str, Any]) -> Seen | None:
@@ -72,57 +58,6 @@ def parse_time(text: str) -> float:
     return datetime.fromisoformat(match.group(1) + zone).timestamp() + float(match.group(2) or 0)
 
 
-def parse_cgroups(text: str) -> Cgroups | None:
-    """``/proc/PID/cgroup`` → where the process's memory and cpu are counted."""
-    paths: dict[str, str] = {}
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        for controller in controllers.split(","):
-            paths[controller] = path
-    if "memory" in paths and "cpuacct" in paths:
-        return Cgroups(
-            1, str(_CGROUP_ROOT / "memory") + paths["memory"], str(_CGROUP_ROOT / "cpuacct") + paths["cpuacct"]
-        )
-    if "" in paths:
-        return Cgroups(2, str(_CGROUP_ROOT) + paths[""], str(_CGROUP_ROOT) + paths[""])
-    return None
-
-
-def observe_cgroups(pid: int) -> Cgroups | None:
-    try:
-        return parse_cgroups(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8"))
-    except OSError:
-        return None
-
-
-def observe_usage(cgroups: Cgroups) -> Usage | None:
-    """None when the groups have gone. Page cache that the kernel can drop at once is not counted."""
-    memory, cpu = Path(cgroups.memory), Path(cgroups.cpu)
-    try:
-        if cgroups.version == 2:
-            used = int((memory / "memory.current").read_text())
-            idle = _read_key(memory / "memory.stat", "inactive_file")
-            cpu_ns = _read_key(cpu / "cpu.stat", "usage_usec") * 1000
-        else:
-            used = int((memory / "memory.usage_in_bytes").read_text())
-            idle = _read_key(memory / "memory.stat", "total_inactive_file")
-            cpu_ns = int((cpu / "cpuacct.usage").read_text())
-    except (OSError, ValueError):
-        return None
-    return Usage(cpu_ns, max(0, used - idle))
-
-
-def observe_oom_kills(cgroups: Cgroups) -> int:
-    """How often the kernel killed something for memory. Version 2 counts in the parent, which outlives the container."""
-    try:
-        if cgroups.version == 2:
-            return _read_key(Path(cgroups.memory).parent / "memory.events", "oom_kill")
-        return _read_key(Path(cgroups.memory) / "memory.oom_control", "oom_kill")
-    except (OSError, ValueError):
-        return 0
-
-
 def observe_oom_messages(workload_id: str, started_at: float) -> int:
     """How often the kernel's log says that something in the workload was killed for memory since its start."""
     since_us = (time.monotonic() - max(0.0, time.time() - started_at)) * 1e6
@@ -156,35 +91,3 @@ def is_oom_message(raw: bytes, workload_id: str, since_us: float) -> bool:
 def load_monitor_pid(path: Path, workload_id: str) -> int:
     """Pid of the container's monitor (conmon), 0 when it has gone."""
     return pids.load_pid(path, workload_id)
-
-
-def _read_key(path: Path, key: str) -> int:
-    for line in path.read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(" ")
-        if name == key:
-            return int(value)
-    return 0
-
-
-def observe_interfaces(prefix: str, app_id: str, interfaces: tuple[InterfaceStatus, ...]) -> tuple[InterfaceUsage, ...]:
-    """Counters of an app's interfaces, from the host's ends: what the host receives, the app has sent."""
-    found = []
-    for interface in interfaces:
-        folder = Path("/sys/class/net") / derive_link(prefix, app_id, interface.name) / "statistics"
-        try:
-            count = {name: int((folder / name).read_text()) for name in _COUNTERS}
-        except (OSError, ValueError):
-            continue
-        found.append(
-            InterfaceUsage(
-                name=interface.name,
-                network_id=interface.network_id,
-                rx_bytes=count["tx_bytes"],
-                tx_bytes=count["rx_bytes"],
-                rx_packets=count["tx_packets"],
-                tx_packets=count["rx_packets"],
-                rx_dropped=count["tx_dropped"],
-                tx_dropped=count["rx_dropped"],
-            )
-        )
-    return tuple(found)

@@ -18,11 +18,15 @@ import msgspec
 from eaves.kit import files, process
 from eaves.node import pids
 from eaves.node.containers import observe, spec
-from eaves.node.containers.abc import Mount, Seen, Usage, WorkloadEngine, WorkloadSpec, WorkloadState
 from eaves.node.containers.cli import PodmanCli
-from eaves.node.containers.errors import ContainerError, StartError
+from eaves.node.containers.errors import ContainerError
+from eaves.node.containers.spec import ContainerSpec, Mount
+from eaves.node.desired.model import DesiredApp
 from eaves.node.host import Host
 from eaves.node.instance import Instance
+from eaves.node.workloads import cgroups
+from eaves.node.workloads.abc import Ready, Seen, Usage, WorkloadEngine, WorkloadState
+from eaves.node.workloads.errors import StartError
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +35,16 @@ _CLEANUP_LIMIT_S = 20.0
 """How long the monitor may take to write down the end of its container."""
 
 
-class PodmanEngine(WorkloadEngine):
+class PodmanEngine(WorkloadEngine[ContainerSpec]):
     def __init__(self, instance: Instance, host: Host, cli: PodmanCli) -> None:
         self._instance = instance
         self._host = host
         self._cli = cli
-        self._cgroups: dict[str, observe.Cgroups] = {}
+        self._cgroups: dict[str, cgroups.Cgroups] = {}
         self._oom_before: dict[str, int] = {}
+
+    def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> ContainerSpec:
+        return spec.want_spec(app, ready, log_path=log_path, key=key)
 
     async def observe(self) -> dict[str, Seen]:
         label = f"label={observe.INSTANCE_LABEL}={self._instance.name}"
@@ -52,7 +59,7 @@ class PodmanEngine(WorkloadEngine):
         found = await self._inspect(self._name(app_id))
         return found[0] if found else None
 
-    async def create(self, wanted: WorkloadSpec) -> Seen:
+    async def create(self, wanted: ContainerSpec) -> Seen:
         env_file, mounts = await asyncio.to_thread(self._save_inputs, wanted)
         run_dir = self._instance.apps_run_dir / wanted.app_id
         args = spec.render_run(
@@ -139,8 +146,8 @@ class PodmanEngine(WorkloadEngine):
         return await asyncio.to_thread(_tell_reopen, control)
 
     async def usage(self, seen: Seen) -> Usage | None:
-        cgroups = self._cgroups.get(seen.app_id)
-        return await asyncio.to_thread(observe.observe_usage, cgroups) if cgroups else None
+        known = self._cgroups.get(seen.app_id)
+        return await asyncio.to_thread(cgroups.observe_usage, known) if known else None
 
     async def teardown(self) -> None:
         for app_id in await self.observe():
@@ -164,7 +171,7 @@ class PodmanEngine(WorkloadEngine):
         await asyncio.to_thread(_write_note, note)
         await self._cli.run("stop", "--time=0", workload_id, check=False)
 
-    async def _run_new(self, wanted: WorkloadSpec, args: list[str]) -> None:
+    async def _run_new(self, wanted: ContainerSpec, args: list[str]) -> None:
         environment = spec.render_environment(wanted)
         done = await self._cli.run(*args, env=environment, check=False)
         if done.returncode != 0 and b"already in use" in done.stderr:
@@ -215,16 +222,16 @@ class PodmanEngine(WorkloadEngine):
         return complete
 
     def _remember_cgroups(self, seen: Seen) -> None:
-        cgroups = observe.observe_cgroups(seen.pid)
-        if cgroups is not None and self._cgroups.get(seen.app_id) != cgroups:
-            self._cgroups[seen.app_id] = cgroups
-            self._oom_before[seen.app_id] = observe.observe_oom_kills(cgroups)
+        found = cgroups.observe_cgroups(seen.pid)
+        if found is not None and self._cgroups.get(seen.app_id) != found:
+            self._cgroups[seen.app_id] = found
+            self._oom_before[seen.app_id] = cgroups.observe_oom_kills(found)
 
     def _count_oom_kills(self, app_id: str) -> int:
-        cgroups = self._cgroups.pop(app_id, None)
-        return observe.observe_oom_kills(cgroups) - self._oom_before.get(app_id, 0) if cgroups else 0
+        known = self._cgroups.pop(app_id, None)
+        return cgroups.observe_oom_kills(known) - self._oom_before.get(app_id, 0) if known else 0
 
-    def _save_inputs(self, wanted: WorkloadSpec) -> tuple[Path | None, tuple[Mount, ...]]:
+    def _save_inputs(self, wanted: ContainerSpec) -> tuple[Path | None, tuple[Mount, ...]]:
         """Write what the container gets as files; answers the file of variables and the mounts."""
         self._prepare_run_dir(wanted.app_id)
         folder = self._instance.apps_dir / wanted.app_id

@@ -1,17 +1,18 @@
-"""Desired app and its ready dependencies → the workload's spec, and the spec → podman's arguments. Pure."""
+"""Desired app and its ready dependencies → the container's spec, and the spec → podman's arguments. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 import msgspec
+from msgspec import Struct
 
-from eaves.node.containers.abc import Mount, WorkloadSpec
-from eaves.node.containers.errors import SpecImpossibleError
-from eaves.node.desired.model import DesiredApp
+from eaves.node.desired.model import DesiredApp, FileToWrite, Secret
+from eaves.node.workloads.abc import EngineKind, Ready, WorkloadSpec
+from eaves.node.workloads.errors import SpecImpossibleError
+from eaves.node.workloads.spec import digest_spec
 
 _ENV_NAME = re.compile(r"[^=\0*\s]+")
 
@@ -22,35 +23,55 @@ _RESERVED_ENV = re.compile(
 """Variables that would change what podman itself does; they travel in a file instead of podman's environment."""
 
 
-def want_spec(
-    app: DesiredApp,
-    *,
-    image: str,
-    hostname: str,
-    netns: str,
-    interfaces: tuple[str, ...],
-    volumes: Mapping[tuple[str, int], str],
-    log_path: str,
-    key: bytes,
-) -> WorkloadSpec:
-    """The spec of ``app``. ``volumes``: (id, generation) → path; ``key`` makes digests useless to who guesses secrets.
+class Mount(Struct, frozen=True):
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class ContainerSpec(WorkloadSpec, frozen=True):
+    """Everything that podman needs to make a container."""
+
+    name: str
+    image: str
+    hostname: str
+    netns: str
+    log_path: str
+    root: str
+    """Identity of the root volume: another one means a fresh root."""
+    interfaces: tuple[str, ...] = ()
+    env: Mapping[str, Secret] = {}
+    files: tuple[FileToWrite, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    memory_bytes: int = 0
+    cpu_millis: int = 0
+
+
+def want_spec(app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> ContainerSpec:
+    """The spec of ``app``; ``key`` makes digests useless to who guesses secrets.
 
     Raises SpecImpossibleError for what no container can have.
     """
     _check(app)
-    spec = WorkloadSpec(
+    connection = ready.connection
+    spec = ContainerSpec(
         app_id=app.id,
+        engine=EngineKind.CONTAINER,
         name=app.name,
-        image=image,
-        hostname=hostname,
-        netns=netns,
+        image=ready.image,
+        hostname=connection.hostname,
+        netns=connection.netns,
         log_path=log_path,
         root=f"{app.root_volume_id}#{app.root_generation}.{app.purge_counter}",
-        interfaces=interfaces,
+        interfaces=tuple(f"{i.network_id} {i.mac} {' '.join(i.addresses)}" for i in connection.interfaces),
         env=app.env,
         files=app.files,
         mounts=tuple(
-            Mount(volumes[mount.volume_id, mount.generation], mount.mount_path, mount.read_only) for mount in app.mounts
+            Mount(ready.volumes[mount.volume_id, mount.generation], mount.mount_path, mount.read_only)
+            for mount in app.mounts
         ),
         command=app.command,
         args=app.args,
@@ -58,11 +79,11 @@ def want_spec(
         memory_bytes=app.memory_bytes,
         cpu_millis=app.cpu_millis,
     )
-    return msgspec.structs.replace(spec, digest=_digest(spec, key))
+    return msgspec.structs.replace(spec, digest=digest_spec(spec, key))
 
 
 def render_run(
-    spec: WorkloadSpec,
+    spec: ContainerSpec,
     *,
     name: str,
     labels: Mapping[str, str],
@@ -93,12 +114,12 @@ def render_run(
     return [*args, spec.image, *spec.args]
 
 
-def render_environment(spec: WorkloadSpec) -> dict[str, str]:
+def render_environment(spec: ContainerSpec) -> dict[str, str]:
     """Variables that podman takes over from its own environment; so no value is ever an argument that others can read."""
     return {name: value.reveal() for name, value in spec.env.items() if not is_reserved(name)}
 
 
-def render_env_file(spec: WorkloadSpec) -> str:
+def render_env_file(spec: ContainerSpec) -> str:
     """The other variables, one a line; empty = none."""
     lines = [f"{name}={value.reveal()}\n" for name, value in sorted(spec.env.items()) if is_reserved(name)]
     return "".join(lines)
@@ -147,10 +168,3 @@ def parse_owner(owner: str) -> tuple[int, int] | None:
 
 def _render_mount(mount: Mount) -> str:
     return f"--volume={mount.source}:{mount.target}{':ro' if mount.read_only else ''}"
-
-
-def _digest(spec: WorkloadSpec, key: bytes) -> str:
-    content = msgspec.to_builtins(spec, builtin_types=(bytes,), enc_hook=str)
-    content["env"] = sorted((name, value.reveal()) for name, value in spec.env.items())
-    encoded = msgspec.json.encode(content, order="sorted")
-    return hashlib.blake2b(encoded, key=key, digest_size=16).hexdigest()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eaves.node.containers.abc import WorkloadState
-from eaves.node.containers.observe import Cgroups, is_oom_message, parse_cgroups, parse_inspect, parse_time
+from eaves.node.containers.observe import is_oom_message, parse_inspect, parse_time
+from eaves.node.workloads.abc import WorkloadState
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,6 @@ def test_containers_of_others_are_not_seen() -> None:
 )
 def test_time(text: str, seconds: float) -> None:
     assert parse_time(text) == seconds
-
-
-def test_control_groups_of_both_versions() -> None:
-    v1 = "4:memory:/e/a\n2:cpu,cpuacct:/e/b\n0::/e/c\n"
-    assert parse_cgroups(v1) == Cgroups(1, "/sys/fs/cgroup/memory/e/a", "/sys/fs/cgroup/cpuacct/e/b")
-    assert parse_cgroups("0::/e/c\n") == Cgroups(2, "/sys/fs/cgroup/e/c", "/sys/fs/cgroup/e/c")
-    assert parse_cgroups("") is None
 
 
 def test_kill_for_memory_in_the_kernels_log() -> None:

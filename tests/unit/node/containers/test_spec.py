@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from eaves.node.containers import spec
-from eaves.node.containers.abc import Mount, WorkloadSpec
-from eaves.node.containers.errors import SpecImpossibleError
+from eaves.node.containers.spec import ContainerSpec, Mount
 from eaves.node.desired.model import (
     AclAction,
     AclDirection,
@@ -19,6 +18,10 @@ from eaves.node.desired.model import (
     Secret,
     VolumeMount,
 )
+from eaves.node.networks.service import Connection
+from eaves.node.observed import InterfaceStatus
+from eaves.node.workloads.abc import Ready
+from eaves.node.workloads.errors import SpecImpossibleError
 
 APP = DesiredApp(
     id="app",
@@ -39,24 +42,18 @@ APP = DesiredApp(
 )
 
 
-def want(app: DesiredApp = APP, key: bytes = b"k" * 32, image: str = "img") -> WorkloadSpec:
-    return spec.want_spec(
-        app,
-        image=image,
-        hostname="web",
-        netns="/run/ns",
-        interfaces=("net mac addr",),
-        volumes={("v", 3): "/volumes/v#3"},
-        log_path="/log/current.log",
-        key=key,
-    )
+def want(app: DesiredApp = APP, key: bytes = b"k" * 32, image: str = "img") -> ContainerSpec:
+    interfaces = (InterfaceStatus("default", "net", "mac", ("addr",)),)
+    connection = Connection("/run/ns", "web", resolv_conf="", hosts="", interfaces=interfaces)
+    ready = Ready(image, "", connection, {("v", 3): "/volumes/v#3"})
+    return spec.want_spec(app, ready, log_path="/log/current.log", key=key)
 
 
 def change(**changes: object) -> DesiredApp:
     return msgspec.structs.replace(APP, **changes)
 
 
-def render(wanted: WorkloadSpec) -> list[str]:
+def render(wanted: ContainerSpec) -> list[str]:
     return spec.render_run(
         wanted,
         name="eaves-app",

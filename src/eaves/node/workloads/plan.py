@@ -11,9 +11,9 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
-from eaves.node.containers.abc import Seen, WorkloadState
 from eaves.node.desired.model import DesiredApp, RestartPolicy
 from eaves.node.observed import AppState, Fault, RunRecord
+from eaves.node.workloads.abc import Seen, WorkloadState
 
 FIRST_DELAY_S = 1.0
 LIMIT_DELAY_S = 300.0

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from eaves.kit import files
-from eaves.node.containers.abc import Seen, WorkloadEngine, WorkloadState
-from eaves.node.containers.inotify import FolderWatch
-from eaves.node.containers.keeper import AppFiles, FindReady, Keeper
-from eaves.node.containers.logs import Deliver, LogFollower, Position
-from eaves.node.containers.observe import observe_interfaces
 from eaves.node.desired.model import DesiredApp, DesiredNode
 from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
 from eaves.node.observed import AppStatus, AppUsage, LogLine, Observations
 from eaves.node.statefile import StateFile
 from eaves.node.volumes.observe import observe_used_bytes
+from eaves.node.workloads.abc import AnyEngine, Seen, WorkloadState
+from eaves.node.workloads.inotify import FolderWatch
+from eaves.node.workloads.interfaces import observe_interfaces
+from eaves.node.workloads.keeper import FindReady, Keeper
+from eaves.node.workloads.logs import Deliver, LogFollower, Position
+from eaves.node.workloads.paths import find_app_files
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,12 @@ _KEY_BYTES = 32
 
 
 class Apps:
-    """``find_ready``: what an app's container would get; ``deliver`` takes log lines and returns when they are safe."""
+    """``find_ready``: what an app's workload would get; ``deliver`` takes log lines and returns when they are safe."""
 
     def __init__(
         self,
         instance: Instance,
-        engine: WorkloadEngine,
+        engine: AnyEngine,
         observations: Observations,
         *,
         find_ready: FindReady,
@@ -56,7 +57,7 @@ class Apps:
         self._wake = asyncio.Event()
 
     async def open(self) -> None:
-        """Find the containers that a former daemon left running; they go on untouched."""
+        """Find the workloads that a former daemon left running; they go on untouched."""
         self._key = await asyncio.to_thread(_want_key, self._instance.state_dir / "spec.key")
         self._seen = await self._engine.observe()
 
@@ -72,7 +73,7 @@ class Apps:
             keeper.wake()
 
     def pid(self, app_id: str) -> int:
-        """Pid of the app's running container, 0 = none."""
+        """Pid of the app's running workload, 0 = none."""
         seen = self._find_seen(app_id)
         return seen.pid if seen is not None and seen.state is WorkloadState.RUNNING else 0
 
@@ -141,7 +142,7 @@ class Apps:
     def _add(self, app_id: str, app: DesiredApp | None) -> None:
         keeper = Keeper(
             app_id,
-            AppFiles(self._instance.apps_dir / app_id, self._instance.logs_dir / app_id),
+            find_app_files(self._instance, app_id),
             self._engine,
             self._observations,
             key=self._key,
@@ -159,7 +160,7 @@ class Apps:
 
     def _follow_log(self, app_id: str, find_seen: Callable[[], Seen | None]) -> LogFollower:
         assert self._folder_watch is not None
-        paths = AppFiles(self._instance.apps_dir / app_id, self._instance.logs_dir / app_id)
+        paths = find_app_files(self._instance, app_id)
 
         async def reopen() -> bool:
             seen = find_seen()
@@ -184,7 +185,7 @@ class Apps:
 
 
 def _want_key(path: Path) -> bytes:
-    """The key of spec digests; a new one makes every container look changed, so it is kept."""
+    """The key of spec digests; a new one makes every workload look changed, so it is kept."""
     key = files.load_file(path)
     if key is None or len(key) != _KEY_BYTES:
         key = os.urandom(_KEY_BYTES)

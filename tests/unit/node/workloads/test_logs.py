@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eaves.node.containers import logs
-from eaves.node.containers.inotify import FolderWatch
-from eaves.node.containers.logs import (
+from eaves.node.observed import LogLine
+from eaves.node.statefile import StateFile
+from eaves.node.workloads import logs
+from eaves.node.workloads.inotify import FolderWatch
+from eaves.node.workloads.logs import (
     LogFollower,
     Position,
     current_log,
@@ -21,8 +23,6 @@ from eaves.node.containers.logs import (
     parse_time_ns,
     render_mark,
 )
-from eaves.node.observed import LogLine
-from eaves.node.statefile import StateFile
 
 STAMP = "2026-01-31T10:00:00.123456789+00:00"
 STAMP_NS = 1769853600123456789

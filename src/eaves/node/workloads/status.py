@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from eaves.node.containers.abc import Seen
-from eaves.node.containers.plan import AppRecord, Plan
 from eaves.node.desired.model import DesiredApp
 from eaves.node.networks.service import Connection
 from eaves.node.observed import AppState, AppStatus, Fault, InterfaceStatus
+from eaves.node.workloads.abc import Seen
+from eaves.node.workloads.plan import AppRecord, Plan
 
 
 def want_status(

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eaves.node.containers.abc import Seen, WorkloadState
-from eaves.node.containers.plan import (
+from eaves.node.desired.model import AppKind, DesiredApp, RestartPolicy
+from eaves.node.observed import AppState, Fault, RunRecord
+from eaves.node.workloads.abc import Seen, WorkloadState
+from eaves.node.workloads.plan import (
     GOOD_RUN_S,
     LIMIT_DELAY_S,
     Action,
@@ -24,8 +26,6 @@ from eaves.node.containers.plan import (
     record_start_failure,
     want_delay_s,
 )
-from eaves.node.desired.model import AppKind, DesiredApp, RestartPolicy
-from eaves.node.observed import AppState, Fault, RunRecord
 
 APP = DesiredApp(
     id="app",

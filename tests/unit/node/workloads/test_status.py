@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from eaves.node.containers.plan import Action, AppRecord, Plan
-from eaves.node.containers.status import want_status
 from eaves.node.desired.model import AppKind, DesiredApp
 from eaves.node.networks.service import Connection
 from eaves.node.observed import AppState, AppStatus, Fault, InterfaceStatus, RunRecord
+from eaves.node.workloads.plan import Action, AppRecord, Plan
+from eaves.node.workloads.status import want_status
 
 APP = DesiredApp(
     id="app",

@@ -1,7 +1,7 @@
 """What runs workloads, whatever they are: the interface between an app's keeper and an engine.
 
-``podman`` is the first engine; one conformance test-suite runs over all. A workload is known by its app's id alone, so an engine can
-never hold two of one app.
+``podman`` and ``qemu`` are the engines; one conformance test-suite runs over all. A workload is known by its app's id alone, so an
+engine can never hold two of one app. Each engine makes its own kind of spec from an app and what is ready for it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from eaves.node.desired.model import FileToWrite, Secret
+from eaves.node.desired.model import DesiredApp
+from eaves.node.networks.service import Connection
+
+
+class EngineKind(StrEnum):
+    """Which engine a workload belongs to."""
+
+    CONTAINER = "container"
+    VM = "vm"
 
 
 class WorkloadState(StrEnum):
@@ -22,33 +31,23 @@ class WorkloadState(StrEnum):
     ENDED = "ended"
 
 
-class Mount(Struct, frozen=True):
-    source: str
-    target: str
-    read_only: bool = False
+class Ready(Struct, frozen=True):
+    """All that an app's workload needs from others. ``volumes``: (id, generation) → path.
+
+    ``image`` is the engine's own id of a container image, not a name that could move; empty for an app whose root is a volume.
+    """
+
+    image: str
+    image_digest: str
+    connection: Connection
+    volumes: Mapping[tuple[str, int], str]
 
 
-class WorkloadSpec(Struct, frozen=True):
-    """Everything an engine needs to make a workload. ``digest`` tells two specs apart without showing what is in them."""
+class WorkloadSpec(Struct, frozen=True, kw_only=True):
+    """What every spec has. ``digest`` tells two specs apart without showing what is in them."""
 
     app_id: str
-    name: str
-    image: str
-    """The engine's own id of the image, not a name that could move."""
-    hostname: str
-    netns: str
-    log_path: str
-    root: str
-    """Identity of the root volume: another one means a fresh root."""
-    interfaces: tuple[str, ...] = ()
-    env: Mapping[str, Secret] = {}
-    files: tuple[FileToWrite, ...] = ()
-    mounts: tuple[Mount, ...] = ()
-    command: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
-    working_dir: str = ""
-    memory_bytes: int = 0
-    cpu_millis: int = 0
+    engine: EngineKind
     digest: str = ""
 
 
@@ -71,6 +70,7 @@ class Seen(Struct, frozen=True):
     finished_at: float = 0.0
     root_dir: str = ""
     """Where the workload's own changes to its root are kept on the host."""
+    engine: EngineKind = EngineKind.CONTAINER
 
 
 class Usage(Struct, frozen=True):
@@ -78,8 +78,18 @@ class Usage(Struct, frozen=True):
     memory_bytes: int
 
 
-class WorkloadEngine(ABC):
-    """All methods raise ContainerError, ProcessError or OSError. Every one may be repeated after a crash at any point."""
+S = TypeVar("S", bound=WorkloadSpec)
+
+
+class WorkloadEngine(ABC, Generic[S]):
+    """All methods raise WorkloadError, ProcessError or OSError. Every one may be repeated after a crash at any point."""
+
+    @abstractmethod
+    def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> S:
+        """The spec of ``app``; pure. ``key`` makes digests useless to who guesses secrets.
+
+        Raises SpecImpossibleError for what no workload of this engine can have.
+        """
 
     @abstractmethod
     async def observe(self) -> dict[str, Seen]:
@@ -89,7 +99,7 @@ class WorkloadEngine(ABC):
     async def observe_one(self, app_id: str) -> Seen | None: ...
 
     @abstractmethod
-    async def create(self, spec: WorkloadSpec) -> Seen:
+    async def create(self, spec: S) -> Seen:
         """Make the workload and start it."""
 
     @abstractmethod
@@ -119,3 +129,7 @@ class WorkloadEngine(ABC):
     @abstractmethod
     async def teardown(self) -> None:
         """Remove all workloads and all that the engine keeps on the host."""
+
+
+AnyEngine: TypeAlias = WorkloadEngine[Any]
+"""An engine of whatever kind of spec: who holds it hands specs only from its ``want_spec`` to its ``create``."""
