@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from eaves.node.observed_vm import SnapshotStatus, VmStatus
+
 
 class Fault(Struct, frozen=True):
     """Why something is not as desired. ``retry_at`` is Unix seconds of the next attempt, 0 = needs a change."""
@@ -141,6 +143,9 @@ class AppStatus(Struct, frozen=True):
     interfaces: tuple[InterfaceStatus, ...] = ()
     volume_ids: tuple[str, ...] = ()
     fault: Fault | None = None
+    vm: VmStatus | None = None
+    """Of a virtual machine that runs."""
+    snapshots: tuple[SnapshotStatus, ...] = ()
 
 
 class InterfaceUsage(Struct, frozen=True):

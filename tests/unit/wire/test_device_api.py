@@ -25,9 +25,12 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 EXTENSIONS = {
     "config.AppInstanceConfig": "eaves.v1.AppExtension",
     "config.EdgeDevConfig": "eaves.v1.DeviceExtension",
+    "config.SnapshotDesc": "eaves.v1.SnapshotDescExtension",
     "config.VolumeRef": "eaves.v1.VolumeRefExtension",
     "info.ZInfoApp": "eaves.v1.AppInfoExtension",
+    "evecommon.EncryptionBlock": "eaves.v1.AppSecrets",
     "info.ZInfoDevice": "eaves.v1.DeviceInfoExtension",
+    "info.ZInfoSnapshot": "eaves.v1.SnapshotInfoExtension",
 }
 
 

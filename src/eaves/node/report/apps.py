@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eaves.node.desired.model import ConfigProblem
-from eaves.node.observed import AppState, AppStatus, RunRecord
+from eaves.node.observed import AppState, AppStatus, InterfaceStatus, RunRecord
+from eaves.node.observed_vm import VmStatus
 from eaves.node.report.pieces import want_error, want_message, want_problem_error, want_time
+from eaves.node.report.vms import want_snapshot_info, want_vm_info
 from eaves.wire.pb.eaves.extension_pb2 import AppInfoExtension
 from eaves.wire.pb.info import info_pb2
 from eaves.wire.pb.info.common_pb2 import ENTITY_APP_INSTANCE, DeviceEntity
@@ -49,10 +51,11 @@ def want_app_info(device_id: str, status: AppStatus, problems: Sequence[ConfigPr
             ZInfoNetwork(
                 devName=interface.name,
                 macAddr=interface.mac,
-                IPAddrs=interface.addresses,
+                IPAddrs=_addresses(interface, status.vm),
                 ipv4_up=interface.up,
             )
         )
+    info.snapshots.extend(want_snapshot_info(snapshot) for snapshot in status.snapshots)
     message = want_message(device_id, info_pb2.ZiApp, now)
     message.ainfo.CopyFrom(info)
     return message
@@ -90,6 +93,12 @@ def _want_state(status: AppStatus) -> info_pb2.ZSwState.ValueType:
     return STATES[status.state]
 
 
+def _addresses(interface: InterfaceStatus, vm: VmStatus | None) -> tuple[str, ...]:
+    """What the network saw and what the guest's agent tells, each once."""
+    told = (guest.addresses for guest in vm.guest_interfaces if guest.mac == interface.mac) if vm is not None else ()
+    return tuple(dict.fromkeys([*interface.addresses, *(address for addresses in told for address in addresses)]))
+
+
 def _want_extension(status: AppStatus) -> AppInfoExtension:
     current = status.current or RunRecord(0.0)
     last = status.last or RunRecord(0.0)
@@ -110,4 +119,5 @@ def _want_extension(status: AppStatus) -> AppInfoExtension:
         last_finished_at=want_time(last.finished_at),
         waiting_for=status.waiting_for,
         next_start_at=want_time(status.next_start_at),
+        vm=want_vm_info(status.vm) if status.vm is not None else None,
     )

@@ -30,31 +30,31 @@ from eaves.wire.pb.eaves import extension_pb2 as eaves_dot_extension__pb2
 from eaves.wire.pb.evecommon import acipherinfo_pb2 as evecommon_dot_acipherinfo__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63onfig/appconfig.proto\x12\x15org.lfedge.eve.config\x1a\x16\x63onfig/devcommon.proto\x1a\x16\x63onfig/netconfig.proto\x1a\x14\x63onfig/storage.proto\x1a\x0f\x63onfig/vm.proto\x1a\x15\x65\x61ves/extension.proto\x1a\x1b\x65vecommon/acipherinfo.proto\"2\n\x0eInstanceOpsCmd\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\r\x12\x0f\n\x07opsTime\x18\x04 \x01(\t\"M\n\x0cSnapshotDesc\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x04type\x18\x02 \x01(\x0e\x32#.org.lfedge.eve.config.SnapshotType\"\xb5\x01\n\x0eSnapshotConfig\x12\x17\n\x0f\x61\x63tive_snapshot\x18\x01 \x01(\t\x12;\n\x0crollback_cmd\x18\x02 \x01(\x0b\x32%.org.lfedge.eve.config.InstanceOpsCmd\x12\x15\n\rmax_snapshots\x18\x03 \x01(\r\x12\x36\n\tsnapshots\x18\x04 \x03(\x0b\x32#.org.lfedge.eve.config.SnapshotDesc\"\xd6\x08\n\x11\x41ppInstanceConfig\x12=\n\x0euuidandversion\x18\x01 \x01(\x0b\x32%.org.lfedge.eve.config.UUIDandVersion\x12\x13\n\x0b\x64isplayname\x18\x02 \x01(\t\x12\x37\n\x0e\x66ixedresources\x18\x03 \x01(\x0b\x32\x1f.org.lfedge.eve.config.VmConfig\x12,\n\x06\x64rives\x18\x04 \x03(\x0b\x32\x1c.org.lfedge.eve.config.Drive\x12\x10\n\x08\x61\x63tivate\x18\x05 \x01(\x08\x12\x39\n\ninterfaces\x18\x06 \x03(\x0b\x32%.org.lfedge.eve.config.NetworkAdapter\x12\x30\n\x08\x61\x64\x61pters\x18\x07 \x03(\x0b\x32\x1e.org.lfedge.eve.config.Adapter\x12\x36\n\x07restart\x18\t \x01(\x0b\x32%.org.lfedge.eve.config.InstanceOpsCmd\x12\x34\n\x05purge\x18\n \x01(\x0b\x32%.org.lfedge.eve.config.InstanceOpsCmd\x12\x10\n\x08userData\x18\x0b \x01(\t\x12\x15\n\rremoteConsole\x18\x0c \x01(\x08\x12\x39\n\ncipherData\x18\r \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x1a\n\x12\x63ollectStatsIPAddr\x18\x0f \x01(\t\x12\x37\n\rvolumeRefList\x18\x10 \x03(\x0b\x32 .org.lfedge.eve.config.VolumeRef\x12\x39\n\x0cmetaDataType\x18\x11 \x01(\x0e\x32#.org.lfedge.eve.config.MetaDataType\x12\x14\n\x0cprofile_list\x18\x12 \x03(\t\x12\x1e\n\x16start_delay_in_seconds\x18\x13 \x01(\r\x12\x0f\n\x07service\x18\x14 \x01(\x08\x12\x1a\n\x12\x63loud_init_version\x18\x15 \x01(\r\x12\x37\n\x08snapshot\x18\x16 \x01(\x0b\x32%.org.lfedge.eve.config.SnapshotConfig\x12\x39\n\x08patchRef\x18\x17 \x01(\x0b\x32\'.org.lfedge.eve.config.PatchEnvelopeRef\x12\x1a\n\x12\x64\x65signated_node_id\x18\x1a \x01(\t\x12\x15\n\rvm_resolution\x18\x1b \x01(\t\x12;\n\x0cruntime_type\x18\x1c \x01(\x0e\x32%.org.lfedge.eve.config.AppRuntimeType\x12\x35\n\x08\x61\x66\x66inity\x18\x1d \x01(\x0e\x32#.org.lfedge.eve.config.AffinityType\x12\'\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x16.eaves.v1.AppExtension\",\n\x10PatchEnvelopeRef\x12\x0c\n\x04name\x18\x17 \x01(\t\x12\n\n\x02id\x18\x18 \x01(\t\"t\n\tVolumeRef\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\x17\n\x0fgenerationCount\x18\x02 \x01(\x03\x12\x11\n\tmount_dir\x18\x03 \x01(\t\x12-\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x1c.eaves.v1.VolumeRefExtension*f\n\x0cMetaDataType\x12\x11\n\rMetaDataDrive\x10\x00\x12\x10\n\x0cMetaDataNone\x10\x01\x12\x15\n\x11MetaDataOpenStack\x10\x02\x12\x1a\n\x16MetaDataDriveMultipart\x10\x03*h\n\x0cSnapshotType\x12\x1d\n\x19SNAPSHOT_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SNAPSHOT_TYPE_APP_UPDATE\x10\x01\x12\x1b\n\x17SNAPSHOT_TYPE_IMMEDIATE\x10\x02*G\n\x0c\x41\x66\x66inityType\x12\x1b\n\x17\x41\x46\x46INITY_TYPE_PREFERRED\x10\x00\x12\x1a\n\x16\x41\x46\x46INITY_TYPE_REQUIRED\x10\x01*O\n\x0e\x41ppRuntimeType\x12 \n\x1c\x41PP_RUNTIME_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PP_RUNTIME_TYPE_DOCKER\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63onfig/appconfig.proto\x12\x15org.lfedge.eve.config\x1a\x16\x63onfig/devcommon.proto\x1a\x16\x63onfig/netconfig.proto\x1a\x14\x63onfig/storage.proto\x1a\x0f\x63onfig/vm.proto\x1a\x15\x65\x61ves/extension.proto\x1a\x1b\x65vecommon/acipherinfo.proto\"2\n\x0eInstanceOpsCmd\x12\x0f\n\x07\x63ounter\x18\x02 \x01(\r\x12\x0f\n\x07opsTime\x18\x04 \x01(\t\"\x7f\n\x0cSnapshotDesc\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x04type\x18\x02 \x01(\x0e\x32#.org.lfedge.eve.config.SnapshotType\x12\x30\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x1f.eaves.v1.SnapshotDescExtension\"\xb5\x01\n\x0eSnapshotConfig\x12\x17\n\x0f\x61\x63tive_snapshot\x18\x01 \x01(\t\x12;\n\x0crollback_cmd\x18\x02 \x01(\x0b\x32%.org.lfedge.eve.config.InstanceOpsCmd\x12\x15\n\rmax_snapshots\x18\x03 \x01(\r\x12\x36\n\tsnapshots\x18\x04 \x03(\x0b\x32#.org.lfedge.eve.config.SnapshotDesc\"\xd6\x08\n\x11\x41ppInstanceConfig\x12=\n\x0euuidandversion\x18\x01 \x01(\x0b\x32%.org.lfedge.eve.config.UUIDandVersion\x12\x13\n\x0b\x64isplayname\x18\x02 \x01(\t\x12\x37\n\x0e\x66ixedresources\x18\x03 \x01(\x0b\x32\x1f.org.lfedge.eve.config.VmConfig\x12,\n\x06\x64rives\x18\x04 \x03(\x0b\x32\x1c.org.lfedge.eve.config.Drive\x12\x10\n\x08\x61\x63tivate\x18\x05 \x01(\x08\x12\x39\n\ninterfaces\x18\x06 \x03(\x0b\x32%.org.lfedge.eve.config.NetworkAdapter\x12\x30\n\x08\x61\x64\x61pters\x18\x07 \x03(\x0b\x32\x1e.org.lfedge.eve.config.Adapter\x12\x36\n\x07restart\x18\t \x01(\x0b\x32%.org.lfedge.eve.config.InstanceOpsCmd\x12\x34\n\x05purge\x18\n \x01(\x0b\x32%.org.lfedge.eve.config.InstanceOpsCmd\x12\x10\n\x08userData\x18\x0b \x01(\t\x12\x15\n\rremoteConsole\x18\x0c \x01(\x08\x12\x39\n\ncipherData\x18\r \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x1a\n\x12\x63ollectStatsIPAddr\x18\x0f \x01(\t\x12\x37\n\rvolumeRefList\x18\x10 \x03(\x0b\x32 .org.lfedge.eve.config.VolumeRef\x12\x39\n\x0cmetaDataType\x18\x11 \x01(\x0e\x32#.org.lfedge.eve.config.MetaDataType\x12\x14\n\x0cprofile_list\x18\x12 \x03(\t\x12\x1e\n\x16start_delay_in_seconds\x18\x13 \x01(\r\x12\x0f\n\x07service\x18\x14 \x01(\x08\x12\x1a\n\x12\x63loud_init_version\x18\x15 \x01(\r\x12\x37\n\x08snapshot\x18\x16 \x01(\x0b\x32%.org.lfedge.eve.config.SnapshotConfig\x12\x39\n\x08patchRef\x18\x17 \x01(\x0b\x32\'.org.lfedge.eve.config.PatchEnvelopeRef\x12\x1a\n\x12\x64\x65signated_node_id\x18\x1a \x01(\t\x12\x15\n\rvm_resolution\x18\x1b \x01(\t\x12;\n\x0cruntime_type\x18\x1c \x01(\x0e\x32%.org.lfedge.eve.config.AppRuntimeType\x12\x35\n\x08\x61\x66\x66inity\x18\x1d \x01(\x0e\x32#.org.lfedge.eve.config.AffinityType\x12\'\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x16.eaves.v1.AppExtension\",\n\x10PatchEnvelopeRef\x12\x0c\n\x04name\x18\x17 \x01(\t\x12\n\n\x02id\x18\x18 \x01(\t\"t\n\tVolumeRef\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\x17\n\x0fgenerationCount\x18\x02 \x01(\x03\x12\x11\n\tmount_dir\x18\x03 \x01(\t\x12-\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x1c.eaves.v1.VolumeRefExtension*f\n\x0cMetaDataType\x12\x11\n\rMetaDataDrive\x10\x00\x12\x10\n\x0cMetaDataNone\x10\x01\x12\x15\n\x11MetaDataOpenStack\x10\x02\x12\x1a\n\x16MetaDataDriveMultipart\x10\x03*h\n\x0cSnapshotType\x12\x1d\n\x19SNAPSHOT_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SNAPSHOT_TYPE_APP_UPDATE\x10\x01\x12\x1b\n\x17SNAPSHOT_TYPE_IMMEDIATE\x10\x02*G\n\x0c\x41\x66\x66inityType\x12\x1b\n\x17\x41\x46\x46INITY_TYPE_PREFERRED\x10\x00\x12\x1a\n\x16\x41\x46\x46INITY_TYPE_REQUIRED\x10\x01*O\n\x0e\x41ppRuntimeType\x12 \n\x1c\x41PP_RUNTIME_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PP_RUNTIME_TYPE_DOCKER\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'config.appconfig_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METADATATYPE']._serialized_start=1780
-  _globals['_METADATATYPE']._serialized_end=1882
-  _globals['_SNAPSHOTTYPE']._serialized_start=1884
-  _globals['_SNAPSHOTTYPE']._serialized_end=1988
-  _globals['_AFFINITYTYPE']._serialized_start=1990
-  _globals['_AFFINITYTYPE']._serialized_end=2061
-  _globals['_APPRUNTIMETYPE']._serialized_start=2063
-  _globals['_APPRUNTIMETYPE']._serialized_end=2142
+  _globals['_METADATATYPE']._serialized_start=1830
+  _globals['_METADATATYPE']._serialized_end=1932
+  _globals['_SNAPSHOTTYPE']._serialized_start=1934
+  _globals['_SNAPSHOTTYPE']._serialized_end=2038
+  _globals['_AFFINITYTYPE']._serialized_start=2040
+  _globals['_AFFINITYTYPE']._serialized_end=2111
+  _globals['_APPRUNTIMETYPE']._serialized_start=2113
+  _globals['_APPRUNTIMETYPE']._serialized_end=2192
   _globals['_INSTANCEOPSCMD']._serialized_start=188
   _globals['_INSTANCEOPSCMD']._serialized_end=238
   _globals['_SNAPSHOTDESC']._serialized_start=240
-  _globals['_SNAPSHOTDESC']._serialized_end=317
-  _globals['_SNAPSHOTCONFIG']._serialized_start=320
-  _globals['_SNAPSHOTCONFIG']._serialized_end=501
-  _globals['_APPINSTANCECONFIG']._serialized_start=504
-  _globals['_APPINSTANCECONFIG']._serialized_end=1614
-  _globals['_PATCHENVELOPEREF']._serialized_start=1616
-  _globals['_PATCHENVELOPEREF']._serialized_end=1660
-  _globals['_VOLUMEREF']._serialized_start=1662
-  _globals['_VOLUMEREF']._serialized_end=1778
+  _globals['_SNAPSHOTDESC']._serialized_end=367
+  _globals['_SNAPSHOTCONFIG']._serialized_start=370
+  _globals['_SNAPSHOTCONFIG']._serialized_end=551
+  _globals['_APPINSTANCECONFIG']._serialized_start=554
+  _globals['_APPINSTANCECONFIG']._serialized_end=1664
+  _globals['_PATCHENVELOPEREF']._serialized_start=1666
+  _globals['_PATCHENVELOPEREF']._serialized_end=1710
+  _globals['_VOLUMEREF']._serialized_start=1712
+  _globals['_VOLUMEREF']._serialized_end=1828
 # @@protoc_insertion_point(module_scope)

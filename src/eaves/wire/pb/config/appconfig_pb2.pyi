@@ -123,19 +123,25 @@ class SnapshotDesc(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID."""
     type: Global___SnapshotType.ValueType
     """Trigger kind."""
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.SnapshotDescExtension:
+        """What Eaves adds to a snapshot; other devices skip it."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         type: Global___SnapshotType.ValueType = ...,
+        eaves: _extension_pb2.SnapshotDescExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eaves", b"eaves"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eaves", b"eaves", "id", b"id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x61ves/extension.proto\x12\x08\x65\x61ves.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x01\n\x0c\x41ppExtension\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12\x12\n\ncpu_millis\x18\x03 \x01(\r\x12\x16\n\x0erestart_policy\x18\x04 \x01(\t\x12\x14\n\x0cstop_grace_s\x18\x05 \x01(\r\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x13\n\x0bworking_dir\x18\x08 \x01(\t\"_\n\x0f\x44\x65viceExtension\x12\x11\n\tnode_name\x18\x01 \x01(\t\x12\x17\n\x0fnotify_disabled\x18\x02 \x01(\x08\x12 \n\x18log_budget_bytes_per_day\x18\x03 \x01(\x04\"\'\n\x12VolumeRefExtension\x12\x11\n\tread_only\x18\x01 \x01(\x08\"\xc5\x03\n\x10\x41ppInfoExtension\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08restarts\x18\x04 \x01(\r\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cimage_digest\x18\x07 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x08 \x01(\t\x12\x16\n\x0elast_exit_code\x18\t \x01(\x05\x12\x13\n\x0blast_reason\x18\n \x01(\t\x12\x33\n\x0flast_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_finished_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bwaiting_for\x18\r \x01(\t\x12\x31\n\rnext_start_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf1\x01\n\x13\x44\x65viceInfoExtension\x12\x13\n\x0b\x63onfig_hash\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x0f\n\x07os_name\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x15\n\rstorage_bytes\x18\x06 \x01(\x04\x12\x10\n\x08problems\x18\x07 \x03(\t\x12\x16\n\x0epodman_version\x18\x08 \x01(\t\x12\x35\n\x11\x63onfig_applied_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x61ves/extension.proto\x12\x08\x65\x61ves.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfc\x01\n\x0c\x41ppExtension\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12\x12\n\ncpu_millis\x18\x03 \x01(\r\x12\x16\n\x0erestart_policy\x18\x04 \x01(\t\x12\x14\n\x0cstop_grace_s\x18\x05 \x01(\r\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x13\n\x0bworking_dir\x18\x08 \x01(\t\x12\x11\n\tisolation\x18\t \x01(\t\x12!\n\x02vm\x18\n \x01(\x0b\x32\x15.eaves.v1.VmExtension\x12\x1f\n\x17suspend_on_node_restart\x18\x0b \x01(\x08\"\xc1\x01\n\x0bVmExtension\x12\x10\n\x08\x66irmware\x18\x01 \x01(\t\x12\x0f\n\x07machine\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_model\x18\x03 \x01(\t\x12\x17\n\x0fhuge_page_bytes\x18\x04 \x01(\x04\x12\x19\n\x11\x62\x61lloon_min_bytes\x18\x05 \x01(\x04\x12\x12\n\nclock_base\x18\x06 \x01(\t\x12\x19\n\x11no_serial_console\x18\x07 \x01(\x08\x12\x16\n\x0eno_guest_agent\x18\x08 \x01(\x08\"M\n\nAppSecrets\x12\x14\n\x0cvnc_password\x18\x01 \x01(\t\x12\x11\n\tmeta_data\x18\x02 \x01(\x0c\x12\x16\n\x0enetwork_config\x18\x03 \x01(\x0c\":\n\x15SnapshotDescExtension\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bwith_memory\x18\x02 \x01(\x08\"_\n\x0f\x44\x65viceExtension\x12\x11\n\tnode_name\x18\x01 \x01(\t\x12\x17\n\x0fnotify_disabled\x18\x02 \x01(\x08\x12 \n\x18log_budget_bytes_per_day\x18\x03 \x01(\x04\"K\n\x12VolumeRefExtension\x12\x11\n\tread_only\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x12\n\nboot_order\x18\x03 \x01(\r\"\xe3\x03\n\x10\x41ppInfoExtension\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08restarts\x18\x04 \x01(\r\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cimage_digest\x18\x07 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x08 \x01(\t\x12\x16\n\x0elast_exit_code\x18\t \x01(\x05\x12\x13\n\x0blast_reason\x18\n \x01(\t\x12\x33\n\x0flast_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_finished_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bwaiting_for\x18\r \x01(\t\x12\x31\n\rnext_start_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x02vm\x18\x0f \x01(\x0b\x32\x10.eaves.v1.VmInfo\"\x8b\x02\n\x06VmInfo\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12\x10\n\x08\x66irmware\x18\x02 \x01(\t\x12\x0f\n\x07machine\x18\x03 \x01(\t\x12\x0c\n\x04vtpm\x18\x04 \x01(\x08\x12\x16\n\x0eserial_console\x18\x05 \x01(\x08\x12\x0b\n\x03vnc\x18\x06 \x01(\x08\x12\x13\n\x0bguest_agent\x18\x07 \x01(\t\x12\x10\n\x08guest_os\x18\x08 \x01(\t\x12\x16\n\x0eguest_hostname\x18\t \x01(\t\x12\x32\n\x10guest_interfaces\x18\n \x03(\x0b\x32\x18.eaves.v1.GuestInterface\x12\x15\n\rpaused_reason\x18\x0b \x01(\t\x12\x0c\n\x04note\x18\x0c \x01(\t\"F\n\x0eGuestInterface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bmac_address\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\"O\n\x15SnapshotInfoExtension\x12\r\n\x05state\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bwith_memory\x18\x03 \x01(\x08\"\xf1\x01\n\x13\x44\x65viceInfoExtension\x12\x13\n\x0b\x63onfig_hash\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x0f\n\x07os_name\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x15\n\rstorage_bytes\x18\x06 \x01(\x04\x12\x10\n\x08problems\x18\x07 \x03(\t\x12\x16\n\x0epodman_version\x18\x08 \x01(\t\x12\x35\n\x11\x63onfig_applied_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'eaves.extension_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APPEXTENSION']._serialized_start=69
-  _globals['_APPEXTENSION']._serialized_end=234
-  _globals['_DEVICEEXTENSION']._serialized_start=236
-  _globals['_DEVICEEXTENSION']._serialized_end=331
-  _globals['_VOLUMEREFEXTENSION']._serialized_start=333
-  _globals['_VOLUMEREFEXTENSION']._serialized_end=372
-  _globals['_APPINFOEXTENSION']._serialized_start=375
-  _globals['_APPINFOEXTENSION']._serialized_end=828
-  _globals['_DEVICEINFOEXTENSION']._serialized_start=831
-  _globals['_DEVICEINFOEXTENSION']._serialized_end=1072
+  _globals['_APPEXTENSION']._serialized_end=321
+  _globals['_VMEXTENSION']._serialized_start=324
+  _globals['_VMEXTENSION']._serialized_end=517
+  _globals['_APPSECRETS']._serialized_start=519
+  _globals['_APPSECRETS']._serialized_end=596
+  _globals['_SNAPSHOTDESCEXTENSION']._serialized_start=598
+  _globals['_SNAPSHOTDESCEXTENSION']._serialized_end=656
+  _globals['_DEVICEEXTENSION']._serialized_start=658
+  _globals['_DEVICEEXTENSION']._serialized_end=753
+  _globals['_VOLUMEREFEXTENSION']._serialized_start=755
+  _globals['_VOLUMEREFEXTENSION']._serialized_end=830
+  _globals['_APPINFOEXTENSION']._serialized_start=833
+  _globals['_APPINFOEXTENSION']._serialized_end=1316
+  _globals['_VMINFO']._serialized_start=1319
+  _globals['_VMINFO']._serialized_end=1586
+  _globals['_GUESTINTERFACE']._serialized_start=1588
+  _globals['_GUESTINTERFACE']._serialized_end=1658
+  _globals['_SNAPSHOTINFOEXTENSION']._serialized_start=1660
+  _globals['_SNAPSHOTINFOEXTENSION']._serialized_end=1739
+  _globals['_DEVICEINFOEXTENSION']._serialized_start=1742
+  _globals['_DEVICEINFOEXTENSION']._serialized_end=1983
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,9 @@ class AppExtension(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     WORKING_DIR_FIELD_NUMBER: _builtins.int
+    ISOLATION_FIELD_NUMBER: _builtins.int
+    VM_FIELD_NUMBER: _builtins.int
+    SUSPEND_ON_NODE_RESTART_FIELD_NUMBER: _builtins.int
     cpu_millis: _builtins.int
     """Limit in thousandths of a CPU, 0 = vcpus of fixedresources."""
     restart_policy: _builtins.str
@@ -47,6 +50,10 @@ class AppExtension(_message.Message):
     """Name of the App object."""
     working_dir: _builtins.str
     """Replaces the image's working directory when not empty."""
+    isolation: _builtins.str
+    """Of a container: Process or VM; empty = Process."""
+    suspend_on_node_restart: _builtins.bool
+    """A virtual machine's memory is saved when the node goes down and restored after."""
     @_builtins.property
     def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Replaces the entrypoint of the image when not empty."""
@@ -54,6 +61,10 @@ class AppExtension(_message.Message):
     @_builtins.property
     def args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Arguments for the entrypoint."""
+
+    @_builtins.property
+    def vm(self) -> Global___VmExtension:
+        """Of a virtual machine."""
 
     def __init__(
         self,
@@ -66,14 +77,121 @@ class AppExtension(_message.Message):
         namespace: _builtins.str = ...,
         name: _builtins.str = ...,
         working_dir: _builtins.str = ...,
+        isolation: _builtins.str = ...,
+        vm: Global___VmExtension | None = ...,
+        suspend_on_node_restart: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vm", b"vm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "command", b"command", "cpu_millis", b"cpu_millis", "name", b"name", "namespace", b"namespace", "restart_policy", b"restart_policy", "stop_grace_s", b"stop_grace_s", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "command", b"command", "cpu_millis", b"cpu_millis", "isolation", b"isolation", "name", b"name", "namespace", b"namespace", "restart_policy", b"restart_policy", "stop_grace_s", b"stop_grace_s", "suspend_on_node_restart", b"suspend_on_node_restart", "vm", b"vm", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AppExtension: _TypeAlias = AppExtension  # noqa: Y015
+
+@_typing.final
+class VmExtension(_message.Message):
+    """Of config.AppInstanceConfig: the hardware of a virtual machine as far as VmConfig has no field for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRMWARE_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    DEVICE_MODEL_FIELD_NUMBER: _builtins.int
+    HUGE_PAGE_BYTES_FIELD_NUMBER: _builtins.int
+    BALLOON_MIN_BYTES_FIELD_NUMBER: _builtins.int
+    CLOCK_BASE_FIELD_NUMBER: _builtins.int
+    NO_SERIAL_CONSOLE_FIELD_NUMBER: _builtins.int
+    NO_GUEST_AGENT_FIELD_NUMBER: _builtins.int
+    firmware: _builtins.str
+    """BIOS or UEFI; empty = by virtualizationMode: FML is UEFI, the others are BIOS."""
+    machine: _builtins.str
+    """QEMU machine type; empty = the node chooses."""
+    device_model: _builtins.str
+    """Virtio or Legacy; empty = by virtualizationMode."""
+    huge_page_bytes: _builtins.int
+    """Size of the pages that back its memory, 0 = ordinary ones."""
+    balloon_min_bytes: _builtins.int
+    """The node may take memory away down to this much, 0 = never."""
+    clock_base: _builtins.str
+    """UTC or LocalTime; empty = UTC."""
+    no_serial_console: _builtins.bool
+    no_guest_agent: _builtins.bool
+    """The channel of the QEMU guest agent is left out."""
+    def __init__(
+        self,
+        *,
+        firmware: _builtins.str = ...,
+        machine: _builtins.str = ...,
+        device_model: _builtins.str = ...,
+        huge_page_bytes: _builtins.int = ...,
+        balloon_min_bytes: _builtins.int = ...,
+        clock_base: _builtins.str = ...,
+        no_serial_console: _builtins.bool = ...,
+        no_guest_agent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balloon_min_bytes", b"balloon_min_bytes", "clock_base", b"clock_base", "device_model", b"device_model", "firmware", b"firmware", "huge_page_bytes", b"huge_page_bytes", "machine", b"machine", "no_guest_agent", b"no_guest_agent", "no_serial_console", b"no_serial_console"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VmExtension: _TypeAlias = VmExtension  # noqa: Y015
+
+@_typing.final
+class AppSecrets(_message.Message):
+    """Of evecommon.EncryptionBlock: secrets of an application."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VNC_PASSWORD_FIELD_NUMBER: _builtins.int
+    META_DATA_FIELD_NUMBER: _builtins.int
+    NETWORK_CONFIG_FIELD_NUMBER: _builtins.int
+    vnc_password: _builtins.str
+    meta_data: _builtins.bytes
+    """cloud-init meta-data, replaces what the node would make when not empty."""
+    network_config: _builtins.bytes
+    """cloud-init network-config."""
+    def __init__(
+        self,
+        *,
+        vnc_password: _builtins.str = ...,
+        meta_data: _builtins.bytes = ...,
+        network_config: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["meta_data", b"meta_data", "network_config", b"network_config", "vnc_password", b"vnc_password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppSecrets: _TypeAlias = AppSecrets  # noqa: Y015
+
+@_typing.final
+class SnapshotDescExtension(_message.Message):
+    """Of config.SnapshotDesc."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WITH_MEMORY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the AppSnapshot object."""
+    with_memory: _builtins.bool
+    """The machine's memory is saved too."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        with_memory: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "with_memory", b"with_memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotDescExtension: _TypeAlias = SnapshotDescExtension  # noqa: Y015
 
 @_typing.final
 class DeviceExtension(_message.Message):
@@ -112,16 +230,24 @@ class VolumeRefExtension(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    BOOT_ORDER_FIELD_NUMBER: _builtins.int
     read_only: _builtins.bool
     """Mounted so that the app cannot write."""
+    device: _builtins.str
+    """Of a virtual machine: Disk or CDROM; empty = by the format of the image, ISO is a CDROM."""
+    boot_order: _builtins.int
+    """Of a virtual machine: place in the boot order from 1; 0 = after those that have one."""
     def __init__(
         self,
         *,
         read_only: _builtins.bool = ...,
+        device: _builtins.str = ...,
+        boot_order: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_only", b"read_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_order", b"boot_order", "device", b"device", "read_only", b"read_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,6 +273,7 @@ class AppInfoExtension(_message.Message):
     LAST_FINISHED_AT_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
     NEXT_START_AT_FIELD_NUMBER: _builtins.int
+    VM_FIELD_NUMBER: _builtins.int
     exit_code: _builtins.int
     """Of the current run once it finished."""
     reason: _builtins.str
@@ -175,6 +302,10 @@ class AppInfoExtension(_message.Message):
     def next_start_at(self) -> _timestamp_pb2.Timestamp:
         """When back-off ends."""
 
+    @_builtins.property
+    def vm(self) -> Global___VmInfo:
+        """Of an app that runs as a virtual machine."""
+
     def __init__(
         self,
         *,
@@ -192,14 +323,137 @@ class AppInfoExtension(_message.Message):
         last_finished_at: _timestamp_pb2.Timestamp | None = ...,
         waiting_for: _builtins.str = ...,
         next_start_at: _timestamp_pb2.Timestamp | None = ...,
+        vm: Global___VmInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "last_finished_at", b"last_finished_at", "last_started_at", b"last_started_at", "next_start_at", b"next_start_at", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "last_finished_at", b"last_finished_at", "last_started_at", b"last_started_at", "next_start_at", b"next_start_at", "started_at", b"started_at", "vm", b"vm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exit_code", b"exit_code", "finished_at", b"finished_at", "image_digest", b"image_digest", "last_exit_code", b"last_exit_code", "last_finished_at", b"last_finished_at", "last_reason", b"last_reason", "last_started_at", b"last_started_at", "message", b"message", "next_start_at", b"next_start_at", "reason", b"reason", "restarts", b"restarts", "started_at", b"started_at", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "exit_code", b"exit_code", "finished_at", b"finished_at", "image_digest", b"image_digest", "last_exit_code", b"last_exit_code", "last_finished_at", b"last_finished_at", "last_reason", b"last_reason", "last_started_at", b"last_started_at", "message", b"message", "next_start_at", b"next_start_at", "reason", b"reason", "restarts", b"restarts", "started_at", b"started_at", "vm", b"vm", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AppInfoExtension: _TypeAlias = AppInfoExtension  # noqa: Y015
+
+@_typing.final
+class VmInfo(_message.Message):
+    """Of info.ZInfoApp: a virtual machine as it runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCELERATOR_FIELD_NUMBER: _builtins.int
+    FIRMWARE_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    VTPM_FIELD_NUMBER: _builtins.int
+    SERIAL_CONSOLE_FIELD_NUMBER: _builtins.int
+    VNC_FIELD_NUMBER: _builtins.int
+    GUEST_AGENT_FIELD_NUMBER: _builtins.int
+    GUEST_OS_FIELD_NUMBER: _builtins.int
+    GUEST_HOSTNAME_FIELD_NUMBER: _builtins.int
+    GUEST_INTERFACES_FIELD_NUMBER: _builtins.int
+    PAUSED_REASON_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    accelerator: _builtins.str
+    """KVM or TCG."""
+    firmware: _builtins.str
+    """BIOS or UEFI."""
+    machine: _builtins.str
+    """QEMU machine type."""
+    vtpm: _builtins.bool
+    serial_console: _builtins.bool
+    """There is one to open."""
+    vnc: _builtins.bool
+    """There is a screen to open."""
+    guest_agent: _builtins.str
+    """Connected, NotSeen or Disabled."""
+    guest_os: _builtins.str
+    """As the agent tells it."""
+    guest_hostname: _builtins.str
+    paused_reason: _builtins.str
+    """Why the machine stands still while it should run; empty = it does not."""
+    note: _builtins.str
+    """What the operator should know, such as why there is no KVM."""
+    @_builtins.property
+    def guest_interfaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___GuestInterface]: ...
+    def __init__(
+        self,
+        *,
+        accelerator: _builtins.str = ...,
+        firmware: _builtins.str = ...,
+        machine: _builtins.str = ...,
+        vtpm: _builtins.bool = ...,
+        serial_console: _builtins.bool = ...,
+        vnc: _builtins.bool = ...,
+        guest_agent: _builtins.str = ...,
+        guest_os: _builtins.str = ...,
+        guest_hostname: _builtins.str = ...,
+        guest_interfaces: _abc.Iterable[Global___GuestInterface] | None = ...,
+        paused_reason: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator", b"accelerator", "firmware", b"firmware", "guest_agent", b"guest_agent", "guest_hostname", b"guest_hostname", "guest_interfaces", b"guest_interfaces", "guest_os", b"guest_os", "machine", b"machine", "note", b"note", "paused_reason", b"paused_reason", "serial_console", b"serial_console", "vnc", b"vnc", "vtpm", b"vtpm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VmInfo: _TypeAlias = VmInfo  # noqa: Y015
+
+@_typing.final
+class GuestInterface(_message.Message):
+    """What the guest's agent tells of one interface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MAC_ADDRESS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """In the guest."""
+    mac_address: _builtins.str
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        mac_address: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "mac_address", b"mac_address", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuestInterface: _TypeAlias = GuestInterface  # noqa: Y015
+
+@_typing.final
+class SnapshotInfoExtension(_message.Message):
+    """Of info.ZInfoSnapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    WITH_MEMORY_FIELD_NUMBER: _builtins.int
+    state: _builtins.str
+    """Waiting, Creating, Ready, RollingBack, Deleting or Failed."""
+    size_bytes: _builtins.int
+    """What it takes on the node's disk."""
+    with_memory: _builtins.bool
+    def __init__(
+        self,
+        *,
+        state: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        with_memory: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size_bytes", b"size_bytes", "state", b"state", "with_memory", b"with_memory"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotInfoExtension: _TypeAlias = SnapshotInfoExtension  # noqa: Y015
 
 @_typing.final
 class DeviceInfoExtension(_message.Message):

@@ -22,26 +22,27 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from eaves.wire.pb.eaves import extension_pb2 as eaves_dot_extension__pb2
 from eaves.wire.pb.evecommon import evecommon_pb2 as evecommon_dot_evecommon__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65vecommon/acipherinfo.proto\x12\x18org.lfedge.eve.evecommon\x1a\x19\x65vecommon/evecommon.proto\"\xa1\x02\n\rCipherContext\x12\x11\n\tcontextId\x18\x01 \x01(\t\x12;\n\nhashScheme\x18\x02 \x01(\x0e\x32\'.org.lfedge.eve.evecommon.HashAlgorithm\x12\x46\n\x11keyExchangeScheme\x18\x03 \x01(\x0e\x32+.org.lfedge.eve.evecommon.KeyExchangeScheme\x12\x44\n\x10\x65ncryptionScheme\x18\x04 \x01(\x0e\x32*.org.lfedge.eve.evecommon.EncryptionScheme\x12\x16\n\x0e\x64\x65viceCertHash\x18\x05 \x01(\x0c\x12\x1a\n\x12\x63ontrollerCertHash\x18\x06 \x01(\x0c\"i\n\x0b\x43ipherBlock\x12\x17\n\x0f\x63ipherContextId\x18\x01 \x01(\t\x12\x14\n\x0cinitialValue\x18\x02 \x01(\x0c\x12\x12\n\ncipherData\x18\x03 \x01(\x0c\x12\x17\n\x0f\x63learTextSha256\x18\x04 \x01(\x0c\"\xbe\x03\n\x0f\x45ncryptionBlock\x12\x10\n\x08\x64sAPIKey\x18\x01 \x01(\t\x12\x12\n\ndsPassword\x18\x02 \x01(\t\x12\x14\n\x0cwifiUserName\x18\x03 \x01(\t\x12\x14\n\x0cwifiPassword\x18\x04 \x01(\t\x12\x19\n\x11protectedUserData\x18\x05 \x01(\t\x12\x1d\n\x15\x63\x65llular_net_username\x18\x06 \x01(\t\x12\x1d\n\x15\x63\x65llular_net_password\x18\x07 \x01(\t\x12\x15\n\rcluster_token\x18\x08 \x01(\t\x12;\n\x04user\x18\t \x01(\x0e\x32-.org.lfedge.eve.evecommon.EncryptionBlockUser\x12\x16\n\x0e\x65ncrypted_data\x18\n \x01(\t\x12$\n\x1c\x63\x65llular_net_attach_username\x18\x0b \x01(\t\x12$\n\x1c\x63\x65llular_net_attach_password\x18\x0c \x01(\t\x12\'\n\x1fgzip_registration_manifest_yaml\x18\r \x01(\x0c\x12\x1f\n\x17scep_challenge_password\x18\x0e \x01(\t*/\n\x11KeyExchangeScheme\x12\x0c\n\x08KEA_NONE\x10\x00\x12\x0c\n\x08KEA_ECDH\x10\x01*3\n\x10\x45ncryptionScheme\x12\x0b\n\x07SA_NONE\x10\x00\x12\x12\n\x0eSA_AES_256_CFB\x10\x01*p\n\x13\x45ncryptionBlockUser\x12%\n!ENCRYPTION_BLOCK_USER_UNSPECIFIED\x10\x00\x12\x32\n.ENCRYPTION_BLOCK_USER_BINARY_ARTIFACT_METADATA\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65vecommon/acipherinfo.proto\x12\x18org.lfedge.eve.evecommon\x1a\x15\x65\x61ves/extension.proto\x1a\x19\x65vecommon/evecommon.proto\"\xa1\x02\n\rCipherContext\x12\x11\n\tcontextId\x18\x01 \x01(\t\x12;\n\nhashScheme\x18\x02 \x01(\x0e\x32\'.org.lfedge.eve.evecommon.HashAlgorithm\x12\x46\n\x11keyExchangeScheme\x18\x03 \x01(\x0e\x32+.org.lfedge.eve.evecommon.KeyExchangeScheme\x12\x44\n\x10\x65ncryptionScheme\x18\x04 \x01(\x0e\x32*.org.lfedge.eve.evecommon.EncryptionScheme\x12\x16\n\x0e\x64\x65viceCertHash\x18\x05 \x01(\x0c\x12\x1a\n\x12\x63ontrollerCertHash\x18\x06 \x01(\x0c\"i\n\x0b\x43ipherBlock\x12\x17\n\x0f\x63ipherContextId\x18\x01 \x01(\t\x12\x14\n\x0cinitialValue\x18\x02 \x01(\x0c\x12\x12\n\ncipherData\x18\x03 \x01(\x0c\x12\x17\n\x0f\x63learTextSha256\x18\x04 \x01(\x0c\"\xe5\x03\n\x0f\x45ncryptionBlock\x12\x10\n\x08\x64sAPIKey\x18\x01 \x01(\t\x12\x12\n\ndsPassword\x18\x02 \x01(\t\x12\x14\n\x0cwifiUserName\x18\x03 \x01(\t\x12\x14\n\x0cwifiPassword\x18\x04 \x01(\t\x12\x19\n\x11protectedUserData\x18\x05 \x01(\t\x12\x1d\n\x15\x63\x65llular_net_username\x18\x06 \x01(\t\x12\x1d\n\x15\x63\x65llular_net_password\x18\x07 \x01(\t\x12\x15\n\rcluster_token\x18\x08 \x01(\t\x12;\n\x04user\x18\t \x01(\x0e\x32-.org.lfedge.eve.evecommon.EncryptionBlockUser\x12\x16\n\x0e\x65ncrypted_data\x18\n \x01(\t\x12$\n\x1c\x63\x65llular_net_attach_username\x18\x0b \x01(\t\x12$\n\x1c\x63\x65llular_net_attach_password\x18\x0c \x01(\t\x12\'\n\x1fgzip_registration_manifest_yaml\x18\r \x01(\x0c\x12\x1f\n\x17scep_challenge_password\x18\x0e \x01(\t\x12%\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x14.eaves.v1.AppSecrets*/\n\x11KeyExchangeScheme\x12\x0c\n\x08KEA_NONE\x10\x00\x12\x0c\n\x08KEA_ECDH\x10\x01*3\n\x10\x45ncryptionScheme\x12\x0b\n\x07SA_NONE\x10\x00\x12\x12\n\x0eSA_AES_256_CFB\x10\x01*p\n\x13\x45ncryptionBlockUser\x12%\n!ENCRYPTION_BLOCK_USER_UNSPECIFIED\x10\x00\x12\x32\n.ENCRYPTION_BLOCK_USER_BINARY_ARTIFACT_METADATA\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'evecommon.acipherinfo_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KEYEXCHANGESCHEME']._serialized_start=932
-  _globals['_KEYEXCHANGESCHEME']._serialized_end=979
-  _globals['_ENCRYPTIONSCHEME']._serialized_start=981
-  _globals['_ENCRYPTIONSCHEME']._serialized_end=1032
-  _globals['_ENCRYPTIONBLOCKUSER']._serialized_start=1034
-  _globals['_ENCRYPTIONBLOCKUSER']._serialized_end=1146
-  _globals['_CIPHERCONTEXT']._serialized_start=85
-  _globals['_CIPHERCONTEXT']._serialized_end=374
-  _globals['_CIPHERBLOCK']._serialized_start=376
-  _globals['_CIPHERBLOCK']._serialized_end=481
-  _globals['_ENCRYPTIONBLOCK']._serialized_start=484
-  _globals['_ENCRYPTIONBLOCK']._serialized_end=930
+  _globals['_KEYEXCHANGESCHEME']._serialized_start=994
+  _globals['_KEYEXCHANGESCHEME']._serialized_end=1041
+  _globals['_ENCRYPTIONSCHEME']._serialized_start=1043
+  _globals['_ENCRYPTIONSCHEME']._serialized_end=1094
+  _globals['_ENCRYPTIONBLOCKUSER']._serialized_start=1096
+  _globals['_ENCRYPTIONBLOCKUSER']._serialized_end=1208
+  _globals['_CIPHERCONTEXT']._serialized_start=108
+  _globals['_CIPHERCONTEXT']._serialized_end=397
+  _globals['_CIPHERBLOCK']._serialized_start=399
+  _globals['_CIPHERBLOCK']._serialized_end=504
+  _globals['_ENCRYPTIONBLOCK']._serialized_start=507
+  _globals['_ENCRYPTIONBLOCK']._serialized_end=992
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from eaves.wire.pb.eaves import extension_pb2 as _extension_pb2
 from eaves.wire.pb.evecommon import evecommon_pb2 as _evecommon_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -159,6 +160,7 @@ class EncryptionBlock(_message.Message):
     CELLULAR_NET_ATTACH_PASSWORD_FIELD_NUMBER: _builtins.int
     GZIP_REGISTRATION_MANIFEST_YAML_FIELD_NUMBER: _builtins.int
     SCEP_CHALLENGE_PASSWORD_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     dsAPIKey: _builtins.str
     """Datastore user / access key."""
     dsPassword: _builtins.str
@@ -187,6 +189,10 @@ class EncryptionBlock(_message.Message):
     """Gzip of a k8s YAML manifest that registers the cluster with an upstream manager."""
     scep_challenge_password: _builtins.str
     """SCEP one-time secret."""
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.AppSecrets:
+        """Secrets that only Eaves nodes read; other devices skip them."""
+
     def __init__(
         self,
         *,
@@ -204,10 +210,11 @@ class EncryptionBlock(_message.Message):
         cellular_net_attach_password: _builtins.str = ...,
         gzip_registration_manifest_yaml: _builtins.bytes = ...,
         scep_challenge_password: _builtins.str = ...,
+        eaves: _extension_pb2.AppSecrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eaves", b"eaves"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cellular_net_attach_password", b"cellular_net_attach_password", "cellular_net_attach_username", b"cellular_net_attach_username", "cellular_net_password", b"cellular_net_password", "cellular_net_username", b"cellular_net_username", "cluster_token", b"cluster_token", "dsAPIKey", b"dsAPIKey", "dsPassword", b"dsPassword", "encrypted_data", b"encrypted_data", "gzip_registration_manifest_yaml", b"gzip_registration_manifest_yaml", "protectedUserData", b"protectedUserData", "scep_challenge_password", b"scep_challenge_password", "user", b"user", "wifiPassword", b"wifiPassword", "wifiUserName", b"wifiUserName"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cellular_net_attach_password", b"cellular_net_attach_password", "cellular_net_attach_username", b"cellular_net_attach_username", "cellular_net_password", b"cellular_net_password", "cellular_net_username", b"cellular_net_username", "cluster_token", b"cluster_token", "dsAPIKey", b"dsAPIKey", "dsPassword", b"dsPassword", "eaves", b"eaves", "encrypted_data", b"encrypted_data", "gzip_registration_manifest_yaml", b"gzip_registration_manifest_yaml", "protectedUserData", b"protectedUserData", "scep_challenge_password", b"scep_challenge_password", "user", b"user", "wifiPassword", b"wifiPassword", "wifiUserName", b"wifiUserName"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

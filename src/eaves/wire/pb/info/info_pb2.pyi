@@ -3424,6 +3424,7 @@ class ZInfoSnapshot(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     SNAP_ERR_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID."""
     config_id: _builtins.str
@@ -3440,6 +3441,10 @@ class ZInfoSnapshot(_message.Message):
     def snap_err(self) -> _common_pb2.ErrorInfo:
         """Error."""
 
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.SnapshotInfoExtension:
+        """What an Eaves node tells of a snapshot beyond the device API; other controllers skip it."""
+
     def __init__(
         self,
         *,
@@ -3449,10 +3454,11 @@ class ZInfoSnapshot(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         type: Global___SnapshotType.ValueType = ...,
         snap_err: _common_pb2.ErrorInfo | None = ...,
+        eaves: _extension_pb2.SnapshotInfoExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "snap_err", b"snap_err"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "eaves", b"eaves", "snap_err", b"snap_err"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_id", b"config_id", "config_version", b"config_version", "create_time", b"create_time", "id", b"id", "snap_err", b"snap_err", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_id", b"config_id", "config_version", b"config_version", "create_time", b"create_time", "eaves", b"eaves", "id", b"id", "snap_err", b"snap_err", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
