@@ -18,6 +18,7 @@ from eaves.kinds import (
     pod,
     secret,
     serviceaccount,
+    usage,
     volume,
 )
 from eaves.kube.resource import Gvr, Resource
@@ -37,9 +38,19 @@ RESOURCES: tuple[Resource, ...] = (
     network.RESOURCE,
     volume.RESOURCE,
     datastore.RESOURCE,
+    usage.NODE_RESOURCE,
+    usage.POD_RESOURCE,
 )
 
-PROJECTED: frozenset[Gvr] = frozenset({node.RESOURCE.gvr, pod.RESOURCE.gvr, lease.RESOURCE.gvr})
+PROJECTED: frozenset[Gvr] = frozenset(
+    {
+        node.RESOURCE.gvr,
+        pod.RESOURCE.gvr,
+        lease.RESOURCE.gvr,
+        usage.NODE_RESOURCE.gvr,
+        usage.POD_RESOURCE.gvr,
+    }
+)
 """Kinds that are views of others and never stored."""
 
 BY_GVR: Mapping[Gvr, Resource] = {resource.gvr: resource for resource in RESOURCES}

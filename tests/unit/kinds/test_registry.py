@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from eaves.kinds import usage
 from eaves.kinds.registry import BY_GVR, BY_KIND, PROJECTED, RESOURCES
 from eaves.kube.resource import Resource
 from eaves.kube.schema import ListType, Schema
@@ -12,14 +13,14 @@ from eaves.testing.objects import make_object
 
 def test_names_are_unique() -> None:
     assert len(BY_GVR) == len(BY_KIND) == len(RESOURCES)
-    names = [
-        name for resource in RESOURCES for name in (resource.gvr.resource, resource.singular, *resource.short_names)
-    ]
+    # Group metrics.k8s.io has the names of the objects whose use it tells; kubectl takes the core group's for them.
+    named = [resource for resource in RESOURCES if resource.gvr.group != usage.GROUP]
+    names = [name for resource in named for name in (resource.gvr.resource, resource.singular, *resource.short_names)]
     assert sorted(names) == sorted(set(names))
 
 
 def test_views_are_not_custom_kinds() -> None:
-    assert {BY_GVR[gvr].kind for gvr in PROJECTED} == {"Node", "Pod", "Lease"}
+    assert {BY_GVR[gvr].kind for gvr in PROJECTED} == {"Node", "Pod", "Lease", "NodeMetrics", "PodMetrics"}
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind)

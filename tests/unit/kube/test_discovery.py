@@ -25,7 +25,7 @@ def test_core_versions_name_the_address_of_the_server() -> None:
 
 def test_groups_leave_out_core_and_prefer_a_served_version() -> None:
     groups = discovery.render_groups(RESOURCES)["groups"]
-    assert {group["name"] for group in groups} == {"eaves.dev", "coordination.k8s.io"}
+    assert {group["name"] for group in groups} == {"eaves.dev", "coordination.k8s.io", "metrics.k8s.io"}
     eaves = one(groups, "name", "eaves.dev")
     assert eaves["preferredVersion"] == {"groupVersion": "eaves.dev/v1alpha1", "version": "v1alpha1"}
 
@@ -91,7 +91,8 @@ def flatten(resources: list[Object]) -> dict[str, list[str]]:
 
 def test_scope_is_named() -> None:
     document = discovery.render_aggregated(RESOURCES, core=False)
-    resources = one(document["items"], "metadata", document["items"][-1]["metadata"])["versions"][0]["resources"]
+    (item,) = [item for item in document["items"] if item["metadata"]["name"] == "eaves.dev"]
+    resources = item["versions"][0]["resources"]
     scopes = {resource["resource"]: resource["scope"] for resource in resources}
     assert scopes["apps"] == "Namespaced"
     assert scopes["edgenodes"] == "Cluster"
@@ -115,5 +116,5 @@ def test_etag_follows_content() -> None:
 
 
 def one_resource(plural: str) -> Resource:
-    (found,) = [resource for resource in RESOURCES if resource.gvr.resource == plural]
+    (found,) = [resource for resource in RESOURCES if resource.gvr == Gvr("", "v1", plural)]
     return found

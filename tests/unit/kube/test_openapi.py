@@ -41,7 +41,12 @@ def schema(document: Object, name: str) -> Object:
 
 
 def test_there_is_one_document_a_group_version() -> None:
-    assert set(DOCUMENTS) == {"api/v1", "apis/eaves.dev/v1alpha1", "apis/coordination.k8s.io/v1"}
+    assert set(DOCUMENTS) == {
+        "api/v1",
+        "apis/eaves.dev/v1alpha1",
+        "apis/coordination.k8s.io/v1",
+        "apis/metrics.k8s.io/v1beta1",
+    }
 
 
 @pytest.mark.parametrize("path", sorted(DOCUMENTS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eaves.controller.api.app import Answer
-from eaves.controller.api.backends import View
+from eaves.controller.api.backends import Backend
 from eaves.controller.api.http import Request
 from eaves.controller.api.routing import Target
 from eaves.controller.api.stored import Readings
@@ -12,7 +12,7 @@ from eaves.controller.api.stored import Readings
 class ViewKind:
     """The handler."""
 
-    def __init__(self, view: View, readings: Readings) -> None:
+    def __init__(self, view: Backend, readings: Readings) -> None:
         self.resource = view.resource
         self._view = view
         self._readings = readings

@@ -28,6 +28,7 @@ from eaves.controller.api.reading import Reader
 from eaves.controller.api.reviews import REVIEWS, ReviewKind
 from eaves.controller.api.service import KindHandler, ResourceService, SubresourceHandler
 from eaves.controller.api.stored import Readings, StoredKind
+from eaves.controller.api.usage import make_node_usage, make_pod_usage
 from eaves.controller.api.viewkind import ViewKind
 from eaves.controller.api.views import Contacts, make_lease_view, make_node_view, make_pod_view
 from eaves.controller.api.watching import Watcher
@@ -91,12 +92,17 @@ def make_kinds(
         if any(sub.name == "status" for sub in resource.subresources):
             subresources[resource.gvr, "status"] = stored.serve_status
 
-    nodes = NodeKind(make_node_view(store, clock), readings, writer, deleter, applier, clock)
+    node_view = make_node_view(store, clock)
+    nodes = NodeKind(node_view, readings, writer, deleter, applier, clock)
     pod_view = make_pod_view(store)
     pods = PodKind(pod_view, StoreBackend(edgenode.RESOURCE, store), readings, reader, writer)
     leases = ViewKind(make_lease_view(store, parts.contacts), readings)
     reviews: list[KindHandler] = [ReviewKind(resource, parts.authorizer) for resource in REVIEWS]
-    views: list[KindHandler] = [nodes, pods, leases, *reviews]
+    usages: list[KindHandler] = [
+        ViewKind(make_node_usage(node_view, store, parts.telemetry, clock), readings),
+        ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),
+    ]
+    views: list[KindHandler] = [nodes, pods, leases, *usages, *reviews]
     kinds |= {kind.resource.gvr: kind for kind in views}
 
     subresources |= {

@@ -1,9 +1,10 @@
-"""Metrics messages: a summary for ``kubectl top``, rates between two of them, and the pressure conditions of a node."""
+"""Metrics messages: their summary, which ``kubectl top`` is computed from, and the pressure conditions of a node."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Struct
 
 from eaves.controller.observe.conditions import (
@@ -39,6 +40,8 @@ class Usage(Struct, frozen=True):
     storage_total_bytes: int = 0
     rx_bytes: int = 0
     tx_bytes: int = 0
+    started_at: float = 0.0
+    """When the counters began, in Unix seconds; 0 = not known."""
 
 
 class MetricsSummary(Struct, frozen=True):
@@ -47,6 +50,8 @@ class MetricsSummary(Struct, frozen=True):
     at: float
     node: Usage
     apps: Mapping[str, Usage]
+    dormant_s: int = 0
+    """How long the device may be silent before its figures mean nothing; 0 = not told."""
 
 
 def summarise_metrics(message: ZMetricMsg) -> MetricsSummary:
@@ -61,9 +66,14 @@ def summarise_metrics(message: ZMetricMsg) -> MetricsSummary:
             storage_total_bytes=sum(disk.provisioned for disk in app.disk) * MIB,
             rx_bytes=sum(network.rxBytes for network in app.network),
             tx_bytes=sum(network.txBytes for network in app.network),
+            started_at=_seconds(app.cpu.upTime),
         )
-    at = message.atTimeStamp.seconds + message.atTimeStamp.nanos / NANOS
-    return MetricsSummary(at=at, node=_node_usage(message.dm), apps=apps)
+    return MetricsSummary(
+        at=_seconds(message.atTimeStamp),
+        node=_node_usage(message.dm),
+        apps=apps,
+        dormant_s=message.dm.dormant_time_in_seconds,
+    )
 
 
 def _node_usage(device: deviceMetric) -> Usage:
@@ -82,6 +92,7 @@ def _node_usage(device: deviceMetric) -> Usage:
         storage_total_bytes=storage.total * MIB if storage is not None else 0,
         rx_bytes=sum(network.rxBytes for network in device.network),
         tx_bytes=sum(network.txBytes for network in device.network),
+        started_at=_seconds(device.cpuMetric.upTime),
     )
 
 
@@ -89,10 +100,8 @@ def _cpu_ns(cpu: appCpuMetric) -> int:
     return int(cpu.total_ns or cpu.total * NANOS)
 
 
-def cpu_millis(before: Usage, after: Usage, seconds: float) -> int:
-    """Thousandths of a processor in use between two moments; 0 when the counter began anew or no time passed."""
-    spent = after.cpu_ns - before.cpu_ns
-    return round(1000 * spent / (seconds * NANOS)) if spent > 0 and seconds > 0 else 0
+def _seconds(moment: Timestamp) -> float:
+    return moment.seconds + moment.nanos / NANOS
 
 
 def observe_metrics(edgenode: Object, summary: MetricsSummary, now: float) -> StatusUpdate | None:

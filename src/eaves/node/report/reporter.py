@@ -20,6 +20,7 @@ from eaves.node.link import pace
 from eaves.node.link.calls import LINK_ERRORS, Controller
 from eaves.node.link.queues import EventQueue
 from eaves.node.observed import (
+    AppState,
     AppStatus,
     ImageState,
     ImageStatus,
@@ -27,6 +28,7 @@ from eaves.node.observed import (
     Observations,
     Status,
     VolumeStatus,
+    list_statuses,
 )
 from eaves.node.orders import Orders
 from eaves.node.report import apps, facts, metrics, networks, storage
@@ -42,6 +44,10 @@ GATHER_S = 0.05
 """Changes that come together go out together."""
 DEVICE_GATHER_S = 0.3
 HEALTH_RETRY_S = 120.0
+FRESH_METRICS_S = 15.0
+"""Metrics go out so long after the daemon or an app has started: a rate needs two samples, and people look at what is new."""
+FRESH_LIMIT_S = 300
+"""A node that is to send metrics more rarely than this sends none in between: it is on a metered link."""
 _PROGRESS_STEP = 5
 
 
@@ -84,6 +90,8 @@ class Reporter:
         self._metrics_due = asyncio.Event()
         self._metrics_interval_s = 0
         self._announced_interval_s = 0
+        self._running: frozenset[tuple[str, float]] = frozenset()
+        self._fresh_metrics: asyncio.TimerHandle | None = None
 
     def note_config(self) -> None:
         """A config was carried out: problems, timers or the epoch may be others."""
@@ -127,7 +135,8 @@ class Reporter:
                 self._device_due.clear()
 
     async def run_metrics(self) -> None:
-        """Send metrics at random intervals, for ever; one that fails is not repeated."""
+        """Send metrics at random intervals and when apps have started, for ever; one that fails is not repeated."""
+        self._want_fresh_metrics()
         while True:
             self._metrics_due.clear()
             interval_s = self._metrics_interval_s = self._orders.timers.metric_interval_s
@@ -168,6 +177,7 @@ class Reporter:
         for key in [key for key in self._queued if key not in wanted]:
             del self._queued[key]
             self._put(key, _want_removal(self._device_id, key, now))
+        self._note_running()
         if app_keys_before != {key for key in wanted if key[0] is ObjectKind.APP}:
             self._device_due.set()
 
@@ -184,6 +194,26 @@ class Reporter:
     def _device_id(self) -> str:
         assert self._controller.device_id is not None
         return self._controller.device_id
+
+    def _note_running(self) -> None:
+        running = frozenset(
+            (status.id, status.current.started_at)
+            for status in list_statuses(self._observations, AppStatus)
+            if status.current is not None and status.state is AppState.RUNNING
+        )
+        if running - self._running:
+            self._want_fresh_metrics()
+        self._running = running
+
+    def _want_fresh_metrics(self) -> None:
+        """Metrics in a while, besides those at intervals; an app that is started again and again changes nothing."""
+        if self._fresh_metrics is not None or self._orders.timers.metric_interval_s > FRESH_LIMIT_S:
+            return
+        self._fresh_metrics = asyncio.get_running_loop().call_later(FRESH_METRICS_S, self._send_fresh_metrics)
+
+    def _send_fresh_metrics(self) -> None:
+        self._fresh_metrics = None
+        self._metrics_due.set()
 
     async def _wait_change(self, version: int) -> int:
         """Until the board or the config's problems change."""

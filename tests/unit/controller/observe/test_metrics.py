@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eaves.controller.observe.metrics import MetricsSummary, Usage, cpu_millis, observe_metrics, summarise_metrics
+from eaves.controller.observe.metrics import MetricsSummary, Usage, observe_metrics, summarise_metrics
 from eaves.testing.objects import make_edgenode
 from eaves.testing.observed_objects import ObservedObjects
 from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg, appDiskMetric, appMetric, diskMetric, networkMetric
@@ -42,12 +42,6 @@ def test_memory_of_a_device_that_does_not_tell_its_own_use() -> None:
         400,
     )
     assert summarise_metrics(message).node.memory_bytes == 1000 * MIB
-
-
-def test_processor_use_between_two_messages() -> None:
-    assert cpu_millis(Usage(cpu_ns=0), Usage(cpu_ns=30_000_000_000), 60) == 500
-    assert cpu_millis(Usage(cpu_ns=10), Usage(cpu_ns=5), 60) == 0
-    assert cpu_millis(Usage(cpu_ns=0), Usage(cpu_ns=5), 0) == 0
 
 
 def summary(storage: int, memory: int = 10) -> MetricsSummary:

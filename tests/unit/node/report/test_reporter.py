@@ -23,6 +23,7 @@ from eaves.node.observed import (
     ImageStatus,
     NetworkStatus,
     Observations,
+    RunRecord,
     VolumeState,
     VolumeStatus,
 )
@@ -214,10 +215,36 @@ async def test_metrics_come_at_random_intervals_and_are_not_repeated(tmp_path: P
         await asyncio.sleep(3600)
     times = stage.controller.times(Endpoint.METRICS)
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    # The second message comes soon, since a rate needs two.
+    assert gaps.pop(0) == 15
     assert all(18 <= gap <= 60 for gap in gaps)
     assert len({round(gap) for gap in gaps}) > 5
     message = ZMetricMsg.FromString(stage.controller.calls[0].payload)
     assert message.dm.dormant_time_in_seconds == 180
+
+
+async def test_metrics_come_soon_after_an_app_has_started_however_often_it_starts(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    async with stage.running("run_metrics", "run_changes"):
+        await asyncio.sleep(600)
+        stage.controller.calls.clear()
+        began = asyncio.get_running_loop().time()
+        for second in range(10):
+            stage.observations.publish(replace(APP, current=RunRecord(started_at=1000.0 + second)))
+            await asyncio.sleep(1)
+        await asyncio.sleep(6)
+        times = [at - began for at in stage.controller.times(Endpoint.METRICS)]
+        assert any(15 <= at < 16 for at in times)
+        assert len(times) <= 2
+
+
+async def test_metered_nodes_send_no_metrics_in_between(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.orders.timers = Timers(metric_interval_s=3600)
+    async with stage.running("run_metrics", "run_changes"):
+        stage.observations.publish(replace(APP, current=RunRecord(started_at=1000.0)))
+        await asyncio.sleep(600)
+    assert len(stage.controller.times(Endpoint.METRICS)) == 1
 
 
 async def test_changed_metric_interval_counts_at_once(tmp_path: Path) -> None:
