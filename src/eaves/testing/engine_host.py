@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import secrets
-import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +42,7 @@ from eaves.node.observed import (
     Status,
     VolumeStatus,
 )
+from eaves.testing import power
 
 S = TypeVar("S", ImageStatus, VolumeStatus, NetworkStatus, AppStatus)
 
@@ -226,56 +224,8 @@ class EngineHost:
     async def cut_power(self) -> None:
         """Everything that lives in memory goes at once: daemon, containers, links, firewall, run-time files."""
         await self.stop()
-        await asyncio.to_thread(self._cut_power)
+        await asyncio.to_thread(power.cut_power, self.instance)
 
     async def _deliver(self, lines: list[LogLine]) -> None:
         self.lines += lines
         self._delivered.set()
-
-    def _cut_power(self) -> None:
-        marks = (str(self.instance.storage_dir), str(self.instance.dns_dir))
-        for pid in _list_pids(lambda command: any(mark in command for mark in marks)):
-            # The monitor's children are the containers; a container whose monitor died lives on otherwise.
-            for child in _list_children(pid):
-                _kill(child)
-            _kill(pid)
-        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for mount in reversed(mounts):
-            if mount.startswith((f"{self.instance.data_dir}/", f"{self.instance.run_dir}/")):
-                subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-        subprocess.run(["nft", "delete", "table", "inet", self.instance.table], check=False, capture_output=True)
-        prefixes = (self.instance.bridge_prefix, self.instance.veth_prefix)
-        for link in Path("/sys/class/net").iterdir():
-            if link.name.startswith(prefixes):
-                subprocess.run(["ip", "link", "delete", link.name], check=False, capture_output=True)
-        subprocess.run(["rm", "-rf", str(self.instance.run_dir)], check=True)
-
-
-def _list_pids(accept: Callable[[str], bool]) -> list[int]:
-    """Monitors and name servers whose command line is accepted."""
-    found = []
-    for pid in _all_pids():
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if command.startswith(("/usr/bin/conmon", "dnsmasq", "conmon")) and accept(command):
-                found.append(pid)
-    return found
-
-
-def _list_children(parent: int) -> list[int]:
-    found = []
-    for pid in _all_pids():
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent:
-                found.append(pid)
-    return found
-
-
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
