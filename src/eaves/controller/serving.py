@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from eaves.kit.errors import EavesError
 
@@ -96,7 +97,7 @@ class Listener:
         config = uvicorn.Config(
             app,
             http=protocol or "httptools",
-            ws="websockets-sansio",
+            ws=PatientWebSocket,
             ws_max_size=message_limit_bytes,
             ws_ping_interval=ping_interval_s,
             ws_per_message_deflate=False,
@@ -133,6 +134,18 @@ class Listener:
             self.stop()
             await serving
             raise
+
+
+class PatientWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, which does not take a client for dead whose answer to a ping waits behind messages that nobody takes yet."""
+
+    def keepalive_timeout(self) -> None:
+        if not self.read_paused:
+            super().keepalive_timeout()
+            return
+        self.pong_timer = None
+        self.pending_ping_payload = None
+        self.schedule_ping()
 
 
 class _Server(uvicorn.Server):

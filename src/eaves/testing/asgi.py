@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -163,3 +163,72 @@ class AsgiStream:
 
     async def _send(self, message: Any) -> None:
         self._messages.put_nowait(message)
+
+
+class AsgiSocket:
+    """A WebSocket client of an ASGI application. Use it as a context manager; leaving it is going away."""
+
+    def __init__(self, app: Any, path: str, *, token: str = "", subprotocols: Sequence[str] = (), **query: Any) -> None:
+        self._app = app
+        self._scope = {
+            "type": "websocket",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": urlencode(query, doseq=True).encode(),
+            "headers": [(b"authorization", f"Bearer {token}".encode())] if token else [],
+            "subprotocols": list(subprotocols),
+            "client": ("192.0.2.1", 1234),
+        }
+        self._to_app: asyncio.Queue[Any] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Any] = asyncio.Queue()
+        self._task: asyncio.Task[None]
+        self.subprotocol: str | None = None
+        self.refusal: Answer | None = None
+        self.close_code: int | None = None
+
+    async def __aenter__(self) -> AsgiSocket:
+        self._task = asyncio.create_task(self._run())
+        self._to_app.put_nowait({"type": "websocket.connect"})
+        message = await self._take()
+        if message["type"] == "websocket.accept":
+            self.subprotocol = message.get("subprotocol")
+        else:
+            body = await self._take()
+            headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
+            self.refusal = Answer(message["status"], headers, body["body"])
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.go()
+        async with asyncio.timeout(10):
+            await self._task
+
+    async def send(self, data: bytes | str) -> None:
+        self._to_app.put_nowait({"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data})
+
+    async def receive(self) -> bytes | None:
+        """The next binary message; None when the server has closed, then ``close_code`` is known."""
+        message = await self._take()
+        if message["type"] == "websocket.close":
+            self.close_code = message["code"]
+            return None
+        data: bytes = message["bytes"]
+        return data
+
+    def go(self) -> None:
+        """Go away without a word."""
+        self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1006})
+
+    async def _take(self) -> Any:
+        async with asyncio.timeout(10):
+            message = await self._from_app.get()
+        if message is None:
+            await self._task
+            raise AssertionError("the application ended without closing")
+        return message
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope, self._to_app.get, self._from_app.put)
+        finally:
+            self._from_app.put_nowait(None)

@@ -18,10 +18,11 @@ from eaves.controller.api.delivery import Streams, send_response
 from eaves.controller.api.faults import error_response
 from eaves.controller.api.http import TEXT, Receive, Request, Response, Scope, Send, Stream
 from eaves.controller.api.routing import Target, parse_target, verb_of
+from eaves.controller.api.sockets import Conversation
 from eaves.kit.errors import EavesError
 from eaves.kube import status
 
-Answer = Response | Stream
+Answer = Response | Stream | Conversation
 
 NOT_FOUND = Response(b"404 page not found\n", 404, TEXT, {"X-Content-Type-Options": "nosniff"})
 
@@ -80,13 +81,18 @@ class Api:
             answer = await self._answer(request, is_known)
         except EavesError as error:
             answer = error_response(error)
+        if isinstance(answer, Conversation) and not request.is_websocket:
+            answer = error_response(status.bad_request("Upgrade request required"))
         code = answer.status_code if isinstance(answer, Response) else 200
         if isinstance(answer, Response):
             await send_response(request, answer, send)
             self._requests.finished(request, code, time.perf_counter() - started, is_known=is_known)
             return
         try:
-            await self._streams.send(request, answer, send)
+            if isinstance(answer, Conversation):
+                await self._streams.converse(request, answer, send)
+            else:
+                await self._streams.send(request, answer, send)
         finally:
             self._requests.finished(request, code, time.perf_counter() - started, is_known=is_known)
 

@@ -7,6 +7,7 @@ listens for the disconnect, and whichever is first ends the other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,11 +16,14 @@ import msgspec
 
 from eaves.controller.api.http import JSON, Receive, Request, Response, Send, Stream
 from eaves.controller.api.routing import is_true
+from eaves.controller.api.sockets import Conversation, Socket, SocketClosedError
 
 GZIP_FROM_BYTES = 128 * 1024
 GZIP_LEVEL = 1
 """A watch cache's worth of JSON shrinks tenfold even so, and the link is rarely slower than level 6."""
 _WARNING_LIMIT = 4096
+_NORMAL, _GOING_AWAY, _FAILED = 1000, 1001, 1011
+"""Close codes of RFC 6455 7.4.1."""
 _NO_CACHE = (b"cache-control", b"no-cache, private")
 
 
@@ -52,7 +56,7 @@ class Streams:
     """The endless answers under way, so that a server that stops can end them well."""
 
     def __init__(self) -> None:
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._pumps: set[asyncio.Future[None]] = set()
 
     def stop(self) -> None:
         """End every answer; each still sends its terminator, so that clients see an end and not an error."""
@@ -78,6 +82,27 @@ class Streams:
         if not is_gone:
             await _end(request, send)
 
+    async def converse(self, request: Request, conversation: Conversation, send: Send) -> None:
+        """Accept the WebSocket and talk until the handler has said all, which includes that the client went, or the server stops."""
+        await request.receive()
+        await send({"type": "websocket.accept", "subprotocol": conversation.subprotocol or None})
+        talk = asyncio.ensure_future(conversation.talk(Socket(request.receive, send)))
+        self._pumps.add(talk)
+        try:
+            await asyncio.wait({talk})
+        finally:
+            self._pumps.discard(talk)
+            talk.cancel()
+            await asyncio.wait({talk})
+        error = None if talk.cancelled() else talk.exception()
+        if isinstance(error, SocketClosedError):
+            return
+        code = _GOING_AWAY if talk.cancelled() else _FAILED if error is not None else _NORMAL
+        with contextlib.suppress(OSError):
+            await send({"type": "websocket.close", "code": code})
+        if error is not None:
+            raise error
+
 
 async def _start(request: Request, stream: Stream, send: Send) -> None:
     headers = [
@@ -89,7 +114,9 @@ async def _start(request: Request, stream: Stream, send: Send) -> None:
     if request.is_websocket:
         first: Any = await request.receive()
         if first["type"] == "websocket.connect":
-            await send({"type": "websocket.accept", "subprotocol": _subprotocol(request)})
+            # A server must choose among the offered subprotocols.
+            offered = request.subprotocols
+            await send({"type": "websocket.accept", "subprotocol": offered[0] if offered else None})
         return
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -110,7 +137,7 @@ async def _pump(request: Request, stream: Stream, send: Send) -> None:
 
 async def _end(request: Request, send: Send) -> None:
     if request.is_websocket:
-        await send({"type": "websocket.close", "code": 1000})
+        await send({"type": "websocket.close", "code": _NORMAL})
     else:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -126,12 +153,6 @@ async def _wait_gone(receive: Receive) -> None:
         message = await receive()
         if message["type"] in ("http.disconnect", "websocket.disconnect"):
             return
-
-
-def _subprotocol(request: Request) -> str | None:
-    """The offered subprotocol that names no token, if any: a server must choose among those offered."""
-    offered = [name for name in request.scope.get("subprotocols", ()) if not name.startswith("base64url.bearer.")]
-    return offered[0] if offered else None
 
 
 def _wants_pretty(request: Request) -> bool:

@@ -6,7 +6,7 @@ endless answer. Nothing here knows of objects.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -22,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+WEBSOCKET_TOKEN = "base64url.bearer."  # noqa: S105 - a protocol's name, no secret
+"""A subprotocol that begins so is a browser's way to send a token, see :mod:`eaves.controller.api.authentication`."""
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 
 
@@ -76,6 +78,11 @@ class Request:
     @property
     def is_websocket(self) -> bool:
         return bool(self.scope["type"] == "websocket")
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        """Offered by a WebSocket client, without the one that only carries a token."""
+        return [name for name in self.scope.get("subprotocols", ()) if not name.startswith(WEBSOCKET_TOKEN)]
 
     @property
     def query(self) -> Query:
