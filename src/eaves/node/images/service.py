@@ -72,6 +72,9 @@ class Images:
         self._host_slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(PARALLEL_PER_HOST)
         )
+        self._surplus: list[str] = []
+        """Unused images that could not be removed yet."""
+        self._removal_retry = Backoff(first_retry_s, CLEAN_EVERY_S)
         self._wake = asyncio.Event()
 
     async def open(self) -> None:
@@ -103,7 +106,7 @@ class Images:
                 self._wake.clear()
                 await self._reconcile()
                 try:
-                    async with asyncio.timeout(CLEAN_EVERY_S):
+                    async with asyncio.timeout(self._removal_retry.next_s() if self._surplus else CLEAN_EVERY_S):
                         await self._wake.wait()
                 except TimeoutError:
                     await self._observe_stored()
@@ -245,11 +248,21 @@ class Images:
         if wanted != self._state:
             await self._remember(wanted)
         surplus = plan.plan_removal(self._state, self._stored, fetching=bool(self._tasks))
+        self._surplus = []
         for stored_as in surplus:
             done = await self._cli.run("rmi", stored_as, check=False)
-            # In use by a container of an app that is being replaced or removed: the next round gets it.
             if done.returncode == 0:
                 self._stored.discard(stored_as)
+            else:
+                # Still in use by an app that is being replaced or removed, or podman stumbled over a command beside it.
+                log.info(
+                    "unused image is not removed yet: image=%s error=%s",
+                    stored_as,
+                    done.stderr.decode(errors="replace").strip(),
+                )
+                self._surplus.append(stored_as)
+        if not self._surplus:
+            self._removal_retry.reset()
         if surplus or not self._tasks:
             await asyncio.to_thread(self._remove_downloads)
 
