@@ -12,7 +12,7 @@ from eaves.wire.pb.config.fw_pb2 import ACE, ACEAction, ACEMatch
 from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
 from eaves.wire.pb.config.netinst_pb2 import IPV4, NetworkInstanceConfig, ZnetInstLocal
 from eaves.wire.pb.config.storage_pb2 import ContentTree, DatastoreConfig, Volume, VolumeContentOrigin
-from eaves.wire.pb.config.vm_pb2 import NOHYPER, VmConfig
+from eaves.wire.pb.config.vm_pb2 import HVM, NOHYPER, VmConfig
 from eaves.wire.pb.evecommon.netcmn_pb2 import ipRange, ipspec
 
 STORE_ID = "10000000-0000-4000-8000-000000000001"
@@ -102,3 +102,17 @@ def want_app(app_id: str = APP_ID, name: str = "web", *, user_data: str = "") ->
             )
         ],
     )
+
+
+def want_vm_config() -> EdgeDevConfig:
+    """A config with one virtual machine ``plc`` as any controller would write it: a qcow2 root and a blank second disk."""
+    config = want_config(user_data="")
+    config.datastores[0].dType = storage_pb2.DsHttps
+    config.datastores[0].fqdn = "https://files.example"
+    tree = config.contentInfo[0]
+    tree.iformat, tree.URL, tree.sha256 = storage_pb2.QCOW2, "plc.qcow2", "ab" * 32
+    app = config.apps[0]
+    app.displayname = "plc"
+    app.volumeRefList[1].mount_dir = ""
+    app.fixedresources.CopyFrom(VmConfig(memory=256 << 10, vcpus=2, virtualizationMode=HVM))
+    return config

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
-import re
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eaves.node.desired import userdata
-from eaves.node.desired.acl import parse_acls
 from eaves.node.desired.draft import Draft, clean_name
 from eaves.node.desired.errors import ObjectError, UserDataError
+from eaves.node.desired.interfaces import parse_interfaces
 from eaves.node.desired.model import (
     AppKind,
     DesiredApp,
     DesiredImage,
-    DesiredInterface,
     DesiredNetwork,
     DesiredVolume,
     ImageFormat,
@@ -26,17 +24,17 @@ from eaves.node.desired.model import (
     Secret,
     VolumeMount,
 )
-from eaves.node.desired.userdata import UserData
+from eaves.node.desired.vm_model import Isolation
+from eaves.node.desired.vms import DISK_FORMATS, AppData, parse_snapshots, parse_vm
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
-from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
 from eaves.wire.pb.config.vm_pb2 import VmConfig
 
 _DEFAULT_MOUNT = "/mnt"
 _DEFAULT_GRACE_S = 10
 _GRACE_LIMIT_S = 3600
+_GRACE_OF_VM_S = 60
+"""An operating system takes longer to end than a process."""
 _LEAST_MEMORY_BYTES = 4 << 20
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_VIRTUAL_FORMATS = {ImageFormat.RAW, ImageFormat.QCOW2, ImageFormat.ISO}
 
 
 class Surroundings(Struct, frozen=True):
@@ -74,11 +72,11 @@ def _parse_app(config: AppInstanceConfig, app_id: str, name: str, around: Surrou
     sizes = config.fixedresources
     _check_sizes(config, sizes)
     refs = _parse_mounts(config, around.volumes)
-    root = _find_root(refs, around)
-    data = _parse_user_data(config, draft)
-    command, args = _parse_command(config, data.env)
+    root = _find_root(config, refs, around)
+    is_vm = root.kind is AppKind.VIRTUAL_MACHINE
+    mounts = tuple(mount for mount in refs if mount.volume_id != root.volume_id)
     extension = config.eaves
-    return DesiredApp(
+    base = DesiredApp(
         id=app_id,
         version=config.uuidandversion.version,
         name=name,
@@ -90,19 +88,51 @@ def _parse_app(config: AppInstanceConfig, app_id: str, name: str, around: Surrou
         root_generation=root.generation,
         memory_bytes=sizes.memory << 10,
         cpu_millis=extension.cpu_millis or sizes.vcpus * 1000,
-        mounts=_check_paths(tuple(mount for mount in refs if mount.volume_id != root.volume_id)),
-        interfaces=_parse_interfaces(config, app_id, name, around.networks, draft),
+        mounts=mounts if is_vm else _check_paths(mounts),
+        interfaces=parse_interfaces(config, app_id, name, around.networks, draft),
+        restart_policy=_parse_policy(config, app_id, name, draft),
+        stop_grace_s=min(extension.stop_grace_s, _GRACE_LIMIT_S) or (_GRACE_OF_VM_S if is_vm else _DEFAULT_GRACE_S),
+        start_delay_s=config.start_delay_in_seconds,
+        restart_counter=config.restart.counter,
+        purge_counter=config.purge.counter,
+        collect_logs=not sizes.disableLogs,
+        devices=_parse_devices(config, app_id, name, draft),
+    )
+    return _add_machine(base, config, refs, around, draft) if is_vm else _add_container(base, config, draft)
+
+
+def _add_container(app: DesiredApp, config: AppInstanceConfig, draft: Draft) -> DesiredApp:
+    """What only containers have."""
+    data = userdata.parse_user_data(_decrypt_data(config, draft).user_data)
+    command, args = _parse_command(config, data.env)
+    extension = config.eaves
+    if extension.isolation not in ("", *Isolation):
+        message = f"isolation {clean_name(extension.isolation)[:32]!r} is not known"
+        raise ObjectError(message, code="BadIsolation")
+    if config.snapshot.snapshots:
+        message = "snapshots are of virtual machines alone, so none is taken of it"
+        draft.add(ObjectKind.APP, app.id, app.name, "SnapshotUnsupported", message)
+    return replace(
+        app,
         env={key: Secret(value) for key, value in data.env.items() if key != userdata.COMMAND_VARIABLE},
         files=data.files,
         command=command,
         args=args,
         working_dir=extension.working_dir if extension.working_dir.startswith("/") else "",
-        restart_policy=_parse_policy(config, app_id, name, draft),
-        stop_grace_s=min(extension.stop_grace_s, _GRACE_LIMIT_S) or _DEFAULT_GRACE_S,
-        start_delay_s=config.start_delay_in_seconds,
-        restart_counter=config.restart.counter,
-        purge_counter=config.purge.counter,
-        collect_logs=not sizes.disableLogs,
+        isolation=Isolation(extension.isolation or Isolation.PROCESS),
+    )
+
+
+def _add_machine(
+    app: DesiredApp, config: AppInstanceConfig, mounts: list[VolumeMount], around: Surroundings, draft: Draft
+) -> DesiredApp:
+    """What only virtual machines have."""
+    data = _decrypt_data(config, draft)
+    return replace(
+        app,
+        vm=parse_vm(config, app.id, mounts, around.images, around.volumes, data),
+        suspend_on_node_restart=config.eaves.suspend_on_node_restart,
+        snapshots=parse_snapshots(config.snapshot, app.id, app.name, draft),
     )
 
 
@@ -135,28 +165,37 @@ def _parse_mounts(config: AppInstanceConfig, volumes: Mapping[str, DesiredVolume
     return mounts
 
 
-def _find_root(mounts: list[VolumeMount], around: Surroundings) -> _Root:
-    """The first volume made from a container image; a first volume from a disk image makes the app a virtual machine."""
-    missing = ""
-    for index, mount in enumerate(mounts):
+def _find_root(config: AppInstanceConfig, mounts: list[VolumeMount], around: Surroundings) -> _Root:
+    """The first volume made from a container image; without one the app is a virtual machine with the first of all as root.
+
+    An app whose first volume is blank is a machine when another comes from a disk image: it is to be installed from that.
+    """
+    missing, has_disk = "", config.eaves.HasField("vm")
+    for mount in mounts:
         volume = around.volumes[mount.volume_id]
         image = around.images.get(volume.image_id)
-        if volume.image_id and image is None:
-            missing = missing or volume.name
-            continue
         if image is None:
-            continue
-        if image.format is ImageFormat.CONTAINER:
+            missing = missing or (volume.name if volume.image_id else "")
+        elif image.format is ImageFormat.CONTAINER and not config.eaves.HasField("vm"):
             return _Root(image.id, volume.id, volume.generation, AppKind.CONTAINER)
-        if index == 0 and image.format in _VIRTUAL_FORMATS:
-            return _Root(image.id, volume.id, volume.generation, AppKind.VIRTUAL_MACHINE)
+        elif image.format in DISK_FORMATS:
+            has_disk = True
+        else:
+            raise ObjectError(
+                f"the image of its volume {volume.name} is in a format that is no disk of a virtual machine",
+                code="ImageFormatUnsupported",
+                resolution="use raw, qcow2, vmdk, vhd, vhdx or iso",
+            )
     if missing:
         raise ObjectError(
             f"the image of its volume {missing} cannot be had",
             code="ImageMissing",
             resolution="see the problems of images",
         )
-    raise ObjectError("none of its volumes is made from an image", code="ImageMissing")
+    if not mounts or not has_disk:
+        raise ObjectError("none of its volumes is made from an image", code="ImageMissing")
+    first = around.volumes[mounts[0].volume_id]
+    return _Root(first.image_id, first.id, first.generation, AppKind.VIRTUAL_MACHINE)
 
 
 def _check_paths(mounts: tuple[VolumeMount, ...]) -> tuple[VolumeMount, ...]:
@@ -176,15 +215,26 @@ def _check_paths(mounts: tuple[VolumeMount, ...]) -> tuple[VolumeMount, ...]:
     return mounts
 
 
-def _parse_user_data(config: AppInstanceConfig, draft: Draft) -> UserData:
-    text = config.userData
-    if config.HasField("cipherData"):
-        try:
-            text = draft.decrypt(config.cipherData).protectedUserData
-        except ObjectError:
-            if not config.userData:
-                raise
-    return userdata.parse_user_data(text)
+def _decrypt_data(config: AppInstanceConfig, draft: Draft) -> AppData:
+    """User data, encrypted or (of old controllers) in the clear, and the secrets of the extension."""
+    if not config.HasField("cipherData"):
+        return AppData(config.userData)
+    try:
+        block = draft.decrypt(config.cipherData)
+    except ObjectError:
+        if config.userData:
+            return AppData(config.userData)
+        raise
+    return AppData(block.protectedUserData, block.eaves)
+
+
+def _parse_devices(config: AppInstanceConfig, app_id: str, name: str, draft: Draft) -> tuple[str, ...]:
+    """Assignment groups by name, in order."""
+    groups = tuple(dict.fromkeys(clean_name(adapter.name) for adapter in config.adapters if adapter.name.strip()))
+    if groups:
+        message = f"{', '.join(groups)} cannot be assigned: this version of the node assigns no devices"
+        draft.add(ObjectKind.APP, app_id, name, "DeviceUnsupported", message, "remove it from the devices of the app")
+    return groups
 
 
 def _parse_command(config: AppInstanceConfig, env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -193,56 +243,6 @@ def _parse_command(config: AppInstanceConfig, env: Mapping[str, str]) -> tuple[t
     if extension.command or extension.args:
         return tuple(extension.command), tuple(extension.args)
     return userdata.parse_command(env.get(userdata.COMMAND_VARIABLE, "")), ()
-
-
-def _parse_interfaces(
-    config: AppInstanceConfig, app_id: str, name: str, networks: Mapping[str, DesiredNetwork], draft: Draft
-) -> tuple[DesiredInterface, ...]:
-    adapters = list(config.interfaces)
-    if config.fixedresources.enforce_network_interface_order:
-        adapters.sort(key=lambda adapter: adapter.interface_order)
-    return tuple(
-        _parse_interface(adapter, index, app_id, name, networks, draft) for index, adapter in enumerate(adapters)
-    )
-
-
-def _parse_interface(
-    adapter: NetworkAdapter, index: int, app_id: str, name: str, networks: Mapping[str, DesiredNetwork], draft: Draft
-) -> DesiredInterface:
-    network = networks.get(adapter.networkId.lower())
-    if network is None:
-        raise ObjectError(
-            f"network {adapter.networkId[:64] or 'without id'} of its interface {index} cannot be had",
-            code="NetworkMissing",
-            resolution="see the problems of networks",
-        )
-    mac = adapter.macAddress.strip().lower().replace("-", ":")
-    if mac and (not _MAC.fullmatch(mac) or int(mac[1], 16) & 1):
-        raise ObjectError(f"{clean_name(adapter.macAddress)!r} is no MAC address", code="BadMacAddress")
-    return DesiredInterface(
-        clean_name(adapter.name) or f"eth{index}",
-        network.id,
-        _parse_address(adapter.addr, network),
-        mac,
-        parse_acls(adapter.acls, app_id, name, draft),
-    )
-
-
-def _parse_address(text: str, network: DesiredNetwork) -> str:
-    if not text.strip():
-        return ""
-    try:
-        address = ipaddress.ip_address(text.strip())
-    except ValueError as error:
-        raise ObjectError(f"{text[:64]!r} is no IP address", code="BadAddress") from error
-    if network.subnet:
-        subnet = ipaddress.IPv4Network(network.subnet)
-        taken = (str(subnet.network_address), str(subnet.broadcast_address), network.gateway)
-        if address not in subnet or str(address) in taken:
-            raise ObjectError(
-                f"{address} cannot be its address on network {network.name} ({subnet})", code="BadAddress"
-            )
-    return str(address)
 
 
 def _parse_policy(config: AppInstanceConfig, app_id: str, name: str, draft: Draft) -> RestartPolicy:

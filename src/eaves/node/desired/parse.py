@@ -11,6 +11,7 @@ from eaves.node.desired.draft import Decrypt, Draft
 from eaves.node.desired.model import DesiredNode
 from eaves.node.desired.networks import parse_networks
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
+from eaves.node.desired.volume_modes import assign_modes
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 
 
@@ -22,6 +23,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
     volumes = parse_volumes(config.volumes, images, draft)
     networks = parse_networks(config.networkInstances, draft)
     apps = parse_apps(list(config.apps), Surroundings(images, volumes, networks, config.global_profile), draft)
+    modes, apps = assign_modes(volumes, images, apps, draft)
     return DesiredNode(
         device_id=config.id.uuid.lower(),
         version=config.id.version,
@@ -29,7 +31,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         name=config.eaves.node_name or config.device_name,
         apps=apps,
         networks=tuple(networks.values()),
-        volumes=tuple(volumes.values()),
+        volumes=modes,
         images=tuple(images.values()),
         config_items={item.key: item.value for item in config.configItems},
         reboot_counter=config.reboot.counter if config.HasField("reboot") else None,

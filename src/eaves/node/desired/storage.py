@@ -33,7 +33,11 @@ _KINDS = {
 _FORMATS = {
     storage_pb2.CONTAINER: ImageFormat.CONTAINER,
     storage_pb2.RAW: ImageFormat.RAW,
+    storage_pb2.QCOW: ImageFormat.QCOW,
     storage_pb2.QCOW2: ImageFormat.QCOW2,
+    storage_pb2.VMDK: ImageFormat.VMDK,
+    storage_pb2.VHD: ImageFormat.VHD,
+    storage_pb2.VHDX: ImageFormat.VHDX,
     storage_pb2.ISO: ImageFormat.ISO,
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")

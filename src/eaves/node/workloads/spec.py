@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from eaves.node.desired.model import Secret
+from eaves.node.desired.secret import Secret, SecretBytes
 from eaves.node.workloads.abc import WorkloadSpec
 
 
@@ -18,4 +18,6 @@ def digest_spec(spec: WorkloadSpec, key: bytes) -> str:
 
 
 def _reveal(value: object) -> str:
+    if isinstance(value, SecretBytes):
+        return value.reveal().hex()
     return value.reveal() if isinstance(value, Secret) else str(value)
