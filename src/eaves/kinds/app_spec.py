@@ -16,6 +16,7 @@ DEFAULT_VOLUME_SIZE = "1Gi"
 """Size of an app's own volume that asks for none."""
 
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+VlanNumber = Annotated[int, Meta(ge=2, le=4093)]
 
 
 class AppType(StrEnum):
@@ -150,6 +151,10 @@ class AppNetwork(Struct, frozen=True, rename="camel", kw_only=True, omit_default
         str, about("Fixed IP address, inside the network's subnet and outside its DHCP range.", max_length=45)
     ] = ""
     mac_address: Annotated[str, about("Fixed hardware address.", max_length=17)] = ""
+    vlan: Annotated[
+        VlanNumber | None,
+        about("VLAN that the app sees untagged on a network of type Switch; all of them, tagged, when absent."),
+    ] = None
     acl: Annotated[
         list[AclRule] | None,
         keyed("name", description="Firewall rules; all traffic outwards and the ports inwards when absent."),

@@ -38,6 +38,9 @@ class Uplink(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tr
     gateway: Annotated[str, about("Router, for a static address.")] = ""
     dns_servers: Annotated[list[str], about("Resolvers, for a static address.")] = []
     management: Annotated[bool, about("Whether the device may use the port to reach the controller.")] = True
+    labels: Annotated[
+        list[str], about("Further labels, which ports may share, by which networks refer to it.", max_length=16)
+    ] = []
 
 
 class EdgeNodeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):

@@ -22,6 +22,22 @@ def paths(new: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
         {"dhcpRange": {"start": "10.160.1.10", "end": "10.160.1.20"}, "gateway": "10.160.1.254"},
         {"dns": {"servers": ["192.0.2.53"], "entries": [{"name": "db", "addresses": ["192.0.2.7", "2001:db8::7"]}]}},
         {"ntp": ["pool.ntp.org", "192.0.2.1"], "domain": "shop.example", "mtu": 1400},
+        {"uplink": {"label": "lte", "probe": {"gatewayPing": True, "host": "probe.example", "port": 443}}},
+        {
+            "routes": [
+                {"destination": "10.50.0.0/16", "gateway": "10.160.1.9"},
+                {"destination": "172.16.0.0/12", "uplink": "lte", "probe": {"gatewayPing": True}},
+            ],
+            "propagateConnectedRoutes": True,
+        },
+        {
+            "type": "Switch",
+            "subnet": "",
+            "uplink": {"label": "floor"},
+            "accessPorts": [{"port": "eth2", "vlan": 100}],
+            "bpduGuardPort": "eth2",
+            "forwardLldp": True,
+        },
     ],
 )
 def test_good_networks(spec: dict[str, Any]) -> None:
@@ -53,6 +69,22 @@ def test_a_network_without_a_spec_is_good() -> None:
             ["spec.dns.entries[0].name", "spec.dns.entries[0].addresses[0]"],
         ),
         ({"type": "Switch"}, ["spec.subnet"]),
+        ({"type": "Switch", "subnet": "", "propagateConnectedRoutes": True}, ["spec.propagateConnectedRoutes"]),
+        ({"type": "Switch", "subnet": "", "routes": [{"destination": "10.0.0.0/8", "uplink": "a"}]}, ["spec.routes"]),
+        (
+            {"accessPorts": [{"port": "eth2", "vlan": 1}], "bpduGuardPort": "eth2", "forwardLldp": True},
+            ["spec.accessPorts", "spec.bpduGuardPort", "spec.forwardLldp"],
+        ),
+        ({"uplink": {"label": "lte", "probe": {}}}, ["spec.uplink.probe"]),
+        ({"uplink": {"label": "lte", "probe": {"gatewayPing": True, "port": 80}}}, ["spec.uplink.probe.host"]),
+        (
+            {"routes": [{"destination": "10.0.0.1/8", "gateway": "x"}, {"destination": "10.0.0.0/8"}]},
+            ["spec.routes[0].destination", "spec.routes[0].gateway", "spec.routes[1]"],
+        ),
+        (
+            {"routes": [{"destination": "0.0.0.0/0", "gateway": "10.160.1.9", "probe": {"gatewayPing": True}}]},
+            ["spec.routes[0].probe"],
+        ),
     ],
 )
 def test_faults_of_networks(spec: dict[str, Any], expected: list[str]) -> None:

@@ -22,7 +22,7 @@ from eaves.controller.compile.identifiers import content_tree_id
 from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
-from eaves.controller.compile.networks import UsedNetworks, check_address
+from eaves.controller.compile.networks import UsedNetworks, check_address, check_vlan
 from eaves.controller.compile.user_data import render_user_data
 from eaves.controller.compile.volumes import want_mount, want_own_volumes, want_root_volume
 from eaves.kinds.app import App
@@ -169,6 +169,7 @@ def _interface(
 ) -> NetworkAdapter:
     network, instance = networks.get(app.metadata.namespace, interface.name)
     check_address(interface, instance)
+    check_vlan(interface, instance)
     draft.networks[network.metadata.uid] = instance
     return NetworkAdapter(
         name=interface.name,
@@ -176,6 +177,7 @@ def _interface(
         addr=interface.address,
         macAddress=interface.mac_address.lower(),
         acls=want_acls(app.metadata.uid, interface, network.spec.subnet, ids),
+        access_vlan_id=interface.vlan or 0,
         interface_order=order,
     )
 

@@ -11,10 +11,30 @@ from eaves.kinds import subnets
 from eaves.kinds.app import App
 from eaves.kinds.app_spec import AppNetwork, networks_of
 from eaves.kinds.network import Network, NetworkType
+from eaves.kinds.network_spec import NetworkSpec, UplinkProbe
 from eaves.wire.pb.config.devcommon_pb2 import Adapter, UUIDandVersion
-from eaves.wire.pb.config.netinst_pb2 import IPV4, NetworkInstanceConfig, ZnetInstLocal, ZnetInstSwitch
+from eaves.wire.pb.config.netinst_pb2 import (
+    IPV4,
+    IPRoute,
+    NetworkInstanceConfig,
+    PortProbe,
+    SpanningTreeProtocol,
+    VlanAccessPort,
+    ZnetInstLocal,
+    ZnetInstSwitch,
+)
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoNoop
-from eaves.wire.pb.evecommon.netcmn_pb2 import ZnetStaticDNSEntry, ipRange, ipspec
+from eaves.wire.pb.evecommon.netcmn_pb2 import (
+    CONNECTIVITY_PROBE_METHOD_ICMP,
+    CONNECTIVITY_PROBE_METHOD_TCP,
+    ConnectivityProbe,
+    ProbeEndpoint,
+    ZnetStaticDNSEntry,
+    ipRange,
+    ipspec,
+)
+
+_EVERYWHERE = "0.0.0.0/0"
 
 
 class UsedNetworks:
@@ -109,7 +129,62 @@ def want_network_instance(network: Network) -> NetworkInstanceConfig:
             ZnetStaticDNSEntry(HostName=entry.name, Address=entry.addresses)
             for entry in sorted(spec.dns.entries, key=lambda entry: entry.name)
         )
+        instance.static_routes.extend(_routes(spec))
+        instance.propagate_connected_routes = spec.propagate_connected_routes
+    else:
+        instance.forward_lldp = spec.forward_lldp
+        if spec.bpdu_guard_port:
+            instance.stp.CopyFrom(SpanningTreeProtocol(ports_with_bpdu_guard=spec.bpdu_guard_port))
+        instance.vlan_access_ports.extend(
+            VlanAccessPort(vlan_id=port.vlan, access_port=port.port)
+            for port in sorted(spec.access_ports, key=lambda port: port.port)
+        )
     return instance
+
+
+def _routes(spec: NetworkSpec) -> list[IPRoute]:
+    """Static routes by destination. A probe of the uplink rides on a default route, as the device API has it."""
+    routes = [
+        IPRoute(
+            destination_network=route.destination,
+            gateway=route.gateway,
+            port=route.uplink,
+            probe=_probe(route.probe),
+            prefer_lower_cost=bool(route.uplink),
+        )
+        for route in spec.routes
+    ]
+    if spec.uplink.probe and spec.uplink.label and all(route.destination != _EVERYWHERE for route in spec.routes):
+        routes.append(
+            IPRoute(
+                destination_network=_EVERYWHERE,
+                port=spec.uplink.label,
+                probe=_probe(spec.uplink.probe),
+                prefer_lower_cost=True,
+            )
+        )
+    return sorted(routes, key=lambda route: route.destination_network)
+
+
+def _probe(probe: UplinkProbe | None) -> PortProbe | None:
+    if probe is None:
+        return None
+    custom = None
+    if probe.host:
+        method = CONNECTIVITY_PROBE_METHOD_TCP if probe.port else CONNECTIVITY_PROBE_METHOD_ICMP
+        endpoint = ProbeEndpoint(host=probe.host, port=probe.port)
+        custom = ConnectivityProbe(probe_method=method, probe_endpoint=endpoint)
+    return PortProbe(
+        enable_gw_ping=probe.gateway_ping, gw_ping_max_cost=probe.gateway_ping_max_cost, custom_probe=custom
+    )
+
+
+def check_vlan(interface: AppNetwork, instance: NetworkInstanceConfig) -> None:
+    """Refuses a VLAN where there is none."""
+    if interface.vlan is not None and instance.instType != ZnetInstSwitch:
+        raise HeldBackError(
+            "VlanImpossible", f"network {interface.name} is of type Local, which has no VLANs; leave vlan out"
+        )
 
 
 def _ip_settings(network: Network) -> ipspec:

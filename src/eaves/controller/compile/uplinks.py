@@ -65,6 +65,7 @@ def fill_uplinks(node: EdgeNode, config: EdgeDevConfig) -> None:
                 uplink=uplink.management,
                 freeUplink=uplink.cost == 0,
                 cost=uplink.cost,
+                shared_labels=sorted(set(uplink.labels)),
                 networkUUID=network_id,
                 addr=str(address.ip) if address else "",
             )

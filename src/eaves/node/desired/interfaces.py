@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from eaves.node.desired.acl import parse_acls
 from eaves.node.desired.draft import Draft, clean_name
 from eaves.node.desired.errors import ObjectError
-from eaves.node.desired.model import DesiredInterface, DesiredNetwork
+from eaves.node.desired.model import DesiredInterface, DesiredNetwork, NetworkKind
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
 
@@ -47,6 +47,7 @@ def _parse_interface(
         _parse_address(adapter.addr, network),
         mac,
         parse_acls(adapter.acls, app_id, name, draft),
+        _parse_vlan(adapter.access_vlan_id, network),
     )
 
 
@@ -65,3 +66,11 @@ def _parse_address(text: str, network: DesiredNetwork) -> str:
                 f"{address} cannot be its address on network {network.name} ({subnet})", code="BadAddress"
             )
     return str(address)
+
+
+def _parse_vlan(number: int, network: DesiredNetwork) -> int:
+    if number and network.kind is not NetworkKind.SWITCH:
+        raise ObjectError(f"network {network.name} is no switch and has no VLANs", code="BadVlan")
+    if number and not 2 <= number <= 4093:
+        raise ObjectError(f"VLAN {number} is impossible", code="BadVlan", resolution="use a number from 2 to 4093")
+    return number

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from eaves.node.desired.network_model import AccessPort, DesiredPort, DesiredRoute
 from eaves.node.desired.secret import Secret as Secret
 from eaves.node.desired.vm_model import DesiredVm, Isolation, SnapshotOrders
 
@@ -134,6 +135,14 @@ class DesiredNetwork(Struct, frozen=True):
     mtu: int = 0
     activate: bool = True
     flow_log: bool = True
+    routes: tuple[DesiredRoute, ...] = ()
+    """Besides the default route by ``port_label``; one of ``0.0.0.0/0`` replaces that."""
+    propagate_routes: bool = False
+    """Tell guests the subnets of the network's ports (DHCP option 121)."""
+    access_ports: tuple[AccessPort, ...] = ()
+    bpdu_guard_label: str = ""
+    """Ports with it go down when a spanning-tree message comes in."""
+    forward_lldp: bool = False
 
 
 class AclDirection(StrEnum):
@@ -179,6 +188,8 @@ class DesiredInterface(Struct, frozen=True):
     address: str = ""
     mac: str = ""
     acls: tuple[AclRule, ...] = ()
+    vlan: int = 0
+    """Access VLAN on a switch; 0 = all VLANs, tagged."""
 
 
 class VolumeMount(Struct, frozen=True):
@@ -263,6 +274,8 @@ class DesiredNode(Struct, frozen=True):
     name: str = ""
     apps: tuple[DesiredApp, ...] = ()
     networks: tuple[DesiredNetwork, ...] = ()
+    ports: tuple[DesiredPort, ...] = ()
+    """Ports by the labels that networks use; empty = the controller leaves them to the node."""
     volumes: tuple[DesiredVolume, ...] = ()
     images: tuple[DesiredImage, ...] = ()
     config_items: Mapping[str, str] = {}

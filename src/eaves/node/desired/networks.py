@@ -10,8 +10,10 @@ from msgspec.structs import replace
 from eaves.node.desired.draft import Draft, clean_name
 from eaves.node.desired.errors import ObjectError
 from eaves.node.desired.model import DesiredNetwork, NetworkKind, ObjectKind
+from eaves.node.desired.network_model import AccessPort
+from eaves.node.desired.routes import parse_routes
 from eaves.wire.pb.config import netinst_pb2
-from eaves.wire.pb.config.netinst_pb2 import NetworkInstanceConfig
+from eaves.wire.pb.config.netinst_pb2 import NetworkInstanceConfig, VlanAccessPort
 from eaves.wire.pb.evecommon.netcmn_pb2 import ZnetStaticDNSEntry
 
 _KINDS = {netinst_pb2.ZnetInstLocal: NetworkKind.LOCAL, netinst_pb2.ZnetInstSwitch: NetworkKind.SWITCH}
@@ -54,7 +56,23 @@ def _parse_network(config: NetworkInstanceConfig, network_id: str, name: str, dr
         activate=config.activate,
         flow_log=not config.disable_flowlog,
     )
-    return _with_addresses(base, config, draft) if kind is NetworkKind.LOCAL else base
+    return _with_addresses(base, config, draft) if kind is NetworkKind.LOCAL else _with_ports(base, config)
+
+
+def _with_ports(base: DesiredNetwork, config: NetworkInstanceConfig) -> DesiredNetwork:
+    return replace(
+        base,
+        access_ports=tuple(_parse_access_port(port) for port in config.vlan_access_ports),
+        bpdu_guard_label=clean_name(config.stp.ports_with_bpdu_guard),
+        forward_lldp=config.forward_lldp,
+    )
+
+
+def _parse_access_port(port: VlanAccessPort) -> AccessPort:
+    label = clean_name(port.access_port)
+    if not label or not 1 <= port.vlan_id <= 4094:
+        raise ObjectError(f"VLAN {port.vlan_id} of its access port {label!r} is impossible", code="BadVlan")
+    return AccessPort(label, port.vlan_id)
 
 
 def _with_addresses(base: DesiredNetwork, config: NetworkInstanceConfig, draft: Draft) -> DesiredNetwork:
@@ -77,6 +95,8 @@ def _with_addresses(base: DesiredNetwork, config: NetworkInstanceConfig, draft: 
         ntp_servers=tuple(clean_name(server) for server in (config.ip.ntp, *config.ip.more_ntp) if server.strip()),
         domain=clean_name(config.ip.domain),
         static_hosts=_parse_hosts(config.dns, base, draft),
+        routes=parse_routes(config.static_routes, base, draft),
+        propagate_routes=config.propagate_connected_routes,
     )
 
 

@@ -10,6 +10,7 @@ from eaves.node.desired.apps import Surroundings, parse_apps
 from eaves.node.desired.draft import Decrypt, Draft
 from eaves.node.desired.model import DesiredNode
 from eaves.node.desired.networks import parse_networks
+from eaves.node.desired.ports import parse_ports
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
 from eaves.node.desired.volume_modes import assign_modes
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
@@ -31,6 +32,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         name=config.eaves.node_name or config.device_name,
         apps=apps,
         networks=tuple(networks.values()),
+        ports=parse_ports(config),
         volumes=modes,
         images=tuple(images.values()),
         config_items={item.key: item.value for item in config.configItems},

@@ -59,3 +59,49 @@ def test_a_switch_has_no_addresses() -> None:
     assert config.instType == ZnetInstSwitch
     assert not config.HasField("ip")
     assert config.port.name == "eth1"
+
+
+def test_routes_and_the_probe_of_the_uplink_are_sent_as_routes() -> None:
+    config = instance(
+        uplink={
+            "label": "wan",
+            "probe": {"gatewayPing": True, "gatewayPingMaxCost": 9, "host": "192.0.2.7", "port": 443},
+        },
+        routes=[
+            {"destination": "172.16.0.0/12", "uplink": "lte"},
+            {"destination": "10.50.0.0/16", "gateway": "10.160.1.9"},
+        ],
+        propagateConnectedRoutes=True,
+    )
+    default, by_app, by_port = config.static_routes
+    assert (default.destination_network, default.port, default.gateway) == ("0.0.0.0/0", "wan", "")
+    assert (default.probe.enable_gw_ping, default.probe.gw_ping_max_cost) == (True, 9)
+    endpoint = default.probe.custom_probe.probe_endpoint
+    assert (endpoint.host, endpoint.port) == ("192.0.2.7", 443)
+    assert (by_app.destination_network, by_app.gateway, by_app.prefer_lower_cost) == (
+        "10.50.0.0/16",
+        "10.160.1.9",
+        False,
+    )
+    assert (by_port.port, by_port.prefer_lower_cost, by_port.HasField("probe")) == ("lte", True, False)
+    assert config.propagate_connected_routes
+
+
+def test_a_default_route_of_ones_own_stands_for_the_uplink() -> None:
+    config = instance(
+        uplink={"label": "wan", "probe": {"gatewayPing": True}},
+        routes=[{"destination": "0.0.0.0/0", "gateway": "10.160.1.9"}],
+    )
+    assert [route.gateway for route in config.static_routes] == ["10.160.1.9"]
+
+
+def test_a_switch_says_what_its_ports_carry() -> None:
+    config = instance(
+        type="Switch",
+        subnet="",
+        accessPorts=[{"port": "eth2", "vlan": 20}, {"port": "eth1", "vlan": 10}],
+        bpduGuardPort="eth2",
+        forwardLldp=True,
+    )
+    assert [(port.access_port, port.vlan_id) for port in config.vlan_access_ports] == [("eth1", 10), ("eth2", 20)]
+    assert (config.stp.ports_with_bpdu_guard, config.forward_lldp) == ("eth2", True)

@@ -54,11 +54,12 @@ def test_uplinks_of_the_spec_are_sent_to_any_device() -> None:
                 "gateway": "192.0.2.1",
                 "dnsServers": ["192.0.2.53"],
             },
-            {"name": "backup", "interface": "enp2s0", "cost": 20, "management": False},
+            {"name": "backup", "interface": "enp2s0", "cost": 20, "management": False, "labels": ["mobile"]},
         ]
     )
     backup, lan = config.systemAdapterList
     assert (backup.name, backup.cost, backup.uplink, backup.freeUplink) == ("backup", 20, False, False)
+    assert (list(backup.shared_labels), list(lan.shared_labels)) == (["mobile"], [])
     assert (lan.name, lan.addr, lan.uplink, lan.freeUplink) == ("lan", "192.0.2.10", True, True)
     settings = {network.id: network.ip for network in config.networks}[lan.networkUUID]
     assert (settings.dhcp, settings.subnet, settings.gateway, list(settings.dns)) == (
