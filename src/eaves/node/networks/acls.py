@@ -53,40 +53,52 @@ def want_port_maps(app: DesiredApp, vif: WantedVif, uplinks: dict[str, str]) -> 
     ]
 
 
-def render_outgoing(rule: AclRule, host_set: str) -> list[str]:
-    """Statements for packets from the app; ``host_set`` holds the addresses of ``rule.host``."""
-    if rule.direction is AclDirection.INGRESS or rule.action is AclAction.PORT_MAP:
-        return []
-    match = _render_match(rule, far="daddr", local_port="sport", remote_port="dport", host_set=host_set)
-    return _render_verdicts(rule, match, accept="return")
+def render_outgoing(rule: AclRule, hosts: str) -> list[str]:
+    """Statements for packets from the app; ``hosts`` is what the addresses of ``rule.host`` are matched with."""
+    match = _match_outgoing(rule, hosts)
+    return [] if match is None else [f"{match}{'drop' if rule.action is AclAction.DROP else 'return'}"]
 
 
-def render_incoming(rule: AclRule, host_set: str) -> list[str]:
+def render_incoming(rule: AclRule, hosts: str) -> list[str]:
     """Statements for packets to the app."""
-    if rule.direction is AclDirection.EGRESS:
+    match = _match_incoming(rule, hosts)
+    return [] if match is None else [f"{match}{'drop' if rule.action is AclAction.DROP else 'accept'}"]
+
+
+def render_outgoing_rate(rule: AclRule, hosts: str) -> list[str]:
+    """Statements that drop packets from the app above the rule's rate; they see every packet of a connection."""
+    return _render_rate(rule, _match_outgoing(rule, hosts))
+
+
+def render_incoming_rate(rule: AclRule, hosts: str) -> list[str]:
+    """The same for packets to the app."""
+    return _render_rate(rule, _match_incoming(rule, hosts))
+
+
+def _render_rate(rule: AclRule, match: str | None) -> list[str]:
+    """A packet that an earlier rule decides must not count for a later one's rate: hence ``return`` for all of them."""
+    if match is None:
         return []
+    if rule.action is not AclAction.LIMIT:
+        return [f"{match}return"]
+    burst = f" burst {rule.limit_burst} packets" if rule.limit_burst > 0 else ""
+    return [f"{match}limit rate over {rule.limit_rate}/{_limit_unit(rule)}{burst} drop", f"{match}return"]
+
+
+def _match_outgoing(rule: AclRule, hosts: str) -> str | None:
+    """None when the rule says nothing about packets from the app."""
+    if rule.direction is AclDirection.INGRESS or rule.action is AclAction.PORT_MAP:
+        return None
+    return _render_match(rule, far="daddr", local_port="sport", remote_port="dport", hosts=hosts)
+
+
+def _match_incoming(rule: AclRule, hosts: str) -> str | None:
+    if rule.direction is AclDirection.EGRESS and rule.action is not AclAction.PORT_MAP:
+        return None
     if rule.action is AclAction.PORT_MAP:
         source = f"ip saddr {text} " if (text := _render_source(rule)) else ""
-        mapped = f"ct status dnat ct original proto-dst {rule.local_port}"
-        return [f"{source}{rule.protocol} dport {rule.app_port} {mapped} accept"]
-    match = _render_match(rule, far="saddr", local_port="dport", remote_port="sport", host_set=host_set)
-    return _render_verdicts(rule, match, accept="accept")
-
-
-def render_limits(rule: AclRule, address: str, host_set: str) -> list[str]:
-    """Statements that drop packets above the rule's rate; unlike the others they see every packet of a connection."""
-    if rule.action is not AclAction.LIMIT:
-        return []
-    burst = f" burst {rule.limit_burst} packets" if rule.limit_burst > 0 else ""
-    over = f"limit rate over {rule.limit_rate}/{_limit_unit(rule)}{burst} drop"
-    statements = []
-    if rule.direction is not AclDirection.INGRESS:
-        match = _render_match(rule, far="daddr", local_port="sport", remote_port="dport", host_set=host_set)
-        statements.append(f"ip saddr {address} {match}{over}")
-    if rule.direction is not AclDirection.EGRESS:
-        match = _render_match(rule, far="saddr", local_port="dport", remote_port="sport", host_set=host_set)
-        statements.append(f"ip daddr {address} {match}{over}")
-    return statements
+        return f"{source}{rule.protocol} dport {rule.app_port} ct status dnat ct original proto-dst {rule.local_port} "
+    return _render_match(rule, far="saddr", local_port="dport", remote_port="sport", hosts=hosts)
 
 
 def parse_ports(text: str) -> tuple[int, int]:
@@ -100,12 +112,15 @@ def parse_ports(text: str) -> tuple[int, int]:
     raise NetworkImpossibleError(f"{text!r} is not a port or a range of ports")
 
 
-def _render_match(rule: AclRule, *, far: str, local_port: str, remote_port: str, host_set: str) -> str:
+def _render_match(rule: AclRule, *, far: str, local_port: str, remote_port: str, hosts: str) -> str | None:
     parts = []
-    if rule.subnet and (subnet := _parse_subnet(rule.subnet)).prefixlen:
+    subnet = _parse_subnet(rule.subnet) if rule.subnet else None
+    if isinstance(subnet, ipaddress.IPv6Network):
+        return None  # Local networks speak IPv4 alone.
+    if subnet is not None and subnet.prefixlen:
         parts.append(f"ip {far} {subnet}")
     if rule.host:
-        parts.append(f"ip {far} @{host_set}")
+        parts.append(f"ip {far} {hosts}")
     ports = [
         f"{rule.protocol} {side} {_render_ports(text)}"
         for side, text in ((local_port, rule.local_port), (remote_port, rule.remote_port))
@@ -116,12 +131,6 @@ def _render_match(rule: AclRule, *, far: str, local_port: str, remote_port: str,
     elif rule.protocol:
         parts.append(f"meta l4proto {_parse_protocol(rule)}")
     return "".join(f"{part} " for part in parts)
-
-
-def _render_verdicts(rule: AclRule, match: str, *, accept: str) -> list[str]:
-    if rule.action is AclAction.DROP:
-        return [f"{match}drop"]
-    return [f"{match}{accept}"]
 
 
 def _render_ports(text: str) -> str:
@@ -135,6 +144,8 @@ def _check_port_map(rule: AclRule) -> None:
     first, last = parse_ports(rule.local_port)
     if first != last:
         raise NetworkImpossibleError(f"rule {rule.id}: a port map takes one node port, not a range")
+    if rule.subnet and _parse_subnet(rule.subnet).version == 6:
+        raise NetworkImpossibleError(f"rule {rule.id}: a port map is open to IPv4 subnets only")
     if not 1 <= rule.app_port <= 65535:
         raise NetworkImpossibleError(f"rule {rule.id}: {rule.app_port} is not a port of the app")
 
@@ -145,11 +156,11 @@ def _render_source(rule: AclRule) -> str:
     return str(subnet) if subnet.prefixlen else ""
 
 
-def _parse_subnet(text: str) -> ipaddress.IPv4Network:
+def _parse_subnet(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
-        return ipaddress.IPv4Network(text, strict=False)
+        return ipaddress.ip_network(text, strict=False)
     except ValueError as error:
-        raise NetworkImpossibleError(f"{text!r} is not an IPv4 subnet") from error
+        raise NetworkImpossibleError(f"{text!r} is not a subnet") from error
 
 
 def _parse_protocol(rule: AclRule) -> str:

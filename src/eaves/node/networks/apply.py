@@ -45,12 +45,15 @@ async def apply_step(step: plan.Step, instance: Instance, pid_of: PidOf) -> None
             await run_batch(_render_port(vif, is_filtered))
 
 
-async def apply_ruleset(layout: Layout, instance: Instance) -> str:
-    """Replace our table; answers its new fingerprint. Interfaces that are missing are left out, the kernel would refuse all."""
+async def apply_ruleset(layout: Layout, instance: Instance, former: Layout | None = None) -> str:
+    """Bring our table in line; answers its new fingerprint. Interfaces that are missing are left out, the kernel would refuse all.
+
+    ``former``: the layout that the table shows now, when that is known.
+    """
     for attempt in (1, 2):
         text = await observe.observe_table(instance.table)
         _, chains, sets = observe.parse_table(text)
-        transaction = ruleset.render_ruleset(layout, instance.table, chains, sets)
+        transaction = ruleset.render_ruleset(layout, instance.table, chains, sets, former if attempt == 1 else None)
         try:
             await process.run(["nft", "-f", "-"], stdin=transaction.encode(), timeout_s=20)
             break

@@ -1,8 +1,9 @@
 """The node's nftables table as text for ``nft -f -``. Pure.
 
-One table of family inet holds everything: address translation, port maps, access rules, guards. It is replaced in one
-transaction whose chains are emptied and filled again; sets stay, because dnsmasq fills them with the addresses of hosts that
-rules name. Connections that are open stay open: the kernel's connection tracking is not touched.
+One table of family inet holds everything: address translation, port maps, access rules, guards. It is changed in one
+transaction that empties and fills again the chains whose text differs, so that an edit of one app's rules touches its chains
+alone; sets stay, because dnsmasq fills them with the addresses of hosts that rules name. Connections that are open stay open:
+the kernel's connection tracking is not touched here (see ``recheck`` for those that an edit forbids).
 
 What a packet meets, in order:
 
@@ -18,38 +19,78 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from eaves.node.desired.model import AclAction
 from eaves.node.networks import acls
 from eaves.node.networks.model import Layout, PortMap, WantedBridge, WantedVif
+
+HOST_TIMEOUT_S = 3600
+"""How long an address counts as a host's after DNS last said so; ``hostnames`` renews those that it still says."""
 
 
 def name_host_set(host: str) -> str:
     """Name of the set that holds the addresses of ``host``."""
-    return "host_" + hashlib.sha256(host.lower().encode()).hexdigest()[:16]
+    return "names_" + hashlib.sha256(host.lower().encode()).hexdigest()[:16]
 
 
 def want_hosts(layout: Layout) -> dict[str, set[str]]:
-    """Network id → host names that rules of its apps speak of."""
+    """Network id → host names that rules of its apps speak of and that only DNS outside of the node knows."""
+    fixed = want_fixed_hosts(layout)
     hosts: dict[str, set[str]] = {}
     for vif in layout.vifs:
-        hosts.setdefault(vif.network_id, set()).update(rule.host.lower() for rule in vif.acls if rule.host)
+        named = {rule.host.lower() for rule in vif.acls if rule.host}
+        hosts.setdefault(vif.network_id, set()).update(named - fixed.get(vif.network_id, {}).keys())
     return hosts
 
 
-def render_ruleset(layout: Layout, table: str, chains: Iterable[str] = (), sets: Iterable[str] = ()) -> str:
-    """The transaction that makes the table as wanted. ``chains`` and ``sets`` are those that the table has now."""
+def want_fixed_hosts(layout: Layout) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Network id → name → addresses, for the names that the network's dnsmasq answers by itself: apps and static entries."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for bridge in layout.bridges:
+        names = found.setdefault(bridge.network_id, {})
+        for netns in layout.netns:
+            addresses = tuple(vif.address for vif in netns.vifs if vif.network_id == bridge.network_id)
+            own = [*netns.names, *(f"{name}.{bridge.domain}" for name in netns.names if bridge.domain)]
+            names |= {name: (*names.get(name, ()), *addresses) for name in own if addresses}
+        for name, addresses in bridge.static_hosts:
+            names[name] = (*names.get(name, ()), *addresses)
+    return found
+
+
+def render_ruleset(
+    layout: Layout,
+    table: str,
+    chains: Iterable[str] = (),
+    sets: Iterable[str] = (),
+    former: Layout | None = None,
+) -> str:
+    """The transaction that makes the table as wanted. ``chains`` and ``sets`` are those that the table has now.
+
+    ``former``: the layout that the table is known to show; its chains that need no change are left alone.
+    """
     wanted_sets = sorted({name_host_set(host) for hosts in want_hosts(layout).values() for host in hosts})
     wanted = _render_chains(layout)
+    known = _render_chains(former) if former is not None else {}
+    same = {name for name in chains if name in wanted and known.get(name) == wanted[name]}
     lines = [f"add table inet {table}"]
-    lines += [f"flush chain inet {table} {name}" for name in chains]
+    lines += [f"flush chain inet {table} {name}" for name in chains if name not in same]
     lines += [f"delete chain inet {table} {name}" for name in chains if name not in wanted]
     lines += [f"delete set inet {table} {name}" for name in sets if name not in wanted_sets]
     lines += [f"table inet {table} {{"]
     for name in wanted_sets:
-        lines += [f"  set {name} {{", "    type ipv4_addr", "    size 4096", "  }"]
+        timeout = f"timeout {HOST_TIMEOUT_S}s"
+        lines += [
+            f"  set {name} {{",
+            "    type ipv4_addr",
+            "    flags timeout",
+            f"    {timeout}",
+            "    size 4096",
+            "  }",
+        ]
     for name, statements in wanted.items():
-        lines += [f"  chain {name} {{", *(f"    {statement}" for statement in statements), "  }"]
+        if name not in same:
+            lines += [f"  chain {name} {{", *(f"    {statement}" for statement in statements), "  }"]
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -58,16 +99,15 @@ def _render_chains(layout: Layout) -> dict[str, list[str]]:
         return {}
     # Chains that others jump to come first: nft resolves names in order.
     chains: dict[str, list[str]] = {}
+    fixed = want_fixed_hosts(layout)
     for vif in layout.vifs:
-        chains[f"from_{vif.link}"] = [s for rule in vif.acls for s in acls.render_outgoing(rule, _set_of(rule.host))]
-        chains[f"from_{vif.link}"].append("drop")
-        chains[f"to_{vif.link}"] = [s for rule in vif.acls for s in acls.render_incoming(rule, _set_of(rule.host))]
-        chains[f"to_{vif.link}"].append("drop")
+        chains |= _render_vif(vif, fixed.get(vif.network_id, {}))
+    slow = {name for name in chains if name.startswith("rate_")}
     chains["limits"] = [
-        statement
+        f"ip {side} {vif.address} jump {name}"
         for vif in layout.vifs
-        for rule in vif.acls
-        for statement in acls.render_limits(rule, vif.address, _set_of(rule.host))
+        for side, name in (("saddr", f"rate_from_{vif.link}"), ("daddr", f"rate_to_{vif.link}"))
+        if name in slow
     ]
     ours = _render_list(bridge.link for bridge in layout.bridges)
     chains["senders"] = _render_dispatch(layout.vifs, "saddr", "from")
@@ -84,6 +124,31 @@ def _render_chains(layout: Layout) -> dict[str, list[str]]:
             "ether type ip6 drop",
         ]
     return chains
+
+
+def _render_vif(vif: WantedVif, fixed: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """The chains of one interface's rules; those of rates only where a rule limits one."""
+    rules = [(rule, _render_hosts(rule.host.lower(), fixed)) for rule in vif.acls]
+    chains = {
+        f"from_{vif.link}": [s for rule, hosts in rules for s in acls.render_outgoing(rule, hosts)],
+        f"to_{vif.link}": [s for rule, hosts in rules for s in acls.render_incoming(rule, hosts)],
+    }
+    for statements in chains.values():
+        statements.append("drop")
+    last = max((index for index, (rule, _) in enumerate(rules) if rule.action is AclAction.LIMIT), default=-1)
+    limited = rules[: last + 1]
+    rates = {
+        f"rate_from_{vif.link}": [s for rule, hosts in limited for s in acls.render_outgoing_rate(rule, hosts)],
+        f"rate_to_{vif.link}": [s for rule, hosts in limited for s in acls.render_incoming_rate(rule, hosts)],
+    }
+    return chains | {name: statements for name, statements in rates.items() if statements}
+
+
+def _render_hosts(host: str, fixed: Mapping[str, tuple[str, ...]]) -> str:
+    """What an address is matched with: the addresses themselves where the node knows them, else the set that DNS fills."""
+    if addresses := fixed.get(host):
+        return f"{{ {', '.join(sorted(set(addresses)))} }}"
+    return f"@{name_host_set(host)}" if host else ""
 
 
 def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
@@ -180,7 +245,3 @@ def _render_port_map(port_map: PortMap) -> str:
 def _render_list(names: Iterable[str], more: str = "") -> str:
     items = ", ".join(f'"{name}"' for name in names)
     return f"{{ {items}, {more[2:-2]} }}" if more else f"{{ {items} }}"
-
-
-def _set_of(host: str) -> str:
-    return name_host_set(host) if host else ""

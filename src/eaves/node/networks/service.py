@@ -13,9 +13,11 @@ from eaves.kit.errors import EavesError
 from eaves.kit.retry import Backoff
 from eaves.node.desired.model import DesiredNetwork, DesiredNode
 from eaves.node.errors import as_fault
+from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
-from eaves.node.networks import apply, dns, layout, observe, plan
+from eaves.node.networks import apply, dns, layout, observe, plan, recheck
 from eaves.node.networks.dnsmasq import NameServers
+from eaves.node.networks.hostnames import HostNames
 from eaves.node.networks.model import Layout, NetworkState, Problem, SeenHost, WantedBridge, WantedNetns
 from eaves.node.networks.watch import KernelWatch
 from eaves.node.observed import Fault, InterfaceStatus, Lease, NetworkStatus, Observations
@@ -90,6 +92,9 @@ class Networks:
         self._up_since: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._servers = NameServers(instance, self._wake.set)
+        self._hostnames = HostNames(instance)
+        self._unchecked: frozenset[str] = frozenset()
+        """Links of interfaces whose open connections were not yet held against their new rules."""
         self._backoff = Backoff(1.0, 60.0)
 
     async def open(self) -> None:
@@ -113,12 +118,14 @@ class Networks:
 
     async def run(self) -> None:
         with KernelWatch(self._wake.set):
+            names = asyncio.create_task(keep_running("host names", self._hostnames.run), name="host names")
             try:
                 while True:
                     await self._wait()
                     if self._desired is not None:
                         await self._reconcile()
             finally:
+                names.cancel()
                 self._servers.close()
 
     async def teardown(self) -> None:
@@ -152,6 +159,8 @@ class Networks:
             seen, faults = await self._apply_links(seen)
             faults |= await self._apply_table(seen, faults)
             faults |= await self._apply_names(faults)
+            self._hostnames.set_layout(_without(self._layout, faults))
+            await self._end_forbidden()
         except _TROUBLE as error:
             faults = {network.id: self._as_fault(network.id, error) for network in self._wanted.networks}
         self._settle(self._wanted, faults)
@@ -219,14 +228,31 @@ class Networks:
             await apply.remove_table(self._instance)
             self._table, self._applied = "", live
             return {}
+        former = self._applied if seen.table == self._table else None
         try:
-            self._table = await apply.apply_ruleset(live, self._instance)
+            self._table = await apply.apply_ruleset(live, self._instance, former)
         except _TROUBLE as error:
             log.warning("firewall table failed: error=%s details=%s", error, getattr(error, "details", ""))
             self._applied = None
             return {bridge.network_id: self._as_fault(bridge.network_id, error) for bridge in live.bridges}
+        self._unchecked |= {vif.link for vif in recheck.list_changed(self._applied, live)}
         self._applied = live
         return {}
+
+    async def _end_forbidden(self) -> None:
+        """Only after the table is in place: a connection that was ended before could come back by the old rules."""
+        if self._applied is None or not self._unchecked:
+            return
+        vifs = [vif for vif in self._applied.vifs if vif.link in self._unchecked]
+        resolved = await self._hostnames.load(rule.host.lower() for vif in vifs for rule in vif.acls if rule.host)
+        try:
+            ended = await recheck.end_forbidden(vifs, self._applied, resolved)
+        except OSError as error:
+            log.warning("open connections were not held against the new rules, again later: error=%s", error)
+            return
+        self._unchecked = frozenset()
+        if ended:
+            log.info("connections ended that rules forbid now: count=%d", ended)
 
     async def _apply_names(self, faults: Mapping[str, Fault]) -> dict[str, Fault]:
         found: dict[str, Fault] = {}

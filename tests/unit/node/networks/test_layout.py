@@ -209,7 +209,9 @@ def test_port_map_that_works_is_kept_when_a_host_program_comes_later() -> None:
     "rule",
     [
         AclRule(1, "", AclDirection.BOTH, AclAction.ALLOW, subnet="x"),
-        AclRule(1, "", AclDirection.BOTH, AclAction.ALLOW, subnet="fd00::/8"),
+        AclRule(
+            1, "", AclDirection.BOTH, AclAction.PORT_MAP, protocol="tcp", local_port="1", app_port=1, subnet="fd00::/8"
+        ),
         AclRule(1, "", AclDirection.BOTH, AclAction.ALLOW, host='a" drop; accept'),
         AclRule(1, "", AclDirection.BOTH, AclAction.ALLOW, protocol="tcp;drop"),
         AclRule(1, "", AclDirection.BOTH, AclAction.ALLOW, protocol="256"),

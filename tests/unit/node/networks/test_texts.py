@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,63 @@ def test_rules_become_statements_in_their_order() -> None:
             "drop",
         ]
     )
-    assert chain(text, "limits") == ["ip saddr 10.0.0.2 limit rate over 10/second burst 5 packets drop"]
+    assert chain(text, "limits") == [
+        "ip saddr 10.0.0.2 jump rate_from_evva0",
+        "ip daddr 10.0.0.2 jump rate_to_evva0",
+    ]
+    # What an earlier rule decides does not count for the rate.
+    assert chain(text, "rate_from_evva0") == [
+        "ip daddr 10.9.0.0/16 return",
+        "tcp dport 80-90 return",
+        f"ip daddr @{name_host_set('example.org')} meta l4proto 47 return",
+        "limit rate over 10/second burst 5 packets drop",
+        "return",
+    ]
+
+
+def test_an_edit_touches_the_chains_of_its_app_alone() -> None:
+    before = two_apps(AclRule(1, "", OUT, ALLOW, remote_port="80", protocol="tcp"))
+    after = two_apps(AclRule(1, "", OUT, ALLOW, remote_port="81", protocol="tcp"))
+    chains = re.findall(r"chain (\S+) \{", render_ruleset(before, "eaves"))
+    text = render_ruleset(after, "eaves", chains, (), before)
+    assert text.splitlines() == [
+        "add table inet eaves",
+        "flush chain inet eaves from_evva0",
+        "table inet eaves {",
+        "  chain from_evva0 {",
+        "    tcp dport 81 return",
+        "    drop",
+        "  }",
+        "}",
+    ]
+
+
+def two_apps(rule: AclRule) -> Layout:
+    return Layout(
+        (bridge(),),
+        (
+            WantedNetns("a", "a", ("a",), (vif("a", "10.0.0.2", rule),)),
+            WantedNetns("b", "b", ("b",), (vif("b", "10.0.0.3", AclRule(2, "", BOTH, LIMIT, limit_rate=9)),)),
+        ),
+    )
+
+
+def test_names_that_the_node_knows_itself_are_matched_by_their_addresses() -> None:
+    rules = (AclRule(1, "", OUT, ALLOW, host="b"), AclRule(2, "", OUT, ALLOW, host="Printer.example"))
+    layout = Layout(
+        (bridge(static_hosts=(("printer.example", ("192.0.2.7", "192.0.2.8")),)),),
+        (
+            WantedNetns("a", "a", ("a",), (vif("a", "10.0.0.2", *rules),)),
+            WantedNetns("b", "b", ("b",), (vif("b", "10.0.0.3"),)),
+        ),
+    )
+    text = render_ruleset(layout, "eaves")
+    assert chain(text, "from_evva0") == [
+        "ip daddr { 10.0.0.3 } return",
+        "ip daddr { 192.0.2.7, 192.0.2.8 } return",
+        "drop",
+    ]
+    assert "set names_" not in text
 
 
 def test_networks_are_apart_and_air_gapped_ones_from_all() -> None:
