@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Containers: podman with its helpers; runc because crun refuses cgroup v1; catatonit is podman's init.
+# qemu-utils: qemu-img, which converts disk images.
 # libfaketime: for tests with wrong clocks.
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
 # iptables: netavark 1.4 of Debian 12 calls it where podman's own networking is used (by tests and benchmarks).
@@ -12,6 +13,7 @@ packages=(
   ca-certificates curl openssl procps iproute2 kmod
   podman runc conmon catatonit netavark aardvark-dns iptables
   nftables dnsmasq-base
+  qemu-utils
   busybox-static umoci skopeo docker-registry systemd libfaketime
   python3-venv
 )

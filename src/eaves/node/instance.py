@@ -88,6 +88,11 @@ class Instance(Struct, frozen=True):
         return self.data_dir / "downloads"
 
     @property
+    def blobs_dir(self) -> Path:
+        """Disk images by digest, and downloads under way."""
+        return self.data_dir / "blobs"
+
+    @property
     def scratch_dir(self) -> Path:
         """Temporary files of podman and skopeo, on the disk that has the room."""
         return self.downloads_dir / "scratch"
@@ -117,6 +122,7 @@ class Instance(Struct, frozen=True):
         private = (self.host_dir, self.storage_dir, self.state_dir, self.apps_dir, self.logs_dir, self.volumes_dir)
         for folder in (
             *private,
+            *(self.blobs_dir, self.blobs_dir / "sha256", self.blobs_dir / "partial", self.blobs_dir / "disks"),
             self.downloads_dir,
             self.scratch_dir,
             self.podman_run_dir,

@@ -78,7 +78,7 @@ class Manager:
         self.podman = cli
         self._stalled_after_s = options.stalled_after_s
         self._engine = EngineSet({EngineKind.CONTAINER: PodmanEngine(instance, host, cli)})
-        self._images = Images(
+        self.images = Images(
             instance,
             observations,
             cli,
@@ -102,7 +102,7 @@ class Manager:
             is_in_use=self._is_in_use,
             on_change=self._wake_apps,
         )
-        readiness = Readiness(observations, self._images, self._volumes, self._networks)
+        readiness = Readiness(observations, self.images, self._volumes, self._networks)
         self._apps = Apps(
             instance,
             self._engine,
@@ -135,7 +135,7 @@ class Manager:
         manager = cls(instance, host, observations, deliver, options or EngineOptions())
         await manager._networks.open()
         await manager._volumes.open()
-        await manager._images.open()
+        await manager.images.open()
         await manager._apps.open()
         return manager
 
@@ -146,11 +146,11 @@ class Manager:
     async def apply(self, desired: DesiredNode) -> None:
         """Take ``desired`` as the wish from now on; returns at once."""
         desired = _drop_strange(desired)
-        self._images.set_limits(
+        self.images.set_limits(
             retry_limit_s=_parse_seconds(desired.config_items, _RETRY_ITEM, RETRY_LIMIT_S),
             stalled_after_s=_parse_seconds(desired.config_items, _STALLED_ITEM, self._stalled_after_s),
         )
-        self._images.set_desired(desired)
+        self.images.set_desired(desired)
         self._volumes.set_desired(desired)
         self._networks.set_desired(desired)
         self._apps.set_desired(desired)
@@ -160,7 +160,7 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("networks", self._networks.run), name="networks")
             group.create_task(keep_running("volumes", self._volumes.run), name="volumes")
-            group.create_task(keep_running("images", self._images.run), name="images")
+            group.create_task(keep_running("images", self.images.run), name="images")
             group.create_task(keep_running("apps", self._apps.run), name="apps")
 
     async def usages(self) -> list[AppUsage]:
@@ -171,7 +171,7 @@ class Manager:
         """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""
         await self._engine.teardown()
         await self._networks.teardown()
-        await self._images.teardown()
+        await self.images.teardown()
         await remove_mounts((self.instance.data_dir, self.instance.run_dir))
         await asyncio.to_thread(_remove_folders, self.instance)
 
@@ -188,7 +188,7 @@ class Manager:
         return list(self._apps.volumes_in_use())
 
     def _recheck_images(self) -> None:
-        task = asyncio.create_task(self._images.recheck(), name="recheck images")
+        task = asyncio.create_task(self.images.recheck(), name="recheck images")
         self._rechecks.add(task)
         task.add_done_callback(self._rechecks.discard)
 
@@ -227,6 +227,7 @@ def _remove_folders(instance: Instance) -> None:
         instance.logs_dir,
         instance.volumes_dir,
         instance.downloads_dir,
+        instance.blobs_dir,
         instance.podman_run_dir,
         instance.netns_dir,
         instance.dns_dir,

@@ -31,11 +31,14 @@ class ImageState(StrEnum):
     RESOLVING = "Resolving"
     DOWNLOADING = "Downloading"
     VERIFYING = "Verifying"
+    CONVERTING = "Converting"
     LOADED = "Loaded"
     FAILED = "Failed"
 
 
 class ImageStatus(Struct, frozen=True):
+    """``downloaded_bytes``: how much of ``size_bytes`` is here, or converted."""
+
     id: str
     name: str
     state: ImageState

@@ -44,6 +44,7 @@ class Readiness:
             ImageState.DOWNLOADING: f"download at {status.progress_percent} %",
             ImageState.RESOLVING: "asking the registry",
             ImageState.VERIFYING: "unpacking",
+            ImageState.CONVERTING: f"conversion at {status.progress_percent} %",
             ImageState.WAITING: "its turn to download",
             ImageState.LOADED: "removed from storage, fetched again",
             ImageState.FAILED: status.fault.message if status.fault else "failed",

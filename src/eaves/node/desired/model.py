@@ -70,9 +70,10 @@ class ImageFormat(StrEnum):
     RAW = "raw"
     QCOW = "qcow"
     QCOW2 = "qcow2"
-    VMDK = "vmdk"
     VHD = "vhd"
     VHDX = "vhdx"
+    VMDK = "vmdk"
+    OVA = "ova"
     ISO = "iso"
     OTHER = "other"
 

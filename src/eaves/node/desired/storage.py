@@ -35,9 +35,10 @@ _FORMATS = {
     storage_pb2.RAW: ImageFormat.RAW,
     storage_pb2.QCOW: ImageFormat.QCOW,
     storage_pb2.QCOW2: ImageFormat.QCOW2,
-    storage_pb2.VMDK: ImageFormat.VMDK,
     storage_pb2.VHD: ImageFormat.VHD,
     storage_pb2.VHDX: ImageFormat.VHDX,
+    storage_pb2.VMDK: ImageFormat.VMDK,
+    storage_pb2.OVA: ImageFormat.OVA,
     storage_pb2.ISO: ImageFormat.ISO,
 }
 _SHA256 = re.compile(r"[0-9a-f]{64}")

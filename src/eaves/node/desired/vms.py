@@ -44,6 +44,7 @@ DISK_FORMATS = frozenset(
         ImageFormat.VMDK,
         ImageFormat.VHD,
         ImageFormat.VHDX,
+        ImageFormat.OVA,
         ImageFormat.ISO,
     }
 )

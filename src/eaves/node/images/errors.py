@@ -8,6 +8,9 @@
         ├── RegistryError             code says why: RegistryUnreachable, AuthenticationFailed, ImageNotFound, …
         ├── DigestMismatchError       the registry served something else than was asked for
         ├── DownloadStalledError      nothing came for too long
+        ├── DownloadError             the same, told by the download program
+        ├── ImageRefusedError         the file is not what it shall be, or not safe to open
+        ├── ConversionError           a disk image could not be converted
         └── ImageTooLargeError
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 from eaves.kit import process
 from eaves.node.errors import EngineError
+from eaves.node.images.download.protocol import Failure
 
 
 class ImageError(EngineError):
@@ -42,6 +46,35 @@ class DownloadStalledError(ImageError):
 class ImageTooLargeError(ImageError):
     code = "ImageTooLarge"
     retryable = False
+
+
+class DownloadError(ImageError):
+    """``retry_after_s``: the server asked not to come back before; 0 = it did not say."""
+
+    code = "DownloadFailed"
+    retry_after_s = 0.0
+
+
+class ImageRefusedError(ImageError):
+    code = "ImageRefused"
+    retryable = False
+
+
+class ConversionError(ImageError):
+    code = "ConversionFailed"
+
+
+def as_download_error(failure: Failure, element: str) -> DownloadError:
+    """The error for what the download program told."""
+    error = DownloadError(
+        failure.message,
+        code=failure.code,
+        element=element,
+        retryable=failure.retryable,
+        resolution=failure.resolution,
+    )
+    error.retry_after_s = failure.retry_after_s
+    return error
 
 
 _SIGNS = (

@@ -8,12 +8,14 @@ import msgspec
 from msgspec import Struct
 
 from eaves.node.desired.model import DesiredImage
+from eaves.node.images.model import DiskImage
 
 
-class Pin(Struct, frozen=True):
+class Pin(Struct, frozen=True, omit_defaults=True):
     """What a content tree's name stood for when it was resolved; kept until its generation or name changes.
 
-    ``digest``: of what the name stood for, manifest or index. ``image``: podman's id once it is loaded, else empty.
+    ``digest``: of what the name stood for: manifest, index or blob. ``image``: podman's id of a container image once it is loaded,
+    else empty. ``disk``: the files of a disk image; filled in by :meth:`.service.Images.loaded` and never saved.
     """
 
     generation: int
@@ -21,6 +23,22 @@ class Pin(Struct, frozen=True):
     digest: str
     size_bytes: int = 0
     image: str = ""
+    disk: DiskImage | None = None
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the root disk; empty for a container image."""
+        return self.disk.root.path if self.disk is not None and self.disk.root is not None else ""
+
+    @property
+    def format(self) -> str:
+        """``raw`` or ``qcow2``: what the root disk's file is, whatever the image was when it was downloaded."""
+        return self.disk.root.format if self.disk is not None and self.disk.root is not None else ""
+
+    @property
+    def virtual_size_bytes(self) -> int:
+        """Size of the root disk as a guest sees it; a volume made from it is at least as big."""
+        return self.disk.root.virtual_size_bytes if self.disk is not None and self.disk.root is not None else 0
 
 
 class ImagesState(Struct):

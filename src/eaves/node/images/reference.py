@@ -55,9 +55,10 @@ class Manifest(Struct, frozen=True):
 def check_image(image: DesiredImage) -> None:
     """Raises ImageUnsupportedError for an image that no attempt can bring here."""
     element = f"image {image.name}"
-    if image.format is not ImageFormat.CONTAINER:
-        message = f"format {image.format} is for virtual machines, which this node does not run yet"
-        raise ImageUnsupportedError(message, element=element, resolution="use a container image")
+    if image.format is ImageFormat.OTHER:
+        raise ImageUnsupportedError(
+            "its format is not known", element=element, resolution="use qcow2, raw or a container"
+        )
     if not image.datastores:
         raise ImageUnsupportedError("no datastore is known for it", element=element)
     if image.digest and not _DIGEST.fullmatch(image.digest):

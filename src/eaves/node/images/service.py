@@ -10,7 +10,7 @@ import logging
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,12 +19,15 @@ from eaves.kit import process
 from eaves.kit.errors import EavesError
 from eaves.kit.retry import Backoff
 from eaves.node.containers.cli import PodmanCli
-from eaves.node.desired.model import DesiredDatastore, DesiredImage, DesiredNode
+from eaves.node.desired.model import DesiredDatastore, DesiredImage, DesiredNode, ImageFormat
 from eaves.node.errors import StorageFullError, as_fault
 from eaves.node.images import plan, reference
+from eaves.node.images.access import FetchOptions
+from eaves.node.images.disks import DiskImages
 from eaves.node.images.errors import ImageError, ImageTooLargeError
 from eaves.node.images.plan import ImagesState, Pin
 from eaves.node.images.skopeo import TAG, Skopeo
+from eaves.node.images.store import want_key
 from eaves.node.instance import Instance
 from eaves.node.observed import Fault, ImageState, ImageStatus, Observations
 from eaves.node.statefile import StateFile
@@ -39,6 +42,7 @@ STALLED_AFTER_S = 600.0
 CLEAN_EVERY_S = 600.0
 _SPARE_BYTES = 64 << 20
 """Left free by downloads: a full disk stops everything, an image that waits stops one app."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TROUBLE = (EavesError, OSError)
 
 
@@ -51,6 +55,7 @@ class Images:
         *,
         proxies: Mapping[str, str],
         on_change: Callable[[], None],
+        disks_in_use: Callable[[], Collection[str]] = tuple,
         first_retry_s: float = FIRST_RETRY_S,
         stalled_after_s: float = STALLED_AFTER_S,
     ) -> None:
@@ -76,9 +81,15 @@ class Images:
         """Unused images that could not be removed yet."""
         self._removal_retry = Backoff(first_retry_s, CLEAN_EVERY_S)
         self._wake = asyncio.Event()
+        self._disks = DiskImages(instance.blobs_dir)
+        self._disks_in_use = disks_in_use
+        self._options = FetchOptions(proxies=proxies, stalled_after_s=stalled_after_s)
 
     async def open(self) -> None:
         self._state = await self._file.load()
+        boot_id = await asyncio.to_thread(_BOOT_ID.read_text, encoding="ascii")
+        self._options = msgspec.structs.replace(self._options, boot_id=boot_id.strip())
+        await self._disks.open()
         await self._observe_stored()
 
     def set_desired(self, desired: DesiredNode) -> None:
@@ -91,7 +102,7 @@ class Images:
         self._wake.set()
 
     def loaded(self, image_id: str) -> Pin | None:
-        """The image as podman knows it, or None while it is not here."""
+        """The image with what podman calls it or where its disks are; None while it is not here."""
         image = self._desired.get(image_id)
         return self._find(image) if image else None
 
@@ -117,6 +128,7 @@ class Images:
         """How long pauses between attempts grow, and when a download that brings nothing counts as stalled."""
         self._retry_limit_s = retry_limit_s
         self._skopeo.stalled_after_s = stalled_after_s
+        self._options = msgspec.structs.replace(self._options, stalled_after_s=stalled_after_s)
 
     async def teardown(self) -> None:
         await self._cli.run("rmi", "--all", "--force", check=False)
@@ -182,6 +194,9 @@ class Images:
         raise failure
 
     async def _fetch_from(self, image: DesiredImage, datastore: DesiredDatastore) -> None:
+        if image.format is not ImageFormat.CONTAINER:
+            await self._fetch_disk(image, datastore)
+            return
         pin = plan.find_pin(image, self._state)
         source = reference.want_source(image, datastore, pin.digest if pin else "")
         folder = self._instance.downloads_dir / _folder_name(image.id)
@@ -200,6 +215,17 @@ class Images:
                 source = msgspec.structs.replace(source, digest=top.child)
                 manifest = await self._skopeo.resolve(source, folder)
             await self._load(image, source, top.digest, manifest.size_bytes, folder)
+
+    async def _fetch_disk(self, image: DesiredImage, datastore: DesiredDatastore) -> None:
+        self._publish(image, ImageState.WAITING)
+        async with self._host_slots[datastore.server], self._slots:
+            brought = await self._disks.bring(image, datastore, self._options, _Shown(self, image))
+        size_bytes = brought.size_bytes or self._known_size(brought.digest)
+        await self._remember(plan.record_pin(self._state, image, brought.digest, size_bytes))
+        self._publish(image, ImageState.LOADED, brought.digest, size_bytes, size_bytes)
+
+    def _known_size(self, digest: str) -> int:
+        return max((pin.size_bytes for pin in self._state.pins.values() if pin.digest == digest), default=0)
 
     async def _load(
         self, image: DesiredImage, source: reference.Source, digest: str, size_bytes: int, folder: Path
@@ -265,6 +291,12 @@ class Images:
             self._removal_retry.reset()
         if surplus or not self._tasks:
             await asyncio.to_thread(self._remove_downloads)
+        wanted_disks = [
+            want_key(pin.digest, image)
+            for image in self._desired.values()
+            if image.format is not ImageFormat.CONTAINER and (pin := plan.find_pin(image, self._state)) is not None
+        ]
+        await self._disks.clean(wanted_disks, self._disks_in_use())
 
     def _remove_downloads(self) -> None:
         """What fetches left that are no longer wanted; the tools' own scratch only when none of them is at work."""
@@ -287,7 +319,14 @@ class Images:
 
     def _find(self, image: DesiredImage) -> Pin | None:
         pin = plan.find_pin(image, self._state)
+        if pin is not None and image.format is not ImageFormat.CONTAINER:
+            disk = self._disks.find(image, pin)
+            return msgspec.structs.replace(pin, disk=disk) if disk is not None else None
         return pin if plan.is_loaded(pin, self._stored) else None
+
+    def show_progress(self, image: DesiredImage, state: ImageState, digest: str, size_bytes: int, have: int) -> None:
+        self._publish(image, state, digest, size_bytes, have)
+        self._on_change()
 
     def _publish(
         self,
@@ -300,6 +339,20 @@ class Images:
     ) -> None:
         status = ImageStatus(image.id, image.name, state, digest, size_bytes, min(downloaded_bytes, size_bytes), fault)
         self._observations.publish(status)
+
+
+class _Shown:
+    """One image's progress, published."""
+
+    def __init__(self, images: Images, image: DesiredImage) -> None:
+        self._images = images
+        self._image = image
+
+    def downloading(self, digest: str, size_bytes: int, have_bytes: int, received_bytes: int) -> None:
+        self._images.show_progress(self._image, ImageState.DOWNLOADING, digest, size_bytes, have_bytes)
+
+    def converting(self, digest: str, size_bytes: int, percent: int) -> None:
+        self._images.show_progress(self._image, ImageState.CONVERTING, digest, size_bytes, size_bytes * percent // 100)
 
 
 def _folder_name(image_id: str) -> str:

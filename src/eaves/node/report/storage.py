@@ -23,6 +23,7 @@ _IMAGE_STATES = {
     ImageState.RESOLVING: info_pb2.RESOLVING_TAG,
     ImageState.DOWNLOADING: info_pb2.DOWNLOAD_STARTED,
     ImageState.VERIFYING: info_pb2.VERIFYING,
+    ImageState.CONVERTING: info_pb2.LOADING,
     ImageState.LOADED: info_pb2.LOADED,
     ImageState.FAILED: info_pb2.ERROR,
 }
