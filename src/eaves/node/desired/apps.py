@@ -184,7 +184,7 @@ def _find_root(config: AppInstanceConfig, mounts: list[VolumeMount], around: Sur
             raise ObjectError(
                 f"the image of its volume {volume.name} is in a format that is no disk of a virtual machine",
                 code="ImageFormatUnsupported",
-                resolution="use raw, qcow2, vmdk, vhd, vhdx or iso",
+                resolution="use raw, qcow2, vmdk, vhd, vhdx, ova or iso",
             )
     if missing:
         raise ObjectError(

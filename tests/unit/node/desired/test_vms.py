@@ -249,7 +249,7 @@ def test_impossible_machines_are_left_out_with_a_reason(
 
 def test_a_format_that_is_no_disk_is_refused_with_those_that_are() -> None:
     config = want_vm_config()
-    config.contentInfo[0].iformat = storage_pb2.OVA
+    config.contentInfo[0].iformat = storage_pb2.PVC
     assert only_problem(config) == "ImageFormatUnsupported"
 
 
