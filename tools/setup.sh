@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 # Containers: podman with its helpers; runc because crun refuses cgroup v1; catatonit is podman's init.
 # qemu-utils: qemu-img, which converts disk images.
 # libfaketime: for tests with wrong clocks.
+# xorriso: makes the cloud-init images of virtual machines; libarchive-tools: bsdtar, which reads them in tests.
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
 # iptables: netavark 1.4 of Debian 12 calls it where podman's own networking is used (by tests and benchmarks).
 packages=(
@@ -14,6 +15,7 @@ packages=(
   podman runc conmon catatonit netavark aardvark-dns iptables
   nftables dnsmasq-base
   qemu-utils
+  xorriso libarchive-tools
   busybox-static umoci skopeo docker-registry systemd libfaketime
   python3-venv
 )
