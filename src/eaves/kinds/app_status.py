@@ -83,5 +83,8 @@ class AppStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
     container_id: Annotated[str, about("Name of the container on the node.")] = field(name="containerID", default="")
     restarts: Annotated[int, about("How often it was started again.")] = 0
     state: Annotated[ContainerState | None, about("What it is doing now.")] = None
+    custom_status: Annotated[
+        str, about("JSON that the app itself posted to the metadata server as its status, at most 32 KiB.")
+    ] = ""
     last_state: Annotated[ContainerState | None, about("How the run before ended.")] = None
     observed_generation: Annotated[int, about("Generation of the spec that the node works by.")] = 0

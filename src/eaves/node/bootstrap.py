@@ -105,6 +105,7 @@ class Node:
             want_comment=self._log_comment,
         )
         self.engine = EngineSlot(open_engine, settings, self.observations, self.logs.append_app)
+        self.engine.seal = lambda payload: identity.seal_envelope(keys, payload)
         self.queue = EventQueue(self.controller.post)
         self.orders = Orders(
             self.engine,

@@ -13,6 +13,8 @@ from eaves.node.desired.model import DesiredNode
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.settings import NodeSettings, want_uplinks
 
+Seal = Callable[[bytes], bytes]
+"""Payload → envelope signed by the device; blocking."""
 DeliverLogs = Callable[[list[LogLine]], Awaitable[None]]
 """Takes log lines; when it returns they are kept."""
 
@@ -32,6 +34,9 @@ class Engine(Protocol):
 
     async def usages(self) -> list[AppUsage]:
         """Counters of the running apps."""
+
+    def use_seal(self, seal: Seal) -> None:
+        """The device's signature, for apps that ask for it."""
 
     async def teardown(self) -> None:
         """Stop and remove everything."""
@@ -61,6 +66,8 @@ class EngineSlot:
         self._settings = settings
         self._observations = observations
         self._deliver = deliver
+        self.seal: Seal | None = None
+        """Lent to the engine when it opens."""
         self._engine: Engine | None = None
         self._desired: DesiredNode | None = None
         self.podman_version = ""
@@ -92,6 +99,8 @@ class EngineSlot:
             self._note(problem)
             raise problem from error
         self.podman_version = engine.podman_version
+        if self.seal is not None:
+            engine.use_seal(self.seal)
         self._engine = engine
         self._note(None)
         try:

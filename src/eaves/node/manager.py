@@ -17,15 +17,20 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eaves.kit import files
 from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.podman import PodmanEngine
 from eaves.node.desired.model import DesiredNode
+from eaves.node.engine import Seal
 from eaves.node.guard import keep_running
 from eaves.node.host import Host, observe_host, save_host_files
 from eaves.node.images.service import FIRST_RETRY_S, RETRY_LIMIT_S, STALLED_AFTER_S, Images
 from eaves.node.instance import Instance
+from eaves.node.metadata.blobs import BlobFinder
+from eaves.node.metadata.patches import Patches
+from eaves.node.metadata.service import MetadataServer
 from eaves.node.mounts import remove_mounts
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
@@ -74,6 +79,7 @@ class Manager:
     ) -> None:
         self.instance = instance
         self.host = host
+        self._observations = observations
         cli = PodmanCli(instance)
         self.podman = cli
         self._stalled_after_s = options.stalled_after_s
@@ -91,9 +97,10 @@ class Manager:
             instance,
             observations,
             in_use=self._volumes_in_use,
-            on_change=self._wake_apps,
+            on_change=self._take_volumes,
             measure_every_s=options.measure_every_s,
         )
+        self._metadata = MetadataServer(observations, Patches(BlobFinder(observations).find))
         self._networks = Networks(
             instance,
             observations,
@@ -101,6 +108,7 @@ class Manager:
             pid_of=self._pid_of,
             is_in_use=self._is_in_use,
             on_change=self._wake_apps,
+            metadata=self._metadata,
         )
         readiness = Readiness(observations, self.images, self._volumes, self._networks)
         self._apps = Apps(
@@ -143,6 +151,10 @@ class Manager:
     def podman_version(self) -> str:
         return ".".join(str(part) for part in self.host.podman_version)
 
+    def use_seal(self, seal: Seal) -> None:
+        """Lend the device's signature to apps that ask for it."""
+        self._metadata.seal = seal
+
     async def apply(self, desired: DesiredNode) -> None:
         """Take ``desired`` as the wish from now on; returns at once."""
         desired = _drop_strange(desired)
@@ -165,7 +177,8 @@ class Manager:
 
     async def usages(self) -> list[AppUsage]:
         """Counters of every app that runs now."""
-        return await self._apps.usages()
+        uses = self._metadata.patches.uses
+        return [replace(usage, patches=uses(usage.id)) for usage in await self._apps.usages()]
 
     async def teardown(self) -> None:
         """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""
@@ -177,6 +190,11 @@ class Manager:
 
     def _wake_apps(self) -> None:
         self._apps.wake()
+
+    def _take_volumes(self) -> None:
+        self._wake_apps()
+        if self._observations.patches:
+            self._networks.wake()
 
     def _pid_of(self, app_id: str) -> int:
         return self._apps.pid(app_id)

@@ -7,12 +7,13 @@ one device message. Never filled from desired state: a field that was not observ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
 from msgspec import Struct
 
+from eaves.node.observed_patches import PatchStatus, PatchUse
 from eaves.node.observed_vm import SnapshotStatus, VmStatus
 
 
@@ -173,6 +174,7 @@ class AppUsage(Struct, frozen=True):
     memory_limit_bytes: int
     disk_used_bytes: int = 0
     interfaces: tuple[InterfaceUsage, ...] = ()
+    patches: tuple[PatchUse, ...] = ()
 
 
 class LogLine(Struct, frozen=True):
@@ -204,6 +206,8 @@ class Observations:
     def __init__(self) -> None:
         self._items: dict[tuple[type[Status], str], Status] = {}
         self._removed: list[tuple[type[Status], str]] = []
+        self._app_data: dict[tuple[str, str], bytes] = {}
+        self._patches: tuple[PatchStatus, ...] = ()
         self._version = 0
         self._changed = asyncio.Event()
 
@@ -223,6 +227,30 @@ class Observations:
 
     def each(self, kind: type[Status]) -> Iterator[Status]:
         return iter([status for (a, _), status in self._items.items() if a is kind])
+
+    @property
+    def app_data(self) -> Mapping[tuple[str, str], bytes]:
+        """(app id, ``kubeconfig`` or ``customStatus``) → what the app last told by its metadata server."""
+        return self._app_data
+
+    def note_app_data(self, app_id: str, kind: str, data: bytes) -> None:
+        if self._app_data.get((app_id, kind)) != data:
+            self._app_data[app_id, kind] = data
+            self._touch()
+
+    def forget_app_data(self, keep: Collection[str]) -> None:
+        """Of apps that are not in ``keep``."""
+        self._app_data = {key: data for key, data in self._app_data.items() if key[0] in keep}
+
+    @property
+    def patches(self) -> tuple[PatchStatus, ...]:
+        """Patch envelopes of the config."""
+        return self._patches
+
+    def note_patches(self, patches: tuple[PatchStatus, ...]) -> None:
+        if self._patches != patches:
+            self._patches = patches
+            self._touch()
 
     def take_removed(self) -> list[tuple[type[Status], str]]:
         removed, self._removed = self._removed, []

@@ -7,7 +7,7 @@ import time
 
 from eaves.kit.errors import EavesError
 from eaves.node.desired.model import DesiredApp, DesiredNode
-from eaves.node.engine import DeliverLogs
+from eaves.node.engine import DeliverLogs, Seal
 from eaves.node.observed import (
     AppState,
     AppStatus,
@@ -58,6 +58,9 @@ class PretendEngine:
 
     async def run(self) -> None:
         await asyncio.Event().wait()
+
+    def use_seal(self, seal: Seal) -> None:
+        self.seal = seal
 
     async def usages(self) -> list[AppUsage]:
         return [

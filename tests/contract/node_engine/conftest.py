@@ -9,6 +9,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from eaves.testing.engine_host import EngineHost
+from eaves.testing.outside import Outside, open_outside
 from eaves.testing.registry import Registry
 
 HTTPD = ("/bin/httpd", "-f", "-p", "80", "-h", "/www")
@@ -32,4 +33,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
     async with EngineHost(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def outside(tmp_path: Path) -> AsyncIterator[Outside]:
+    """A machine beyond the node."""
+    async with open_outside(tmp_path) as found:
         yield found

@@ -28,7 +28,8 @@ _OBJECT_ID: dict[str, Callable[[info_pb2.ZInfoMsg], str]] = {
     "niinfo": lambda message: message.niinfo.networkID,
     "vinfo": lambda message: message.vinfo.uuid,
     "cinfo": lambda message: message.cinfo.uuid,
-    "amdinfo": lambda message: message.amdinfo.uuid,
+    "amdinfo": lambda message: f"{message.amdinfo.uuid}/{message.amdinfo.type}",
+    "patchInfo": lambda message: message.patchInfo.id,
 }
 """What a message is about, where a device sends one a thing; the others are about the device itself."""
 

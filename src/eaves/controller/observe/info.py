@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eaves.controller.observe.app import observe_app
+from eaves.controller.observe.appdata import observe_app_data
 from eaves.controller.observe.model import DeviceObjects, StatusUpdate
 from eaves.controller.observe.network import observe_network
 from eaves.controller.observe.node import observe_device, observe_hardware
@@ -22,6 +23,8 @@ def observe_info(message: ZInfoMsg, objects: DeviceObjects, now: float) -> list[
             return observe_hardware(objects, message.hwinfo, now)
         case "ainfo":
             return observe_app(objects, message.ainfo, now)
+        case "amdinfo":
+            return observe_app_data(objects, message.amdinfo)
         case "niinfo":
             return observe_network(objects, message.niinfo, now)
         case "vinfo":

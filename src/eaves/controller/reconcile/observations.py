@@ -36,7 +36,7 @@ from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 WORKERS = 16
 BATCH = 500
 _ATTEMPTS = 8
-_ID_FIELDS = {"ainfo": "AppID", "niinfo": "networkID", "vinfo": "uuid", "cinfo": "uuid"}
+_ID_FIELDS = {"ainfo": "AppID", "niinfo": "networkID", "vinfo": "uuid", "cinfo": "uuid", "patchInfo": "id"}
 """A message that holds nothing but this tells that the thing is deleted."""
 
 

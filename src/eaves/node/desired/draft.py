@@ -65,9 +65,14 @@ class Draft:
     def decrypt(self, block: CipherBlock) -> EncryptionBlock:
         """Contents of an encrypted field. Raises ObjectError."""
         try:
-            return EncryptionBlock.FromString(self._decrypt(block))
+            return EncryptionBlock.FromString(self.decrypt_bytes(block))
         except DecodeError as error:
             raise ObjectError("an encrypted field decrypts to nonsense", code="DecryptionFailed") from error
+
+    def decrypt_bytes(self, block: CipherBlock) -> bytes:
+        """Contents of an encrypted field that holds something else than an EncryptionBlock. Raises ObjectError."""
+        try:
+            return self._decrypt(block)
         except EavesError as error:
             raise ObjectError(
                 f"an encrypted field cannot be read: {error.message}",

@@ -48,6 +48,7 @@ def _parse_interface(
         mac,
         parse_acls(adapter.acls, app_id, name, draft),
         _parse_vlan(adapter.access_vlan_id, network),
+        may_discover=adapter.allow_to_discover,
     )
 
 

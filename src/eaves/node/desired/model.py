@@ -12,6 +12,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from eaves.node.desired.network_model import AccessPort, DesiredPort, DesiredRoute
+from eaves.node.desired.patch_model import DesiredPatch
 from eaves.node.desired.secret import Secret as Secret
 from eaves.node.desired.vm_model import DesiredVm, Isolation, SnapshotOrders
 
@@ -24,6 +25,7 @@ class ObjectKind(StrEnum):
     VOLUME = "volume"
     IMAGE = "image"
     DATASTORE = "datastore"
+    PATCH = "patch envelope"
     NODE = "node"
 
 
@@ -191,6 +193,8 @@ class DesiredInterface(Struct, frozen=True):
     acls: tuple[AclRule, ...] = ()
     vlan: int = 0
     """Access VLAN on a switch; 0 = all VLANs, tagged."""
+    may_discover: bool = False
+    """The app may ask the metadata server for the addresses of other apps."""
 
 
 class VolumeMount(Struct, frozen=True):
@@ -265,6 +269,19 @@ class DesiredApp(Struct, frozen=True):
     """A virtual machine's memory is saved when the node goes down for good reason, and restored after."""
     snapshots: SnapshotOrders = SnapshotOrders()
 
+    @property
+    def may_discover(self) -> bool:
+        return any(interface.may_discover for interface in self.interfaces)
+
+
+class Owner(Struct, frozen=True):
+    """To whom the node belongs, in the controller's words; told to apps."""
+
+    project_name: str = ""
+    project_id: str = ""
+    enterprise_name: str = ""
+    enterprise_id: str = ""
+
 
 class DesiredNode(Struct, frozen=True):
     """Everything one config asks of this node."""
@@ -289,4 +306,6 @@ class DesiredNode(Struct, frozen=True):
     config_timestamp_ns: int = 0
     """0 = the controller sets none."""
     notify_disabled: bool = False
+    owner: Owner = Owner()
+    patches: tuple[DesiredPatch, ...] = ()
     problems: tuple[ConfigProblem, ...] = ()

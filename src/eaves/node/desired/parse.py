@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from eaves.node.desired.apps import Surroundings, parse_apps
 from eaves.node.desired.draft import Decrypt, Draft
-from eaves.node.desired.model import DesiredNode
+from eaves.node.desired.model import DesiredNode, Owner
 from eaves.node.desired.networks import parse_networks
+from eaves.node.desired.patches import parse_patches
 from eaves.node.desired.ports import parse_ports
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
 from eaves.node.desired.volume_modes import assign_modes
@@ -43,6 +44,8 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         controller_certs_hash=config.controllercert_confighash,
         config_timestamp_ns=parse_timestamp_ns(config),
         notify_disabled=config.eaves.notify_disabled,
+        owner=Owner(config.project_name, config.project_id, config.enterprise_name, config.enterprise_id),
+        patches=parse_patches(config.patchEnvelopes, draft),
         problems=tuple(draft.problems),
     )
 

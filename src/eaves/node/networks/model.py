@@ -49,6 +49,8 @@ class WantedBridge(Struct, frozen=True):
     dns_servers: tuple[str, ...] = ()
     ntp_servers: tuple[str, ...] = ()
     static_hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    metadata_port: int = 0
+    """Port of the metadata server on the gateway's address; 0 = apps find none."""
 
     @property
     def gateway(self) -> str:

@@ -15,7 +15,6 @@ from msgspec import Struct
 from eaves.node.networks import conntrack, decide, ruleset
 from eaves.node.networks.model import Layout, WantedVif
 
-METADATA_ADDRESS = "169.254.169.254"
 _DNS_PORT = 53
 
 
@@ -76,7 +75,7 @@ def is_always_allowed(entry: conntrack.Entry, gateways: Collection[str]) -> bool
     sent = entry.original
     is_dns = sent.destination in gateways and sent.destination_port == _DNS_PORT
     is_dhcp = sent.protocol == 17 and {sent.source_port, sent.destination_port} == {67, 68}
-    return entry.is_helped or is_dns or is_dhcp or sent.destination == METADATA_ADDRESS
+    return entry.is_helped or is_dns or is_dhcp or sent.destination == ruleset.METADATA_ADDRESS
 
 
 def want_connection(entry: conntrack.Entry, address: str) -> decide.Connection:

@@ -25,6 +25,8 @@ from eaves.node.desired.model import AclAction
 from eaves.node.networks import acls
 from eaves.node.networks.model import Layout, PortMap, WantedBridge, WantedVif
 
+METADATA_ADDRESS = "169.254.169.254"
+"""Where apps look for the metadata server (``eaves.node.metadata``), as in every cloud."""
 HOST_TIMEOUT_S = 3600
 """How long an address counts as a host's after DNS last said so; ``hostnames`` renews those that it still says."""
 
@@ -165,6 +167,8 @@ def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
         "forwarding": [
             "type filter hook forward priority filter; policy accept;",
             f"iifname != {ours} oifname != {ours} accept",
+            # Link-local addresses are nobody's beyond the node: that of a cloud's metadata, with its secrets, above all.
+            f"iifname {ours} ip daddr 169.254.0.0/16 drop",
             "jump limits",
             "ct state established,related accept",
             "ct state invalid drop",
@@ -177,6 +181,11 @@ def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
             f"iifname != {ours} accept",
             "ct state established,related accept",
             "udp sport 68 udp dport 67 accept",
+            *(
+                f'iifname "{bridge.link}" ct original ip daddr {METADATA_ADDRESS} tcp dport {bridge.metadata_port} accept'
+                for bridge in layout.bridges
+                if bridge.metadata_port
+            ),
             *(
                 f'iifname "{bridge.link}" ip daddr {bridge.gateway} meta l4proto {{ tcp, udp }} th dport 53 accept'
                 for bridge in layout.bridges
@@ -228,7 +237,16 @@ def _render_translations(layout: Layout, ours: str) -> dict[str, list[str]]:
         if not bridge.air_gapped:
             masquerade.append(f"oifname != {ours} ip saddr {bridge.subnet} masquerade")
     return {
-        "to_port": ["type nat hook prerouting priority dstnat; policy accept;", *ports],
+        "to_port": [
+            "type nat hook prerouting priority dstnat; policy accept;",
+            *(
+                f'iifname "{bridge.link}" ip daddr {METADATA_ADDRESS} tcp dport 80 dnat ip to '
+                f"{bridge.gateway}:{bridge.metadata_port}"
+                for bridge in layout.bridges
+                if bridge.metadata_port
+            ),
+            *ports,
+        ],
         "to_port_local": ["type nat hook output priority -100; policy accept;", *local],
         "to_outside": masquerade,
     }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eaves.kit.errors import EavesError
 from eaves.kit.retry import Backoff
@@ -60,6 +62,18 @@ class Connection(Struct, frozen=True):
     taps: tuple[Tap, ...] = ()
 
 
+class Metadata(Protocol):
+    """The server that apps ask about themselves; ``eaves.node.metadata`` is one."""
+
+    async def listen(self, bridges: Iterable[WantedBridge]) -> Mapping[str, int]:
+        """Serve exactly these bridges; answers link → port on the gateway's address."""
+
+    async def set_layout(self, desired: DesiredNode, layout: Layout, faults: Mapping[str, str]) -> None:
+        """Who may ask, and what there is to tell."""
+
+    def close(self) -> None: ...
+
+
 class Networks:
     """``pid_of``: app id → pid of its running container (0 = none); ``is_in_use``: whether the app still has a container."""
 
@@ -72,8 +86,10 @@ class Networks:
         pid_of: Callable[[str], int],
         is_in_use: Callable[[str], bool],
         on_change: Callable[[], None],
+        metadata: Metadata | None = None,
     ) -> None:
         self._instance = instance
+        self._metadata = metadata
         self._observations = observations
         self._uplinks = dict(uplinks)
         self._pid_of = pid_of
@@ -126,6 +142,8 @@ class Networks:
                         await self._reconcile()
             finally:
                 names.cancel()
+                if self._metadata is not None:
+                    self._metadata.close()
                 self._servers.close()
 
     async def teardown(self) -> None:
@@ -164,6 +182,9 @@ class Networks:
         except _TROUBLE as error:
             faults = {network.id: self._as_fault(network.id, error) for network in self._wanted.networks}
         self._settle(self._wanted, faults)
+        if self._metadata is not None and self._applied is not None:
+            texts = {object_id: fault.message for object_id, fault in self._faults.items()}
+            await self._metadata.set_layout(self._wanted, self._applied, texts)
 
     async def _plan(self, seen: SeenHost) -> None:
         self._wanted = self._desired or self._wanted
@@ -221,7 +242,7 @@ class Networks:
         return seen, faults
 
     async def _apply_table(self, seen: SeenHost, faults: Mapping[str, Fault]) -> dict[str, Fault]:
-        live = _without(self._layout, faults)
+        live = await self._with_metadata(_without(self._layout, faults))
         if live == self._applied and seen.table == self._table and self._table:
             return {}
         if not live.bridges:
@@ -238,6 +259,14 @@ class Networks:
         self._unchecked |= {vif.link for vif in recheck.list_changed(self._applied, live)}
         self._applied = live
         return {}
+
+    async def _with_metadata(self, live: Layout) -> Layout:
+        """A port for each bridge that is up: the table leads the apps' requests there."""
+        if self._metadata is None:
+            return live
+        ports = await self._metadata.listen(live.bridges)
+        bridges = tuple(replace(bridge, metadata_port=ports.get(bridge.link, 0)) for bridge in live.bridges)
+        return replace(live, bridges=bridges)
 
     async def _end_forbidden(self) -> None:
         """Only after the table is in place: a connection that was ended before could come back by the old rules."""

@@ -20,6 +20,7 @@ from eaves.wire.pb.hardwarehealth.hardware_health_pb2 import (
 )
 from eaves.wire.pb.metrics.metrics_pb2 import (
     AppMemoryMetric,
+    AppPatchEnvelopeMetric,
     DeviceMemoryMetric,
     NetworkStats,
     ZMetricMsg,
@@ -151,6 +152,15 @@ def _want_app(usage: AppUsage, view: MetricsView) -> appMetric:
         ),
         appMemory=AppMemoryMetric(allocatedMB=want_mib(usage.memory_limit_bytes), usedMB=want_mib(usage.memory_bytes)),
         network=[_want_interface(interface) for interface in usage.interfaces],
+        patch_envelope=[
+            AppPatchEnvelopeMetric(
+                uuid=use.patch_id,
+                version=use.version,
+                patch_api_call_count=use.calls,
+                download_count=use.downloads,
+            )
+            for use in usage.patches
+        ],
         disk=[appDiskMetric(disk="root", used=want_mib(usage.disk_used_bytes), diskType="CONTAINER")],
     )
 

@@ -30,8 +30,9 @@ from eaves.node.observed import (
     VolumeStatus,
     list_statuses,
 )
+from eaves.node.observed_patches import PatchStatus
 from eaves.node.orders import Orders
-from eaves.node.report import apps, facts, metrics, networks, storage
+from eaves.node.report import apps, facts, metadata, metrics, networks, storage
 from eaves.node.report.device import DeviceView, want_device_info, want_hardware_info
 from eaves.node.report.metrics import MetricsView
 from eaves.wire.identifiers import is_uuid
@@ -83,6 +84,8 @@ class Reporter:
         self._queue = queue
         self._surveyor = surveyor
         self._queued: dict[tuple[ObjectKind, str], Subject] = {}
+        self._told_data: dict[tuple[str, str], bytes] = {}
+        self._told_patches: dict[str, PatchStatus] = {}
         self._changed = asyncio.Event()
         self._device_due = asyncio.Event()
         self._has_sent_hardware = False
@@ -108,6 +111,8 @@ class Reporter:
     def tell_all(self) -> None:
         """Queue everything again: the controller, or what it calls this node, is another one."""
         self._queued.clear()
+        self._told_data.clear()
+        self._told_patches.clear()
         self._has_sent_hardware = False
         self._changed.set()
         self._device_due.set()
@@ -177,9 +182,28 @@ class Reporter:
         for key in [key for key in self._queued if key not in wanted]:
             del self._queued[key]
             self._put(key, _want_removal(self._device_id, key, now))
+        self._queue_metadata(now)
         self._note_running()
         if app_keys_before != {key for key in wanted if key[0] is ObjectKind.APP}:
             self._device_due.set()
+
+    def _queue_metadata(self, now: float) -> None:
+        """What apps posted, and patch envelopes."""
+        data = dict(self._observations.app_data)
+        for (app_id, kind), content in data.items():
+            if self._told_data.get((app_id, kind)) != content:
+                message = metadata.want_app_data_info(self._device_id, app_id, kind, content, now)
+                self._queue.put(f"{kind}/{app_id}", message.SerializeToString())
+        self._told_data = data
+        patches = {status.id: status for status in self._observations.patches}
+        for patch_id, status in patches.items():
+            if self._told_patches.get(patch_id) != status:
+                message = metadata.want_patch_info(self._device_id, status, now)
+                self._queue.put(f"patch/{patch_id}", message.SerializeToString())
+        for patch_id in self._told_patches.keys() - patches.keys():
+            message = metadata.want_removed_patch_info(self._device_id, patch_id, now)
+            self._queue.put(f"patch/{patch_id}", message.SerializeToString())
+        self._told_patches = patches
 
     async def queue_device(self) -> None:
         """Queue device info, and the inventory if it is due."""

@@ -248,3 +248,18 @@ def test_every_state_of_the_device_api_is_understood(state: info_pb2.ZSwState.Va
     objects.tell(app_message(state), NOW)
     known = state != info_pb2.INVALID
     assert (objects.status("App", "web")["phase"] != "Unknown") is known
+
+
+def test_what_an_app_says_of_itself_is_shown_and_its_kubeconfig_is_not() -> None:
+    objects = observed()
+    objects.tell(app_message(info_pb2.RUNNING), NOW)
+    for kind, data in (
+        (info_pb2.APP_INST_META_DATA_TYPE_CUSTOM_STATUS, b'{"queue": 7}'),
+        (info_pb2.APP_INST_META_DATA_TYPE_KUBE_CONFIG, b'{"users": "secret"}'),
+    ):
+        message = ZInfoMsg(ztype=info_pb2.ZiAppInstMetaData)
+        message.amdinfo.uuid, message.amdinfo.type, message.amdinfo.data = uid_of("App", "web"), kind, data
+        objects.tell(message, NOW)
+    objects.tell(app_message(info_pb2.RUNNING, restarts=1), NOW + 1)
+    assert objects.status("App", "web")["customStatus"] == '{"queue": 7}'
+    assert "secret" not in str(objects.status("App", "web"))

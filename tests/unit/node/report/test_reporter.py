@@ -27,6 +27,7 @@ from eaves.node.observed import (
     VolumeState,
     VolumeStatus,
 )
+from eaves.node.observed_patches import PatchState, PatchStatus
 from eaves.node.orders import Orders
 from eaves.node.report.device import DeviceView
 from eaves.node.report.facts import Load, Machine
@@ -34,7 +35,7 @@ from eaves.node.report.metrics import MetricsView
 from eaves.node.report.reporter import Reporter
 from eaves.testing.scripted_controller import ScriptedController
 from eaves.wire.paths import Endpoint
-from eaves.wire.pb.info import info_pb2
+from eaves.wire.pb.info import info_pb2, patch_envelope_pb2
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg
 from eaves.wire.timers import Timers
@@ -107,6 +108,26 @@ async def test_removed_object_is_told_by_its_id_alone(tmp_path: Path) -> None:
         await asyncio.sleep(1)
         (info,) = stage.take()
         assert (info.ainfo.AppID, info.ainfo.AppName) == (APP_ID, "")
+
+
+async def test_what_an_app_posted_and_patch_envelopes_are_told_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    patch = PatchStatus("patch-1", "settings", "3", PatchState.READY, 12)
+    async with stage.running():
+        stage.observations.note_app_data(APP_ID, "customStatus", b"{}")
+        stage.observations.note_patches((patch,))
+        await asyncio.sleep(1)
+        data, told = stage.take()
+        assert (data.amdinfo.uuid, data.amdinfo.data) == (APP_ID, b"{}")
+        assert (told.patchInfo.id, told.patchInfo.state) == ("patch-1", patch_envelope_pb2.PATCH_READY)
+        stage.observations.note_app_data(APP_ID, "customStatus", b"{}")
+        stage.observations.note_patches((replace(patch, state=PatchState.ACTIVE),))
+        await asyncio.sleep(1)
+        assert [info.patchInfo.state for info in stage.take()] == [patch_envelope_pb2.PATCH_ACTIVE]
+        stage.observations.note_patches(())
+        await asyncio.sleep(1)
+        (gone,) = stage.take()
+        assert (gone.patchInfo.id, gone.patchInfo.name) == ("patch-1", "")
 
 
 async def test_download_is_told_in_steps_and_not_by_kilobytes(tmp_path: Path) -> None:
