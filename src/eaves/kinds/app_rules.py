@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from eaves.kinds import rules
-from eaves.kinds.app_spec import AclAction, AclRule, AppFile, AppNetwork, AppSpec, AppType, AppVolume, EnvFrom, EnvVar
+from eaves.kinds.app_spec import (
+    AclAction,
+    AclRule,
+    AppFile,
+    AppNetwork,
+    AppSpec,
+    AppType,
+    AppVolume,
+    EnvFrom,
+    EnvVar,
+    vm_of,
+)
 from eaves.kinds.image_reference import ImageReferenceError, parse_image_reference
 from eaves.kinds.rules import duplicate, forbidden, invalid, required
-from eaves.kube.errors import CauseType, FieldError
+from eaves.kinds.vm_rules import check_container, check_machine
+from eaves.kube.errors import FieldError
 from eaves.kube.quantity import QuantityError, parse_quantity
 from eaves.kube.resource import Object
 
@@ -18,6 +31,8 @@ LEAST_MEMORY, MOST_MEMORY = "4Mi", "16Ti"
 LEAST_CPUS, MOST_CPUS = "1m", "1024"
 LEAST_VOLUME, MOST_VOLUME = "1Mi", "64Ti"
 
+_PATH = re.compile(r"[A-Za-z0-9._/:+~%-]{1,400}")
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _PORT_PROTOCOLS = ("tcp", "udp", "6", "17")
 
 
@@ -31,12 +46,11 @@ def check_app(new: Object, old: Object | None) -> Sequence[FieldError]:
 
 
 def _check_spec(spec: AppSpec) -> Iterator[FieldError]:
-    if spec.type is AppType.VIRTUAL_MACHINE:
-        detail = "virtual machines are not available in this version"
-        yield FieldError(
-            "spec.type", CauseType.NOT_SUPPORTED, f'supported values: "{AppType.CONTAINER}" ({detail})', str(spec.type)
-        )
-    yield from check_image("spec.image", spec.image)
+    yield from check_machine(spec) if spec.type is AppType.VIRTUAL_MACHINE else check_container(spec)
+    if spec.type is AppType.VIRTUAL_MACHINE and spec.datastore_ref is not None:
+        yield from _check_path_or_image("spec.image", spec.image)
+    else:
+        yield from check_image("spec.image", spec.image)
     if spec.node_name:
         yield from rules.check_dns_subdomain("spec.nodeName", spec.node_name)
     if spec.datastore_ref is not None:
@@ -67,6 +81,15 @@ def check_image(path: str, image: str) -> Iterator[FieldError]:
         parse_image_reference(image)
     except ImageReferenceError as error:
         yield invalid(path, image, f"must be an image reference such as registry.example/shop/web:1.4: {error}")
+
+
+def _check_path_or_image(path: str, image: str) -> Iterator[FieldError]:
+    """What a datastore of any type could have: which type it is only its object tells."""
+    name, at, digest = image.partition("@")
+    if _PATH.fullmatch(name) is None or ".." in name.split("/"):
+        yield invalid(path, image, "must be an image reference, or a path of letters, digits and ._-+~%/ without '..'")
+    elif at and _SHA256.fullmatch(digest) is None:
+        yield invalid(path, image, "the digest after @ must be sha256: and 64 lower-case hexadecimal digits")
 
 
 def _check_environment(spec: AppSpec) -> Iterator[FieldError]:
@@ -122,10 +145,13 @@ def _check_volumes(spec: AppSpec) -> Iterator[FieldError]:
     for index, volume in enumerate(spec.volumes):
         path = f"spec.volumes[{index}]"
         yield from rules.check_dns_label(f"{path}.name", volume.name)
-        yield from rules.check_absolute_path(f"{path}.mountPath", volume.mount_path)
+        if volume.mount_path and spec.type is AppType.CONTAINER:
+            yield from rules.check_absolute_path(f"{path}.mountPath", volume.mount_path)
         yield from _check_size(path, volume)
     paths = [
-        (f"spec.volumes[{index}].mountPath", volume.mount_path.rstrip("/")) for index, volume in enumerate(spec.volumes)
+        (f"spec.volumes[{index}].mountPath", volume.mount_path.rstrip("/"))
+        for index, volume in enumerate(spec.volumes)
+        if volume.mount_path and spec.type is AppType.CONTAINER
     ]
     yield from rules.check_no_repeats(paths)
     names = [
@@ -197,10 +223,23 @@ def _check_change(new: AppSpec, old: AppSpec) -> Iterator[FieldError]:
         yield from rules.check_immutable("spec.type", str(new.type), str(old.type))
     yield from check_counter("spec.restartCounter", new.restart_counter, old.restart_counter)
     yield from check_counter("spec.purgeCounter", new.purge_counter, old.purge_counter)
+    yield from _check_machine_change(new, old)
     sizes = {volume.name: volume.size for volume in old.volumes if volume.size is not None}
     for index, volume in enumerate(new.volumes):
         if volume.size is not None and volume.name in sizes:
             yield from check_growth(f"spec.volumes[{index}].size", volume.size, sizes[volume.name])
+
+
+def _check_machine_change(new: AppSpec, old: AppSpec) -> Iterator[FieldError]:
+    """A root disk shrinks only by being made anew; counters go up."""
+    if new.rollback is not None and old.rollback is not None:
+        yield from check_counter("spec.rollback.counter", new.rollback.counter, old.rollback.counter)
+    vm, former = vm_of(new), vm_of(old)
+    is_same_disk = (new.image, new.purge_counter) == (old.image, old.purge_counter)
+    if is_same_disk and vm.root_disk.size is not None and former.root_disk.size is not None:
+        yield from check_growth("spec.vm.rootDisk.size", vm.root_disk.size, former.root_disk.size)
+    if vm.cloud_init is not None and former.cloud_init is not None:
+        yield from check_counter("spec.vm.cloudInit.version", vm.cloud_init.version, former.cloud_init.version)
 
 
 def check_counter(path: str, new: int, old: int) -> Iterator[FieldError]:

@@ -8,6 +8,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from eaves.kinds.fields import KeyReference, LocalReference, Quantity, SourceReference, about, keyed
+from eaves.kinds.image_format import ImageFormat, guess_disk_format
+from eaves.kinds.vm_spec import BootOrder, DiskDevice, VmSpec
 
 DEFAULT_NETWORK = "default"
 """Network of an app that names none."""
@@ -15,6 +17,10 @@ DEFAULT_NETWORK = "default"
 DEFAULT_VOLUME_SIZE = "1Gi"
 """Size of an app's own volume that asks for none."""
 
+CONTAINER_GRACE_S, VM_GRACE_S = 10, 60
+"""Time to end for an app that asks for none: a process, a whole operating system."""
+
+GraceSeconds = Annotated[int, Meta(ge=0, le=3600)]
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 VlanNumber = Annotated[int, Meta(ge=2, le=4093)]
 
@@ -22,6 +28,11 @@ VlanNumber = Annotated[int, Meta(ge=2, le=4093)]
 class AppType(StrEnum):
     CONTAINER = "Container"
     VIRTUAL_MACHINE = "VirtualMachine"
+
+
+class Isolation(StrEnum):
+    PROCESS = "Process"
+    VM = "VM"
 
 
 class RestartPolicy(StrEnum):
@@ -79,7 +90,13 @@ class AppVolume(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
     """Storage that survives restarts and updates of the app."""
 
     name: Annotated[str, about("Name of the volume in this app, a DNS label.", min_length=1, max_length=63)]
-    mount_path: Annotated[str, about("Absolute path inside the app.", min_length=1, max_length=4096)]
+    mount_path: Annotated[str, about("Absolute path inside the app; containers need it.", max_length=4096)] = ""
+    device: Annotated[DiskDevice | None, about("How a virtual machine sees it: Disk (also when absent) or CDROM.")] = (
+        None
+    )
+    boot_order: Annotated[
+        BootOrder | None, about("Place in the boot order of a virtual machine; after the others when absent.")
+    ] = None
     size: Annotated[
         Quantity | None, about("Size of the app's own volume, 1Gi when absent; it may grow, never shrink.")
     ] = None
@@ -87,6 +104,19 @@ class AppVolume(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
         str, about("Use this Volume object on the same node instead of a volume of the app's own.", max_length=253)
     ] = ""
     read_only: Annotated[bool, about("The app cannot write to it.")] = False
+
+
+class AppDevice(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Hardware of the node that belongs to the app alone."""
+
+    name: Annotated[str, about("Assignment group, as the node's hardware model names it.", min_length=1, max_length=63)]
+
+
+class Rollback(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Goes back to a snapshot whenever the counter is raised."""
+
+    snapshot_name: Annotated[str, about("Name of the AppSnapshot in the same namespace.", min_length=1, max_length=253)]
+    counter: Annotated[int, about("Raise it by one to go back to the snapshot.", ge=1, le=0xFFFFFFFF)]
 
 
 class AppPort(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -167,13 +197,18 @@ class AppSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
     image: Annotated[
         str,
         about(
-            "Image reference, such as registry.example/shop/web:1.4 or one with @sha256:….",
+            "Image reference, such as registry.example/shop/web:1.4 or one with @sha256:…. The disk image of a virtual"
+            " machine may also be a path in a Datastore of type HTTP or S3, with @sha256:….",
             min_length=1,
             max_length=512,
         ),
     ]
     node_name: Annotated[str, about("EdgeNode to run on; the app waits while it is empty.", max_length=253)] = ""
-    type: Annotated[AppType, about("Container. VirtualMachine is not available in this version.")] = AppType.CONTAINER
+    type: Annotated[AppType, about("Container or VirtualMachine; cannot change.")] = AppType.CONTAINER
+    image_format: Annotated[
+        ImageFormat | None,
+        about("Format of a virtual machine's disk image; by the suffix of its name, else Qcow2 when absent."),
+    ] = None
     datastore_ref: Annotated[
         LocalReference | None,
         about("Datastore to pull from; the image's own registry without credentials when absent."),
@@ -189,6 +224,14 @@ class AppSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
     files: Annotated[
         list[AppFile], keyed("path", description="Files placed in the app before it starts.", max_length=256)
     ] = []
+    vm: Annotated[VmSpec | None, about("Hardware and first-boot data of a virtual machine.")] = None
+    isolation: Annotated[
+        Isolation | None,
+        about("Process (also when absent): the container shares the node's kernel. VM: it has one of its own."),
+    ] = None
+    devices: Annotated[
+        list[AppDevice], keyed("name", description="Hardware that belongs to the app alone.", max_length=64)
+    ] = []
     resources: Annotated[AppResources, about("What it may use at most.")] = AppResources()
     volumes: Annotated[list[AppVolume], keyed("name", description="Storage.", max_length=64)] = []
     networks: Annotated[
@@ -198,15 +241,40 @@ class AppSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
     running: Annotated[bool, about("False stops the app and keeps its data.")] = True
     restart_policy: Annotated[RestartPolicy, about("When to start it again after it ended.")] = RestartPolicy.ALWAYS
     termination_grace_period_seconds: Annotated[
-        int, about("Time between the request to stop and the kill.", ge=0, le=3600)
-    ] = 10
+        GraceSeconds | None,
+        about("Time between the request to stop and the kill; 10, for a virtual machine 60 when absent."),
+    ] = None
+    suspend_on_node_restart: Annotated[
+        bool,
+        about("A virtual machine's memory is saved when the node restarts for good reason, and it goes on after."),
+    ] = False
     start_delay_seconds: Annotated[int, about("Wait this long after a boot of the node.", ge=0, le=86400)] = 0
     restart_counter: Annotated[int, about("Raise it by one to restart the app.", ge=0, le=0xFFFFFFFF)] = 0
     purge_counter: Annotated[
         int, about("Raise it by one to recreate the app from its image; its volumes stay.", ge=0, le=0xFFFFFFFF)
     ] = 0
+    rollback: Annotated[Rollback | None, about("Takes a virtual machine back to one of its snapshots.")] = None
 
 
 def networks_of(spec: AppSpec) -> list[AppNetwork]:
     """The app's interfaces: as written, or one on the default network."""
     return [AppNetwork(name=DEFAULT_NETWORK)] if spec.networks is None else spec.networks
+
+
+def image_format_of(spec: AppSpec) -> ImageFormat | None:
+    """Format of the app's image; None when a virtual machine's image has a name that may mean several."""
+    if spec.type is AppType.CONTAINER:
+        return ImageFormat.CONTAINER
+    return spec.image_format or guess_disk_format(spec.image)
+
+
+def vm_of(spec: AppSpec) -> VmSpec:
+    """The machine as asked for, or an ordinary one."""
+    return spec.vm or VmSpec()
+
+
+def grace_period_s(spec: AppSpec) -> int:
+    """As written, or what a process, or a whole operating system, needs to end."""
+    if spec.termination_grace_period_seconds is not None:
+        return spec.termination_grace_period_seconds
+    return VM_GRACE_S if spec.type is AppType.VIRTUAL_MACHINE else CONTAINER_GRACE_S

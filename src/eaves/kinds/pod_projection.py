@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eaves.kinds.app_spec import DEFAULT_NETWORK, DEFAULT_VOLUME_SIZE
+from eaves.kinds.app_spec import CONTAINER_GRACE_S, DEFAULT_NETWORK, DEFAULT_VOLUME_SIZE, VM_GRACE_S, AppType
 from eaves.kinds.columns import get
 from eaves.kube.resource import Object
 
@@ -77,7 +77,7 @@ def _spec(app: Object) -> Object:
     spec: Object = {
         "containers": [_container(source)],
         "restartPolicy": source.get("restartPolicy", "Always"),
-        "terminationGracePeriodSeconds": source.get("terminationGracePeriodSeconds", 10),
+        "terminationGracePeriodSeconds": _grace_period_s(source),
         "hostname": app["metadata"]["name"],
     }
     if source.get("nodeName"):
@@ -86,6 +86,13 @@ def _spec(app: Object) -> Object:
     if volumes:
         spec["volumes"] = volumes
     return spec
+
+
+def _grace_period_s(source: Mapping[str, Any]) -> int:
+    asked = source.get("terminationGracePeriodSeconds")
+    if asked is not None:
+        return int(asked)
+    return VM_GRACE_S if source.get("type") == AppType.VIRTUAL_MACHINE else CONTAINER_GRACE_S
 
 
 def _container(source: Mapping[str, Any]) -> Object:
@@ -103,6 +110,7 @@ def _container(source: Mapping[str, Any]) -> Object:
             **({"readOnly": True} if volume.get("readOnly") else {}),
         }
         for volume in source.get("volumes") or ()
+        if volume.get("mountPath")
     ]
     if mounts:
         container["volumeMounts"] = mounts

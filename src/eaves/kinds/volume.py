@@ -13,6 +13,7 @@ from eaves.kinds import rules
 from eaves.kinds.app_rules import LEAST_VOLUME, MOST_VOLUME, check_growth, check_image
 from eaves.kinds.columns import at
 from eaves.kinds.fields import Conditions, LocalReference, Quantity, about
+from eaves.kinds.image_format import ImageFormat
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kinds.rules import invalid
 from eaves.kinds.serving import eaves_resource, text_at
@@ -30,18 +31,12 @@ class VolumeEncryption(StrEnum):
     NONE = "None"
 
 
-class VolumeFormat(StrEnum):
-    CONTAINER = "Container"
-    RAW = "Raw"
-    QCOW2 = "Qcow2"
-
-
 class VolumeSource(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """What the volume holds at first."""
 
     image: Annotated[str, about("Image reference.", min_length=1, max_length=512)]
     datastore_ref: Annotated[LocalReference | None, about("Datastore to pull from.")] = None
-    format: Annotated[VolumeFormat, about("Kind of image.")] = VolumeFormat.CONTAINER
+    format: Annotated[ImageFormat, about("Kind of image.")] = ImageFormat.CONTAINER
 
 
 class VolumeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -111,7 +106,7 @@ def _check_spec(spec: VolumeSpec) -> Iterator[FieldError]:
     yield from rules.check_quantity("spec.size", spec.size, minimum=LEAST_VOLUME, maximum=MOST_VOLUME)
     if spec.source is None:
         return
-    if spec.source.format is VolumeFormat.CONTAINER:
+    if spec.source.format is ImageFormat.CONTAINER:
         yield from check_image("spec.source.image", spec.source.image)
     elif "@sha256:" not in spec.source.image:
         yield invalid("spec.source.image", spec.source.image, "a disk image needs its digest: add @sha256:…")

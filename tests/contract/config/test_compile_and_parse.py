@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 from eaves.controller.compile.model import NodeInputs
 from eaves.controller.compile.node import compile_node
-from eaves.node.desired.model import AclAction, AclDirection, AppKind, DesiredNode, RestartPolicy
+from eaves.node.desired.model import (
+    AclAction,
+    AclDirection,
+    AppKind,
+    DesiredNode,
+    ImageFormat,
+    RestartPolicy,
+    VolumeMode,
+)
 from eaves.node.desired.parse import parse_config
+from eaves.node.desired.vm_model import ClockBase, DeviceModel, DiskDevice, Firmware, Isolation
 from eaves.testing.device_cipher import DeviceCipher
 from eaves.testing.objects import (
     DEVICE_ID,
@@ -123,6 +132,65 @@ def test_a_whole_app() -> None:
     (network,) = desired.networks
     assert (network.subnet, network.gateway, network.port_label) == ("10.160.1.0/24", "10.160.1.1", "uplink")
     assert (network.dhcp_start, network.dhcp_end, network.flow_log) == ("10.160.1.64", "10.160.1.254", False)
+
+
+def test_a_whole_machine() -> None:
+    app = make_app(
+        "plc",
+        type="VirtualMachine",
+        image=f"plc.vmdk@{DIGEST}",
+        datastoreRef={"name": "files"},
+        resources={"cpus": 2, "memory": "1Gi"},
+        vm={
+            "machine": "q35",
+            "rootDisk": {"size": "20Gi"},
+            "cloudInit": {
+                "userData": "#cloud-config\npackages: [nginx]\n",
+                "networkConfig": "version: 2\n",
+                "version": 2,
+            },
+            "vtpm": True,
+            "vnc": {"passwordSecretKeyRef": {"name": "plc", "key": "vnc"}},
+            "balloon": {"minMemory": "512Mi"},
+            "clock": "LocalTime",
+        },
+        volumes=[
+            {"name": "data", "size": "5Gi"},
+            {"name": "cd", "volumeName": "cd", "device": "CDROM", "bootOrder": 1},
+        ],
+        suspendOnNodeRestart=True,
+    )
+    source = {"image": f"cd.iso@{DIGEST}", "format": "Iso", "datastoreRef": {"name": "files"}}
+    desired = through(
+        app,
+        secrets=[make_secret("plc", vnc="hunter2")],
+        datastores=[make_datastore("files", url="https://files.example", type="HTTP")],
+        volumes=[make_volume("cd", source=source)],
+    )
+    (found,) = desired.apps
+    assert (found.kind, found.memory_bytes, found.cpu_millis) == (AppKind.VIRTUAL_MACHINE, 1 << 30, 2000)
+    assert (found.suspend_on_node_restart, found.stop_grace_s) == (True, 60)
+    vm = found.vm
+    assert vm is not None
+    assert (vm.vcpus, vm.firmware, vm.device_model, vm.machine) == (2, Firmware.UEFI, DeviceModel.VIRTIO, "q35")
+    assert (vm.has_vtpm, vm.has_vnc, vm.vnc_password.reveal()) == (True, True, "hunter2")
+    assert (vm.balloon_min_bytes, vm.clock_base) == (512 << 20, ClockBase.LOCAL_TIME)
+    assert [(disk.name, disk.device, disk.boot_index) for disk in vm.disks] == [
+        ("plc-root", DiskDevice.DISK, 2),
+        ("plc-data", DiskDevice.DISK, 3),
+        ("cd", DiskDevice.CDROM, 1),
+    ]
+    assert vm.cloud_init is not None
+    assert (vm.cloud_init.instance_id, vm.cloud_init.hostname) == (f"{found.id}/2", "plc")
+    assert vm.cloud_init.user_data.reveal() == b"#cloud-config\npackages: [nginx]\n"
+    assert vm.cloud_init.network_config.reveal() == b"version: 2\n"
+    assert {volume.mode for volume in desired.volumes} == {VolumeMode.BLOCK}
+    assert {image.format for image in desired.images} == {ImageFormat.VMDK, ImageFormat.ISO}
+
+
+def test_a_container_with_a_kernel_of_its_own() -> None:
+    (found,) = through(make_app(isolation="VM")).apps
+    assert (found.kind, found.isolation) == (AppKind.CONTAINER, Isolation.VM)
 
 
 def test_a_plain_app_needs_no_secret() -> None:

@@ -52,7 +52,15 @@ def test_the_full_example_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ({"type": "VirtualMachine"}, [("spec.type", "NOT_SUPPORTED")]),
+        ({"vm": {}}, [("spec.vm", "FORBIDDEN")]),
+        ({"imageFormat": "Qcow2"}, [("spec.imageFormat", "INVALID")]),
+        ({"suspendOnNodeRestart": True}, [("spec.suspendOnNodeRestart", "FORBIDDEN")]),
+        ({"rollback": {"snapshotName": "s", "counter": 1}}, [("spec.rollback", "FORBIDDEN")]),
+        ({"volumes": [{"name": "d"}]}, [("spec.volumes[0].mountPath", "REQUIRED")]),
+        (
+            {"volumes": [{"name": "d", "mountPath": "/d", "device": "Disk", "bootOrder": 1}]},
+            [("spec.volumes[0].device", "FORBIDDEN"), ("spec.volumes[0].bootOrder", "FORBIDDEN")],
+        ),
         ({"image": "Web"}, [("spec.image", "INVALID")]),
         ({"image": "https://registry.example/web"}, [("spec.image", "INVALID")]),
         ({"nodeName": "Store_17"}, [("spec.nodeName", "INVALID")]),

@@ -17,21 +17,22 @@ from msgspec import Struct
 from eaves.controller.compile.acls import AceIds, want_acls
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.environment import want_environment, want_files
-from eaves.controller.compile.errors import HeldBackError
+from eaves.controller.compile.errors import HeldBackError, Omission
 from eaves.controller.compile.identifiers import content_tree_id
 from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
 from eaves.controller.compile.networks import UsedNetworks, check_address, check_vlan
 from eaves.controller.compile.user_data import render_user_data
-from eaves.controller.compile.volumes import want_mount, want_own_volumes, want_root_volume
+from eaves.controller.compile.vms import fill_isolation, fill_machine, unknown_to_eve, want_machine_secrets
+from eaves.controller.compile.volumes import FORMATS, want_mount, want_own_volumes, want_root_volume
 from eaves.kinds.app import App
-from eaves.kinds.app_spec import AppNetwork, AppType, AppVolume, networks_of
+from eaves.kinds.app_spec import AppNetwork, AppType, AppVolume, grace_period_s, image_format_of, networks_of
 from eaves.kube.quantity import parse_bytes, parse_millis
-from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig, InstanceOpsCmd
-from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion
+from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig, InstanceOpsCmd, VolumeRef
+from eaves.wire.pb.config.devcommon_pb2 import Adapter, UUIDandVersion
 from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
-from eaves.wire.pb.config.vm_pb2 import NOHYPER, VmConfig
+from eaves.wire.pb.config.vm_pb2 import VmConfig
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
 
 EVE_COMMAND = "EVE_ECO_CMD"
@@ -95,39 +96,81 @@ def _address(app: App, network: str, address: str) -> tuple[str, ...]:
     return ("address", app.metadata.namespace, network, address)
 
 
-def want_app(app: App, node: NodeFacts, networks: UsedNetworks, ids: AceIds, lookup: Lookup) -> tuple[Draft, list[str]]:
-    """The app with its images, volumes and networks, and the keys of its environment that had to be left out.
+def want_app(
+    app: App, node: NodeFacts, networks: UsedNetworks, ids: AceIds, lookup: Lookup
+) -> tuple[Draft, list[Omission]]:
+    """The app with its images, volumes and networks, and what of it had to be left out.
 
     Raises :class:`HeldBackError` when something that it needs is missing or impossible.
     """
-    if app.spec.type is not AppType.CONTAINER:
-        raise HeldBackError("TypeUnsupported", f"type {app.spec.type} is not available in this version; use Container")
     draft = Draft()
-    environment, unusable = want_environment(app, lookup)
-    user_data = render_user_data(_with_command(app, environment, node), want_files(app, lookup))
     config = _base(app, node)
-    if user_data:
-        config.cipherData.CopyFrom(
-            draft.encrypt(node.cipher, EncryptionBlock(protectedUserData=user_data), "the environment or a file")
-        )
-    source = ImageSource(
-        app.metadata.namespace, app.spec.image, app.spec.datastore_ref.name if app.spec.datastore_ref else ""
-    )
-    want_content_tree(
-        content_tree_id(app), app.metadata.name, source, draft, lookup, node.cipher, generation=app.spec.purge_counter
-    )
+    if app.spec.type is AppType.VIRTUAL_MACHINE:
+        omissions = _add_machine(app, config, node, draft, lookup)
+    else:
+        omissions = _add_container(app, config, node, draft, lookup)
+    _add_image(app, node, draft, lookup)
     config.volumeRefList.append(want_root_volume(app, draft))
     want_own_volumes(app, draft)
-    config.volumeRefList.extend(want_mount(app, mount, node.name, lookup) for mount in _by_name(app))
+    config.volumeRefList.extend(want_mount(app, mount, node.name, lookup) for mount in _in_order(app))
     for order, interface in enumerate(networks_of(app.spec)):
         config.interfaces.append(_interface(app, interface, order, draft, networks, ids))
     config.purge.CopyFrom(InstanceOpsCmd(counter=_purge_counter(app, config)))
     config.restart.CopyFrom(InstanceOpsCmd(counter=_restart_counter(app, config)))
     draft.apps[app.metadata.uid] = config
-    return draft, unusable
+    return draft, omissions
 
 
-def _by_name(app: App) -> list[AppVolume]:
+def _add_container(
+    app: App, config: AppInstanceConfig, node: NodeFacts, draft: Draft, lookup: Lookup
+) -> list[Omission]:
+    environment, unusable = want_environment(app, lookup)
+    user_data = render_user_data(_with_command(app, environment, node), want_files(app, lookup))
+    if user_data:
+        config.cipherData.CopyFrom(
+            draft.encrypt(node.cipher, EncryptionBlock(protectedUserData=user_data), "the environment or a file")
+        )
+    fill_isolation(app, config)
+    if not unusable:
+        return []
+    names = ", ".join(unusable)
+    text = f"left out of the environment, since they are no names of variables: {names}"
+    return [Omission("InvalidVariableNames", text)]
+
+
+def _add_machine(app: App, config: AppInstanceConfig, node: NodeFacts, draft: Draft, lookup: Lookup) -> list[Omission]:
+    secrets = want_machine_secrets(app, lookup)
+    if secrets is not None:
+        config.cipherData.CopyFrom(draft.encrypt(node.cipher, secrets, "cloud-init data or the password of the screen"))
+    fill_machine(app, config, runs_eve=node.runs_eve)
+    unknown = ", ".join(unknown_to_eve(app)) if node.runs_eve else ""
+    return [Omission("UnknownToEve", f"an EVE device has no word for {unknown}")] if unknown else []
+
+
+def _add_image(app: App, node: NodeFacts, draft: Draft, lookup: Lookup) -> None:
+    image_format = image_format_of(app.spec)
+    if image_format is None:
+        raise HeldBackError(
+            "ImageFormatMissing", f"image {app.spec.image} may be of several formats; set spec.imageFormat"
+        )
+    datastore = app.spec.datastore_ref.name if app.spec.datastore_ref else ""
+    source = ImageSource(app.metadata.namespace, app.spec.image, datastore)
+    want_content_tree(
+        content_tree_id(app),
+        app.metadata.name,
+        source,
+        draft,
+        lookup,
+        node.cipher,
+        generation=app.spec.purge_counter,
+        iformat=FORMATS[image_format],
+    )
+
+
+def _in_order(app: App) -> list[AppVolume]:
+    """A guest sees its disks in the order in which they were written; to a container order means nothing."""
+    if app.spec.type is AppType.VIRTUAL_MACHINE:
+        return app.spec.volumes
     return sorted(app.spec.volumes, key=lambda volume: volume.name)
 
 
@@ -147,7 +190,6 @@ def _base(app: App, node: NodeFacts) -> AppInstanceConfig:
         fixedresources=VmConfig(
             memory=-(-parse_bytes(spec.resources.memory) // 1024),
             vcpus=max(1, math.ceil(cpu_millis / 1000)),
-            virtualizationMode=NOHYPER,
         ),
         activate=spec.running and not node.maintenance,
         start_delay_in_seconds=spec.start_delay_seconds,
@@ -157,10 +199,11 @@ def _base(app: App, node: NodeFacts) -> AppInstanceConfig:
     extension.args.extend(spec.args)
     extension.cpu_millis = cpu_millis
     extension.restart_policy = spec.restart_policy
-    extension.stop_grace_s = spec.termination_grace_period_seconds
+    extension.stop_grace_s = grace_period_s(spec)
     extension.namespace = app.metadata.namespace
     extension.name = app.metadata.name
     extension.working_dir = spec.working_dir
+    config.adapters.extend(Adapter(name=device.name) for device in spec.devices)
     return config
 
 
@@ -188,28 +231,36 @@ def _purge_counter(app: App, config: AppInstanceConfig) -> int:
 
 
 def _restart_counter(app: App, config: AppInstanceConfig) -> int:
-    """Differs when the operator's counter does, or anything that a running container cannot take on.
+    """Differs when the operator's counter does, or anything that a running container or machine cannot take on.
 
     Firewall rules and port maps are not among them. Of secrets the hash that the cipher block carries anyway is
     taken: it stays when only the key changes.
     """
     essence = AppInstanceConfig(
         fixedresources=config.fixedresources,
-        volumeRefList=config.volumeRefList[1:],
+        # The root has its own counter; only its place in the boot order is the machine's.
+        volumeRefList=[*_boot_order(config.volumeRefList[0]), *config.volumeRefList[1:]],
+        adapters=config.adapters,
+        metaDataType=config.metaDataType,
+        cloud_init_version=config.cloud_init_version,
         interfaces=[
             NetworkAdapter(name=vif.name, networkId=vif.networkId, addr=vif.addr, macAddress=vif.macAddress)
             for vif in config.interfaces
         ],
         eaves=config.eaves,
     )
-    # These change how the container is supervised, not the container.
-    essence.eaves.ClearField("restart_policy")
-    essence.eaves.ClearField("stop_grace_s")
+    # These change how the app is supervised, not the app.
+    for name in ("restart_policy", "stop_grace_s", "suspend_on_node_restart"):
+        essence.eaves.ClearField(name)
     return _counter(
         str(app.spec.restart_counter),
         essence.SerializeToString(deterministic=True).hex(),
         config.cipherData.clearTextSha256.hex(),
     )
+
+
+def _boot_order(root: VolumeRef) -> list[VolumeRef]:
+    return [VolumeRef(eaves=root.eaves)] if root.HasField("eaves") else []
 
 
 def _counter(*parts: str) -> int:

@@ -67,7 +67,7 @@ def _all_of(app: App, source: EnvFrom, lookup: Lookup) -> Mapping[str, bytes]:
 def _value_of(app: App, variable: EnvVar, lookup: Lookup) -> str | None:
     if variable.value_from is None:
         return variable.value or ""
-    value = _key_of(
+    value = value_of_key(
         app, variable.value_from.secret_key_ref, variable.value_from.config_map_key_ref, f"env {variable.name}", lookup
     )
     return None if value is None else _text(value, f"env {variable.name}")
@@ -76,13 +76,13 @@ def _value_of(app: App, variable: EnvVar, lookup: Lookup) -> str | None:
 def _content_of(app: App, file: AppFile, lookup: Lookup) -> bytes | None:
     if file.content is not None:
         return file.content.encode()
-    return _key_of(app, file.secret_key_ref, file.config_map_key_ref, f"file {file.path}", lookup)
+    return value_of_key(app, file.secret_key_ref, file.config_map_key_ref, f"file {file.path}", lookup)
 
 
-def _key_of(
+def value_of_key(
     app: App, secret: KeyReference | None, configmap: KeyReference | None, user: str, lookup: Lookup
 ) -> bytes | None:
-    """The value of the key; None when it is missing and optional."""
+    """The value of the key; None when it is missing and optional, empty when neither is named. Raises :class:`HeldBackError`."""
     reference = secret or configmap
     if reference is None:
         return b""

@@ -6,6 +6,8 @@ CompileError
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from eaves.kit.errors import EavesError
 
 
@@ -21,3 +23,10 @@ class HeldBackError(CompileError):
         self.reason = reason
         self.may_keep = may_keep
         """Whether the version that the device has already is better than nothing."""
+
+
+class Omission(NamedTuple):
+    """A part that had to be left out of an object that is sent: the reason of its event, and the text."""
+
+    reason: str
+    message: str

@@ -10,6 +10,8 @@ import functools
 import uuid
 
 from eaves.kinds.app import App
+from eaves.kinds.app_spec import image_format_of
+from eaves.kinds.image_format import ImageFormat
 from eaves.kinds.volume import Volume
 
 _EAVES = uuid.uuid5(uuid.NAMESPACE_DNS, "eaves.dev")
@@ -27,9 +29,11 @@ def registry_id(host: str) -> str:
 
 
 def content_tree_id(app: App) -> str:
-    """The app's image. Another image or datastore is another content tree."""
+    """The app's image. Another image, datastore or format is another content tree."""
     datastore = app.spec.datastore_ref.name if app.spec.datastore_ref else ""
-    return derived_id("image", app.metadata.uid, app.spec.image, datastore)
+    image_format = image_format_of(app.spec)
+    is_disk = image_format is not None and image_format is not ImageFormat.CONTAINER
+    return derived_id("image", app.metadata.uid, app.spec.image, datastore, *([image_format] if is_disk else []))
 
 
 def root_volume_id(app: App) -> str:

@@ -79,7 +79,7 @@ def want_content_tree(
         draft.datastores[datastore_id] = DatastoreConfig(
             id=datastore_id, dType=DsContainerRegistry, fqdn=f"docker://{reference.registry}"
         )
-    if iformat != CONTAINER and not sha256:
+    if iformat != CONTAINER and not sha256 and draft.datastores[datastore_id].dType != DsContainerRegistry:
         raise HeldBackError(
             "DigestMissing", f"image {source.image} is no container image and needs its digest: add @sha256:…"
         )

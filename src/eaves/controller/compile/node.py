@@ -95,7 +95,7 @@ class _Compilation:
         for app in apps:
             try:
                 claims.check(app)
-                draft, unusable = want_app(app, facts, networks, ids, self._lookup)
+                draft, omissions = want_app(app, facts, networks, ids, self._lookup)
             except HeldBackError as error:
                 kept = self._keep_app(app, previous) if error.may_keep else None
                 effect = Effect.KEPT if kept is not None else Effect.OMITTED
@@ -103,13 +103,11 @@ class _Compilation:
                 if kept is None:
                     want_own_volumes(app, self._draft)
                     continue
-                draft, unusable = kept, []
+                draft, omissions = kept, []
             claims.take(app, draft.apps[app.metadata.uid])
             self._draft.merge(draft)
-            if unusable:
-                names = ", ".join(unusable)
-                text = f"left out of the environment, since they are no names of variables: {names}"
-                self._problem("App", app.metadata, "InvalidVariableNames", text, Effect.PARTIAL)
+            for omission in omissions:
+                self._problem("App", app.metadata, omission.reason, omission.message, Effect.PARTIAL)
 
     def _keep_app(self, app: App, previous: Previous | None) -> Draft | None:
         activate = app.spec.running and not self._node.spec.maintenance

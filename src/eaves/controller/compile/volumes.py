@@ -9,16 +9,23 @@ from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
 from eaves.kinds.app import App
-from eaves.kinds.app_spec import DEFAULT_VOLUME_SIZE, AppVolume
-from eaves.kinds.volume import Volume, VolumeEncryption, VolumeFormat
+from eaves.kinds.app_spec import DEFAULT_VOLUME_SIZE, AppType, AppVolume, image_format_of, vm_of
+from eaves.kinds.image_format import ImageFormat
+from eaves.kinds.vm_spec import RootDisk
+from eaves.kinds.volume import Volume, VolumeEncryption
 from eaves.kube.quantity import parse_bytes
 from eaves.wire.pb.config import storage_pb2
 from eaves.wire.pb.config.appconfig_pb2 import VolumeRef
 
-_FORMATS = {
-    VolumeFormat.CONTAINER: storage_pb2.CONTAINER,
-    VolumeFormat.RAW: storage_pb2.RAW,
-    VolumeFormat.QCOW2: storage_pb2.QCOW2,
+FORMATS = {
+    ImageFormat.CONTAINER: storage_pb2.CONTAINER,
+    ImageFormat.RAW: storage_pb2.RAW,
+    ImageFormat.QCOW2: storage_pb2.QCOW2,
+    ImageFormat.VMDK: storage_pb2.VMDK,
+    ImageFormat.VHD: storage_pb2.VHD,
+    ImageFormat.VHDX: storage_pb2.VHDX,
+    ImageFormat.OVA: storage_pb2.OVA,
+    ImageFormat.ISO: storage_pb2.ISO,
 }
 
 
@@ -32,17 +39,24 @@ def _blank(volume_id: str, name: str, size_bytes: int) -> storage_pb2.Volume:
 
 
 def want_root_volume(app: App, draft: Draft) -> VolumeRef:
-    """The root file system, made from the app's content tree. A purge is a new generation of it."""
+    """The root file system or disk, made from the app's content tree. A purge is a new generation of it."""
     volume_id = root_volume_id(app)
+    is_machine = app.spec.type is AppType.VIRTUAL_MACHINE
+    disk = vm_of(app.spec).root_disk if is_machine else RootDisk()
     draft.volumes[volume_id] = storage_pb2.Volume(
         uuid=volume_id,
         origin=storage_pb2.VolumeContentOrigin(
             type=storage_pb2.VCOT_DOWNLOAD, downloadContentTreeID=content_tree_id(app)
         ),
         generationCount=app.spec.purge_counter,
+        maxsizebytes=parse_bytes(disk.size) if disk.size is not None else 0,
+        readonly=is_machine and image_format_of(app.spec) is ImageFormat.ISO,
         displayName=f"{app.metadata.name}-root",
     )
-    return VolumeRef(uuid=volume_id, generationCount=app.spec.purge_counter)
+    reference = VolumeRef(uuid=volume_id, generationCount=app.spec.purge_counter)
+    if disk.boot_order is not None:
+        reference.eaves.boot_order = disk.boot_order
+    return reference
 
 
 def want_own_volumes(app: App, draft: Draft) -> None:
@@ -58,6 +72,8 @@ def want_mount(app: App, mount: AppVolume, node_name: str, lookup: Lookup) -> Vo
     """Where one volume is mounted. Raises :class:`HeldBackError` when it is a Volume that this node does not have."""
     reference = VolumeRef(mount_dir=mount.mount_path.rstrip("/"))
     reference.eaves.read_only = mount.read_only
+    reference.eaves.device = mount.device or ""
+    reference.eaves.boot_order = mount.boot_order or 0
     if not mount.volume_name:
         reference.uuid = app_volume_id(app.metadata.uid, mount.name)
         return reference
@@ -68,9 +84,21 @@ def want_mount(app: App, mount: AppVolume, node_name: str, lookup: Lookup) -> Vo
             f"Volume {mount.volume_name} is on node {volume.spec.node_name}, the app on {node_name};"
             " move the app or use another volume",
         )
+    _check_use(app, mount.volume_name, volume)
     reference.uuid = volume.metadata.uid
     reference.eaves.read_only = mount.read_only or volume.spec.read_only
     return reference
+
+
+def _check_use(app: App, name: str, volume: Volume) -> None:
+    """A disk image is a disk of machines, files of a container image are none."""
+    if volume.spec.source is None:
+        return
+    is_files = volume.spec.source.format is ImageFormat.CONTAINER
+    if is_files and app.spec.type is AppType.VIRTUAL_MACHINE:
+        raise HeldBackError("VolumeIsNoDisk", f"Volume {name} holds files of a container image; use a disk image")
+    if not is_files and app.spec.type is AppType.CONTAINER:
+        raise HeldBackError("VolumeIsDisk", f"Volume {name} is a disk of virtual machines; use a volume without source")
 
 
 def want_volume(
@@ -91,7 +119,7 @@ def want_volume(
             spec.source.datastore_ref.name if spec.source.datastore_ref else "",
         )
         want_content_tree(
-            tree_id, volume.metadata.name, source, draft, lookup, cipher, iformat=_FORMATS[spec.source.format]
+            tree_id, volume.metadata.name, source, draft, lookup, cipher, iformat=FORMATS[spec.source.format]
         )
         config.origin.CopyFrom(
             storage_pb2.VolumeContentOrigin(type=storage_pb2.VCOT_DOWNLOAD, downloadContentTreeID=tree_id)

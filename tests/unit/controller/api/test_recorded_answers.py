@@ -17,7 +17,7 @@ CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 JSON_PATCH, STRATEGIC = "application/json-patch+json", "application/strategic-merge-patch+json"
 VERSION = "eaves.dev/v1alpha1"
-DEFAULTS: dict[str, Any] = {"f:restartPolicy": {}, "f:running": {}, "f:terminationGracePeriodSeconds": {}, "f:type": {}}
+DEFAULTS: dict[str, Any] = {"f:restartPolicy": {}, "f:running": {}, "f:type": {}}
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 

@@ -132,7 +132,7 @@ def test_every_touched_object_is_named_whether_it_exists_or_not(device: DeviceCi
         ({"networks": [{"name": "default", "address": "10.9.9.9"}]}, "AddressInvalid"),
         ({"networks": [{"name": "default", "address": "10.160.1.1"}]}, "AddressInvalid"),
         ({"networks": [{"name": "default", "address": "10.160.1.100"}]}, "AddressInvalid"),
-        ({"type": "VirtualMachine"}, "TypeUnsupported"),
+        ({"type": "VirtualMachine", "image": "plc.img", "datastoreRef": {"name": "f"}}, "ImageFormatMissing"),
         ({"image": "Web"}, "InvalidImage"),
         ({"running": "yes"}, "Unreadable"),
     ],
