@@ -11,7 +11,7 @@ from typing import Protocol
 from eaves.kit.errors import EavesError
 from eaves.node.desired.model import DesiredNode
 from eaves.node.observed import AppUsage, LogLine, Observations
-from eaves.node.settings import NodeSettings, want_uplinks
+from eaves.node.settings import NodeSettings, want_ports
 
 Seal = Callable[[bytes], bytes]
 """Payload → envelope signed by the device; blocking."""
@@ -50,7 +50,7 @@ async def open_manager(settings: NodeSettings, observations: Observations, deliv
     from eaves.node.manager import EngineOptions, Manager
 
     options = EngineOptions(
-        uplinks={uplink.label: uplink.interface for uplink in want_uplinks(settings)},
+        ports=want_ports(settings),
         proxies={"HTTPS_PROXY": settings.proxy, "HTTP_PROXY": settings.proxy} if settings.proxy else {},
     )
     return await Manager.open(settings.engine, observations, deliver, options=options)

@@ -15,6 +15,7 @@ from msgspec import Struct
 DEFAULT_NAME = "eaves"
 
 _PRIVATE = 0o700
+_FIRST_TABLE = 0x45760000
 _PASSABLE = 0o711
 """dnsmasq gives up root: it must pass through the run folder to its own files, without listing what else is there."""
 
@@ -51,6 +52,13 @@ class Instance(Struct, frozen=True):
     def veth_prefix(self) -> str:
         """Host ends of app interfaces are this and eight hex digits."""
         return self._link_prefix + "v"
+
+    @property
+    def routing_table(self) -> int:
+        """First of 256 routing tables; their numbers tell whose they are."""
+        if self.name == DEFAULT_NAME:
+            return _FIRST_TABLE
+        return _FIRST_TABLE + (1 + int(hashlib.sha256(self.name.encode()).hexdigest()[:4], 16) << 8)
 
     @property
     def cgroup(self) -> str:

@@ -32,6 +32,7 @@ from eaves.node.metadata.blobs import BlobFinder
 from eaves.node.metadata.patches import Patches
 from eaves.node.metadata.service import MetadataServer
 from eaves.node.mounts import remove_mounts
+from eaves.node.networks.model import Port
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.readiness import Readiness
@@ -50,12 +51,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class EngineOptions(Struct, frozen=True):
-    """``uplinks``: port label → host interface; a label that is not here leaves by whatever way the host routes.
+    """``ports``: ports of this machine that its settings label; without any, networks leave by whatever way the host routes.
 
     ``proxies``: ``HTTPS_PROXY`` and the like for downloads.
     """
 
-    uplinks: Mapping[str, str] = {}
+    ports: tuple[Port, ...] = ()
     proxies: Mapping[str, str] = {}
     first_retry_s: float = FIRST_RETRY_S
     stalled_after_s: float = STALLED_AFTER_S
@@ -104,7 +105,7 @@ class Manager:
         self._networks = Networks(
             instance,
             observations,
-            uplinks=options.uplinks,
+            ports=options.ports,
             pid_of=self._pid_of,
             is_in_use=self._is_in_use,
             on_change=self._wake_apps,

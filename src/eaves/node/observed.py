@@ -80,6 +80,14 @@ class Lease(Struct, frozen=True):
     address: str
 
 
+class RouteStatus(Struct, frozen=True):
+    """A route of a network's packets. ``gateway`` empty = on the link."""
+
+    destination: str
+    gateway: str
+    link: str
+
+
 class NetworkStatus(Struct, frozen=True):
     id: str
     version: str
@@ -90,6 +98,11 @@ class NetworkStatus(Struct, frozen=True):
     bridge_address: str = ""
     uplink: str = ""
     """Host interface that NAT leaves by; empty = air-gapped."""
+    uplink_label: str = ""
+    """Label of that port; empty = the host's own routes decide."""
+    uplink_reason: str = ""
+    """Why that one."""
+    routes: tuple[RouteStatus, ...] = ()
     mtu: int = 0
     leases: tuple[Lease, ...] = ()
     up_since: float = 0.0

@@ -14,6 +14,7 @@ from eaves.kit.settings import SettingsError, load_settings
 from eaves.node.instance import DEFAULT_NAME, Instance
 from eaves.node.link.client import Proxy, Server
 from eaves.node.link.uplinks import Uplink
+from eaves.node.networks.model import Port
 
 SETTINGS_FOLDER = Path("/etc/eaves")
 SETTINGS_FILE = SETTINGS_FOLDER / "node.toml"
@@ -27,6 +28,10 @@ class UplinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     label: str = ""
     """Name that networks refer to; the interface's own when empty."""
     cost: int = 0
+    shared_labels: tuple[str, ...] = ()
+    """Further names that networks refer to; several ports may have the same."""
+    switch: bool = False
+    """A network of type Switch may take the interface even though this machine has addresses on it."""
 
 
 class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +120,20 @@ def parse_proxy(text: str) -> Proxy | None:
 def want_uplinks(settings: NodeSettings) -> list[Uplink]:
     """The configured uplinks."""
     return [Uplink(entry.label or entry.interface, entry.interface, entry.cost) for entry in settings.uplinks]
+
+
+def want_ports(settings: NodeSettings) -> tuple[Port, ...]:
+    """The configured uplinks as ports of networks."""
+    return tuple(
+        Port(
+            label=entry.label or entry.interface,
+            interface=entry.interface,
+            cost=entry.cost,
+            shared_labels=entry.shared_labels,
+            may_switch=entry.switch,
+        )
+        for entry in settings.uplinks
+    )
 
 
 def render_settings(settings: NodeSettings) -> str:

@@ -16,15 +16,23 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class Namespace:
     """Lives as long as it is open. ``path`` is good for ``nsenter --net``, ``ip link set … netns`` takes ``anchor``'s pid."""
 
-    def __init__(self) -> None:
-        self._fd = -1
-        thread = threading.Thread(target=self._make, name="make namespace")
-        thread.start()
-        thread.join()
-        if self._fd < 0:
-            raise OSError("no network namespace can be made")
+    def __init__(self, fd: int = -1) -> None:
+        """``fd``: of a namespace that is there already; without it a new one is made."""
+        self._fd = fd
+        if fd < 0:
+            thread = threading.Thread(target=self._make, name="make namespace")
+            thread.start()
+            thread.join()
+            if self._fd < 0:
+                raise OSError("no network namespace can be made")
         self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
-        self.run("ip", "link", "set", "lo", "up")
+        if fd < 0:
+            self.run("ip", "link", "set", "lo", "up")
+
+    @classmethod
+    def at(cls, path: str) -> Namespace:
+        """The namespace that is pinned at ``path``."""
+        return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     def _make(self) -> None:
         _enter_new()

@@ -36,6 +36,20 @@ WAIT_LIMIT_S = 40.0
 ALLOW_ALL = AclRule(100, "all", AclDirection.BOTH, AclAction.ALLOW)
 
 
+def map_port(node_port: int, app_port: int = 80, *, protocol: str = "tcp", adapter: str = "") -> AclRule:
+    """A port of the node that leads to an app; ``adapter``: label of the ports on which it does."""
+    return AclRule(
+        1,
+        "",
+        AclDirection.BOTH,
+        AclAction.PORT_MAP,
+        protocol=protocol,
+        local_port=str(node_port),
+        app_port=app_port,
+        adapter=adapter,
+    )
+
+
 class NetworkHost:
     """Entered, the test's thread is inside the node's namespace. ``options`` go to :class:`Networks`."""
 
@@ -48,7 +62,7 @@ class NetworkHost:
         self.in_use: set[str] = set()
         self.desired = DesiredNode("device", "0", "")
         self.networks: Networks | None = None
-        self._options: Mapping[str, Any] = {"uplinks": {}} | options
+        self._options: Mapping[str, Any] = {"ports": ()} | options
         self._changed = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
         self._stack = contextlib.ExitStack()

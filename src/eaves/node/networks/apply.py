@@ -11,11 +11,14 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import msgspec
+
 from eaves.kit import process
 from eaves.node.instance import Instance, is_bridge_name
 from eaves.node.networks import addressing, observe, plan, ruleset
 from eaves.node.networks.errors import NetworkError
-from eaves.node.networks.model import Layout, WantedBridge, WantedVif
+from eaves.node.networks.model import Layout, Route, Rule, SeenHost, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.routing import MARK_MASK, ROUTE_PROTOCOL
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _NO_IPV6 = (
@@ -41,6 +44,10 @@ async def apply_step(step: plan.Step, instance: Instance, pid_of: PidOf) -> None
             await _make_vifs(step, instance)
         case plan.MakeTaps():
             await _make_taps(step)
+        case plan.SetGuestRoutes(netns):
+            await _set_guest_routes(netns, instance)
+        case plan.SetRouting():
+            await _set_routing(step)
         case plan.TunePort(vif, is_filtered):
             await run_batch(_render_port(vif, is_filtered))
 
@@ -137,6 +144,8 @@ def _write_bridge_settings(bridge: WantedBridge, is_filtered: bool) -> None:
         # Makes node ports work for 127.0.0.1; the table's guard keeps apps off the host's loopback.
         v4 / "route_localnet": "1",
         v4 / "forwarding": "1",
+        # What comes back from an app that is a gateway has addresses that the host would look for elsewhere.
+        v4 / "rp_filter": "2",
         v4 / "proxy_arp_pvlan": "0" if is_filtered else "1",
         v6 / "disable_ipv6": "1",
     }
@@ -167,10 +176,63 @@ async def _make_vifs(step: plan.MakeVifs, instance: Instance) -> None:
         ]
     if step.netns.gateway:
         lines.append(f"route replace default via {step.netns.gateway}")
+    lines += [_render_guest_route(route) for route in step.netns.routes]
     await run_batch(lines, netns=instance.netns_dir / step.netns.app_id)
     ports = [line for vif in step.vifs for line in _render_port(vif, step.is_filtered)]
     marks = [f"link set dev {vif.link} alias {_quote(vif.mark)}" for vif in step.vifs]
     await run_batch([*ports, *marks])
+
+
+async def _set_guest_routes(netns: WantedNetns, instance: Instance) -> None:
+    """Ours bear our protocol's number; those that the app set for itself do not."""
+    inside = ["nsenter", f"--net={instance.netns_dir / netns.app_id}", "ip", "-j", "route", "show"]
+    shown = await process.run([*inside, "proto", str(ROUTE_PROTOCOL)], timeout_s=20)
+    found = {str(route["dst"]) for route in msgspec.json.decode(shown.stdout or b"[]")}
+    wanted = {destination.removesuffix("/32") for destination, _ in netns.routes}
+    stale = [f"route del {destination} proto {ROUTE_PROTOCOL}" for destination in sorted(found - wanted)]
+    fresh = [_render_guest_route(route) for route in netns.routes]
+    await run_batch([*stale, *fresh], netns=instance.netns_dir / netns.app_id)
+
+
+def _render_guest_route(route: tuple[str, str]) -> str:
+    destination, gateway = route
+    return f"route replace {destination} via {gateway} proto {ROUTE_PROTOCOL}"
+
+
+async def _set_routing(step: plan.SetRouting) -> None:
+    """Routes before the rules that lead to them, and rules away before their routes."""
+    await _remove_routing(step.remove_rules, step.remove_routes)
+    await run_batch(
+        [
+            *(f"route replace {_render_route(route)}" for route in step.add_routes),
+            *(f"rule add {_render_rule(rule)}" for rule in step.add_rules),
+        ]
+    )
+
+
+async def _remove_routing(rules: Iterable[Rule], routes: Iterable[Route]) -> None:
+    """The kernel takes routes away with their link, also between look and change: what is gone is no error."""
+    lines = [f"rule del {_render_rule(rule)}" for rule in rules]
+    lines += [f"route del {_render_route(route)}" for route in routes]
+    if lines:
+        batch = "".join(f"{line}\n" for line in lines)
+        await process.run(["ip", "-force", "-batch", "-"], stdin=batch.encode(), timeout_s=20, check=False)
+
+
+def _render_route(route: Route) -> str:
+    via = f"via {route.gateway} " if route.gateway else ""
+    return f"{route.destination} {via}dev {route.link} table {route.table} proto {ROUTE_PROTOCOL}"
+
+
+def _render_rule(rule: Rule) -> str:
+    match = f"iif {rule.iif}" if rule.iif else f"fwmark {rule.mark:#x}/{MARK_MASK:#x}"
+    action = f"table {rule.table}" if rule.table else "unreachable"
+    return f"priority {rule.priority} {match} {action}{' suppress_prefixlength 0' if rule.is_specific else ''}"
+
+
+async def remove_routing(seen: SeenHost) -> None:
+    """Remove our rules and empty our tables."""
+    await _remove_routing(seen.rules, seen.routes)
 
 
 async def _make_taps(step: plan.MakeTaps) -> None:

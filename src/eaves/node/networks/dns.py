@@ -15,6 +15,9 @@ from eaves.node.networks.model import Layout, WantedBridge, WantedNetns
 _LEASE_S = 3600
 """Guests ask again after half of it, and learn then what changed."""
 
+_GATEWAY_TAG = "gateway"
+"""Guests that others are routed by know their own ways."""
+
 
 def render_dnsmasq_conf(bridge: WantedBridge, folder: Path, table: str, hosts: Iterable[str]) -> str:
     """``hosts``: host names of access rules, whose addresses dnsmasq puts into the table's sets as apps look them up."""
@@ -35,18 +38,35 @@ def render_dnsmasq_conf(bridge: WantedBridge, folder: Path, table: str, hosts: I
         f"dhcp-range={bridge.gateway},static,{_LEASE_S}",
         # Names come from the config alone: a guest must not call itself as its neighbour does.
         "dhcp-ignore-names",
-        f"dhcp-option=option:router,{bridge.gateway}",
-        f"dhcp-option=option:mtu,{bridge.mtu}",
+        f"dhcp-optsfile={folder / 'options.conf'}",
         f"pid-file={folder / 'pid'}",
     ]
-    if bridge.ntp_servers:
-        lines.append(f"dhcp-option=option:ntp-server,{','.join(bridge.ntp_servers)}")
     if bridge.domain:
         lines += [f"domain={bridge.domain}", "expand-hosts", f"local=/{bridge.domain}/"]
     if bridge.dns_servers or bridge.air_gapped:
-        lines += ["no-resolv", *(f"server={server}" for server in bridge.dns_servers if not bridge.air_gapped)]
+        lines += ["no-resolv", *(f"server={server}" for server in _list_servers(bridge))]
     lines += [f"nftset=/{host}/4#inet#{table}#{ruleset.name_host_set(host)}" for host in sorted(hosts)]
     return "\n".join(lines) + "\n"
+
+
+def _list_servers(bridge: WantedBridge) -> list[str]:
+    """The network's own servers, asked by its uplink and, for those that live elsewhere, by whatever way the host has."""
+    if bridge.air_gapped:
+        return []
+    by_uplink = [f"{server}@{bridge.uplink}" for server in bridge.dns_servers if bridge.uplink]
+    return [*by_uplink, *bridge.dns_servers]
+
+
+def render_options(bridge: WantedBridge) -> str:
+    """What DHCP tells guests besides their address. Who takes the routes of option 121 takes no other (RFC 3442)."""
+    lines = [f"option:router,{bridge.gateway}", f"option:mtu,{bridge.mtu}"]
+    if bridge.ntp_servers:
+        lines.append(f"option:ntp-server,{','.join(bridge.ntp_servers)}")
+    if bridge.guest_routes:
+        routes = [*bridge.guest_routes, ("0.0.0.0/0", bridge.gateway)]
+        text = ",".join(f"{destination},{gateway}" for destination, gateway in routes)
+        lines.append(f"tag:!{_GATEWAY_TAG},option:classless-static-route,{text}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def render_hosts(bridge: WantedBridge, layout: Layout) -> str:
@@ -64,7 +84,7 @@ def render_hosts(bridge: WantedBridge, layout: Layout) -> str:
 def render_leases(bridge: WantedBridge, layout: Layout) -> str:
     """Which MAC gets which address and host name from DHCP."""
     return "".join(
-        f"{vif.mac},{vif.address},{netns.hostname}\n"
+        f"{vif.mac},{f'set:{_GATEWAY_TAG},' if vif.gateway_for else ''}{vif.address},{netns.hostname}\n"
         for netns in layout.netns
         for vif in netns.vifs
         if vif.network_id == bridge.network_id

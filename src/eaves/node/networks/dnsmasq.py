@@ -36,7 +36,11 @@ class NameServers:
         conf = dns.render_dnsmasq_conf(
             bridge, folder, self._instance.table, ruleset.want_hosts(layout).get(bridge.network_id, set())
         )
-        names = {"hosts": dns.render_hosts(bridge, layout), "leases.conf": dns.render_leases(bridge, layout)}
+        names = {
+            "hosts": dns.render_hosts(bridge, layout),
+            "leases.conf": dns.render_leases(bridge, layout),
+            "options.conf": dns.render_options(bridge),
+        }
         pid, has_new_conf, has_new_names = await asyncio.to_thread(self._save, folder, conf, names)
         if pid and not has_new_conf:
             if has_new_names:

@@ -10,19 +10,22 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from eaves.node.desired.model import AppKind, DesiredApp, DesiredInterface, DesiredNetwork, DesiredNode
+from eaves.node.desired.vm_model import Isolation
 from eaves.node.instance import Instance
-from eaves.node.networks import acls, addressing
+from eaves.node.networks import acls, addressing, ports, routing
 from eaves.node.networks.errors import NetworkImpossibleError
 from eaves.node.networks.model import (
     Layout,
     NetworkState,
     PortMap,
+    ProbeTarget,
     Problem,
     SeenHost,
     WantedBridge,
     WantedNetns,
     WantedVif,
 )
+from eaves.node.networks.routing import NetworkWays, Ways
 
 _DEFAULT_MTU = 1500
 _LOWEST_MTU = 1280
@@ -34,20 +37,23 @@ def plan_layout(
     state: NetworkState,
     seen: SeenHost,
     instance: Instance,
-    uplinks: Mapping[str, str],
+    ways: Ways,
     former: Layout | None = None,
 ) -> tuple[Layout, NetworkState]:
-    """The layout and the state to remember. ``uplinks``: port label → host interface, for labels that the node's settings name.
+    """The layout and the state to remember. ``ways``: ports that the node's settings and config label, and how they do.
 
-    Port maps of the ``former`` layout stay even if a host program meanwhile listens on the port.
+    Port maps of the ``former`` layout stay even if a host program meanwhile listens on the port; an uplink in use stays while it is
+    as good as another.
     """
     state = msgspec.convert(msgspec.to_builtins(state), NetworkState)
     addressing.forget_networks(state, [network.id for network in desired.networks])
-    bridges, problems = _want_bridges(desired.networks, state, seen, instance, uplinks)
+    ways = Ways(ports.merge_ports(ways.ports, desired.ports), ways.faults)
+    bridges, found_ways, problems = _want_bridges(desired.networks, state, seen, instance, ways, former)
     apps = list(desired.apps)
     addresses, address_problems = _want_addresses(apps, desired.networks, bridges, state)
     blocked = {problem.object_id for problem in address_problems}
     names = _want_names(apps)
+    gateways = _list_gateways(desired.networks)
     namespaces = []
     for app in apps:
         if app.id in blocked:
@@ -57,7 +63,7 @@ def plan_layout(
             address_problems.append(problem)
             continue
         vifs = tuple(
-            _want_vif(app, index, interface, bridges[interface.network_id], addresses, instance)
+            _want_vif(app, index, interface, bridges[interface.network_id], addresses, instance, gateways)
             for index, interface in enumerate(app.interfaces)
         )
         namespaces.append(
@@ -67,17 +73,27 @@ def plan_layout(
                 names[app.id],
                 vifs,
                 _want_gateway(vifs, bridges),
-                is_virtual=app.kind is AppKind.VIRTUAL_MACHINE,
+                is_virtual=app.kind is AppKind.VIRTUAL_MACHINE or app.isolation is Isolation.VM,
+                routes=_want_guest_routes(vifs, bridges),
             )
         )
     active = {app.id: app for app in apps if app.activate}
     held = {(held.app_id, held.protocol, held.node_port) for held in former.port_maps} if former else set()
-    port_maps, port_problems = _want_port_maps(active, namespaces, seen.listening, held, dict(uplinks))
+    labels = {port.label: port.interface for port in ways.ports}
+    port_maps, port_problems = _want_port_maps(active, namespaces, seen.listening, held, labels)
+    numbers = routing.want_numbers(state, [name for way in found_ways.values() for name in way.uplinks])
+    routed = routing.plan_routing(
+        desired.networks, bridges, found_ways, seen, numbers, instance.routing_table, state.bridges
+    )
     layout = Layout(
         bridges=tuple(bridges.values()),
         netns=tuple(namespaces),
         port_maps=port_maps,
-        problems=(*problems, *address_problems, *port_problems),
+        problems=(*problems, *routed.problems, *address_problems, *port_problems),
+        routes=routed.routes,
+        rules=routed.rules,
+        marks=routed.marks,
+        targets=_list_targets(found_ways),
     )
     return layout, state
 
@@ -87,9 +103,11 @@ def _want_bridges(
     state: NetworkState,
     seen: SeenHost,
     instance: Instance,
-    uplinks: Mapping[str, str],
-) -> tuple[dict[str, WantedBridge], list[Problem]]:
+    ways: Ways,
+    former: Layout | None,
+) -> tuple[dict[str, WantedBridge], dict[str, NetworkWays], list[Problem]]:
     bridges: dict[str, WantedBridge] = {}
+    found: dict[str, NetworkWays] = {}
     problems = []
     used = {ipaddress.IPv4Network(text): "an interface of the node" for text in seen.subnets}
     for network in networks:
@@ -106,25 +124,35 @@ def _want_bridges(
         if problem is not None:
             problems.append(problem)
             continue
-        bridges[network.id] = _want_bridge(network, state, seen, instance, uplinks)
-    return bridges, problems
+        number = addressing.want_bridge_number(state, network.id)
+        table = routing.network_table(instance.routing_table, number)
+        found[network.id] = routing.choose_ways(network, ways, seen, former, table)
+        problems += found[network.id].problems
+        bridges[network.id] = _want_bridge(network, state, seen, instance, found[network.id])
+    return bridges, found, problems
 
 
 def _want_bridge(
-    network: DesiredNetwork, state: NetworkState, seen: SeenHost, instance: Instance, uplinks: Mapping[str, str]
+    network: DesiredNetwork, state: NetworkState, seen: SeenHost, instance: Instance, ways: NetworkWays
 ) -> WantedBridge:
     subnet = ipaddress.IPv4Network(network.subnet, strict=False)
-    uplink = uplinks.get(network.port_label, "")
-    mtu = network.mtu or seen.uplinks.get(uplink or seen.default_uplink, _DEFAULT_MTU)
+    chosen = ways.default.port if ways.default is not None else None
+    names = [seen.default_uplink] if ways.by_host else ways.uplinks
+    mtu = network.mtu or min((seen.ports[name].mtu for name in names if name in seen.ports), default=_DEFAULT_MTU)
+    gateway = str(addressing.want_gateway(network))
     hosts = {name.lower(): tuple(filter(_is_address, found)) for name, found in network.static_hosts.items()}
     return WantedBridge(
         network_id=network.id,
         link=f"{instance.bridge_prefix}{addressing.want_bridge_number(state, network.id)}",
-        address=f"{addressing.want_gateway(network)}/{subnet.prefixlen}",
+        address=f"{gateway}/{subnet.prefixlen}",
         subnet=str(subnet),
         mtu=max(mtu, _LOWEST_MTU),
-        air_gapped=not network.port_label,
-        uplink=uplink,
+        air_gapped=not ways.is_open,
+        uplink=chosen.interface if chosen is not None else "",
+        uplinks=ways.uplinks,
+        uplink_label=chosen.label if chosen is not None else "",
+        uplink_reason=_say_reason(ways),
+        guest_routes=routing.want_guest_routes(network, gateway, ways, seen),
         domain=network.domain if _is_domain(network.domain) else "",
         dns_servers=network.dns_servers,
         ntp_servers=tuple(filter(_is_address, network.ntp_servers)),
@@ -181,7 +209,9 @@ def _want_vif(
     bridge: WantedBridge,
     addresses: Mapping[str, str],
     instance: Instance,
+    gateways: Mapping[tuple[str, str], tuple[str, ...]],
 ) -> WantedVif:
+    address = addresses[f"{bridge.network_id}/{app.id}/{interface.name}"]
     return WantedVif(
         app_id=app.id,
         name=interface.name,
@@ -189,13 +219,50 @@ def _want_vif(
         link=addressing.derive_link(instance.veth_prefix, app.id, interface.name),
         network_id=bridge.network_id,
         bridge=bridge.link,
-        address=addresses[f"{bridge.network_id}/{app.id}/{interface.name}"],
+        address=address,
         prefix_length=bridge.prefix_length,
         gateway=bridge.gateway,
         mac=interface.mac.lower() or addressing.derive_mac(app.id, bridge.network_id, interface.name),
         mtu=bridge.mtu,
         acls=interface.acls,
+        gateway_for=gateways.get((bridge.network_id, address), ()),
     )
+
+
+def _list_gateways(networks: Iterable[DesiredNetwork]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(network id, address) → subnets that are reached by it."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for network in networks:
+        for route in network.routes:
+            if route.gateway:
+                key = (network.id, route.gateway)
+                found[key] = (*found.get(key, ()), route.destination)
+    return found
+
+
+def _want_guest_routes(vifs: tuple[WantedVif, ...], bridges: Mapping[str, WantedBridge]) -> tuple[tuple[str, str], ...]:
+    """Routes inside the app; a gateway knows by itself where it leads to. Of two to one place the first network's counts."""
+    own = {destination for vif in vifs for destination in vif.gateway_for}
+    found: dict[str, str] = {}
+    for vif in vifs:
+        for destination, gateway in bridges[vif.network_id].guest_routes:
+            if destination not in own:
+                found.setdefault(destination, gateway)
+    return tuple(found.items())
+
+
+def _list_targets(found: Mapping[str, NetworkWays]) -> tuple[ProbeTarget, ...]:
+    return tuple(
+        dict.fromkeys(
+            target for ways in found.values() for choice in ways.choices.values() for target in choice.targets
+        )
+    )
+
+
+def _say_reason(ways: NetworkWays) -> str:
+    if ways.by_host:
+        return "the host's own routes"
+    return ways.default.reason if ways.default is not None else ""
 
 
 def want_hostname(app: DesiredApp) -> str:

@@ -20,6 +20,35 @@ class NetworkState(Struct):
     bridges: dict[str, int] = {}
     addresses: dict[str, dict[str, str]] = {}
     earlier_forwarding: str = ""
+    ports: dict[str, int] = {}
+    """Host interface → its number among uplinks: names its routing table and the mark of its connections."""
+
+
+class Port(Struct, frozen=True):
+    """A port of the node. ``cost`` 0 is free; ``is_uplink``: the node reaches its controller by it.
+
+    ``may_switch``: a network of type Switch may take the interface even if the host has addresses on it.
+    """
+
+    label: str
+    interface: str
+    cost: int = 0
+    shared_labels: tuple[str, ...] = ()
+    is_uplink: bool = True
+    may_switch: bool = False
+
+
+class ProbeTarget(Struct, frozen=True):
+    """What must answer by an interface for it to count as a way out: the gateway if ``is_pinged``, and a host if there is one.
+
+    ``port``: TCP port of the host, 0 = it is pinged.
+    """
+
+    interface: str
+    gateway: str
+    is_pinged: bool = False
+    host: str = ""
+    port: int = 0
 
 
 class Problem(Struct, frozen=True):
@@ -45,6 +74,13 @@ class WantedBridge(Struct, frozen=True):
     mtu: int
     air_gapped: bool
     uplink: str = ""
+    """The host interface that new connections leave by; empty = whichever way the host routes, or none."""
+    uplinks: tuple[str, ...] = ()
+    """Every interface that connections may leave by; empty = any."""
+    uplink_label: str = ""
+    uplink_reason: str = ""
+    guest_routes: tuple[tuple[str, str], ...] = ()
+    """(destination, gateway) that guests are told."""
     domain: str = ""
     dns_servers: tuple[str, ...] = ()
     ntp_servers: tuple[str, ...] = ()
@@ -76,6 +112,8 @@ class WantedVif(Struct, frozen=True):
     mac: str
     mtu: int
     acls: tuple[AclRule, ...] = ()
+    gateway_for: tuple[str, ...] = ()
+    """Subnets that the app is the gateway to: it may send from their addresses."""
 
     @property
     def mark(self) -> str:
@@ -96,6 +134,8 @@ class WantedNetns(Struct, frozen=True):
     vifs: tuple[WantedVif, ...]
     gateway: str = ""
     is_virtual: bool = False
+    routes: tuple[tuple[str, str], ...] = ()
+    """(destination, gateway) besides the default route."""
 
 
 class PortMap(Struct, frozen=True):
@@ -110,11 +150,38 @@ class PortMap(Struct, frozen=True):
     uplink: str = ""
 
 
+class Route(Struct, frozen=True):
+    """A route in one of our tables. ``destination`` in CIDR; ``gateway`` empty = on the link itself."""
+
+    table: int
+    destination: str
+    link: str
+    gateway: str = ""
+
+
+class Rule(Struct, frozen=True):
+    """A routing rule of ours: packets from the bridge ``iif``, or with ``mark``, are looked up in ``table`` (0 = unreachable).
+
+    ``is_specific``: the table's default route is passed over.
+    """
+
+    priority: int
+    table: int
+    iif: str = ""
+    mark: int = 0
+    is_specific: bool = False
+
+
 class Layout(Struct, frozen=True):
     bridges: tuple[WantedBridge, ...] = ()
     netns: tuple[WantedNetns, ...] = ()
     port_maps: tuple[PortMap, ...] = ()
     problems: tuple[Problem, ...] = ()
+    routes: tuple[Route, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    marks: tuple[tuple[str, int], ...] = ()
+    """Uplink → mark of the connections that use it."""
+    targets: tuple[ProbeTarget, ...] = ()
 
     @property
     def vifs(self) -> tuple[WantedVif, ...]:
@@ -136,6 +203,18 @@ class SeenLink(Struct, frozen=True):
     hairpin: bool = False
 
 
+class SeenPort(Struct, frozen=True):
+    """An interface of the host that is not ours. ``is_up``: set up and with a carrier; ``addresses``: IPv4 with prefix length."""
+
+    mtu: int = 1500
+    is_up: bool = True
+    addresses: tuple[str, ...] = ()
+    gateway: str = ""
+    """Of its default route in the host's main table."""
+    master: str = ""
+    kind: str = ""
+
+
 class SeenHost(Struct, frozen=True):
     """What is on the host now. ``netns``: ids of pinned namespaces. ``has_bridge_filter``: br_netfilter is loaded.
 
@@ -150,8 +229,13 @@ class SeenHost(Struct, frozen=True):
     chains: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     listening: frozenset[tuple[str, int]] = frozenset()
-    uplinks: Mapping[str, int] = {}
-    """Host interfaces by name → MTU."""
+    ports: Mapping[str, SeenPort] = {}
+    """Host interfaces by name."""
+    routes: frozenset[Route] = frozenset()
+    """In our tables."""
+    rules: frozenset[Rule] = frozenset()
+    guest_routes: Mapping[str, tuple[tuple[str, str], ...]] = {}
+    """App id → routes that its namespace was given; unknown after a restart of the daemon."""
     default_uplink: str = ""
     subnets: tuple[str, ...] = ()
     """Subnets of the host's own interfaces."""

@@ -13,21 +13,32 @@ import msgspec
 
 from eaves.kit import process
 from eaves.node.instance import Instance
-from eaves.node.networks.model import SeenHost, SeenLink
+from eaves.node.networks.errors import NetworkError
+from eaves.node.networks.model import Route, Rule, SeenHost, SeenLink, SeenPort
+from eaves.node.networks.routing import PRIORITIES, ROUTE_PROTOCOL
 
 _TCP_LISTEN = "0A"
 _UDP_BOUND = "07"
 _UNKNOWN_PORTS = (32768, 60999)
 
 
+_QUESTIONS = ("addr show", "route show default", f"route show table all proto {ROUTE_PROTOCOL}", "rule show")
+
+
 async def observe_host_network(instance: Instance) -> SeenHost:
-    """Raises ProcessError when the host's tools fail."""
-    shown, table = await asyncio.gather(
-        process.run(["ip", "-j", "-d", "addr", "show"], timeout_s=20), observe_table(instance.table)
-    )
-    links = msgspec.json.decode(shown.stdout or b"[]")
-    fingerprint, chains, sets = parse_table(table)
-    return await asyncio.to_thread(_observe, instance, links, fingerprint, chains, sets)
+    """Raises EavesError when the host's tools fail."""
+    shown, table = await asyncio.gather(_ask_ip(), observe_table(instance.table))
+    return await asyncio.to_thread(_observe, instance, shown, parse_table(table))
+
+
+async def _ask_ip() -> list[list[dict[str, Any]]]:
+    """One answer to each question."""
+    questions = "".join(f"{question}\n" for question in _QUESTIONS)
+    shown = await process.run(["ip", "-j", "-d", "-batch", "-"], stdin=questions.encode(), timeout_s=20)
+    answers = [msgspec.json.decode(line) for line in shown.stdout.splitlines() if line.strip()]
+    if len(answers) != len(_QUESTIONS):
+        raise NetworkError("ip does not tell links, routes and rules as expected", details=shown.text[:1000])
+    return answers
 
 
 async def observe_table(table: str) -> str:
@@ -107,13 +118,62 @@ def observe_pinned(folder: Path) -> frozenset[str]:
     )
 
 
+def parse_ports(links: list[dict[str, Any]], routes: list[dict[str, Any]]) -> dict[str, SeenPort]:
+    """Interfaces of the host, with the gateway of the default route of lowest metric by each."""
+    gateways: dict[str, str] = {}
+    for route in sorted(routes, key=lambda route: int(route.get("metric", 0)), reverse=True):
+        if route.get("gateway") and route.get("dev"):
+            gateways[route["dev"]] = route["gateway"]
+    return {
+        link["ifname"]: SeenPort(
+            mtu=link.get("mtu", 1500),
+            is_up={"UP", "LOWER_UP"} <= set(link.get("flags", [])),
+            addresses=tuple(
+                f"{address['local']}/{address['prefixlen']}"
+                for address in link.get("addr_info", [])
+                if address.get("family") == "inet"
+            ),
+            gateway=gateways.get(link["ifname"], ""),
+            master=link.get("master", ""),
+            kind=link.get("linkinfo", {}).get("info_kind", ""),
+        )
+        for link in links
+        if "ifname" in link
+    }
+
+
+def parse_routes(routes: list[dict[str, Any]], tables: range) -> frozenset[Route]:
+    """Those in our tables."""
+    found = set()
+    for route in routes:
+        table, destination = str(route.get("table", "")), str(route.get("dst", ""))
+        if not table.isdecimal() or int(table) not in tables:
+            continue
+        destination = "0.0.0.0/0" if destination == "default" else destination
+        destination = destination if "/" in destination else f"{destination}/32"
+        found.add(Route(int(table), destination, route.get("dev", ""), route.get("gateway", "")))
+    return frozenset(found)
+
+
+def parse_rules(rules: list[dict[str, Any]], tables: range, bridge_prefix: str) -> frozenset[Rule]:
+    """Those that name our tables, or our bridges at one of our priorities."""
+    found = set()
+    for rule in rules:
+        table, iif = str(rule.get("table", "")), rule.get("iif", "")
+        number = int(table) if table.isdecimal() else 0
+        is_ours = number in tables or (rule.get("action") == "unreachable" and iif.startswith(bridge_prefix))
+        if is_ours and rule.get("priority", 0) in PRIORITIES:
+            mark = int(str(rule.get("fwmark", "0")), 0)
+            found.add(Rule(rule["priority"], number, iif, mark, "suppress_prefixlen" in rule))
+    return frozenset(found)
+
+
 def _observe(
-    instance: Instance,
-    links: list[dict[str, Any]],
-    fingerprint: str,
-    chains: tuple[str, ...],
-    sets: tuple[str, ...],
+    instance: Instance, shown: list[list[dict[str, Any]]], table: tuple[str, tuple[str, ...], tuple[str, ...]]
 ) -> SeenHost:
+    links, defaults, routes, rules = shown
+    fingerprint, chains, sets = table
+    tables = range(instance.routing_table, instance.routing_table + 256)
     prefixes = (instance.bridge_prefix, instance.veth_prefix)
     foreign = [link for link in links if not link.get("ifname", "").startswith(prefixes)]
     listening: set[tuple[str, int]] = set()
@@ -130,7 +190,9 @@ def _observe(
         chains=chains,
         sets=sets,
         listening=frozenset(listening),
-        uplinks={link["ifname"]: link.get("mtu", 1500) for link in foreign if "ifname" in link},
+        ports=parse_ports(foreign, defaults),
+        routes=parse_routes(routes, tables),
+        rules=parse_rules(rules, tables, instance.bridge_prefix),
         default_uplink=parse_default_uplink(Path("/proc/net/route").read_text(encoding="ascii")),
         subnets=_list_subnets(foreign),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from eaves.node.networks.model import Layout, SeenHost, SeenLink, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.model import Layout, Route, Rule, SeenHost, SeenLink, WantedBridge, WantedNetns, WantedVif
 
 
 class MakeBridge(Struct, frozen=True, tag=True):
@@ -54,6 +54,22 @@ class MakeTaps(Struct, frozen=True, tag=True):
     is_filtered: bool
 
 
+class SetGuestRoutes(Struct, frozen=True, tag=True):
+    """Give an app's namespace its routes besides the default one; interfaces and connections stay."""
+
+    netns: WantedNetns
+
+
+class SetRouting(Struct, frozen=True, tag=True):
+    """Change one of our routing tables and the rules that lead to it."""
+
+    table: int
+    add_routes: tuple[Route, ...]
+    remove_routes: tuple[Route, ...]
+    add_rules: tuple[Rule, ...]
+    remove_rules: tuple[Rule, ...]
+
+
 class TunePort(Struct, frozen=True, tag=True):
     """Attach an existing host end to its bridge in the right mode."""
 
@@ -61,7 +77,7 @@ class TunePort(Struct, frozen=True, tag=True):
     is_filtered: bool
 
 
-Step = MakeBridge | RemoveLink | MakeNetns | RemoveNetns | MakeVifs | MakeTaps | TunePort
+Step = MakeBridge | RemoveLink | MakeNetns | RemoveNetns | MakeVifs | MakeTaps | SetGuestRoutes | SetRouting | TunePort
 
 
 def plan_links(layout: Layout, seen: SeenHost) -> list[Step]:
@@ -77,6 +93,29 @@ def plan_links(layout: Layout, seen: SeenHost) -> list[Step]:
         steps += _plan_taps(netns, seen) if netns.is_virtual else _plan_netns(netns, seen)
     steps += _plan_removals(layout, seen)
     return steps
+
+
+def plan_routing(layout: Layout, seen: SeenHost) -> list[SetRouting]:
+    """Routes need their links, so this comes after :func:`plan_links`. A route that changes is set over the former one."""
+    places = {(route.table, route.destination) for route in layout.routes}
+    add_routes = [route for route in layout.routes if route not in seen.routes]
+    surplus = [route for route in seen.routes - set(layout.routes) if (route.table, route.destination) not in places]
+    add_rules = [rule for rule in layout.rules if rule not in seen.rules]
+    old_rules = seen.rules - set(layout.rules)
+    # A rule that leads nowhere names no table; it goes with that of its bridge.
+    tables = {rule.iif: rule.table for rule in (*seen.rules, *layout.rules) if rule.table and rule.iif}
+    touched = {route.table for route in (*add_routes, *surplus)}
+    touched |= {rule.table or tables.get(rule.iif, 0) for rule in (*add_rules, *old_rules)}
+    return [
+        SetRouting(
+            table,
+            tuple(route for route in add_routes if route.table == table),
+            tuple(sorted((route for route in surplus if route.table == table), key=lambda route: route.destination)),
+            tuple(rule for rule in add_rules if (rule.table or tables.get(rule.iif, 0)) == table),
+            tuple(rule for rule in old_rules if (rule.table or tables.get(rule.iif, 0)) == table),
+        )
+        for table in sorted(touched)
+    ]
 
 
 def is_bridge_right(bridge: WantedBridge, link: SeenLink | None, has_bridge_filter: bool) -> bool:
@@ -109,6 +148,8 @@ def _plan_netns(netns: WantedNetns, seen: SeenHost) -> list[Step]:
     if wrong:
         stale = tuple(vif.link for vif in wrong if vif.link in seen.links)
         steps.append(MakeVifs(netns, wrong, stale, seen.has_bridge_filter))
+    elif seen.guest_routes.get(netns.app_id) != netns.routes:
+        steps.append(SetGuestRoutes(netns))
     return steps + _plan_ports(netns, wrong, seen)
 
 

@@ -22,7 +22,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 
 from eaves.node.desired.model import AclAction
-from eaves.node.networks import acls
+from eaves.node.networks import acls, uplink_rules
 from eaves.node.networks.model import Layout, PortMap, WantedBridge, WantedVif
 
 METADATA_ADDRESS = "169.254.169.254"
@@ -116,11 +116,12 @@ def _render_chains(layout: Layout) -> dict[str, list[str]]:
     chains["receivers"] = _render_dispatch(layout.vifs, "daddr", "to")
     chains |= _render_filters(layout, ours)
     chains |= _render_translations(layout, ours)
+    chains |= uplink_rules.render_marks(layout)
     for vif in layout.vifs:
         chains[f"spoof_{vif.link}"] = [
             f'type filter hook ingress device "{vif.link}" priority filter; policy accept;',
             f"ether saddr != {vif.mac} drop",
-            f"ip saddr != {{ {vif.address}, 0.0.0.0 }} drop",
+            *(f"ip saddr != {sources} drop" for sources in [uplink_rules.render_own_sources(vif)] if sources),
             # The sender's address in an ARP packet; 0 is a probe.
             f"ether type arp @nh,112,32 != 0 @nh,112,32 != {int(ipaddress.IPv4Address(vif.address)):#x} drop",
             "ether type ip6 drop",
@@ -160,8 +161,9 @@ def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
             f"iifname {ours} ip daddr 127.0.0.0/8 drop",
             f"iifname {ours} meta nfproto ipv6 drop",
             *(
-                f'iifname "{bridge.link}" ip saddr != {bridge.subnet} ip saddr != 0.0.0.0 drop'
+                f'iifname "{bridge.link}" ip saddr != {sources} drop'
                 for bridge in layout.bridges
+                if (sources := uplink_rules.render_sources(bridge, layout.vifs))
             ),
         ],
         "forwarding": [
@@ -169,6 +171,7 @@ def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
             f"iifname != {ours} oifname != {ours} accept",
             # Link-local addresses are nobody's beyond the node: that of a cloud's metadata, with its secrets, above all.
             f"iifname {ours} ip daddr 169.254.0.0/16 drop",
+            *uplink_rules.render_marking(layout),
             "jump limits",
             "ct state established,related accept",
             "ct state invalid drop",
@@ -211,19 +214,22 @@ def _render_ways_out(bridges: Sequence[WantedBridge], ours: str) -> list[str]:
         if bridge.air_gapped:
             statements += [f"iifname {link} oifname != {link} drop", f"oifname {link} iifname != {link} drop"]
             continue
-        if bridge.uplink:
-            statements.append(f"iifname {link} oifname != {_render_list([bridge.uplink], ours)} drop")
+        if bridge.uplinks:
+            statements.append(f"iifname {link} oifname != {_render_list(bridge.uplinks, ours)} drop")
         if others := [other.link for other in bridges if other.link != bridge.link]:
             statements.append(f"iifname {link} oifname {_render_list(others)} ct status ! dnat drop")
     return statements
 
 
-def _render_dispatch(vifs: Iterable[WantedVif], side: str, prefix: str) -> list[str]:
+def _render_dispatch(vifs: Sequence[WantedVif], side: str, prefix: str) -> list[str]:
     """Go on in the chain of the app at this address; its ``return`` leads back to who jumped here. No app = nothing allowed.
 
     A verdict map would be shorter, but one made by a newer nft makes that of Debian 12 crash, also when it lists other tables.
     """
-    return [*(f"ip {side} {vif.address} goto {prefix}_{vif.link}" for vif in vifs), "drop"]
+    gateways = (
+        uplink_rules.render_gateway_senders(vifs) if side == "saddr" else uplink_rules.render_gateway_receivers(vifs)
+    )
+    return [*gateways, *(f"ip {side} {vif.address} goto {prefix}_{vif.link}" for vif in vifs), "drop"]
 
 
 def _render_translations(layout: Layout, ours: str) -> dict[str, list[str]]:

@@ -17,12 +17,15 @@ from eaves.node.desired.model import DesiredNetwork, DesiredNode
 from eaves.node.errors import as_fault
 from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
-from eaves.node.networks import apply, dns, layout, observe, plan, recheck
+from eaves.node.networks import apply, dns, failover, layout, observe, plan, recheck
 from eaves.node.networks.dnsmasq import NameServers
 from eaves.node.networks.hostnames import HostNames
-from eaves.node.networks.model import Layout, NetworkState, Problem, SeenHost, WantedBridge, WantedNetns
+from eaves.node.networks.model import Layout, NetworkState, Port, Problem, SeenHost, WantedBridge, WantedNetns
+from eaves.node.networks.ports import want_link_faults
+from eaves.node.networks.probing import PROBE_EVERY_S, Prober
+from eaves.node.networks.routing import Ways, network_table
 from eaves.node.networks.watch import KernelWatch
-from eaves.node.observed import Fault, InterfaceStatus, Lease, NetworkStatus, Observations
+from eaves.node.observed import Fault, InterfaceStatus, Lease, NetworkStatus, Observations, RouteStatus
 from eaves.node.statefile import StateFile
 
 log = logging.getLogger(__name__)
@@ -82,16 +85,17 @@ class Networks:
         instance: Instance,
         observations: Observations,
         *,
-        uplinks: Mapping[str, str],
+        ports: tuple[Port, ...],
         pid_of: Callable[[str], int],
         is_in_use: Callable[[str], bool],
         on_change: Callable[[], None],
         metadata: Metadata | None = None,
+        probe_every_s: float = PROBE_EVERY_S,
     ) -> None:
         self._instance = instance
         self._metadata = metadata
         self._observations = observations
-        self._uplinks = dict(uplinks)
+        self._ports = ports
         self._pid_of = pid_of
         self._is_in_use = is_in_use
         self._on_change = on_change
@@ -105,9 +109,14 @@ class Networks:
         self._default_uplink = ""
         self._connections: dict[str, Connection] = {}
         self._faults: dict[str, Fault] = {}
+        self._soft: set[str] = set()
+        """Ids of objects that are there in spite of their fault."""
         self._up_since: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._servers = NameServers(instance, self._wake.set)
+        self._prober = Prober(self._wake.set, every_s=probe_every_s)
+        self._guest_routes: dict[str, tuple[tuple[str, str], ...]] = {}
+        """App id → routes that this daemon has set in its namespace."""
         self._hostnames = HostNames(instance)
         self._unchecked: frozenset[str] = frozenset()
         """Links of interfaces whose open connections were not yet held against their new rules."""
@@ -135,6 +144,7 @@ class Networks:
     async def run(self) -> None:
         with KernelWatch(self._wake.set):
             names = asyncio.create_task(keep_running("host names", self._hostnames.run), name="host names")
+            probes = asyncio.create_task(keep_running("uplink probes", self._prober.run), name="uplink probes")
             try:
                 while True:
                     await self._wait()
@@ -144,6 +154,7 @@ class Networks:
                 names.cancel()
                 if self._metadata is not None:
                     self._metadata.close()
+                probes.cancel()
                 self._servers.close()
 
     async def teardown(self) -> None:
@@ -151,6 +162,7 @@ class Networks:
         await self._servers.remove_others(set())
         await apply.remove_table(self._instance)
         seen = await observe.observe_host_network(self._instance)
+        await apply.remove_routing(seen)
         for app_id in seen.netns:
             await apply.remove_netns(self._instance, app_id)
         for link in sorted(seen.links, key=lambda name: seen.links[name].kind == "bridge"):
@@ -171,11 +183,14 @@ class Networks:
 
     async def _reconcile(self) -> None:
         try:
-            seen = await observe.observe_host_network(self._instance)
+            seen = await self._observe()
+            former = self._applied
             await self._plan(seen)
             self._default_uplink = seen.default_uplink
             seen, faults = await self._apply_links(seen)
+            faults |= await self._apply_routing(seen)
             faults |= await self._apply_table(seen, faults)
+            await self._leave_failed(former, seen)
             faults |= await self._apply_names(faults)
             self._hostnames.set_layout(_without(self._layout, faults))
             await self._end_forbidden()
@@ -189,8 +204,14 @@ class Networks:
     async def _plan(self, seen: SeenHost) -> None:
         self._wanted = self._desired or self._wanted
         wanted, state = layout.plan_layout(
-            self._wanted, self._state, seen, self._instance, self._uplinks, self._applied
+            self._wanted,
+            self._state,
+            seen,
+            self._instance,
+            Ways(self._ports, self._prober.faults()),
+            self._applied,
         )
+        self._prober.set_targets(wanted.targets, want_link_faults(wanted.targets, seen), dict(wanted.marks))
         if wanted.bridges and not seen.has_forwarding and not state.earlier_forwarding:
             state.earlier_forwarding = await apply.load_forwarding()
         # What is remembered must be on disk before it is used, else a crash could give an address to two apps.
@@ -216,7 +237,7 @@ class Networks:
             and self._is_in_use(netns.app_id)
             and all(vif.bridge in links and vif.address not in taken for vif in netns.vifs)
         )
-        return Layout(wanted.bridges, (*wanted.netns, *leaving), wanted.port_maps, wanted.problems)
+        return replace(wanted, netns=(*wanted.netns, *leaving))
 
     async def _apply_links(self, seen: SeenHost) -> tuple[SeenHost, dict[str, Fault]]:
         """Bring links in line; a step can show more to do (a new namespace has no interfaces yet), so look again after it."""
@@ -232,14 +253,39 @@ class Networks:
                     continue
                 try:
                     await apply.apply_step(step, self._instance, self._pid_of)
+                    self._note_routes(step)
                 except _TROUBLE as error:
                     log.warning("network step failed: step=%s error=%s", type(step).__name__, error)
                     faults[object_id] = self._as_fault(object_id, error)
-            seen = await observe.observe_host_network(self._instance)
+            seen = await self._observe()
         for step in plan.plan_links(self._layout, seen):
             object_id = _owner(step)
             faults.setdefault(object_id, Fault("NetworkUnsettled", f"{type(step).__name__} does not take effect"))
         return seen, faults
+
+    async def _observe(self) -> SeenHost:
+        return replace(await observe.observe_host_network(self._instance), guest_routes=self._guest_routes)
+
+    def _note_routes(self, step: plan.Step) -> None:
+        """Looking into every namespace would cost a process each, so what was set there is remembered."""
+        match step:
+            case plan.MakeVifs(netns) | plan.SetGuestRoutes(netns):
+                self._guest_routes = self._guest_routes | {netns.app_id: netns.routes}
+            case plan.MakeNetns(app_id) | plan.RemoveNetns(app_id):
+                self._guest_routes = {known: found for known, found in self._guest_routes.items() if known != app_id}
+
+    async def _apply_routing(self, seen: SeenHost) -> dict[str, Fault]:
+        faults: dict[str, Fault] = {}
+        base = self._instance.routing_table
+        owners = {network_table(base, number): network_id for network_id, number in self._state.bridges.items()}
+        for step in plan.plan_routing(self._layout, seen):
+            try:
+                await apply.apply_step(step, self._instance, self._pid_of)
+            except _TROUBLE as error:
+                log.warning("routing failed: table=%d error=%s", step.table, error)
+                if network_id := owners.get(step.table):
+                    faults[network_id] = self._as_fault(network_id, error)
+        return faults
 
     async def _apply_table(self, seen: SeenHost, faults: Mapping[str, Fault]) -> dict[str, Fault]:
         live = await self._with_metadata(_without(self._layout, faults))
@@ -267,6 +313,18 @@ class Networks:
         ports = await self._metadata.listen(live.bridges)
         bridges = tuple(replace(bridge, metadata_port=ports.get(bridge.link, 0)) for bridge in live.bridges)
         return replace(live, bridges=bridges)
+
+    async def _leave_failed(self, former: Layout | None, seen: SeenHost) -> None:
+        faulty = {target.interface for target in self._prober.faults()}
+        failed = failover.list_failed(former, self._layout, faulty)
+        if not failed:
+            return
+        try:
+            ended = await failover.end_stranded(self._layout, failed, seen)
+        except OSError as error:
+            log.warning("connections of a failed uplink could not be ended: error=%s", error)
+            return
+        log.warning("uplink failed over: from=%s connections=%d", ",".join(sorted(set(failed.values()))), ended)
 
     async def _end_forbidden(self) -> None:
         """Only after the table is in place: a connection that was ended before could come back by the old rules."""
@@ -302,12 +360,12 @@ class Networks:
         if not faults:
             self._backoff.reset()
         soft = {problem.object_id for problem in self._layout.problems if not problem.is_blocking}
-        self._faults = faults
+        self._faults, self._soft = faults, soft
         self._connections = {
             netns.app_id: self._connect(netns)
             for netns in self._layout.netns
             if (netns.app_id not in faults or netns.app_id in soft)
-            and not any(vif.network_id in faults for vif in netns.vifs)
+            and not any(vif.network_id in faults.keys() - soft for vif in netns.vifs)
         }
         bridges = {bridge.network_id: bridge for bridge in self._layout.bridges}
         wanted = {network.id for network in desired.networks}
@@ -332,7 +390,7 @@ class Networks:
 
     def _status(self, network: DesiredNetwork, bridge: WantedBridge | None) -> NetworkStatus:
         fault = self._faults.get(network.id)
-        is_up = bridge is not None and fault is None
+        is_up = bridge is not None and (fault is None or network.id in self._soft)
         if is_up:
             self._up_since.setdefault(network.id, time.time())
         else:
@@ -350,11 +408,30 @@ class Networks:
             active=is_up,
             bridge=bridge.link if bridge else "",
             bridge_address=bridge.address if bridge else "",
-            uplink=(bridge.uplink or self._default_uplink) if bridge and not bridge.air_gapped else "",
+            uplink=self._want_uplink(bridge) if bridge else "",
+            uplink_label=bridge.uplink_label if bridge else "",
+            uplink_reason=bridge.uplink_reason if bridge else "",
+            routes=self._list_routes(network.id),
             mtu=bridge.mtu if bridge else 0,
             leases=leases if is_up else (),
             up_since=self._up_since.get(network.id, 0.0),
             fault=fault,
+        )
+
+    def _want_uplink(self, bridge: WantedBridge) -> str:
+        if bridge.air_gapped:
+            return ""
+        return bridge.uplink if bridge.uplinks else self._default_uplink
+
+    def _list_routes(self, network_id: str) -> tuple[RouteStatus, ...]:
+        number = self._state.bridges.get(network_id)
+        if number is None:
+            return ()
+        table = network_table(self._instance.routing_table, number)
+        return tuple(
+            RouteStatus(route.destination, route.gateway, route.link)
+            for route in self._layout.routes
+            if route.table == table
         )
 
     def _as_fault(self, object_id: str, error: BaseException) -> Fault:
@@ -374,8 +451,10 @@ def _owner(step: plan.Step) -> str:
             return bridge.network_id
         case plan.MakeNetns(app_id) | plan.RemoveNetns(app_id):
             return app_id
-        case plan.MakeVifs(netns):
+        case plan.MakeVifs(netns) | plan.SetGuestRoutes(netns):
             return netns.app_id
+        case plan.SetRouting():
+            return ""
         case plan.MakeTaps(app_id):
             return app_id
         case plan.TunePort(vif):
@@ -395,4 +474,4 @@ def _without(wanted: Layout, faults: Mapping[str, Fault]) -> Layout:
     )
     apps = {found.app_id for found in netns}
     port_maps = tuple(port_map for port_map in wanted.port_maps if port_map.app_id in apps)
-    return Layout(bridges, netns, port_maps, wanted.problems)
+    return replace(wanted, bridges=bridges, netns=netns, port_maps=port_maps)

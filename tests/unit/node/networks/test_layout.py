@@ -23,7 +23,8 @@ from eaves.node.desired.model import (
 )
 from eaves.node.instance import Instance
 from eaves.node.networks.layout import plan_layout
-from eaves.node.networks.model import Layout, NetworkState, SeenHost
+from eaves.node.networks.model import Layout, NetworkState, SeenHost, SeenPort
+from eaves.node.networks.routing import Ways
 
 INSTANCE = Instance()
 
@@ -69,7 +70,7 @@ def plan(
     former: Layout | None = None,
 ) -> tuple[Layout, NetworkState]:
     desired = DesiredNode("device", "1", "", apps=apps, networks=networks)
-    return plan_layout(desired, state or NetworkState(), seen or SeenHost(), INSTANCE, {}, former)
+    return plan_layout(desired, state or NetworkState(), seen or SeenHost(), INSTANCE, Ways(), former)
 
 
 def addresses(layout: Layout) -> dict[str, str]:
@@ -90,7 +91,7 @@ def test_network_becomes_a_bridge_with_the_first_address() -> None:
 
 
 def test_mtu_follows_the_uplink_and_has_a_lowest_value() -> None:
-    seen = SeenHost(uplinks={"wan": 1400}, default_uplink="wan")
+    seen = SeenHost(ports={"wan": SeenPort(1400)}, default_uplink="wan")
     layout, _ = plan((network(),), (), seen=seen)
     assert layout.bridges[0].mtu == 1400
     layout, _ = plan((network(mtu=600),), (), seen=seen)
@@ -283,5 +284,5 @@ def test_long_links_fit_the_kernel_for_every_instance() -> None:
     for instance in (Instance(), Instance("t" + "0" * 12)):
         net = network()
         desired = DesiredNode("device", "1", "", apps=(app("x", on(net)),), networks=(net,))
-        layout, _ = plan_layout(desired, NetworkState(bridges={"net-default": 9999}), SeenHost(), instance, {})
+        layout, _ = plan_layout(desired, NetworkState(bridges={"net-default": 9999}), SeenHost(), instance, Ways())
         assert all(len(link) <= 15 for link in (layout.bridges[0].link, layout.vifs[0].link))

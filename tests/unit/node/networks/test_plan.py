@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eaves.node.networks.model import Layout, SeenHost, SeenLink, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.model import Layout, Route, Rule, SeenHost, SeenLink, WantedBridge, WantedNetns, WantedVif
 from eaves.node.networks.plan import (
     MakeBridge,
     MakeNetns,
@@ -14,9 +14,12 @@ from eaves.node.networks.plan import (
     MakeVifs,
     RemoveLink,
     RemoveNetns,
+    SetGuestRoutes,
+    SetRouting,
     Step,
     TunePort,
     plan_links,
+    plan_routing,
 )
 
 
@@ -43,7 +46,7 @@ def netns(name: str, number: int = 0, address: str = "10.0.0.2", *, is_virtual: 
 
 def perform(seen: SeenHost, steps: list[Step]) -> SeenHost:
     """What the kernel would show after the steps."""
-    links, pinned = dict(seen.links), set(seen.netns)
+    links, pinned, routed = dict(seen.links), set(seen.netns), dict(seen.guest_routes)
     for step in steps:
         match step:
             case MakeBridge(wanted, _, _, is_filtered):
@@ -54,9 +57,13 @@ def perform(seen: SeenHost, steps: list[Step]) -> SeenHost:
                 links.pop(link, None)
             case MakeNetns(app_id):
                 pinned.add(app_id)
+                routed.pop(app_id, None)
             case RemoveNetns(app_id):
                 pinned.discard(app_id)
-            case MakeVifs(_, vifs, stale, is_filtered):
+            case SetGuestRoutes(wanted_netns):
+                routed[wanted_netns.app_id] = wanted_netns.routes
+            case MakeVifs(wanted_netns, vifs, stale, is_filtered):
+                routed[wanted_netns.app_id] = wanted_netns.routes
                 for name in stale:
                     links.pop(name, None)
                 for vif in vifs:
@@ -74,7 +81,7 @@ def perform(seen: SeenHost, steps: list[Step]) -> SeenHost:
                 links[vif.link] = msgspec.structs.replace(
                     links[vif.link], is_up=True, master=vif.bridge, isolated=not is_filtered, hairpin=is_filtered
                 )
-    return msgspec.structs.replace(seen, links=links, netns=frozenset(pinned))
+    return msgspec.structs.replace(seen, links=links, netns=frozenset(pinned), guest_routes=routed)
 
 
 def test_empty_host_gets_everything_in_order() -> None:
@@ -163,3 +170,34 @@ def test_from_any_state_a_few_rounds_lead_to_rest(
         seen = perform(seen, plan_links(after, seen))
     assert plan_links(after, seen) == []
     assert set(seen.links) == {b.link for b in after.bridges} | {vif.link for vif in after.vifs}
+
+
+def test_routes_of_an_app_change_without_touching_its_interfaces() -> None:
+    layout = Layout((bridge(),), (netns("a"), netns("b", address="10.0.0.3")))
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    wanted = msgspec.structs.replace(layout.netns[1], routes=(("10.9.0.0/16", "10.0.0.1"),))
+    assert plan_links(Layout((bridge(),), (layout.netns[0], wanted)), seen) == [SetGuestRoutes(wanted)]
+
+
+def test_a_new_daemon_sets_routes_again_since_it_does_not_know_them() -> None:
+    layout = Layout((bridge(),), (netns("a"),))
+    seen = perform(SeenHost(), plan_links(layout, SeenHost()))
+    steps = plan_links(layout, msgspec.structs.replace(seen, guest_routes={}))
+    assert steps == [SetGuestRoutes(layout.netns[0])]
+
+
+def test_routing_changes_table_by_table_and_only_where_something_differs() -> None:
+    kept, old, new = (
+        Route(70, "10.0.0.0/24", "evbr0"),
+        Route(70, "0.0.0.0/0", "a", "1.1.1.1"),
+        Route(71, "0.0.0.0/0", "b", "2.2.2.2"),
+    )
+    specific, nowhere = Rule(29000, 70, "evbr0", is_specific=True), Rule(29700, 0, "evbr0")
+    seen = SeenHost(routes=frozenset({kept, old}), rules=frozenset({specific}))
+    moved = Route(70, "0.0.0.0/0", "b", "2.2.2.2")
+    first, second = plan_routing(Layout(routes=(kept, moved, new), rules=(specific, nowhere)), seen)
+    assert first == SetRouting(70, (moved,), (), (nowhere,), ())
+    assert second == SetRouting(71, (new,), (), (), ())
+    assert plan_routing(Layout(), seen) == [SetRouting(70, (), (old, kept), (), (specific,))]
+    right = SeenHost(routes=frozenset({kept}), rules=frozenset({specific}))
+    assert plan_routing(Layout(routes=(kept,), rules=(specific,)), right) == []
