@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 # qemu-utils: qemu-img, which converts disk images.
 # libfaketime: for tests with wrong clocks.
 # xorriso: makes the cloud-init images of virtual machines; libarchive-tools: bsdtar, which reads them in tests.
+# cpio, kmod: the initrd of a test guest with a stock kernel.
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
 # iptables: netavark 1.4 of Debian 12 calls it where podman's own networking is used (by tests and benchmarks).
 packages=(
@@ -16,7 +17,7 @@ packages=(
   nftables dnsmasq-base
   qemu-utils
   xorriso libarchive-tools
-  busybox-static umoci skopeo docker-registry systemd libfaketime
+  busybox-static cpio umoci skopeo docker-registry systemd libfaketime
   python3-venv
 )
 

@@ -1,0 +1,29 @@
+"""Runs ``tests/guest`` inside a virtual machine with Debian's stock kernel: what the kernel of a test machine may lack."""
+
+from __future__ import annotations
+
+import asyncio
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from eaves.testing.guest.machine import Guest
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 900
+COMMAND = (
+    ".venv/bin/python -m pytest tests/guest -n 0 -p no:cacheprovider --timeout 600 --basetemp /var/tmp/pytest"
+    " --junitxml /run/results/junit.xml"
+)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(LIMIT_S + 120)
+async def test_guest_tests_pass() -> None:
+    with Guest() as guest:
+        done = await asyncio.to_thread(guest.run, COMMAND, cwd=ROOT, limit_s=LIMIT_S)
+        shown = done.console[-20000:]
+        assert done.code == 0, shown
+        (suite,) = ElementTree.parse(guest.results / "junit.xml").getroot().iter("testsuite")
+        assert int(suite.attrib["tests"]) - int(suite.attrib["skipped"]) > 0, shown
