@@ -76,8 +76,8 @@ def explain(kubectl: Kubectl, target: str) -> Report:
 
 
 def app_steps(app: Object, node: Object | None) -> Iterator[Step]:
-    """App → node → config sent → config applied → image → container."""
-    spec, status = app.get("spec", {}), app.get("status", {})
+    """App → node → config sent → config applied → image → container or virtual machine."""
+    spec = app.get("spec", {})
     name = spec.get("nodeName", "")
     yield Step("app", Mark.DONE, f"stored, generation {app['metadata'].get('generation', 1)}")
     if not name:
@@ -97,10 +97,10 @@ def app_steps(app: Object, node: Object | None) -> Iterator[Step]:
     yield _config_made(configured, trust)
     yield contact if contact.mark is not Mark.DONE else _config_applied(app, node)
     if spec.get("running") is False:
-        yield _halted(status)
+        yield _halted(app)
         return
     yield _image(app)
-    yield _container(app)
+    yield _workload(app)
 
 
 def node_steps(node: Object) -> Iterator[Step]:
@@ -204,22 +204,32 @@ def _image(app: Object) -> Step:
     )
 
 
-def _container(app: Object) -> Step:
-    status = app.get("status", {})
+def _workload(app: Object) -> Step:
+    status, title = app.get("status", {}), _noun(app)
     phase, message = status.get("phase", "Pending"), status.get("waitingFor") or status.get("message", "")
     if phase == "Running":
-        return Step("container", Mark.DONE, f"runs, {status.get('restarts', 0)} restarts")
+        vm = status.get("vm") or {}
+        if vm.get("pausedReason"):
+            remedy = "free space or memory on the node; the machine goes on by itself"
+            return Step(title, Mark.FAILED, f"is paused: {vm['pausedReason']}", remedy)
+        speed = " without hardware virtualisation (TCG), hence slowly" if vm.get("accelerator") == "TCG" else ""
+        return Step(title, Mark.DONE, f"runs{speed}, {status.get('restarts', 0)} restarts")
     if phase == "Completed":
-        return Step("container", Mark.DONE, "ended with exit code 0")
+        return Step(title, Mark.DONE, "ended with exit code 0")
     if phase in ("BackOff", "Failed"):
-        return Step("container", Mark.FAILED, message or phase, f"kubectl logs --previous {app['metadata']['name']}")
-    return Step("container", Mark.WAITING if phase != "Pending" else Mark.OPEN, message or phase)
+        return Step(title, Mark.FAILED, message or phase, f"kubectl logs --previous {app['metadata']['name']}")
+    return Step(title, Mark.WAITING if phase != "Pending" else Mark.OPEN, message or phase)
 
 
-def _halted(status: Object) -> Step:
+def _halted(app: Object) -> Step:
+    status = app.get("status", {})
     if status.get("phase") == "Halted":
-        return Step("container", Mark.DONE, "stopped, as spec.running false asks")
-    return Step("container", Mark.WAITING, f"is to stop, is {status.get('phase', 'unknown')}")
+        return Step(_noun(app), Mark.DONE, "stopped, as spec.running false asks")
+    return Step(_noun(app), Mark.WAITING, f"is to stop, is {status.get('phase', 'unknown')}")
+
+
+def _noun(app: Object) -> str:
+    return "virtual machine" if app.get("spec", {}).get("type") == "VirtualMachine" else "container"
 
 
 def _from_condition(title: str, condition: Object, good: str) -> Step:

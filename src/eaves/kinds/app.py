@@ -67,6 +67,7 @@ RESOURCE = eaves_resource(
         Column("Phase", "string", _phase, "What it is doing."),
         Column("Ready", "string", condition("Ready"), "Whether it runs."),
         Column("Restarts", "integer", at("status.restarts", 0), "How often it was started again."),
+        Column("Type", "string", at("spec.type"), "Container or VirtualMachine.", priority=1),
         Column("Image", "string", at("spec.image"), "Image that is to run.", priority=1),
         Column("Addresses", "string", _addresses, "IP addresses on its networks.", priority=1),
         Column("Ports", "string", _ports, "Ports of the node that lead to it.", priority=1),

@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Struct, field
 
 from eaves.kinds.fields import Conditions, Time, about, keyed
+from eaves.kinds.vm_status import VmStatus
 
 
 class AppPhase(StrEnum):
@@ -83,6 +84,8 @@ class AppStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
     container_id: Annotated[str, about("Name of the container on the node.")] = field(name="containerID", default="")
     restarts: Annotated[int, about("How often it was started again.")] = 0
     state: Annotated[ContainerState | None, about("What it is doing now.")] = None
+    vm: Annotated[VmStatus | None, about("The virtual machine as it runs.")] = None
+    snapshots: Annotated[list[str], about("AppSnapshots that the node holds.")] = []
     custom_status: Annotated[
         str, about("JSON that the app itself posted to the metadata server as its status, at most 32 KiB.")
     ] = ""

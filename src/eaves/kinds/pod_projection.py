@@ -225,5 +225,6 @@ def _container_status(app: Object, source: Mapping[str, Any]) -> Object:
         "lastState": source.get("lastState") or {},
     }
     if source.get("containerID"):
-        status["containerID"] = f"podman://{source['containerID']}"
+        scheme = "qemu" if get(app, ["spec", "type"]) == AppType.VIRTUAL_MACHINE else "podman"
+        status["containerID"] = f"{scheme}://{source['containerID']}"
     return status

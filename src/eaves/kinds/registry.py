@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from eaves.kinds import (
     app,
+    appsnapshot,
     configmap,
     datastore,
     edgenode,
@@ -35,6 +36,7 @@ RESOURCES: tuple[Resource, ...] = (
     edgenode.RESOURCE,
     onboardingkey.RESOURCE,
     app.RESOURCE,
+    appsnapshot.RESOURCE,
     network.RESOURCE,
     volume.RESOURCE,
     datastore.RESOURCE,

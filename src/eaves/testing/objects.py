@@ -85,3 +85,16 @@ def make_secret(name: str, *, namespace: str = "default", kind: str = "Opaque", 
 
 def make_configmap(name: str, *, namespace: str = "default", **data: str) -> Object:
     return make_object("ConfigMap", name, namespace=namespace, api_version="v1", data=dict(data))
+
+
+def make_vm(name: str = "plc", *, metadata: Object | None = None, status: Object | None = None, **spec: Any) -> Object:
+    """An App of type VirtualMachine."""
+    wanted = {"type": "VirtualMachine", "image": "registry.example/disks/plc:1", **spec}
+    return make_app(name, metadata=metadata, status=status, **wanted)
+
+
+def make_snapshot(
+    name: str = "before", *, metadata: Object | None = None, status: Object | None = None, **spec: Any
+) -> Object:
+    obj = make_object("AppSnapshot", name, {"appName": "plc", **spec}, metadata=metadata or {})
+    return obj if status is None else {**obj, "status": status}

@@ -27,7 +27,13 @@ class ObservedObjects:
         def of(kind: str) -> list[Object]:
             return [obj for obj in self._others if obj["kind"] == kind]
 
-        return DeviceObjects(edgenode=self.edgenode, apps=of("App"), networks=of("Network"), volumes=of("Volume"))
+        return DeviceObjects(
+            edgenode=self.edgenode,
+            apps=of("App"),
+            networks=of("Network"),
+            volumes=of("Volume"),
+            snapshots=of("AppSnapshot"),
+        )
 
     def tell(self, message: ZInfoMsg, now: float) -> list[EventNote]:
         """Observes a message and takes on what came of it; answers the events."""

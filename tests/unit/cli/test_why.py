@@ -32,6 +32,7 @@ def app(*conditions: dict[str, str], spec: dict[str, Any] | None = None, **statu
 
 
 RUNNING: dict[str, Any] = {"phase": "Running", "observedGeneration": 2}
+MACHINE = {"type": "VirtualMachine"}
 GOOD = (condition("Configured"), condition("ImageReady"))
 
 
@@ -77,6 +78,13 @@ GOOD = (condition("Configured"), condition("ImageReady"))
             "logs --previous web",
         ),
         (app(*GOOD, spec={"running": False}, **RUNNING), node(), "container", Mark.WAITING, ""),
+        (
+            app(*GOOD, spec=MACHINE, **RUNNING, vm={"pausedReason": "the disk is full"}),
+            node(),
+            "virtual machine",
+            Mark.FAILED,
+            "free space",
+        ),
     ],
 )
 def test_the_first_station_that_is_not_done_is_named(
@@ -93,6 +101,11 @@ def test_the_first_station_that_is_not_done_is_named(
 def test_a_running_app_is_as_asked() -> None:
     report = why.Report("app/web", tuple(why.app_steps(app(*GOOD, **RUNNING), node())))
     assert report.verdict == "app/web is as asked"
+
+
+def test_a_machine_without_hardware_virtualisation_says_so() -> None:
+    steps = list(why.app_steps(app(*GOOD, spec=MACHINE, **RUNNING, vm={"accelerator": "TCG"}), node()))
+    assert (steps[-1].title, "TCG" in steps[-1].text) == ("virtual machine", True)
 
 
 def test_a_node_is_explained_by_its_conditions() -> None:

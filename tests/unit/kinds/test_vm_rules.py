@@ -9,13 +9,9 @@ import pytest
 from eaves.kinds.app import RESOURCE
 from eaves.kinds.image_format import ImageFormat, guess_disk_format
 from eaves.kube.schema import apply_defaults, validate_schema
-from eaves.testing.objects import make_app
+from eaves.testing.objects import make_vm
 
 DIGEST = "@sha256:" + "ab" * 32
-
-
-def make_vm(**spec: Any) -> dict[str, Any]:
-    return make_app("plc", **{"type": "VirtualMachine", "image": "registry.example/disks/plc:1", **spec})
 
 
 def faults(new: dict[str, Any], old: dict[str, Any] | None = None) -> list[tuple[str, str]]:

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from eaves.controller.documents import decode_object, key_of
-from eaves.kinds import app, edgenode, namespace, network, subnets, volume
-from eaves.kinds.app_spec import DEFAULT_NETWORK
+from eaves.kinds import app, appsnapshot, edgenode, namespace, network, subnets, volume
+from eaves.kinds.app_spec import DEFAULT_NETWORK, AppType
+from eaves.kinds.appsnapshot import SnapshotContent
 from eaves.kube import status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.quantity import parse_bytes
@@ -23,6 +24,7 @@ from eaves.store.abc import ObjectStore
 
 PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-node-lease"})
 _DEFAULT_MEMORY = "256Mi"
+_APP_VERSION = f"{app.RESOURCE.gvr.group}/{app.RESOURCE.gvr.version}"
 
 
 class Admission:
@@ -54,6 +56,8 @@ class Admission:
         if resource is namespace.RESOURCE and old is not None:
             # Only the finalize subresource changes it.
             new["spec"] = old.get("spec") or {}
+        if resource is appsnapshot.RESOURCE:
+            await self._fill_owner(new, old)
         if resource is not network.RESOURCE:
             return
         spec = new.setdefault("spec", {})
@@ -72,6 +76,8 @@ class Admission:
         faults: Sequence[FieldError] = ()
         if resource is app.RESOURCE and _needs_check(new, old):
             faults = await self._check_app(new)
+        elif resource is appsnapshot.RESOURCE and old is None:
+            faults = await self._check_snapshot(new)
         elif resource is network.RESOURCE and (old is None or _subnet(new) != _subnet(old)):
             faults = await self._check_network(new)
         if faults:
@@ -83,8 +89,9 @@ class Admission:
         gvr = resource.gvr
         if resource is namespace.RESOURCE and name in PROTECTED_NAMESPACES:
             raise status.forbidden("", "namespaces", name, "this namespace may not be deleted")
-        if resource is volume.RESOURCE and (why := volume.deletion_fault(obj)):
-            raise status.forbidden(gvr.group, gvr.resource, name, why)
+        for kind in (volume, appsnapshot):
+            if resource is kind.RESOURCE and (why := kind.deletion_fault(obj)):
+                raise status.forbidden(gvr.group, gvr.resource, name, why)
 
     async def _check_app(self, new: Object) -> list[FieldError]:
         spec = new["spec"]
@@ -100,6 +107,47 @@ class Admission:
             faults.extend(_find_memory_faults(spec, decode_object(found), node_name))
         faults.extend(await self._find_network_clashes(new, others))
         return faults
+
+    async def _fill_owner(self, new: Object, old: Object | None) -> None:
+        """A snapshot belongs to its app and goes with it; what a writer says of owners otherwise stays."""
+        app_name = (new.get("spec") or {}).get("appName")
+        found = await self._store.get(key_of(app.RESOURCE, new["metadata"].get("namespace", ""), app_name or ""))
+        if found is None or old is not None:
+            known = [
+                entry
+                for entry in (old or {}).get("metadata", {}).get("ownerReferences") or ()
+                if entry["kind"] == "App"
+            ]
+        else:
+            known = [
+                {
+                    "apiVersion": _APP_VERSION,
+                    "kind": "App",
+                    "name": app_name,
+                    "uid": found.uid,
+                    "blockOwnerDeletion": True,
+                }
+            ]
+        given = new["metadata"].get("ownerReferences") or []
+        added = [entry for entry in known if all(other.get("uid") != entry["uid"] for other in given)]
+        if added:
+            new["metadata"]["ownerReferences"] = [*given, *added]
+
+    async def _check_snapshot(self, new: Object) -> list[FieldError]:
+        """There is nothing to take a snapshot of but a virtual machine that exists."""
+        name, space = new["spec"]["appName"], new["metadata"]["namespace"]
+        found = await self._store.get(key_of(app.RESOURCE, space, name))
+        if found is None:
+            detail = f"there is no App of this name in namespace {space}; create it first"
+            return [FieldError("spec.appName", CauseType.INVALID, detail, name)]
+        spec = decode_object(found)["spec"]
+        if spec.get("type") != AppType.VIRTUAL_MACHINE:
+            detail = "the App is a container; only virtual machines have snapshots"
+            return [FieldError("spec.appName", CauseType.INVALID, detail, name)]
+        if new["spec"].get("type") == SnapshotContent.DISK_AND_MEMORY and spec.get("devices"):
+            detail = "the state of assigned devices cannot be saved; use Disk"
+            return [FieldError("spec.type", CauseType.INVALID, detail, new["spec"]["type"])]
+        return []
 
     async def _find_network_clashes(self, new: Object, others: Sequence[Object]) -> list[FieldError]:
         """Networks of this app whose subnets overlap those of other networks on the node."""

@@ -23,6 +23,7 @@ from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
 from eaves.controller.compile.networks import UsedNetworks, check_address, check_vlan
+from eaves.controller.compile.snapshots import want_snapshots
 from eaves.controller.compile.user_data import render_user_data
 from eaves.controller.compile.vms import fill_isolation, fill_machine, unknown_to_eve, want_machine_secrets
 from eaves.controller.compile.volumes import FORMATS, want_mount, want_own_volumes, want_root_volume
@@ -143,6 +144,8 @@ def _add_machine(app: App, config: AppInstanceConfig, node: NodeFacts, draft: Dr
     if secrets is not None:
         config.cipherData.CopyFrom(draft.encrypt(node.cipher, secrets, "cloud-init data or the password of the screen"))
     fill_machine(app, config, runs_eve=node.runs_eve)
+    if (snapshots := want_snapshots(app, lookup)) is not None:
+        config.snapshot.CopyFrom(snapshots)
     unknown = ", ".join(unknown_to_eve(app)) if node.runs_eve else ""
     return [Omission("UnknownToEve", f"an EVE device has no word for {unknown}")] if unknown else []
 

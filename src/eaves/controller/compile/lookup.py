@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ import msgspec
 
 from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.model import NodeInputs, ObjectKey
-from eaves.kinds import datastore, network, volume
+from eaves.kinds import appsnapshot, datastore, network, volume
 from eaves.kube.resource import Object
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Lookup:
             ("Network", inputs.networks),
             ("Volume", inputs.volumes),
             ("Datastore", inputs.datastores),
+            ("AppSnapshot", inputs.snapshots),
             ("Secret", inputs.secrets),
             ("ConfigMap", inputs.configmaps),
         ):
@@ -56,6 +58,17 @@ class Lookup:
 
     def datastore(self, namespace: str, name: str) -> datastore.Datastore:
         return self._typed("Datastore", namespace, name, datastore.decode)
+
+    def snapshots(self, namespace: str, app_name: str) -> list[appsnapshot.AppSnapshot]:
+        """Those of one app; one that cannot be read is left out. The app's own key stands for all of them in the notes."""
+        found = []
+        for key, obj in self._objects.items():
+            if key.kind == "AppSnapshot" and key.namespace == namespace:
+                with contextlib.suppress(msgspec.ValidationError):
+                    snapshot = appsnapshot.decode(obj)
+                    if snapshot.spec.app_name == app_name:
+                        found.append(snapshot)
+        return found
 
     def _typed(self, kind: str, namespace: str, name: str, decode: Callable[[Object], T]) -> T:
         obj = self.find(kind, namespace, name)

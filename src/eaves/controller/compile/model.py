@@ -45,6 +45,8 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     networks: Sequence[Object] = ()
     volumes: Sequence[Object] = ()
     datastores: Sequence[Object] = ()
+    snapshots: Sequence[Object] = ()
+    """AppSnapshots of the namespaces of virtual machines."""
     secrets: Sequence[Object] = ()
     configmaps: Sequence[Object] = ()
     controller_certs_hash: str = ""

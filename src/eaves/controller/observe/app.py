@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from eaves.controller.observe.appevents import app_events
 from eaves.controller.observe.conditions import (
     FALSE,
     TRUE,
@@ -17,13 +18,16 @@ from eaves.controller.observe.conditions import (
     assign,
     compact,
     condition_status,
+    forget_conditions,
     plan_update,
     set_conditions,
     status_of,
 )
 from eaves.controller.observe.contact import app_ready
-from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
+from eaves.controller.observe.model import DeviceObjects, StatusUpdate
 from eaves.controller.observe.pieces import digest_of, errors_of, time_of
+from eaves.controller.observe.snapshots import observe_snapshots, snapshots_of
+from eaves.controller.observe.vms import is_machine, noun_of, vm_facts, vm_status
 from eaves.kinds.app_status import AppPhase
 from eaves.kube.resource import Object
 from eaves.wire.pb.info import info_pb2
@@ -63,7 +67,7 @@ _TEXTS = {
     AppPhase.PENDING: "waits for its turn on the node",
     AppPhase.DOWNLOADING: "the image is being downloaded",
     AppPhase.CREATING: "volumes and networks are being made",
-    AppPhase.STARTING: "the container is being started",
+    AppPhase.STARTING: "the {noun} is being started",
     AppPhase.RUNNING: "",
     AppPhase.HALTED: "stopped, since spec.running is false",
 }
@@ -79,7 +83,7 @@ def observe_app(objects: DeviceObjects, info: ZInfoApp, now: float) -> list[Stat
         return _observe_gone(app, status, now)
     phase = _phase(app, info)
     old_phase = str(status.get("phase") or "")
-    message = _message(info, phase)
+    message = _message(app, info, phase)
     assign(
         status,
         phase=str(phase),
@@ -93,11 +97,24 @@ def observe_app(objects: DeviceObjects, info: ZInfoApp, now: float) -> list[Stat
         restarts=info.eaves.restarts if info.HasField("eaves") else status.get("restarts", 0),
         state=_state(info, phase, message),
         lastState=_last_state(info),
+        vm=vm_status(info.eaves.vm) if phase is AppPhase.RUNNING and info.eaves.HasField("vm") else {},
+        snapshots=_held_snapshots(objects, app, info),
         observedGeneration=int(info.appVersion) if info.appVersion.isdecimal() else status.get("observedGeneration", 0),
     )
-    set_conditions(status, [*_image_fact(status, info, phase, message), app_ready(status, is_connected=True)], now)
-    update = plan_update(app, status, list(_events(app, status, info, old_phase)))
-    return [] if update is None else [update]
+    facts = [*_image_fact(status, info, phase, message), app_ready(status, is_connected=True)]
+    if is_machine(app):
+        facts.extend(vm_facts(info.eaves.vm, is_running=phase is AppPhase.RUNNING))
+        forget_conditions(status, {"AgentConnected", "Paused"} - {fact.type for fact in facts})
+    set_conditions(status, facts, now)
+    update = plan_update(app, status, list(app_events(app, status, info, old_phase)))
+    snapshots = observe_snapshots(objects, app, info, now)
+    return snapshots if update is None else [update, *snapshots]
+
+
+def _held_snapshots(objects: DeviceObjects, app: Object, info: ZInfoApp) -> list[str]:
+    """Names of the snapshots that can be gone back to."""
+    held = {snapshot.id for snapshot in info.snapshots if snapshot.create_time.seconds > 0}
+    return sorted(obj["metadata"]["name"] for obj in snapshots_of(app, objects) if obj["metadata"]["uid"] in held)
 
 
 def find_app(objects: DeviceObjects, app_id: str) -> Object | None:
@@ -111,7 +128,7 @@ def find_app(objects: DeviceObjects, app_id: str) -> Object | None:
 
 def _observe_gone(app: Object, status: Status, now: float) -> list[StatusUpdate]:
     """The device has removed the app; when it is wanted it comes back with the next config."""
-    for name in ("addresses", "ports", "containerID", "waitingFor"):
+    for name in ("addresses", "ports", "containerID", "waitingFor", "vm", "snapshots"):
         status.pop(name, None)
     text = "the node does not have the app"
     assign(
@@ -137,7 +154,7 @@ def _phase(app: Object, info: ZInfoApp) -> AppPhase:
     return phase
 
 
-def _message(info: ZInfoApp, phase: AppPhase) -> str:
+def _message(app: Object, info: ZInfoApp, phase: AppPhase) -> str:
     faults = errors_of(info.appErr) or info.eaves.message
     ended = _end_text(info)
     if phase is AppPhase.BACK_OFF:
@@ -152,7 +169,9 @@ def _message(info: ZInfoApp, phase: AppPhase) -> str:
         return f"waits for {info.eaves.waiting_for}"
     if info.state == info_pb2.HALTING:
         return "is being stopped"
-    return _TEXTS.get(phase, "")
+    if phase is AppPhase.RUNNING and info.eaves.vm.paused_reason:
+        return f"is paused: {info.eaves.vm.paused_reason}"
+    return _TEXTS.get(phase, "").format(noun=noun_of(app))
 
 
 def _end_text(info: ZInfoApp) -> str:
@@ -256,38 +275,3 @@ def _image_fact(status: Status, info: ZInfoApp, phase: AppPhase, message: str) -
         yield Fact("ImageReady", TRUE, "Loaded", "the image is on the node")
     elif not condition_status(status, "ImageReady"):
         yield Fact("ImageReady", FALSE, "Waiting", message)
-
-
-def _events(app: Object, status: Status, info: ZInfoApp, old_phase: str) -> Iterator[EventNote]:
-    """What happened since the last message, as far as it shows."""
-    before = app.get("status") or {}
-    phase = AppPhase(status["phase"])
-    changed = phase != old_phase
-    image = (app.get("spec") or {}).get("image", "")
-    if changed and phase is AppPhase.DOWNLOADING:
-        yield EventNote(EventType.NORMAL, "Pulling", f'pulling image "{image}"')
-    if condition_status(before, "ImageReady") != TRUE and condition_status(status, "ImageReady") == TRUE:
-        digest = (status.get("image") or {}).get("digest", "")
-        yield EventNote(EventType.NORMAL, "Pulled", f'image "{image}" is on the node{f" ({digest})" if digest else ""}')
-    if phase is AppPhase.RUNNING and (changed or before.get("state") != status.get("state")):
-        yield EventNote(EventType.NORMAL, "Started", f"container started on node {status.get('nodeName')}")
-    if phase is AppPhase.BACK_OFF and (changed or before.get("lastState") != status.get("lastState")):
-        yield EventNote(EventType.WARNING, "BackOff", f"back-off before the next start: {status.get('message')}")
-    if changed and phase is AppPhase.COMPLETED:
-        yield EventNote(EventType.NORMAL, "Completed", "container ended with exit code 0")
-    if changed and phase is AppPhase.HALTED and info.state == info_pb2.HALTED:
-        yield EventNote(EventType.NORMAL, "Stopped", "container stopped as asked")
-    if phase is AppPhase.FAILED and (changed or before.get("message") != status.get("message")):
-        yield EventNote(EventType.WARNING, _end_reason(info) or "Failed", str(status.get("message")))
-    elif _is_out_of_memory(info) and before.get("restarts", 0) != status.get("restarts", 0):
-        yield EventNote(
-            EventType.WARNING, "OOMKilled", "container used more than spec.resources.memory and was killed; raise it"
-        )
-
-
-def _end_reason(info: ZInfoApp) -> str:
-    return "OOMKilled" if _is_out_of_memory(info) else ""
-
-
-def _is_out_of_memory(info: ZInfoApp) -> bool:
-    return "OOMKilled" in (info.eaves.reason, info.eaves.last_reason)

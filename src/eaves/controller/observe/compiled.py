@@ -21,6 +21,7 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.contact import app_ready, conclude
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.node import config_facts
+from eaves.controller.observe.snapshots import observe_wanted_snapshots
 from eaves.kinds.app_status import AppPhase
 from eaves.kinds.times import render_time
 from eaves.kube.resource import Object
@@ -51,6 +52,8 @@ def observe_compiled(
             and (obj.get("spec") or {}).get("nodeName") == objects.edgenode["metadata"]["name"]
         ):
             updates.append(_observe_object(obj, [p for p in problems if p.uid == meta["uid"]], objects, now))
+            if obj["kind"] == "App":
+                updates.extend(observe_wanted_snapshots(objects, obj, now))
     return [update for update in updates if update is not None]
 
 
@@ -99,10 +102,12 @@ def _forget_former_node(status: Status) -> None:
         "state",
         "lastState",
         "restarts",
+        "vm",
+        "snapshots",
     )
     for name in former:
         status.pop(name, None)
-    moved = ("ImageReady", "Ready")
+    moved = ("ImageReady", "Ready", "AgentConnected", "Paused")
     status["conditions"] = [
         condition for condition in status.get("conditions") or () if condition.get("type") not in moved
     ]

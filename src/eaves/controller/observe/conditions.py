@@ -6,7 +6,7 @@ something in it other than the time of the last contact did.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from msgspec import Struct
@@ -54,6 +54,11 @@ def set_conditions(status: Status, facts: Sequence[Fact], now: float) -> None:
     for fact in facts:
         conditions = with_condition(conditions, fact, now)
     status["conditions"] = conditions
+
+
+def forget_conditions(status: Status, kinds: Set[str]) -> None:
+    """Takes conditions out that nothing is known of any more."""
+    status["conditions"] = [entry for entry in status.get("conditions") or [] if entry.get("type") not in kinds]
 
 
 def find_condition(conditions: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:

@@ -82,6 +82,9 @@ def app_ready(status: Status, *, is_connected: bool) -> Fact:
             "NodeOutOfContact",
             f"node {node} is out of contact; the app was {status.get('phase', 'Unknown')}",
         )
+    paused = (status.get("vm") or {}).get("pausedReason", "")
+    if status.get("phase") == "Running" and paused:
+        return Fact("Ready", FALSE, "Paused", f"the virtual machine is paused: {paused}")
     if status.get("phase") == "Running":
         return Fact("Ready", TRUE, "Running", "the app runs")
     return Fact("Ready", FALSE, str(status.get("phase") or "Pending"), str(status.get("message") or ""))

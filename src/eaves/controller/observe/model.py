@@ -44,9 +44,10 @@ class StatusUpdate(Struct, frozen=True):
 
 class DeviceObjects(Struct, frozen=True, kw_only=True):
     """The objects that one device's messages can be about: its EdgeNode, the Apps and Volumes placed on it (by nodeName or known
-    to be there before), and the Networks that those apps use."""
+    to be there before), the Networks that those apps use, and the AppSnapshots of their namespaces."""
 
     edgenode: Object
     apps: Sequence[Object] = ()
     networks: Sequence[Object] = ()
     volumes: Sequence[Object] = ()
+    snapshots: Sequence[Object] = ()

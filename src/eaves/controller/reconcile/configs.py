@@ -34,7 +34,7 @@ from eaves.store.devices import DeviceRegistry
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.pb.config.devconfig_pb2 import ConfigResponse, EdgeDevConfig
 
-INPUT_KINDS = ("EdgeNode", "App", "Network", "Volume", "Datastore", "Secret", "ConfigMap")
+INPUT_KINDS = ("EdgeNode", "App", "Network", "Volume", "Datastore", "Secret", "ConfigMap", "AppSnapshot")
 WORKERS = 16
 """Compilation itself is one after the other; several at a time share the commits of their results."""
 URGENT_NODES = 16
@@ -152,6 +152,11 @@ class ConfigReconciler:
         if not has_new_inputs(kind, change):
             return
         names = self._touched.note_change(key)
+        for stored in (change.object, change.previous):
+            if kind == "AppSnapshot" and stored is not None:
+                # A config looks at an app's snapshots wherever it looks at the app.
+                app = ObjectKey("App", key.namespace, stored.fields.get("spec.appName", ""))
+                names |= self._touched.note_change(app)
         if kind == "EdgeNode":
             names.add(key.name)
             self._missing.discard(key.name)

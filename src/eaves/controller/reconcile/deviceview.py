@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from eaves.controller.events import EventSink
 from eaves.controller.objects import Objects, revision_of, want_put
 from eaves.controller.observe.model import DeviceObjects, EventNote, StatusUpdate
+from eaves.controller.reconcile.inputs import is_machine
 from eaves.kube.resource import Object
 
 _Name = tuple[str, str, str]
@@ -31,6 +32,7 @@ class DeviceView:
             apps=self._of("App"),
             networks=self._of("Network"),
             volumes=self._of("Volume"),
+            snapshots=self._of("AppSnapshot"),
         )
 
     def apply(self, updates: Iterable[StatusUpdate | None]) -> None:
@@ -70,7 +72,10 @@ async def load_view(objects: Objects, name: str) -> DeviceView | None:
     networks: list[Object] = []
     for namespace in sorted({app["metadata"]["namespace"] for app in apps}):
         networks.extend(await objects.list("Network", namespace))
-    return DeviceView([edgenode, *apps, *volumes, *networks])
+    snapshots: list[Object] = []
+    for namespace in sorted({app["metadata"]["namespace"] for app in apps if is_machine(app)}):
+        snapshots.extend(await objects.list("AppSnapshot", namespace))
+    return DeviceView([edgenode, *apps, *volumes, *networks, *snapshots])
 
 
 def _name_of(obj: Object) -> _Name:

@@ -14,10 +14,13 @@ from msgspec import Struct
 
 from eaves.controller.compile.model import NodeCipher, NodeInputs, ObjectKey
 from eaves.controller.objects import Objects
+from eaves.kinds.app_spec import AppType
 from eaves.kube.resource import Object
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 
 BY_NAMESPACE = ("Network", "Datastore")
+OF_MACHINES = "AppSnapshot"
+"""Read for the namespaces of virtual machines alone: nothing else has any."""
 BY_NAME = ("Secret", "ConfigMap")
 _MAX_OBJECTS = 8192
 _MAX_NAMESPACES = 1024
@@ -82,6 +85,9 @@ async def load_inputs(
     for kind in BY_NAMESPACE:
         for namespace in namespaces:
             shared[kind].extend(await cache.list(kind, namespace))
+    snapshots: list[Object] = []
+    for namespace in sorted({obj["metadata"]["namespace"] for obj in apps if is_machine(obj)}):
+        snapshots.extend(await cache.list(OF_MACHINES, namespace))
     single: dict[str, list[Object]] = {kind: [] for kind in BY_NAME}
     for key in sorted(named):
         if (obj := await cache.get(key)) is not None:
@@ -92,12 +98,18 @@ async def load_inputs(
         volumes=volumes,
         networks=shared["Network"],
         datastores=shared["Datastore"],
+        snapshots=snapshots,
         secrets=single["Secret"],
         configmaps=single["ConfigMap"],
         controller_certs_hash=around.controller_certs_hash,
         cipher=around.cipher,
         previous=around.previous,
     )
+
+
+def is_machine(app: Object) -> bool:
+    spec = app.get("spec")
+    return isinstance(spec, dict) and spec.get("type") == AppType.VIRTUAL_MACHINE
 
 
 def _keep(entries: OrderedDict, key: object, value: object, limit: int) -> None:  # type: ignore[type-arg]  # both caches

@@ -94,9 +94,13 @@ class _Inputs(Struct):
 _decode = msgspec.json.Decoder(_Inputs).decode
 
 
+_WITH_STATUS = ("EdgeNode", "App", "Volume", "AppSnapshot")
+"""Kinds of which a change may be one of the status alone."""
+
+
 def has_new_inputs(kind: str, change: Change) -> bool:
     """Whether a change can change a config. Statuses cannot, but for the ports and versions that a node reports."""
-    if change.type is not ChangeType.MODIFIED or change.previous is None or kind not in ("EdgeNode", "App", "Volume"):
+    if change.type is not ChangeType.MODIFIED or change.previous is None or kind not in _WITH_STATUS:
         return True
     try:
         new, old = _decode(change.object.value), _decode(change.previous.value)

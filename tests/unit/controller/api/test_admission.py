@@ -107,3 +107,33 @@ async def test_what_holds_a_namespace_is_changed_by_its_subresource_alone(admin:
     body = {"metadata": {"name": "x"}, "spec": {"finalizers": []}}
     assert (await admin.call("PUT", f"{spaces}/x/finalize", body)).status == 200
     assert (await admin.call("GET", f"{spaces}/x")).status == 404
+
+
+def snapshot(name: str, app_name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "AppSnapshot",
+        "metadata": {"name": name},
+        "spec": {"appName": app_name, **spec},
+    }
+
+
+async def test_a_snapshot_needs_a_machine_and_goes_with_it(admin: AsgiClient) -> None:
+    assert causes(await create(admin, snapshot("s", "plc"))) == ["spec.appName"]
+    assert (await create(admin, app("web"))).status == 201
+    assert causes(await create(admin, snapshot("s", "web"))) == ["spec.appName"]
+    created = await create(admin, app("plc", type="VirtualMachine", devices=[{"name": "gpu"}]))
+    assert created.status == 201
+    assert causes(await create(admin, snapshot("s", "plc", type="DiskAndMemory"))) == ["spec.type"]
+    made = await create(admin, snapshot("s", "plc", retain=True))
+    assert made.status == 201, made.body.decode()
+    (owner,) = made.json()["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("App", created.json()["metadata"]["uid"])
+    path = f"{GROUP}/appsnapshots/s"
+    refused = await admin.call("DELETE", path)
+    assert (refused.status, "retain" in refused.json()["message"]) == (403, True)
+    replaced = {**made.json(), "spec": {"appName": "plc", "type": "Disk", "trigger": "Immediate"}}
+    del replaced["metadata"]["ownerReferences"]
+    answer = await admin.call("PUT", path, replaced)
+    assert answer.json()["metadata"]["ownerReferences"] == [owner]
+    assert (await admin.call("DELETE", path)).status == 200

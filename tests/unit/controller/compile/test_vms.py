@@ -17,6 +17,7 @@ from eaves.testing.objects import (
     make_edgenode,
     make_network,
     make_secret,
+    make_vm,
     make_volume,
     uid_of,
 )
@@ -26,10 +27,6 @@ from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 DEVICE = DeviceCipher()
 EVE = {"versions": {"eve": "14.5.0", "os": "EVE-OS 14.5.0"}}
 DIGEST = "ab" * 32
-
-
-def make_vm(**spec: Any) -> dict[str, Any]:
-    return make_app("plc", **{"type": "VirtualMachine", "image": "registry.example/disks/plc:1", **spec})
 
 
 def compile_all(*apps: dict[str, Any], status: dict[str, Any] | None = None, **given: Any) -> CompiledConfig:

@@ -1,0 +1,132 @@
+"""AppSnapshot: the disks (and memory) of a virtual machine at one moment, kept on its node.
+
+``spec.rollback`` of the App goes back to one. What the device API calls a snapshot is the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Struct
+
+from eaves.kinds import rules
+from eaves.kinds.columns import age_of, at, get
+from eaves.kinds.fields import Conditions, Quantity, Time, about
+from eaves.kinds.metadata import ObjectMeta
+from eaves.kinds.rules import forbidden
+from eaves.kinds.serving import eaves_resource, text_at
+from eaves.kube.errors import FieldError
+from eaves.kube.resource import Column, Object
+
+
+class SnapshotContent(StrEnum):
+    DISK = "Disk"
+    DISK_AND_MEMORY = "DiskAndMemory"
+
+
+class SnapshotTrigger(StrEnum):
+    IMMEDIATE = "Immediate"
+    APP_UPDATE = "AppUpdate"
+
+
+class AppSnapshotSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What to save, and when."""
+
+    app_name: Annotated[
+        str, about("App of type VirtualMachine in the same namespace; cannot change.", min_length=1, max_length=253)
+    ]
+    type: Annotated[
+        SnapshotContent, about("Disk, or DiskAndMemory: going back lets the machine go on where it was; cannot change.")
+    ] = SnapshotContent.DISK
+    trigger: Annotated[
+        SnapshotTrigger,
+        about("Immediate, or AppUpdate: when the app next stops for a restart or another image; cannot change."),
+    ] = SnapshotTrigger.IMMEDIATE
+    retain: Annotated[bool, about("The object cannot be deleted while this is true.")] = False
+
+
+class AppSnapshotPhase(StrEnum):
+    PENDING = "Pending"
+    CREATING = "Creating"
+    READY = "Ready"
+    ROLLING_BACK = "RollingBack"
+    DELETING = "Deleting"
+    FAILED = "Failed"
+
+
+class AppSnapshotStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What is there."""
+
+    phase: Annotated[AppSnapshotPhase | None, about("Summary.")] = None
+    reason: Annotated[str, about("Why it is in this phase, as one word.")] = ""
+    message: Annotated[str, about("What is going on, for people.")] = ""
+    conditions: Conditions = []
+    node_name: Annotated[str, about("Node that holds it.")] = ""
+    taken_at: Annotated[Time | None, about("The moment that it shows.")] = None
+    size: Annotated[Quantity | None, about("What it takes on the node's disk, in bytes.")] = None
+    app_generation: Annotated[int, about("Generation of the App that it was taken of.")] = 0
+
+
+class AppSnapshot(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A snapshot of a virtual machine."""
+
+    api_version: Annotated[str, about("Version of the schema of this object.")] = ""
+    kind: Annotated[str, about("Kind of this object.")] = ""
+    metadata: ObjectMeta = ObjectMeta()
+    spec: AppSnapshotSpec
+    status: AppSnapshotStatus = AppSnapshotStatus()
+
+
+def decode(obj: Object) -> AppSnapshot:
+    """Typed view of a stored object. Raises ``msgspec.ValidationError`` when it does not fit the schema."""
+    return msgspec.convert(obj, AppSnapshot)
+
+
+def check_snapshot(new: Object, old: Object | None) -> Sequence[FieldError]:
+    """Every fault of an AppSnapshot, and of a change of one."""
+    spec = msgspec.convert(new["spec"], AppSnapshotSpec)
+    faults = list(_check_spec(spec))
+    if old is not None:
+        before = msgspec.convert(old["spec"], AppSnapshotSpec)
+        faults.extend(rules.check_immutable("spec.appName", spec.app_name, before.app_name))
+        faults.extend(rules.check_immutable("spec.type", str(spec.type), str(before.type)))
+        faults.extend(rules.check_immutable("spec.trigger", str(spec.trigger), str(before.trigger)))
+    return faults
+
+
+def _check_spec(spec: AppSnapshotSpec) -> Iterator[FieldError]:
+    yield from rules.check_dns_label("spec.appName", spec.app_name)
+    if spec.trigger is SnapshotTrigger.APP_UPDATE and spec.type is SnapshotContent.DISK_AND_MEMORY:
+        yield forbidden("spec.type", "an app that has stopped for an update has no memory to save; use Disk")
+
+
+def deletion_fault(snapshot: Object) -> str:
+    """Why the object may not be deleted; empty when it may. Checked where deletes are admitted."""
+    return "spec.retain is true, which guards it; set it to false first" if snapshot["spec"].get("retain") else ""
+
+
+def _taken(obj: Object, now: float) -> str:
+    text = get(obj, ["status", "takenAt"])
+    return age_of(text, now) if text else ""
+
+
+RESOURCE = eaves_resource(
+    AppSnapshot,
+    "appsnapshots",
+    namespaced=True,
+    short_names=("asnap",),
+    columns=(
+        Column("App", "string", at("spec.appName"), "Virtual machine that it is of."),
+        Column("Type", "string", at("spec.type"), "Disk or DiskAndMemory."),
+        Column("Phase", "string", at("status.phase"), "Summary."),
+        Column("Size", "string", at("status.size"), "Bytes on the node's disk."),
+        Column("Taken", "string", _taken, "How long ago."),
+        Column("Node", "string", at("status.nodeName"), "Node that holds it.", priority=1),
+        Column("Message", "string", at("status.message"), "What is going on.", priority=1),
+    ),
+    selectable_fields={"spec.appName": text_at("spec", "appName"), "status.phase": text_at("status", "phase")},
+    validate=check_snapshot,
+)
