@@ -36,7 +36,9 @@ from eaves.node.networks.model import Port
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.readiness import Readiness
+from eaves.node.volumes.abc import NoLiveDisks, VolumeUsers
 from eaves.node.volumes.service import MEASURE_EVERY_S, Volumes
+from eaves.node.volumes.sources import ImageSources
 from eaves.node.workloads.abc import EngineKind
 from eaves.node.workloads.engines import EngineSet
 from eaves.node.workloads.logs import Deliver
@@ -90,14 +92,17 @@ class Manager:
             observations,
             cli,
             proxies=options.proxies,
-            on_change=self._wake_apps,
+            on_change=self._take_images,
             first_retry_s=options.first_retry_s,
             stalled_after_s=options.stalled_after_s,
         )
+        self._live_disks = NoLiveDisks()
         self._volumes = Volumes(
             instance,
             observations,
-            in_use=self._volumes_in_use,
+            sources=ImageSources(self.images, cli),
+            live=self._live_disks,
+            users=self._volume_users,
             on_change=self._take_volumes,
             measure_every_s=options.measure_every_s,
         )
@@ -118,7 +123,7 @@ class Manager:
             observations,
             find_ready=readiness.find,
             deliver=deliver,
-            on_change=self._networks.wake,
+            on_change=self._take_apps,
             on_failed_start=self._recheck_images,
         )
         self._rechecks: set[asyncio.Task[None]] = set()
@@ -203,8 +208,16 @@ class Manager:
     def _is_in_use(self, app_id: str) -> bool:
         return self._apps.is_in_use(app_id)
 
-    def _volumes_in_use(self) -> list[str]:
-        return list(self._apps.volumes_in_use())
+    def _volume_users(self) -> VolumeUsers:
+        return VolumeUsers(self._apps.volumes_held(), self._apps.volumes_in_use(), is_whole=self._apps.is_settled)
+
+    def _take_images(self) -> None:
+        self._apps.wake()
+        self._volumes.wake()
+
+    def _take_apps(self) -> None:
+        self._networks.wake()
+        self._volumes.wake()
 
     def _recheck_images(self) -> None:
         task = asyncio.create_task(self.images.recheck(), name="recheck images")

@@ -22,6 +22,21 @@ def parse_mounts(table: str, folders: Sequence[Path]) -> list[str]:
     return sorted((point for point in points if any(folder in Path(point).parents for folder in folders)), reverse=True)
 
 
+def load_sources() -> dict[str, str]:
+    """Mount point → what is mounted there, such as a device; the newest where several lie on each other. Blocking, short."""
+    table = _MOUNT_TABLE.read_text(encoding="utf-8", errors="surrogateescape")
+    return parse_sources(table)
+
+
+def parse_sources(table: str) -> dict[str, str]:
+    """Of a ``mountinfo`` table: its lines are ``ID … POINT OPTIONS … - TYPE SOURCE OPTIONS``, see proc(5)."""
+    found: dict[str, str] = {}
+    for line in table.splitlines():
+        head, _, tail = line.partition(" - ")
+        found[_unescape(head.split(" ")[4])] = _unescape(tail.split(" ")[1])
+    return found
+
+
 async def remove_mounts(folders: Sequence[Path]) -> None:
     """Take everything down that is mounted below ``folders``. Lazily: it goes from view now, even while somebody holds it."""
     table = await asyncio.to_thread(_MOUNT_TABLE.read_text, encoding="utf-8", errors="surrogateescape")

@@ -62,6 +62,23 @@ class VolumeState(StrEnum):
     FAILED = "Failed"
 
 
+class SnapshotState(StrEnum):
+    PENDING = "Pending"
+    READY = "Ready"
+    FAILED = "Failed"
+
+
+class VolumeSnapshotStatus(Struct, frozen=True):
+    """``taken_at``: Unix seconds, 0 = not yet. ``size_bytes``: what it takes on the disk, 0 = inside of the volume's file."""
+
+    id: str
+    name: str
+    state: SnapshotState
+    taken_at: float = 0.0
+    size_bytes: int = 0
+    message: str = ""
+
+
 class VolumeStatus(Struct, frozen=True):
     id: str
     generation: int
@@ -71,6 +88,20 @@ class VolumeStatus(Struct, frozen=True):
     used_bytes: int = 0
     path: str = ""
     fault: Fault | None = None
+    allocated_bytes: int = 0
+    """What it takes on the node's disk."""
+    mode: str = ""
+    """Filesystem or Block; empty while it is not there, as what follows."""
+    format: str = ""
+    """Of a block volume: Qcow2 or Raw."""
+    enforcement: str = ""
+    """What stops it from outgrowing its size: Quota, Image, Disk, or Watched (nothing)."""
+    is_encrypted: bool = False
+    users: tuple[str, ...] = ()
+    """Names of the apps that run with it."""
+    snapshots: tuple[VolumeSnapshotStatus, ...] = ()
+    rollback_counter: int = 0
+    """The order to go back to a snapshot that was obeyed last."""
 
 
 class Lease(Struct, frozen=True):

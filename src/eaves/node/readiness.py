@@ -27,6 +27,8 @@ class Readiness:
             path = self._volumes.path(volume_id, generation)
             if path is None:
                 return self._say_volume(volume_id)
+            if rival := self._volumes.find_rival(app, volume_id):
+                return self._say_rival(volume_id, rival)
             volumes[volume_id, generation] = str(path)
         connection = self._networks.connection(app.id)
         if connection is None:
@@ -62,6 +64,16 @@ class Readiness:
             return Blocker(AppState.CREATING, f"volume {volume_id}")
         why = f": {status.fault.message}" if status.fault else ""
         return Blocker(AppState.CREATING, f"volume {status.name}{why}", status.fault)
+
+    def _say_rival(self, volume_id: str, rival: str) -> Blocker:
+        status = self._observations.get(VolumeStatus, volume_id)
+        name = status.name if isinstance(status, VolumeStatus) else volume_id
+        fault = Fault(
+            "VolumeInUse",
+            f"volume {name} is in use by app {rival}",
+            f"stop {rival}, mount the volume read-only, or let the volume be written by many",
+        )
+        return Blocker(AppState.CREATING, f"volume {name}: in use by app {rival}", fault)
 
     def _say_network(self, app: DesiredApp) -> Blocker:
         fault = self._networks.fault(app.id)

@@ -101,6 +101,27 @@ class VolumeMode(StrEnum):
     """A disk image file that a virtual machine has as a disk."""
 
 
+class DiskFormat(StrEnum):
+    """Of a block volume's file."""
+
+    QCOW2 = "Qcow2"
+    RAW = "Raw"
+
+
+class VolumeSnapshotWish(Struct, frozen=True):
+    """A snapshot that is to exist; one that is not named any more is deleted."""
+
+    id: str
+    name: str
+
+
+class VolumeRollback(Struct, frozen=True):
+    """Go back to a snapshot once whenever ``counter`` differs from the one obeyed last; the snapshot stays."""
+
+    snapshot_id: str
+    counter: int
+
+
 class DesiredVolume(Struct, frozen=True):
     """Storage. ``image_id`` empty = blank. Identity is (id, generation): a new generation is a new, recreated volume."""
 
@@ -109,8 +130,23 @@ class DesiredVolume(Struct, frozen=True):
     name: str
     image_id: str
     size_bytes: int
+    """The most that it holds, 0 = no limit (for a block volume: the size of its image)."""
     read_only: bool = False
     mode: VolumeMode = VolumeMode.FILESYSTEM
+    is_explicit: bool = False
+    """The config says the mode, as it does of Volume objects. Else it follows from the image and from who uses the volume."""
+    format: DiskFormat = DiskFormat.QCOW2
+    """Of a block volume that is made from now on."""
+    clear_text: bool = False
+    """Not in the vault, where there is one."""
+    is_shared: bool = False
+    """Several apps may write to it at the same time."""
+    copy_of: str = ""
+    """Id of the volume on this node whose content it has at first."""
+    copy_of_snapshot: str = ""
+    """A snapshot of ``copy_of`` instead of what the volume holds now."""
+    snapshots: tuple[VolumeSnapshotWish, ...] = ()
+    rollback: VolumeRollback | None = None
 
 
 class NetworkKind(StrEnum):

@@ -1,37 +1,258 @@
-"""Makes and deletes volume folders. Blocking; run in a thread."""
+"""Does one action to one volume. A new volume has a name only when it is whole; what a crash leaves bears a name that is none."""
 
 from __future__ import annotations
 
-import shutil
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from eaves.kit import files
-from eaves.node.volumes.plan import VolumeKey
+from eaves.kit import files, process
+from eaves.node import mounts
+from eaves.node.errors import is_storage_full
+from eaves.node.volumes import disk, extimage, quota, tree
+from eaves.node.volumes.abc import LiveDisks, VolumeSources
+from eaves.node.volumes.actions import Action, DropSnapshot, Grow, Make, Mount, Repair, RollBack, TakeSnapshot
+from eaves.node.volumes.errors import VolumeTooSmallError
+from eaves.node.volumes.model import DELETING, MAKING, SNAPSHOTS, Enforcement, Form, Seen, want_file
 
-_DELETING = ".deleting-"
+_STILL_LIMIT_S = 60.0
+"""The longest that an app's writes are held up by a snapshot."""
+_SPARE_BYTES = 1 << 20
 
 
-def make_volume(folder: Path, key: VolumeKey) -> Path:
-    """An empty folder that any user inside of a container may enter; the folders above it are closed to others."""
-    path = folder / key.folder
-    path.mkdir(mode=0o777, exist_ok=True)
+class Workshop:
+    """``sources`` give images, ``live`` the disks of running virtual machines."""
+
+    def __init__(self, sources: VolumeSources, live: LiveDisks) -> None:
+        self._sources = sources
+        self.live = live
+
+    async def do(self, action: Action, seen: Seen | None) -> None:
+        """Raises EavesError or OSError; then the volume is as before. ``seen``: the volume of every action but Make."""
+        if isinstance(action, Make):
+            await self._make(action)
+            return
+        assert seen is not None
+        match action:
+            case Mount():
+                await asyncio.to_thread(seen.path.mkdir, exist_ok=True)
+                await extimage.mount_image(seen.file, seen.path)
+            case Grow():
+                await self._grow(seen, action.size_bytes)
+            case TakeSnapshot():
+                await self._take_snapshot(seen, action.snapshot_id)
+            case DropSnapshot():
+                await self._drop_snapshot(seen, action.snapshot_id)
+            case RollBack():
+                await self._roll_back(seen, action.snapshot_id)
+            case Repair():
+                if seen.form is Form.QCOW2:
+                    await disk.repair(seen.file)
+
+    async def _make(self, action: Make) -> None:
+        async with _new_name(action.base, f"{action.key.folder}.{action.form}") as path:
+            if action.form.is_block:
+                await self._make_disk(action, path)
+            elif action.form is Form.EXT4:
+                await self._make_image(action, path)
+            else:
+                await self._make_folder(action, path)
+            target = want_file(action.base, action.key, action.form)
+            await asyncio.to_thread(_put, path, target)
+
+    async def _make_disk(self, action: Make, path: Path) -> None:
+        if action.copy is not None and action.form is Form.RAW and action.copy_snapshot:
+            await tree.copy_file(action.copy.snapshot_path(action.copy_snapshot), path)
+            await disk.resize(path, action.form, max(action.size_bytes, action.copy.size_bytes))
+        elif action.copy is not None:
+            source = action.copy.file
+            await disk.copy_disk(
+                path, action.form, source, snapshot=action.copy_snapshot, size_bytes=action.size_bytes
+            )  # fmt: skip
+        elif action.disk is not None:
+            await disk.fill_from_image(path, action.form, action.disk, action.size_bytes)
+        else:
+            await disk.make_blank(path, action.form, action.size_bytes)
+        await asyncio.to_thread(tree.sync_file, path)
+
+    async def _make_image(self, action: Make, path: Path) -> None:
+        if action.copy is not None:
+            # The plan lets the file system grow once it is mounted.
+            await tree.copy_file(_want_origin(action, action.copy), path)
+            return
+        await extimage.make_image(path, action.size_bytes)
+        if action.image_id:
+            async with extimage.mounted(path, path.with_suffix(".mount")) as folder:
+                await self._fill_folder(action, folder)
+        await asyncio.to_thread(tree.sync_file, path)
+
+    async def _make_folder(self, action: Make, path: Path) -> None:
+        await asyncio.to_thread(_make_folder, path, action.base, _want_limit(action))
+        if action.copy is not None:
+            await tree.copy_tree(_want_origin(action, action.copy), path)
+        elif action.image_id:
+            await self._fill_folder(action, path)
+
+    async def _fill_folder(self, action: Make, folder: Path) -> None:
+        try:
+            async with self._sources.open_tree(action.image_id) as root:
+                await tree.copy_tree(root, folder)
+        except (process.ProcessError, OSError) as error:
+            if is_storage_full(error) and action.size_bytes and await asyncio.to_thread(_has_room, action.base):
+                raise VolumeTooSmallError(
+                    f"the image does not fit into {action.size_bytes} bytes", resolution="give the volume more room"
+                ) from error
+            raise
+
+    async def _grow(self, seen: Seen, size_bytes: int) -> None:
+        if seen.form.is_block:
+            live = self.live.find(seen.file)
+            if live is not None:
+                await live.resize(size_bytes)
+            else:
+                await disk.resize(seen.file, seen.form, size_bytes)
+        elif seen.form is Form.EXT4:
+            await extimage.grow_image(seen.file, seen.path, size_bytes)
+        else:
+            await asyncio.to_thread(_save_limit, seen.path, size_bytes)
+
+    async def _take_snapshot(self, seen: Seen, snapshot_id: str) -> None:
+        if seen.form is Form.QCOW2:
+            live = self.live.find(seen.file)
+            if live is not None:
+                await live.take_snapshot(snapshot_id)
+            else:
+                await disk.take_snapshot(seen.file, snapshot_id)
+            return
+        await asyncio.to_thread(files.want_folder, seen.snapshots_folder)
+        async with _new_name(seen.snapshots_folder, snapshot_id) as path:
+            if seen.form is Form.FOLDER:
+                await asyncio.to_thread(path.mkdir)
+                await tree.copy_tree(seen.path, path)
+            elif seen.is_mounted:
+                async with extimage.frozen(seen.path):
+                    await tree.copy_file(seen.file, path, limit_s=_STILL_LIMIT_S)
+            else:
+                await tree.copy_file(seen.file, path)
+            await asyncio.to_thread(_put, path, seen.snapshot_path(snapshot_id))
+
+    async def _drop_snapshot(self, seen: Seen, snapshot_id: str) -> None:
+        if seen.form is Form.QCOW2:
+            live = self.live.find(seen.file)
+            if live is not None:
+                await live.drop_snapshot(snapshot_id)
+            else:
+                await disk.drop_snapshot(seen.file, snapshot_id)
+            return
+        await asyncio.to_thread(_delete, seen.snapshot_path(snapshot_id))
+
+    async def _roll_back(self, seen: Seen, snapshot_id: str) -> None:
+        if seen.form is Form.QCOW2:
+            await disk.roll_back(seen.file, snapshot_id)
+            return
+        source = seen.snapshot_path(snapshot_id)
+        async with _new_name(seen.base, f"{seen.key.folder}.{seen.form}") as path:
+            if seen.form is Form.FOLDER:
+                limit_bytes = seen.size_bytes if seen.enforcement is Enforcement.QUOTA else 0
+                await asyncio.to_thread(_make_folder, path, seen.base, limit_bytes)
+                await tree.copy_tree(source, path)
+                await asyncio.to_thread(tree.exchange, path, seen.path)
+                return
+            await tree.copy_file(source, path)
+            if seen.is_mounted:
+                await extimage.unmount(seen.path)
+            await asyncio.to_thread(_put, path, seen.file)
+
+    async def delete(self, seen: Seen) -> None:
+        """The volume with its snapshots. First it loses its name, so that a half-deleted one can never be taken for it."""
+        if seen.is_mounted:
+            await extimage.unmount(seen.path)
+        await asyncio.to_thread(_delete_all, seen)
+
+
+@contextlib.asynccontextmanager
+async def _new_name(base: Path, name: str) -> AsyncIterator[Path]:
+    """A name for something in the making; whatever is left under it at the end goes."""
+    path = base / f"{MAKING}{secrets.token_hex(4)}-{name}"
+    try:
+        yield path
+    finally:
+        await asyncio.to_thread(tree.remove, path)
+
+
+async def remove_leftovers(bases: Iterable[Path]) -> None:
+    """What a crash left of things in the making, and writes that it left held up."""
+    points = await asyncio.to_thread(_list_mounts, list(bases))
+    for point in points:
+        if MAKING in point:
+            await process.run(["umount", "--lazy", point], check=False)
+        else:
+            await asyncio.to_thread(extimage.thaw, Path(point))
+    for base in bases:
+        await asyncio.to_thread(_remove_leftovers, base)
+
+
+def _list_mounts(bases: list[Path]) -> list[str]:
+    return [point for point in mounts.load_sources() if Path(point).parent in bases]
+
+
+def _remove_leftovers(base: Path) -> None:
+    for folder in (base, *base.glob(f"*{SNAPSHOTS}")):
+        for mark in (MAKING, DELETING):
+            for path in folder.glob(f"{mark}*"):
+                with contextlib.suppress(OSError):
+                    tree.remove(path)
+
+
+def _want_origin(action: Make, source: Seen) -> Path:
+    return source.snapshot_path(action.copy_snapshot) if action.copy_snapshot else source.file
+
+
+def _want_limit(action: Make) -> int:
+    return action.size_bytes if action.enforcement is Enforcement.QUOTA else 0
+
+
+def _make_folder(path: Path, base: Path, limit_bytes: int) -> None:
+    """Any user inside of a container may write to it; the folders above it are closed to others."""
+    path.mkdir(mode=0o777)
     path.chmod(0o777)
-    files.sync_folder(folder)
-    return path
+    if limit_bytes:
+        taken = [quota.load_project(folder) for folder in base.iterdir() if folder.is_dir()]
+        project = quota.want_project(taken)
+        quota.save_project(path, project)
+        quota.save_limit(path, project, limit_bytes)
 
 
-def delete_volume(folder: Path, key: VolumeKey) -> None:
-    """First renamed, so that a half-deleted folder can never be taken for the volume."""
-    path = folder / key.folder
-    doomed = folder / f"{_DELETING}{key.folder}"
+def _save_limit(folder: Path, size_bytes: int) -> None:
+    quota.save_limit(folder, quota.load_project(folder), size_bytes)
+
+
+def _put(path: Path, target: Path) -> None:
+    """The moment from which on it is there."""
+    path.replace(target)
+    files.sync_folder(target.parent)
+
+
+def _delete(path: Path) -> None:
+    doomed = path.with_name(f"{DELETING}{secrets.token_hex(4)}-{path.name}")
     if path.exists():
-        shutil.rmtree(doomed, ignore_errors=True)
         path.rename(doomed)
-        files.sync_folder(folder)
-    shutil.rmtree(doomed)
+        files.sync_folder(path.parent)
+        tree.remove(doomed)
 
 
-def delete_leftovers(folder: Path) -> None:
-    """What a crash in the middle of deleting left."""
-    for path in folder.glob(f"{_DELETING}*"):
-        shutil.rmtree(path, ignore_errors=True)
+def _delete_all(seen: Seen) -> None:
+    if seen.enforcement is Enforcement.QUOTA:
+        _save_limit(seen.path, 0)
+    _delete(seen.snapshots_folder)
+    _delete(seen.file)
+    if seen.form is Form.EXT4 and seen.path.exists():
+        seen.path.rmdir()
+
+
+def _has_room(base: Path) -> bool:
+    status = os.statvfs(base)
+    return status.f_bavail * status.f_frsize > _SPARE_BYTES

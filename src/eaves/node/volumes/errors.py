@@ -3,8 +3,10 @@
 ::
 
     EngineError
-    └── VolumeError
-        └── VolumeUnsupportedError    this node cannot make such a volume
+    └── VolumeError                    something went wrong with one volume; tried again
+        ├── VolumeImageUnsuitableError  the image cannot fill a volume, and trying again is of no use
+        ├── VolumeTooSmallError         the content does not fit into the size that is asked for
+        └── VolumeDamagedError          its file system or disk file is broken beyond what its tools mend
 """
 
 from __future__ import annotations
@@ -17,6 +19,16 @@ class VolumeError(EngineError):
     retryable = True
 
 
-class VolumeUnsupportedError(VolumeError):
-    code = "VolumeUnsupported"
+class VolumeImageUnsuitableError(VolumeError):
+    code = "VolumeImageUnsuitable"
+    retryable = False
+
+
+class VolumeTooSmallError(VolumeError):
+    code = "VolumeTooSmall"
+    retryable = False
+
+
+class VolumeDamagedError(VolumeError):
+    code = "VolumeDamaged"
     retryable = False

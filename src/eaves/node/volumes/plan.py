@@ -1,97 +1,154 @@
-"""Which volumes to make, keep and delete. Pure.
-
-Deleting is the one thing here that cannot be undone: a volume goes only when no config has asked for it for the whole grace
-period, and no container mounts it.
-"""
+"""What to do next for a volume that is there. Pure; what is missing is made by :mod:`eaves.node.volumes.making`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from msgspec import Struct
 
-from eaves.node.desired.model import DesiredApp, DesiredVolume
+from eaves.node.desired.model import DesiredVolume
+from eaves.node.volumes.abc import DiskSource
+from eaves.node.volumes.actions import Action, DropSnapshot, Grow, Mount, Repair, RollBack, TakeSnapshot, Wait
+from eaves.node.volumes.model import Enforcement, Form, Seen, StorageFacts, VolumeKey
 
-GRACE_S = 3600.0
-"""Default of the config item ``timer.gc.vdisk``."""
-GRACE_ITEM = "timer.gc.vdisk"
-
-_NAME = re.compile(r"([A-Za-z0-9-]{1,64})#(\d{1,10})")
-
-
-class VolumeKey(Struct, frozen=True, order=True):
-    id: str
-    generation: int
-
-    @property
-    def folder(self) -> str:
-        return f"{self.id}#{self.generation}"
+STILL_LIMIT_BYTES = 256 << 20
+"""The most that is copied while an app's writes are held up; some seconds where the disk can share nothing."""
 
 
-class VolumesState(Struct):
-    """Folder name → Unix seconds since when no config asks for it."""
+class VolumeRecord(Struct, frozen=True):
+    """What cannot be seen on disk.
 
-    unwanted_since: dict[str, float] = {}
+    ``rollback_counter`` None = no order seen yet; the first one seen with a volume that is there is remembered and not obeyed.
+    ``taken``: snapshots that were taken; one that is gone is lost, and never taken again with other content. ``is_working``: the
+    disk's file is being changed in place; found so after a crash it has to be repaired.
+    """
 
-
-class VolumesPlan(Struct, frozen=True):
-    make: tuple[DesiredVolume, ...]
-    delete: tuple[VolumeKey, ...]
-    state: VolumesState
-    next_in_s: float
-    """When the next deletion is due, 0 = none."""
-
-
-def parse_folder(name: str) -> VolumeKey | None:
-    match = _NAME.fullmatch(name)
-    return VolumeKey(match.group(1), int(match.group(2))) if match else None
+    rollback_counter: int | None = None
+    taken: tuple[str, ...] = ()
+    is_working: bool = False
 
 
-def want_folders(volumes: Iterable[DesiredVolume], apps: Iterable[DesiredApp]) -> dict[VolumeKey, DesiredVolume]:
-    """Volumes that are folders here. A root volume lives in podman's storage, not here."""
-    roots = {(app.root_volume_id, app.root_generation) for app in apps}
-    return {
-        VolumeKey(volume.id, volume.generation): volume
-        for volume in volumes
-        if not volume.image_id and (volume.id, volume.generation) not in roots
-    }
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What is around the volumes at the moment.
+
+    ``seen``: every volume on disk. ``users``: names of the apps that run with a volume, or are about to. ``live``: volumes that a
+    running virtual machine can change itself. ``bases``: where a volume would be made; one without waits for the vault.
+    ``disks`` and ``trees``: images that are here, by id; ``disk_images``: all disk images of the config. ``mounted``: volumes
+    that containers mount besides their roots.
+    """
+
+    facts: StorageFacts = StorageFacts()
+    seen: Mapping[VolumeKey, Seen] = {}
+    users: Mapping[VolumeKey, tuple[str, ...]] = {}
+    live: frozenset[VolumeKey] = frozenset()
+    bases: Mapping[VolumeKey, Path] = {}
+    disks: Mapping[str, DiskSource] = {}
+    trees: frozenset[str] = frozenset()
+    disk_images: frozenset[str] = frozenset()
+    mounted: frozenset[VolumeKey] = frozenset()
+    copied_snapshots: frozenset[str] = frozenset()
+    """Snapshots that volumes which are still to be made copy."""
 
 
-def plan_volumes(
-    wanted: Mapping[VolumeKey, DesiredVolume],
-    present: Iterable[str],
-    in_use: Iterable[str],
-    state: VolumesState,
-    *,
-    now: float,
-    grace_s: float,
-) -> VolumesPlan:
-    """``present`` and ``in_use`` are folder names. A clock that went back only makes a deletion later."""
-    present = set(present)
-    used = set(in_use)
-    wanted_names = {key.folder for key in wanted}
-    make = tuple(volume for key, volume in sorted(wanted.items()) if key.folder not in present)
-    since: dict[str, float] = {}
-    delete: list[VolumeKey] = []
-    waits: list[float] = []
-    for name in sorted(present - wanted_names):
-        key = parse_folder(name)
-        if key is None:
+class VolumePlan(Struct, frozen=True):
+    """``actions`` in the order to do them; ``waits``: what cannot be done now and why. ``is_usable``: an app may have it now."""
+
+    actions: tuple[Action, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    is_usable: bool = False
+
+
+def plan_present(volume: DesiredVolume, seen: Seen, record: VolumeRecord, around: Surroundings) -> VolumePlan:
+    """Bring a volume that is there to what is asked. It keeps its form, whatever the config says now."""
+    if record.is_working and seen.key not in around.users:
+        return VolumePlan((Repair(seen.key),))
+    found = list(_plan_steps(volume, seen, record, around))
+    actions = tuple(step for step in found if not isinstance(step, Wait))
+    waits = tuple(step for step in found if isinstance(step, Wait))
+    return VolumePlan(actions, waits, not any(isinstance(step, Mount | RollBack) for step in actions))
+
+
+def _plan_steps(
+    volume: DesiredVolume, seen: Seen, record: VolumeRecord, around: Surroundings
+) -> Iterator[Action | Wait]:
+    if seen.form is Form.EXT4 and not seen.is_mounted:
+        yield Mount(seen.key)
+    yield from _plan_rollback(volume, seen, record, around)
+    yield from _plan_snapshots(volume, seen, record, around)
+    yield from _plan_size(volume, seen, around)
+
+
+def _plan_rollback(
+    volume: DesiredVolume, seen: Seen, record: VolumeRecord, around: Surroundings
+) -> Iterator[Action | Wait]:
+    order = volume.rollback
+    if order is None or record.rollback_counter in (None, order.counter):
+        return
+    if order.snapshot_id not in seen.snapshots:
+        message = f"volume {volume.name} cannot go back to a snapshot that is not there"
+        yield Wait("SnapshotMissing", message, "name a snapshot that is ready")
+    elif users := around.users.get(seen.key):
+        message = f"volume {volume.name} goes back to its snapshot when {_join(users)} has stopped"
+        yield Wait("VolumeInUse", message, f"stop {_join(users)}")
+    else:
+        yield RollBack(seen.key, order.snapshot_id, order.counter)
+
+
+def _plan_snapshots(
+    volume: DesiredVolume, seen: Seen, record: VolumeRecord, around: Surroundings
+) -> Iterator[Action | Wait]:
+    wanted = {snapshot.id: snapshot for snapshot in volume.snapshots}
+    is_held = seen.form is Form.QCOW2 and seen.key in around.users and seen.key not in around.live
+    for snapshot_id in sorted(seen.snapshots):
+        if snapshot_id not in wanted and snapshot_id not in around.copied_snapshots and not is_held:
+            yield DropSnapshot(seen.key, snapshot_id)
+    for snapshot in volume.snapshots:
+        if snapshot.id in seen.snapshots:
             continue
-        first = min(state.unwanted_since.get(name, now), now)
-        since[name] = first
-        left = first + grace_s - now
-        if name in used:
-            waits.append(max(left, 1.0))
-        elif left <= 0:
-            delete.append(key)
+        if snapshot.id in record.taken:
+            message = f"snapshot {snapshot.name} of volume {volume.name} is no longer there"
+            yield Wait("SnapshotLost", message, "delete the snapshot, and take another one", snapshot.id)
+        elif is_held or _needs_stop(seen, around):
+            users = _join(around.users[seen.key])
+            message = f"snapshot {snapshot.name} of volume {volume.name} is taken when {users} has stopped"
+            yield Wait("VolumeInUse", message, f"stop {users} for a moment", snapshot.id)
         else:
-            waits.append(left)
-    return VolumesPlan(make, tuple(delete), VolumesState(since), min(waits, default=0.0))
+            yield TakeSnapshot(seen.key, snapshot.id)
 
 
-def parse_grace_s(items: Mapping[str, str]) -> float:
-    """The config item in seconds; what is no number counts as not given."""
-    text = items.get(GRACE_ITEM, "")
-    return float(text) if text.isascii() and text.isdecimal() else GRACE_S
+def _needs_stop(seen: Seen, around: Surroundings) -> bool:
+    """Whether the copy would take longer than writes may be held up."""
+    if seen.key not in around.users or seen.form is Form.QCOW2 or around.facts.has_reflink:
+        return False
+    return seen.form is Form.RAW or (seen.form is Form.EXT4 and seen.allocated_bytes > STILL_LIMIT_BYTES)
+
+
+def _plan_size(volume: DesiredVolume, seen: Seen, around: Surroundings) -> Iterator[Action | Wait]:
+    wanted = volume.size_bytes
+    if seen.enforcement is Enforcement.WATCHED or not wanted or wanted == seen.size_bytes:
+        return
+    if wanted < seen.size_bytes:
+        # The size of an image that is larger than asked for is no shrinking; nobody asked for less than before.
+        if not volume.image_id:
+            message = f"volume {volume.name} has {seen.size_bytes} bytes and cannot shrink to {wanted}"
+            yield Wait("VolumeCannotShrink", message, "make a smaller volume and copy what is needed")
+    elif too_large := find_excess(volume, around.facts):
+        yield too_large
+    elif seen.form.is_block and seen.key in around.users and seen.key not in around.live:
+        users = _join(around.users[seen.key])
+        yield Wait("VolumeInUse", f"volume {volume.name} grows when {users} has stopped", f"stop {users} for a moment")
+    else:
+        yield Grow(seen.key, wanted)
+
+
+def find_excess(volume: DesiredVolume, facts: StorageFacts) -> Wait | None:
+    """Whether the volume could never be filled on this node's disk."""
+    if not facts.total_bytes or volume.size_bytes <= facts.total_bytes:
+        return None
+    message = f"volume {volume.name} asks for {volume.size_bytes} bytes, the node's disk has {facts.total_bytes}"
+    return Wait("VolumeTooLarge", message, "ask for less, or use another node")
+
+
+def _join(users: tuple[str, ...]) -> str:
+    return ", ".join(f"app {name}" for name in users)

@@ -1,177 +1,361 @@
-"""Keeps the volumes that the config asks for and watches their size. Owned by ``manager``; asked by the apps' keepers for paths.
+"""Keeps the volumes that the config asks for. Owned by ``manager``; asked by the apps' keepers for paths.
 
-Folders have no hard size limit on the file systems that nodes have by default, so a volume that outgrows its size is reported as a
-fault for people to act on; the app is not stopped.
+Each volume is worked on by itself, one action at a time, so that a long copy or a failure of one holds up no other. What a crash
+interrupted is found at the next start: under a name that is no volume's, or by the mark in the volume's record.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from eaves.kit.errors import EavesError
-from eaves.kit.retry import Backoff
-from eaves.node.desired.model import DesiredNode, DesiredVolume
-from eaves.node.errors import as_fault
+import msgspec
+from msgspec import Struct
+
+from eaves.node.desired.model import DesiredApp, DesiredNode, DesiredVolume
 from eaves.node.instance import Instance
-from eaves.node.observed import Fault, Observations, VolumeState, VolumeStatus
+from eaves.node.observed import Observations, VolumeStatus
 from eaves.node.statefile import StateFile
-from eaves.node.volumes import apply, observe, plan
-from eaves.node.volumes.errors import VolumeUnsupportedError
-from eaves.node.volumes.plan import VolumeKey, VolumesState
+from eaves.node.volumes import access, apply, garbage, making, observe, plan, surroundings
+from eaves.node.volumes.abc import LiveDisks, VolumeSources, VolumeUsers, VolumeVault
+from eaves.node.volumes.actions import EXCLUSIVE, IN_PLACE, Action, Make, RollBack, TakeSnapshot, name_work
+from eaves.node.volumes.jobs import TROUBLE, Jobs
+from eaves.node.volumes.model import Disk, Form, Seen, StorageFacts, Use, VolumeKey, parse_key
+from eaves.node.volumes.observe import Found
+from eaves.node.volumes.plan import VolumePlan, VolumeRecord
+from eaves.node.volumes.status import View, want_status
+from eaves.node.volumes.vault import PlainVault
 
 log = logging.getLogger(__name__)
 
 MEASURE_EVERY_S = 60.0
-_TROUBLE = (EavesError, OSError)
+_LOOK = "look"
+_DELETE = "delete"
+
+
+class VolumesState(Struct):
+    """Both by the volume's name. ``unwanted_since``: Unix seconds since when no config asks for it."""
+
+    unwanted_since: dict[str, float] = {}
+    records: dict[str, VolumeRecord] = {}
 
 
 class Volumes:
-    """``in_use`` tells the folders that containers mount now."""
+    """``users`` tells which apps have volumes now; ``on_change`` is called when a volume may have become usable."""
 
     def __init__(
         self,
         instance: Instance,
         observations: Observations,
         *,
-        in_use: Callable[[], Iterable[str]],
+        sources: VolumeSources,
+        live: LiveDisks,
+        users: Callable[[], VolumeUsers],
         on_change: Callable[[], None],
+        vault: VolumeVault | None = None,
         measure_every_s: float = MEASURE_EVERY_S,
     ) -> None:
-        self._folder = instance.volumes_dir
         self._observations = observations
-        self._in_use = in_use
+        self._sources = sources
+        self._vault = vault or PlainVault(instance.volumes_dir)
+        self._live = live
+        self._users = users
         self._on_change = on_change
         self._measure_every_s = measure_every_s
+        self._workshop = apply.Workshop(sources, live)
         self._file = StateFile(instance.state_dir / "volumes.json", VolumesState)
         self._state = VolumesState()
+        self._facts = StorageFacts()
         self._desired: DesiredNode | None = None
-        self._ready: dict[VolumeKey, Path] = {}
-        self._used: dict[VolumeKey, int] = {}
-        self._faults: dict[VolumeKey, Fault] = {}
+        self._found: dict[VolumeKey, Found] = {}
+        self._seen: dict[VolumeKey, Seen] = {}
+        self._plans: dict[VolumeKey, VolumePlan] = {}
+        self._closed: set[VolumeKey] = set()
+        """Volumes whose files are being worked on while no app may open them."""
+        self._uses: dict[VolumeKey, Use] = {}
+        self._measured_at = -math.inf
+        self._state_lock = asyncio.Lock()
         self._wake = asyncio.Event()
-        self._backoff = Backoff(1.0, 60.0)
+        self._jobs = Jobs(on_end=self._wake.set)
 
     async def open(self) -> None:
+        """Put away what a crash left and look at what is there."""
         self._state = await self._file.load()
-        await asyncio.to_thread(apply.delete_leftovers, self._folder)
-        for name in await asyncio.to_thread(observe.observe_folders, self._folder):
-            if (key := plan.parse_folder(name)) is not None:
-                self._ready[key] = self._folder / name
+        bases = self._vault.folders()
+        await apply.remove_leftovers(bases)
+        self._facts = await asyncio.to_thread(observe.observe_facts, bases[0])
+        self._found = await asyncio.to_thread(observe.list_volumes, bases)
+        for found in self._found.values():
+            try:
+                await self._look(found)
+            except TROUBLE as error:
+                log.warning("volume cannot be read: volume=%s error=%s", found.key.folder, error)
 
     def set_desired(self, desired: DesiredNode) -> None:
         self._desired = desired
+        # At once, lest an app start on a volume that is to go back to a snapshot first.
+        around = self._want_surroundings(desired)
+        self._plans = {_key_of(volume): self._want_plan(volume, around) for volume in desired.volumes}
+        self._wake.set()
+
+    def wake(self) -> None:
+        """An image or an app has changed."""
         self._wake.set()
 
     def path(self, volume_id: str, generation: int) -> Path | None:
-        """Where the volume is, or None while it is not."""
-        return self._ready.get(VolumeKey(volume_id, generation))
+        """Where the volume is: a folder, or the file of a block volume. None while no app may have it."""
+        seen = self._find_usable(VolumeKey(volume_id, generation))
+        return seen.path if seen else None
+
+    def disk(self, volume_id: str, generation: int) -> Disk | None:
+        """A block volume as a virtual machine attaches it; None for one that is none, or while no app may have it."""
+        seen = self._find_usable(VolumeKey(volume_id, generation))
+        if seen is None or not seen.form.is_block:
+            return None
+        return Disk(seen.path, str(seen.form), seen.size_bytes)
+
+    def find_rival(self, app: DesiredApp, volume_id: str) -> str:
+        """Name of the app that keeps ``app`` from writing to the volume; empty when it may have it."""
+        desired = self._desired
+        volume = next((found for found in desired.volumes if found.id == volume_id), None) if desired else None
+        if desired is None or volume is None:
+            return ""
+        users = self._users()
+        owners = {app_id: frozenset(garbage.parse_users(names)) for app_id, names in users.in_use.items()}
+        active = {other.id for other in desired.apps if other.activate}
+        for app_id, names in users.held.items():
+            # Between two runs of an app its volume is still its own.
+            if app_id in active:
+                owners[app_id] = owners.get(app_id, frozenset()) | garbage.parse_users(names)
+        return access.find_rival(app, volume, desired.apps, owners)
 
     def used_bytes(self, volume_id: str, generation: int) -> int:
-        return self._used.get(VolumeKey(volume_id, generation), 0)
+        return self._uses.get(VolumeKey(volume_id, generation), Use()).used_bytes
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            next_s = self._measure_every_s
-            if self._desired is not None:
-                next_s = await self._reconcile(self._desired)
-            try:
-                async with asyncio.timeout(next_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                await self._measure()
+        try:
+            while True:
+                self._wake.clear()
+                next_s = await self._reconcile(self._desired) if self._desired is not None else self._measure_every_s
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(next_s):
+                        await self._wake.wait()
+        finally:
+            await self._jobs.cancel()
 
     async def _reconcile(self, desired: DesiredNode) -> float:
         """Answers in how many seconds to look again."""
-        wanted = plan.want_folders(desired.volumes, desired.apps)
-        present = await asyncio.to_thread(observe.observe_folders, self._folder)
-        wanted_plan = plan.plan_volumes(
-            wanted,
-            present,
-            self._in_use(),
-            self._state,
-            now=time.time(),
-            grace_s=plan.parse_grace_s(desired.config_items),
-        )
-        faults: dict[VolumeKey, Fault] = {}
-        for volume in wanted_plan.make:
-            key = VolumeKey(volume.id, volume.generation)
-            try:
-                self._ready[key] = await asyncio.to_thread(apply.make_volume, self._folder, key)
-            except _TROUBLE as error:
-                self._ready.pop(key, None)
-                faults[key] = self._as_fault(key, error)
-        for key in wanted_plan.delete:
-            self._ready.pop(key, None)
-            try:
-                await asyncio.to_thread(apply.delete_volume, self._folder, key)
-            except OSError as error:
-                log.warning("volume is not deleted: volume=%s error=%s", key.folder, error)
-        await self._remember(wanted_plan.state)
-        self._faults = faults
-        self._publish(desired, wanted)
+        await self._list()
+        if (measure_in_s := self._measured_at + self._measure_every_s - time.monotonic()) <= 0:
+            await self._measure()
+            measure_in_s = self._measure_every_s
+        around = self._want_surroundings(desired)
+        next_s = await self._collect(desired, around)
+        for volume in desired.volumes:
+            self._plan(volume, around)
+        self._publish(desired)
         self._on_change()
-        if faults:
-            return self._backoff.next_s()
-        self._backoff.reset()
-        return min(self._measure_every_s, wanted_plan.next_in_s or self._measure_every_s)
+        return min(seconds for seconds in (measure_in_s, next_s, self._jobs.next_in_s()) if seconds)
 
-    async def _remember(self, state: VolumesState) -> None:
+    def _want_surroundings(self, desired: DesiredNode) -> plan.Surroundings:
+        live = frozenset(key for key, seen in self._seen.items() if seen.form.is_block and self._live.find(seen.file))
+        return surroundings.want_surroundings(
+            desired, self._facts, self._seen, self._sources, self._vault, self._list_users(desired), live
+        )
+
+    async def _list(self) -> None:
+        """Notice what somebody made or took away by hand; a volume's inside is looked at once, and after each action."""
+        self._found = await asyncio.to_thread(observe.list_volumes, self._vault.folders())
+        for key in list(self._seen):
+            if key not in self._found or self._found[key].form is not self._seen[key].form:
+                del self._seen[key]
+        for key, found in self._found.items():
+            if key not in self._seen and not self._jobs.current(key) and self._jobs.is_due(key, _LOOK):
+                self._jobs.start(key, _LOOK, lambda found=found: self._look(found))  # type: ignore[misc]
+
+    async def _look(self, found: Found) -> None:
+        self._seen[found.key] = await observe.observe_volume(found)
+
+    def _list_users(self, desired: DesiredNode) -> dict[VolumeKey, tuple[str, ...]]:
+        names = {app.id: app.name for app in desired.apps}
+        users: dict[VolumeKey, tuple[str, ...]] = {}
+        for app_id, paths in self._users().in_use.items():
+            for key in garbage.parse_users(paths):
+                users[key] = tuple(sorted((*users.get(key, ()), names.get(app_id, app_id))))
+        return users
+
+    async def _collect(self, desired: DesiredNode, around: plan.Surroundings) -> float:
+        """Delete what nothing has needed for the grace period; answers when the next is due, 0 = none."""
+        users = self._users()
+        found = garbage.plan_garbage(
+            self._found,
+            wanted=surroundings.list_needed(desired, self._found),
+            in_use={*garbage.parse_users(name for names in users.held.values() for name in names), *around.users},
+            unwanted_since=self._state.unwanted_since,
+            now=time.time(),
+            grace_s=garbage.parse_grace_s(desired.config_items),
+        )
+        await self._remember(found.unwanted_since, desired)
+        for key in found.delete if users.is_whole else ():
+            seen = self._seen.get(key)
+            if seen is not None and not self._jobs.current(key) and self._jobs.is_due(key, _DELETE):
+                self._plans.pop(key, None)
+                self._jobs.start(key, _DELETE, lambda seen=seen: self._delete(seen))  # type: ignore[misc]
+        return found.next_in_s
+
+    async def _delete(self, seen: Seen) -> None:
+        desired = self._desired
+        if desired is None or seen.key in surroundings.list_needed(desired, self._found):
+            return
+        await self._workshop.delete(seen)
+        self._seen.pop(seen.key, None)
+        self._uses.pop(seen.key, None)
+        self._found.pop(seen.key, None)
+
+    def _want_plan(self, volume: DesiredVolume, around: plan.Surroundings) -> VolumePlan:
+        key = _key_of(volume)
+        if (seen := self._seen.get(key)) is not None:
+            return plan.plan_present(volume, seen, self._state.records.get(key.folder, VolumeRecord()), around)
+        if key in self._found:
+            # It is there and was not looked at yet, or cannot be read; nothing must take its place.
+            return VolumePlan()
+        if making.is_needed(volume, around):
+            return making.plan_missing(volume, around)
+        return VolumePlan(is_usable=True)
+
+    def _plan(self, volume: DesiredVolume, around: plan.Surroundings) -> None:
+        """Plan one volume and start the first action that has not failed lately."""
+        key = _key_of(volume)
+        planned = self._plans[key] = self._want_plan(volume, around)
+        self._jobs.keep(key, [*(name_work(action) for action in planned.actions), _LOOK])
+        if self._jobs.current(key):
+            return
+        for action in planned.actions:
+            if self._jobs.is_due(key, name_work(action)) and self._start(action):
+                return
+
+    def _start(self, action: Action) -> bool:
+        """Start an action, unless an app took a volume meanwhile that must be left alone; from now on none gets it."""
+        seen = self._seen.get(action.key)
+        alone = set(self._list_alone(action, seen))
+        if action.key in self._closed or any(self._jobs.current(key) for key in alone):
+            return False
+        users = self._users()
+        if alone and (not users.is_whole or any(alone & garbage.parse_users(names) for names in users.in_use.values())):
+            return False
+        self._closed |= alone
+        is_long = isinstance(action, Make) and bool(action.image_id or action.copy)
+        self._jobs.start(action.key, name_work(action), lambda: self._do(action, seen, alone), is_long=is_long)
+        return True
+
+    def _list_alone(self, action: Action, seen: Seen | None) -> Iterator[VolumeKey]:
+        """The volumes that no app may have meanwhile."""
+        if isinstance(action, Make) and action.copy is not None and not action.copy_snapshot:
+            yield action.copy.key
+        is_offline = seen is not None and seen.form.is_block and self._live.find(seen.file) is None
+        if isinstance(action, EXCLUSIVE) or (isinstance(action, IN_PLACE) and is_offline):
+            yield action.key
+
+    async def _do(self, action: Action, seen: Seen | None, alone: set[VolumeKey]) -> None:
         try:
+            is_marked = action.key in alone and seen is not None and seen.form is Form.QCOW2
+            if is_marked:
+                await self._record(action.key, is_working=True)
+            await self._workshop.do(action, seen)
+            await self._note_done(action)
+            found = await asyncio.to_thread(observe.list_volumes, self._vault.folders())
+            await self._look(found[action.key])
+            self._uses[action.key] = await asyncio.to_thread(observe.observe_use, self._seen[action.key])
+        finally:
+            self._closed -= alone
+
+    async def _note_done(self, action: Action) -> None:
+        record = self._state.records.get(action.key.folder, VolumeRecord())
+        if isinstance(action, RollBack):
+            await self._record(action.key, is_working=False, rollback_counter=action.counter)
+        elif isinstance(action, TakeSnapshot):
+            await self._record(action.key, is_working=False, taken=(*record.taken, action.snapshot_id))
+        elif record.is_working:
+            await self._record(action.key, is_working=False)
+
+    def _want_records(self, desired: DesiredNode) -> dict[str, VolumeRecord]:
+        """Those of volumes that are wanted or there.
+
+        The first order to roll back that comes with a volume is older than what is known of it: remembered, not obeyed.
+        """
+        kept = {name: r for name, r in self._state.records.items() if parse_key(name) in self._found}
+        for volume in desired.volumes:
+            name = _key_of(volume).folder
+            record = kept.get(name, self._state.records.get(name, VolumeRecord()))
+            if record.rollback_counter is None:
+                counter = volume.rollback.counter if volume.rollback else 0
+                record = msgspec.structs.replace(record, rollback_counter=counter)
+            kept[name] = record
+        return kept
+
+    async def _record(self, key: VolumeKey, **changes: object) -> None:
+        """Raises OSError: what cannot be remembered must not be begun."""
+        async with self._state_lock:
+            record = self._state.records.get(key.folder, VolumeRecord())
+            changed = msgspec.structs.replace(record, **changes)
+            state = VolumesState(self._state.unwanted_since, {**self._state.records, key.folder: changed})
             await self._file.save(state)
-        except OSError as error:
-            log.warning("volumes' record is not saved: error=%s", error)
-        self._state = state
+            self._state = state
+
+    async def _remember(self, unwanted_since: dict[str, float], desired: DesiredNode) -> None:
+        async with self._state_lock:
+            self._state = VolumesState(unwanted_since, self._want_records(desired))
+            try:
+                await self._file.save(self._state)
+            except OSError as error:
+                log.warning("volumes' record is not saved: error=%s", error)
+
+    def _find_usable(self, key: VolumeKey) -> Seen | None:
+        planned = self._plans.get(key)
+        if planned is None or not planned.is_usable or key in self._closed:
+            return None
+        return self._seen.get(key)
 
     async def _measure(self) -> None:
-        if self._desired is None:
-            return
-        wanted = plan.want_folders(self._desired.volumes, self._desired.apps)
-        for key in wanted:
-            if (path := self._ready.get(key)) is not None:
-                self._used[key] = await asyncio.to_thread(observe.observe_used_bytes, path)
-        self._publish(self._desired, wanted)
+        self._measured_at = time.monotonic()
+        for key, seen in list(self._seen.items()):
+            try:
+                self._uses[key] = await asyncio.to_thread(observe.observe_use, seen)
+            except OSError as error:
+                log.warning("volume is not measured: volume=%s error=%s", key.folder, error)
 
-    def _publish(self, desired: DesiredNode, wanted: dict[VolumeKey, DesiredVolume]) -> None:
+    def _publish(self, desired: DesiredNode) -> None:
         known = {volume.id for volume in desired.volumes}
         for status in list(self._observations.each(VolumeStatus)):
             if status.id not in known:
                 self._observations.remove(VolumeStatus, status.id)
-        roots = {(app.root_volume_id, app.root_generation) for app in desired.apps}
+        users = self._list_users(desired)
         for volume in desired.volumes:
-            self._observations.publish(self._status(volume, wanted, (volume.id, volume.generation) in roots))
+            known_status = self._observations.get(VolumeStatus, volume.id)
+            former = known_status if isinstance(known_status, VolumeStatus) else None
+            self._observations.publish(want_status(self._want_view(volume, users), former, time.time()))
 
-    def _status(self, volume: DesiredVolume, wanted: dict[VolumeKey, DesiredVolume], is_root: bool) -> VolumeStatus:
-        key = VolumeKey(volume.id, volume.generation)
-        if is_root:
-            # Made with the app's container from its image; the image's own status tells of the download.
-            return VolumeStatus(volume.id, volume.generation, volume.name, VolumeState.READY, volume.size_bytes)
-        if key not in wanted:
-            error = VolumeUnsupportedError("a volume filled from an image cannot be mounted into a container")
-            unsupported = self._as_fault(key, error)
-            return VolumeStatus(volume.id, volume.generation, volume.name, VolumeState.FAILED, fault=unsupported)
-        path = self._ready.get(key)
-        used = self._used.get(key, 0)
-        fault = self._faults.get(key) or self._check_size(key, volume, used)
-        failed = VolumeState.FAILED if fault is not None else VolumeState.CREATING
-        state = VolumeState.READY if path else failed
-        where = str(path) if path else ""
-        return VolumeStatus(volume.id, volume.generation, volume.name, state, volume.size_bytes, used, where, fault)
+    def _want_view(self, volume: DesiredVolume, users: Mapping[VolumeKey, tuple[str, ...]]) -> View:
+        key = _key_of(volume)
+        seen = self._seen.get(key)
+        record = self._state.records.get(key.folder, VolumeRecord())
+        return View(
+            volume,
+            seen,
+            self._plans.get(key, VolumePlan()),
+            work=self._jobs.current(key),
+            faults=self._jobs.faults(key),
+            use=self._uses.get(key),
+            users=users.get(key, ()),
+            is_encrypted=seen is not None and self._vault.is_encrypted(seen.base),
+            rollback_counter=record.rollback_counter or 0,
+        )
 
-    def _check_size(self, key: VolumeKey, volume: DesiredVolume, used: int) -> Fault | None:
-        if not volume.size_bytes or used <= volume.size_bytes:
-            return None
-        message = f"volume {volume.name} holds {used} bytes, {volume.size_bytes} are allowed"
-        return Fault("VolumeOverfull", message, "delete data in it or give it more room", self._since(key))
 
-    def _as_fault(self, key: VolumeKey, error: BaseException) -> Fault:
-        return as_fault(error, since=self._since(key))
-
-    def _since(self, key: VolumeKey) -> float:
-        status = self._observations.get(VolumeStatus, key.id)
-        known = status.fault if isinstance(status, VolumeStatus) else None
-        return known.since if known else time.time()
+def _key_of(volume: DesiredVolume) -> VolumeKey:
+    return VolumeKey(volume.id, volume.generation)

@@ -67,6 +67,8 @@ class Keeper:
         self._planned: Plan | None = None
         self._fault: Fault | None = None
         self._is_acting = False
+        self.is_loaded = False
+        """Whether the app's record has been read."""
         self._image_digest = ""
         self._wake = asyncio.Event()
         self._life = Lifecycle(
@@ -94,6 +96,14 @@ class Keeper:
         """Folder names of the volumes that the workload has mounted."""
         return [Path(path).name for path in self._life.record.volumes] if self._life.seen else []
 
+    @property
+    def open_volumes(self) -> list[str]:
+        """Those of a workload that runs or is about to: nobody else may change them now."""
+        paths = list(self._life.record.volumes) if self._life.is_running or self._is_acting else []
+        if self._is_acting and self._ready is not None:
+            paths += self._ready.volumes.values()
+        return [Path(path).name for path in paths]
+
     def set_desired(self, app: DesiredApp | None) -> None:
         if app != self._app:
             self._app = app
@@ -110,6 +120,8 @@ class Keeper:
         """Keep the app until it is no longer desired and all of it has been removed."""
         await asyncio.to_thread(self._paths.make)
         await self._life.load()
+        self.is_loaded = True
+        self._on_change()
         follow = keep_running(f"log of {self.app_id}", self._follower.run)
         follower = asyncio.create_task(follow, name=f"log {self.app_id}")
         try:

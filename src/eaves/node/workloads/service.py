@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eaves.kit import files
@@ -81,8 +81,21 @@ class Apps:
         keeper = self._keepers.get(app_id)
         return keeper.is_in_use if keeper else app_id in self._seen
 
-    def volumes_in_use(self) -> Iterable[str]:
-        return [name for keeper in self._keepers.values() for name in keeper.volumes]
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known of every workload that a former daemon left what volumes it has."""
+        if self._desired is None:
+            return False
+        keepers = [self._keepers.get(app_id) for app_id in self._seen]
+        return all(keeper is not None and keeper.is_loaded for keeper in (*keepers, *self._keepers.values()))
+
+    def volumes_held(self) -> Mapping[str, list[str]]:
+        """App id → names of the volumes that its workload has, running or not."""
+        return {app_id: keeper.volumes for app_id, keeper in self._keepers.items()}
+
+    def volumes_in_use(self) -> Mapping[str, list[str]]:
+        """App id → names of the volumes of a workload that runs or is about to."""
+        return {app_id: keeper.open_volumes for app_id, keeper in self._keepers.items()}
 
     async def run(self) -> None:
         self._folder_watch = FolderWatch()
