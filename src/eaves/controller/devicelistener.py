@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eaves.controller.deviceside import DeviceSide
-from eaves.controller.gateway.protocol import ConnectionCounts, ConnectionLimits, bounded_protocol
+from eaves.controller.gateway.protocol import ConnectionCounts, ConnectionLimits, DeviceWebSocket, bounded_protocol
 from eaves.controller.serving import Listener, TlsFiles
 from eaves.controller.settings import GatewaySettings
 from eaves.wire import notify
@@ -28,9 +28,10 @@ def listen_for_devices(
         host,
         port,
         tls=files,
-        on_stop=side.hub.close,
+        on_stop=side.stop,
         keep_alive_s=KEEP_ALIVE_S,
         protocol=bounded_protocol(ConnectionCounts(limits)),
+        websocket=DeviceWebSocket,
         ping_interval_s=PING_INTERVAL_S,
         message_limit_bytes=notify.ANSWER_LIMIT_BYTES,
         date_header=False,

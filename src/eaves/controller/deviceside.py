@@ -32,6 +32,8 @@ from eaves.controller.reconcile.contact import ContactKeeper
 from eaves.controller.reconcile.departures import DepartureReconciler
 from eaves.controller.reconcile.observations import DeviceObserver
 from eaves.controller.settings import GatewaySettings
+from eaves.controller.tunnel.broker import Broker
+from eaves.controller.tunnel.endpoint import StreamEndpoint
 from eaves.store.credentials import SettingStore
 from eaves.store.devices import DeviceRegistry
 from eaves.store.telemetry import Telemetry
@@ -65,6 +67,7 @@ class DeviceSide(Struct, frozen=True):
 
     gateway: Gateway
     hub: NotifyHub
+    tunnel: Broker
     nodes: NodeIndex
     keys: KeyIndex
     configs: ConfigReconciler
@@ -83,6 +86,11 @@ class DeviceSide(Struct, frozen=True):
             "contact": self.contact.run,
             "departures": self.departures.run,
         }
+
+    def stop(self) -> None:
+        """End what has no end of its own: the listener stops."""
+        self.tunnel.stop()
+        self.hub.close()
 
     async def wait_ready(self) -> None:
         """Returns when devices can be answered."""
@@ -113,6 +121,11 @@ def build_device_side(
     def greet(device_id: DeviceId) -> Greeting:
         return Greeting(configs.shelf.hash_of(device_id), identity.current.certs_hash)
 
+    def seal(payload: bytes) -> bytes:
+        return identity.current.signer.seal(payload)
+
+    tunnel = Broker(hub)
+    nodes.call_when_gone(tunnel.drop)
     gateway = Gateway(
         verifier=verifier,
         registrar=Registrar(stores.objects, stores.registry, nodes, keys, events, clocks.now),
@@ -127,13 +140,14 @@ def build_device_side(
         ingest=Ingest(stores.registry, stores.telemetry, observer.wake, clocks.monotonic_s, clocks.time_ns),
         logs=LogIntake(stores.telemetry, configs.shelf, clocks.time_ns),
         notify=NotifyEndpoint(hub, verifier, greet, contact.hear),
-        seal=lambda payload: identity.current.signer.seal(payload),
+        streams=StreamEndpoint(tunnel, verifier, seal),
+        seal=seal,
         certs=_SealedCerts(identity).sealed,
         seen=contact.hear,
         budget=budget,
         body_timeout_s=body_timeout_s,
     )
-    return DeviceSide(gateway, hub, nodes, keys, configs, observer, contact, work.departures, budget)
+    return DeviceSide(gateway, hub, tunnel, nodes, keys, configs, observer, contact, work.departures, budget)
 
 
 class _Reconcilers(Struct, frozen=True):

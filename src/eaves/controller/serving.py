@@ -17,6 +17,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from eaves.kit.errors import EavesError
 
@@ -86,18 +87,19 @@ class Listener:
         stop_timeout_s: int = 5,
         limit_concurrency: int | None = None,
         protocol: type[asyncio.Protocol] | None = None,
+        websocket: type[PatientWebSocket] | None = None,
         ping_interval_s: float = 20.0,
         message_limit_bytes: int = 4 * 1024 * 1024,
         date_header: bool = True,
     ) -> None:
-        """``protocol`` replaces uvicorn's HTTP protocol; the other options are of WebSockets and answers."""
+        """``protocol`` replaces uvicorn's HTTP protocol, ``websocket`` ours for WebSockets; the rest is about both."""
         self._socket = bind(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._on_stop = on_stop
         config = uvicorn.Config(
             app,
             http=protocol or "httptools",
-            ws=PatientWebSocket,
+            ws=websocket or PatientWebSocket,
             ws_max_size=message_limit_bytes,
             ws_ping_interval=ping_interval_s,
             ws_per_message_deflate=False,
@@ -147,6 +149,13 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         self.pending_ping_payload = None
         self.schedule_ping()
 
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except InvalidState:
+            # uvicorn does not expect that the other side has begun to close.
+            self.transport.close()
+
 
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers (signals belong to the daemon's bootstrap) and with a limit for handshakes."""
@@ -180,6 +189,7 @@ def bind(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        want_keepalive(listening)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listening.bind((host, port))
@@ -190,6 +200,16 @@ def bind(host: str, port: int) -> socket.socket:
         listening.close()
         raise _listen_error(host, port, error) from error
     return listening
+
+
+def want_keepalive(sock: socket.socket) -> None:
+    """Have the kernel find dead peers within two minutes, also where a program's own pings cannot: while nobody reads.
+
+    Connections accepted from a listening socket inherit it.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _listen_error(host: str, port: int, error: OSError) -> ListenError:

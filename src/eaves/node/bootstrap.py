@@ -50,6 +50,7 @@ from eaves.node.reserve import Reserve
 from eaves.node.settings import NodeSettings
 from eaves.node.snapshots import SnapshotTaker
 from eaves.node.status import StatusSocket
+from eaves.node.tunnel.dialler import Dialler
 from eaves.wire.envelope import Signer
 from eaves.wire.logfile import DeviceComment, encode_device_comment
 from eaves.wire.notify import Notice
@@ -121,6 +122,7 @@ class Node:
         )
         self.uploader = LogUploader(self.controller, self.logs, lambda: self.orders.timers)
         self.notify = NotifyChannel(self.controller, self._hear)
+        self.tunnel = Dialler(self.controller)
         self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), VERSION)
         self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor)
         self.status = StatusSocket(run / "node.sock", SnapshotTaker(self, VERSION).take)
@@ -173,6 +175,7 @@ class Node:
         add("attestation", self._once_onboarded(self.attestation.run))
         add("config", self._once_onboarded(self.poller.run))
         add("notify", self._once_onboarded(self.notify.run))
+        add("tunnel", self.tunnel.run)
         add("queue", self._once_onboarded(self.queue.run))
         add("report-changes", self._once_onboarded(self.reporter.run_changes))
         add("report-device", self._once_onboarded(self.reporter.run_device))
@@ -239,6 +242,10 @@ class Node:
             self.certs.request_fetch()
         if notice.logs is not None:
             self.uploader.note_readers(notice.logs.app, notice.logs.seconds)
+        if notice.stream is not None:
+            self.tunnel.dial(notice.stream)
+        if notice.hangup is not None:
+            self.tunnel.hang_up(notice.hangup)
 
     async def _say_goodbye(self) -> None:
         """Before a reboot: the controller shall know why the node falls silent."""

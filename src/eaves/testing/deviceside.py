@@ -131,7 +131,7 @@ async def open_rig(
             await side.wait_ready()
         yield Rig(side, objects, registry, telemetry, credentials, identity, onboarding or make_onboarding_pair())
     finally:
-        side.hub.close()
+        side.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,7 +7,8 @@ state: a node that loses it, or turns it off, polls and misses nothing but time.
 2. node → controller, binary: an AuthContainer signed by the device key whose payload is :func:`want_answer` of the challenge.
    The prefix in it keeps the answer from being good for any other call of the device API.
 3. controller → node, text, at once and on each change: ``{"config": "<configHash>"}``, ``{"certs": "<controllercert_confighash>"}``
-   and, when somebody reads an app's logs, ``{"logs": {"app": "<uuid>", "seconds": 60}}``
+   and, when somebody reads an app's logs, ``{"logs": {"app": "<uuid>", "seconds": 60}}``, or, when a stream is wanted, its id
+   ``{"stream": "<id>"}``, for which the node dials back as :mod:`eaves.wire.tunnel` says, and when it is over ``{"hangup": "<id>"}``
 
 One message is one JSON object; it may hold several of the words. A word that the reader does not know is skipped, so that either
 side can be the newer one. The controller's gateway and the node's link are the callers.
@@ -59,6 +60,10 @@ class Notice(Struct, frozen=True, omit_defaults=True):
     certs: str | None = None
     """controllercert_confighash; the node fetches ``/certs`` when it differs."""
     logs: LogsWanted | None = None
+    stream: str | None = None
+    """Id of a stream that the node shall dial back for. What it is for is said there, signed."""
+    hangup: str | None = None
+    """Id of a stream that the controller has ended, in case that the node does not read it at the moment."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -27,7 +27,7 @@ def test_a_challenge_travels_as_base64_and_is_answered_with_a_purpose() -> None:
 
 
 def test_words_of_a_newer_writer_are_skipped() -> None:
-    assert notify.parse_notice('{"config":"a","stream":{"id":1},"logs":{"app":"x","seconds":5,"more":true}}') == Notice(
+    assert notify.parse_notice('{"config":"a","later":{"id":1},"logs":{"app":"x","seconds":5,"more":true}}') == Notice(
         config="a", logs=LogsWanted("x", 5)
     )
 

@@ -33,8 +33,9 @@ from eaves.controller.gateway.logs import LogIntake
 from eaves.controller.gateway.notify import NotifyEndpoint
 from eaves.controller.gateway.register import Registrar
 from eaves.controller.gateway.verify import Verifier
+from eaves.controller.tunnel.endpoint import StreamEndpoint
 from eaves.store.errors import DeviceConflictError, StoreError, UnknownDeviceError
-from eaves.wire import paths
+from eaves.wire import paths, tunnel
 from eaves.wire.errors import WireError
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.paths import Endpoint, Route
@@ -104,6 +105,7 @@ class Gateway:
         ingest: Ingest,
         logs: LogIntake,
         notify: NotifyEndpoint,
+        streams: StreamEndpoint,
         seal: Callable[[bytes], bytes],
         certs: Callable[[], bytes],
         seen: Callable[[DeviceId], None],
@@ -117,6 +119,7 @@ class Gateway:
         self._ingest = ingest
         self._logs = logs
         self._notify = notify
+        self._streams = streams
         self._seal = seal
         self._certs = certs
         self._seen = seen
@@ -258,10 +261,15 @@ class Gateway:
             route = parse_route(scope)
         except GatewayError:
             route = None
-        if route is None or route.extension != NOTIFY or route.device_id is None:
+        if route is None or route.device_id is None:
             await send({"type": "websocket.close"})
-            return
-        await self._notify.serve(route.device_id, _source(scope), receive, send)
+        elif route.extension == NOTIFY:
+            await self._notify.serve(route.device_id, _source(scope), receive, send)
+        elif route.extension.startswith(tunnel.EXTENSION_PREFIX):
+            stream_id = route.extension.removeprefix(tunnel.EXTENSION_PREFIX)
+            await self._streams.serve(route.device_id, stream_id, _source(scope), receive, send)
+        else:
+            await send({"type": "websocket.close"})
 
 
 def parse_route(scope: Scope) -> Route:

@@ -21,12 +21,14 @@ from eaves.controller.gateway.verify import Verifier
 from eaves.wire import notify
 from eaves.wire.identifiers import AppId, DeviceId
 from eaves.wire.notify import LogsWanted, Notice
+from eaves.wire.tunnel import NODE_STREAMS, StreamId
 
 PROOF_TIMEOUT_S = 15.0
 MAX_UNPROVEN = 2000
 MAX_UNPROVEN_OF_SOURCE = 200
 """Connections that have not answered their challenge yet."""
 _MAX_WISHES = 64
+_MAX_STREAM_WORDS = 2 * NODE_STREAMS
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,6 +46,7 @@ class _Mailbox:
         self._config: str | None = None
         self._certs: str | None = None
         self._logs: dict[str, int] = {}
+        self._streams: list[Notice] = []
         self._filled = asyncio.Event()
         self.is_replaced = False
 
@@ -52,6 +55,8 @@ class _Mailbox:
         self._certs = notice.certs or self._certs
         if notice.logs is not None and (len(self._logs) < _MAX_WISHES or notice.logs.app in self._logs):
             self._logs[notice.logs.app] = notice.logs.seconds
+        if (notice.stream or notice.hangup) and len(self._streams) < _MAX_STREAM_WORDS:
+            self._streams.append(notice)
         self._filled.set()
 
     def replace(self) -> None:
@@ -63,12 +68,13 @@ class _Mailbox:
         """Wait for words and take them."""
         await self._filled.wait()
         self._filled.clear()
-        notices = []
+        notices = list(self._streams)
         if self._config is not None or self._certs is not None:
             notices.append(Notice(config=self._config, certs=self._certs))
         notices += [Notice(logs=LogsWanted(app, seconds)) for app, seconds in self._logs.items()]
         self._config = self._certs = None
         self._logs.clear()
+        self._streams.clear()
         return notices
 
 
@@ -101,6 +107,19 @@ class NotifyHub:
             return False
         mailbox.tell(Notice(logs=LogsWanted(AppId(app_id), seconds)))
         return True
+
+    def want_stream(self, device_id: DeviceId, stream: StreamId) -> bool:
+        """Ask the node to dial back for a stream. False when it is not connected."""
+        mailbox = self._mailboxes.get(device_id)
+        if mailbox is None:
+            return False
+        mailbox.tell(Notice(stream=stream))
+        return True
+
+    def hang_up(self, device_id: DeviceId, stream: StreamId) -> None:
+        """Tell the node that a stream has been ended here."""
+        if (mailbox := self._mailboxes.get(device_id)) is not None:
+            mailbox.tell(Notice(hangup=stream))
 
     def drop(self, device_id: DeviceId) -> None:
         """End the connection of a device that is not known any more."""

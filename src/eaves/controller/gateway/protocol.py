@@ -13,8 +13,13 @@ from typing import Any
 
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from websockets.http11 import Request
 
 from eaves.controller.gateway.limits import source_of
+from eaves.controller.serving import PatientWebSocket
+from eaves.wire import tunnel
+
+_STREAM_PATH = f"/ext/eaves/{tunnel.EXTENSION_PREFIX}"
 
 _log = logging.getLogger("eaves.controller.gateway.http")
 # One line for each malformed request would let a stranger fill the disk with log.
@@ -148,3 +153,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self._in_head and not self.transport.is_closing():
             self.transport.abort()
+
+
+class DeviceWebSocket(PatientWebSocket):
+    """WebSockets of devices: a stream may send longer messages than the notify channel."""
+
+    def handle_connect(self, event: Request) -> None:
+        if _STREAM_PATH in event.path:
+            self.conn.max_message_size = tunnel.FRAME_LIMIT_BYTES
+        super().handle_connect(event)

@@ -42,12 +42,15 @@ class Verifier:
         self._strangers: Buckets[str] = Buckets(fault_rate, _MAX_SOURCES)
         self._forgers: Buckets[tuple[str, bytes]] = Buckets(fault_rate, _MAX_SOURCES)
 
-    async def open(self, body: bytes, source: str) -> Verified:
-        """The payload and its signer. ``source`` is the peer's address. Raises GatewayError."""
+    async def open(self, body: bytes, source: str, *, is_counted: bool = True) -> Verified:
+        """The payload and its signer. ``source`` is the peer's address. Raises GatewayError.
+
+        ``is_counted`` False: a message that the controller itself asked for does not use up the device's rate.
+        """
         sealed = self._parse(body, source)
         device = self._devices.cached(sealed.sender_cert_hash) or await self._find(sealed, source)
         self._check_signature(sealed, device, source)
-        if not device.bucket.take(self._device_rate, self._now_s()):
+        if is_counted and not device.bucket.take(self._device_rate, self._now_s()):
             raise TooManyError("this device calls too often", device.bucket.wait_s(self._device_rate))
         return Verified(device, sealed.payload)
 

@@ -121,14 +121,15 @@ class Controller:
         response = await self._send("POST", path, sealed)
         if response.status not in SUCCESS or is_plain_answer or not response.body:
             return Reply(response.status, body=response.body)
-        return Reply(response.status, await self._open(response.body), response.body)
+        return Reply(response.status, await self.open(response.body), response.body)
 
     async def route_for_stream(self) -> tuple[str, Proxy | None]:
         """Source address and proxy for a long-lived connection beside the calls."""
         attempts = await self._uplinks.attempts()
         return (attempts[0].source if attempts else ""), self._proxy
 
-    async def _open(self, body: bytes) -> bytes:
+    async def open(self, body: bytes) -> bytes:
+        """The payload of an envelope that the controller signed. Raises WireError, and LinkError when its certificates must be fetched."""
         assert self._certs is not None
         try:
             return self._certs.open(body)

@@ -10,17 +10,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from eaves.kit.errors import EavesError
 from eaves.kit.retry import Backoff
-from eaves.node.link import identity, pace
+from eaves.node.link import identity, pace, websocket
 from eaves.node.link.calls import Controller
-from eaves.node.link.client import Proxy
 from eaves.node.link.errors import DialError, UnreachableError
+from eaves.node.link.websocket import ForeignControllerError, SocketBounds
 from eaves.wire import notify
 from eaves.wire.notify import Notice
-from eaves.wire.paths import Endpoint, render_path
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -30,15 +28,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S, LIMIT_RETRY_S = 2.0, 300.0
 FOREIGN_RETRY_S = 3600.0
 """After a controller showed that it has no such channel."""
-PING_S = 50.0
-"""A ping goes out this often: a dead path is noticed, and a NAT on the way keeps its entry for a minute or more."""
 _ANSWER_S = 20.0
-
-
-class ForeignControllerError(UnreachableError):
-    """The controller does not have the channel."""
-
-    code = "NoNotifyChannel"
+_BOUNDS = SocketBounds(notify.MESSAGE_LIMIT_BYTES, messages=8, pong_timeout_s=_ANSWER_S)
 
 
 class NotifyChannel:
@@ -86,7 +77,7 @@ class NotifyChannel:
 
         try:
             async with asyncio.timeout(_ANSWER_S):
-                connection = await self._connect()
+                connection = await websocket.open_websocket(self._controller, "notify", _BOUNDS)
         except TimeoutError as error:
             raise DialError("notify channel did not open in time") from error
         try:
@@ -101,38 +92,6 @@ class NotifyChannel:
             raise UnreachableError("the controller sent no challenge in time") from error
         finally:
             await connection.close()
-
-    async def _connect(self) -> ClientConnection:
-        from websockets.asyncio.client import connect
-        from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
-
-        client = self._controller.client
-        assert self._controller.device_id is not None
-        path = render_path(Endpoint.EXTENSION, self._controller.device_id, extension="notify")
-        source, proxy = await self._controller.route_for_stream()
-        scheme = "wss" if client.server.is_tls else "ws"
-        try:
-            return await connect(
-                f"{scheme}://{client.server.authority}{path}",
-                ssl=client.context if client.server.is_tls else None,
-                proxy=_render_proxy(proxy),
-                local_addr=(source, 0) if source else None,
-                compression=None,
-                max_size=notify.MESSAGE_LIMIT_BYTES,
-                max_queue=8,
-                ping_interval=PING_S,
-                ping_timeout=_ANSWER_S,
-                open_timeout=None,
-                close_timeout=1,
-                user_agent_header="eaves-node",
-            )
-        except InvalidStatus as error:
-            status = error.response.status_code
-            if status in (400, 404, 405, 426, 501):
-                raise ForeignControllerError(f"the controller has no notify channel (answers {status})") from error
-            raise UnreachableError(f"notify channel is refused with {status}") from error
-        except (InvalidHandshake, InvalidURI, OSError, EOFError) as error:
-            raise DialError(f"notify channel cannot be opened: {error}") from error
 
     async def _prove(self, connection: ClientConnection) -> None:
         async with asyncio.timeout(_ANSWER_S):
@@ -160,10 +119,3 @@ def _text(message: str | bytes) -> str:
     if isinstance(message, bytes):
         raise notify.MalformedNotifyError("a binary message came where text is due")
     return message
-
-
-def _render_proxy(proxy: Proxy | None) -> str | None:
-    if proxy is None:
-        return None
-    user = f"{quote(proxy.user, safe='')}:{quote(proxy.password, safe='')}@" if proxy.user else ""
-    return f"http://{user}{proxy.host}:{proxy.port}"
