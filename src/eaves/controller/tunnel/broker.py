@@ -24,7 +24,7 @@ from eaves.controller.tunnel.errors import (
 from eaves.controller.tunnel.stream import SocketStream
 from eaves.wire import tunnel
 from eaves.wire.identifiers import DeviceId
-from eaves.wire.tunnel import DONE, CloseCause, CloseCode, StreamId, StreamRequest, TunnelProtocolError
+from eaves.wire.tunnel import CloseCause, CloseCode, StreamId, StreamRequest, TunnelProtocolError
 
 
 class Caller(Protocol):
@@ -140,12 +140,13 @@ class Broker(Tunnel):
         self._streams[stream] = device_id
         self._open[device_id] += 1
 
-    def leave(self, stream: SocketStream, stream_id: StreamId) -> None:
-        """Count out a stream that has ended, and see that the node knows: its close frame may stand behind data that nobody reads."""
+    def leave(self, stream: SocketStream) -> None:
         device_id = self._streams.pop(stream)
         _count_down(self._open, device_id)
-        if not stream.is_closed_by_node and stream.cause != DONE:
-            self._caller.hang_up(device_id, stream_id)
+
+    def hang_up(self, wish: Wish) -> None:
+        """Tell the node that the wish's stream has been ended here."""
+        self._caller.hang_up(wish.device_id, wish.stream_id)
 
     def drop(self, device_id: DeviceId, _name: str = "") -> None:
         """End all streams of a device that is no longer known."""

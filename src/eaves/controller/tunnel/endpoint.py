@@ -47,7 +47,7 @@ class StreamEndpoint:
             await send({"type": "websocket.accept"})
             async with asyncio.timeout(self._broker.limits.open_timeout_s):
                 session = await self._shake_hands(wish, source, receive, send)
-                stream = SocketStream(session, receive, send)
+                stream = SocketStream(session, receive, send, lambda: self._broker.hang_up(wish))
                 is_accepted = await _wait_accepted(wish, stream)
         except (TimeoutError, GatewayError, TunnelProtocolError) as error:
             log.warning("node did not open a stream: device=%s error=%s", device_id, error)
@@ -84,7 +84,7 @@ class StreamEndpoint:
                 await stream.close(CloseCause(CloseCode.GONE, "nobody waits for the stream any more"))
             await stream.keep(self._broker.limits.idle_timeout_s)
         finally:
-            self._broker.leave(stream, wish.stream_id)
+            self._broker.leave(stream)
 
 
 async def _wait_accepted(wish: Wish, stream: SocketStream) -> bool:

@@ -25,14 +25,17 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class SocketStream(TunnelStream):
-    def __init__(self, session: Session, receive: Receive, send: Send) -> None:
+    """``hang_up`` tells the node by another way that the stream was ended here, for its close may stand behind data that nobody reads."""
+
+    def __init__(self, session: Session, receive: Receive, send: Send, hang_up: Callable[[], None]) -> None:
         self._session = session
         self._receive = receive
         self._send = send
+        self._hang_up = hang_up
         self._sending = asyncio.Lock()
         self._cause: CloseCause | None = None
         self._is_input_over = False
-        self.is_closed_by_node = False
+        self._is_closed_by_node = False
         self._asked: CloseCause | None = None
         self._touched_s = asyncio.get_running_loop().time()
         self.ended = asyncio.Event()
@@ -67,7 +70,7 @@ class SocketStream(TunnelStream):
             elif frame.kind is FrameKind.END:
                 self._is_input_over = True
             elif frame.kind is FrameKind.CLOSE:
-                self.is_closed_by_node = True
+                self._is_closed_by_node = True
                 await self.close(tunnel.parse_close(frame.data))
         return None
 
@@ -92,6 +95,8 @@ class SocketStream(TunnelStream):
     async def close(self, cause: CloseCause = DONE) -> None:
         if not self._end(cause):
             return
+        if cause.code is not CloseCode.DONE and not self._is_closed_by_node:
+            self._hang_up()
         # The other side must hear why, but not for ever: its socket may be full because it does not read.
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S), self._sending:
@@ -131,7 +136,9 @@ class SocketStream(TunnelStream):
 
     async def _write(self, message: bytes) -> None:
         """Send a sealed message. It is sent even when the caller is cancelled: a sealed frame that stays away spoils all after it."""
-        await asyncio.shield(asyncio.ensure_future(self._send({"type": "websocket.send", "bytes": message})))
+        sending = asyncio.ensure_future(self._send({"type": "websocket.send", "bytes": message}))
+        sending.add_done_callback(_forget_error)
+        await asyncio.shield(sending)
 
     async def _send_frame(self, kind: FrameKind, data: bytes | memoryview = b"") -> None:
         async with self._sending:
@@ -145,3 +152,9 @@ class SocketStream(TunnelStream):
                 self._end(cut)
                 raise StreamClosedError(cut) from error
         self._touched_s = asyncio.get_running_loop().time()
+
+
+def _forget_error(sending: asyncio.Future[None]) -> None:
+    """Whoever was cancelled meanwhile does not ask how it ended."""
+    if not sending.cancelled():
+        sending.exception()

@@ -15,7 +15,7 @@ from eaves.kit.errors import EavesError
 from eaves.node.link import identity, websocket
 from eaves.node.link.calls import Controller
 from eaves.node.link.websocket import SocketBounds
-from eaves.node.tunnel.abc import Handler, RefusedError, StreamClosedError
+from eaves.node.tunnel.abc import Handler, Offer, RefusedError, StreamClosedError
 from eaves.node.tunnel.stream import ClientStream
 from eaves.wire import tunnel
 from eaves.wire.tunnel import (
@@ -28,6 +28,7 @@ from eaves.wire.tunnel import (
     RefusalCode,
     Session,
     StreamId,
+    StreamRequest,
     TunnelProtocolError,
 )
 
@@ -42,6 +43,23 @@ _BOUNDS = SocketBounds(tunnel.FRAME_LIMIT_BYTES, messages=2, pong_timeout_s=None
 _IDLE_CHECK_S = 60.0
 
 
+class _Call:
+    """One stream, from the notice to its end."""
+
+    def __init__(self, stream_id: StreamId) -> None:
+        self.stream_id = stream_id
+        self.task: asyncio.Task[None] | None = None
+        self.serving: asyncio.Task[None] | None = None
+        """The handler at work, or the wait for the reader of what it has sent."""
+        self.cause: CloseCause | None = None
+
+    def end(self, cause: CloseCause) -> None:
+        self.cause = self.cause or cause
+        ending = self.serving or self.task
+        if ending is not None:
+            ending.cancel()
+
+
 class Dialler:
     """Register handlers, call :meth:`dial` for each notice, and :meth:`run` under the supervisor so that streams end with it."""
 
@@ -49,13 +67,12 @@ class Dialler:
         self._controller = controller
         self._idle_timeout_s = idle_timeout_s
         self._handlers: dict[str, Handler] = {}
-        self._tasks: dict[StreamId, asyncio.Task[None]] = {}
-        self._hung_up: set[StreamId] = set()
+        self._calls: dict[StreamId, _Call] = {}
         self._is_running = False
 
     def __len__(self) -> int:
         """Streams that are open or being opened."""
-        return len(self._tasks)
+        return len(self._calls)
 
     def register(self, kind: str, handler: Handler) -> None:
         """Streams of ``kind`` go to ``handler`` from now on."""
@@ -68,21 +85,19 @@ class Dialler:
         except TunnelProtocolError as error:
             log.warning("stream is not opened: error=%s", error)
             return
-        if not self._is_running or stream_id in self._tasks:
+        if not self._is_running or stream_id in self._calls:
             return
-        if len(self._tasks) >= MAX_STREAMS:
-            log.warning("stream is not opened: error=%d are open", len(self._tasks))
+        if len(self._calls) >= MAX_STREAMS:
+            log.warning("stream is not opened: error=%d are open", len(self._calls))
             return
-        task = asyncio.create_task(self._serve(stream_id), name=f"stream {stream_id[:8]}")
-        self._tasks[stream_id] = task
-        task.add_done_callback(lambda _: self._forget(stream_id))
+        call = self._calls[stream_id] = _Call(stream_id)
+        call.task = asyncio.create_task(self._serve(call), name=f"stream {stream_id[:8]}")
+        call.task.add_done_callback(lambda _: self._calls.pop(stream_id, None))
 
     def hang_up(self, text: str) -> None:
         """The controller ended the stream of this id. The stream itself says so too, but unread data may stand before it."""
-        task = self._tasks.get(StreamId(text))
-        if task is not None:
-            self._hung_up.add(StreamId(text))
-            task.cancel()
+        if (call := self._calls.get(StreamId(text))) is not None:
+            call.end(CloseCause(CloseCode.GONE))
 
     async def run(self) -> None:
         """Until cancelled; then every stream is closed and its handler cancelled."""
@@ -91,22 +106,18 @@ class Dialler:
             await asyncio.get_running_loop().create_future()
         finally:
             self._is_running = False
-            tasks = list(self._tasks.values())
-            for task in tasks:
-                task.cancel()
+            tasks = [call.task for call in self._calls.values() if call.task is not None]
+            for call in list(self._calls.values()):
+                call.end(CloseCause(CloseCode.STOPPING, "the node's daemon stops"))
             if tasks:
                 await asyncio.wait(tasks)
 
-    def _forget(self, stream_id: StreamId) -> None:
-        del self._tasks[stream_id]
-        self._hung_up.discard(stream_id)
-
-    async def _serve(self, stream_id: StreamId) -> None:
+    async def _serve(self, call: _Call) -> None:
         """One stream from the dialling to its end; the one guard of its handler."""
         try:
             async with asyncio.timeout(tunnel.OPEN_TIMEOUT_S):
                 connection = await websocket.open_websocket(
-                    self._controller, f"{tunnel.EXTENSION_PREFIX}{stream_id}", _BOUNDS
+                    self._controller, f"{tunnel.EXTENSION_PREFIX}{call.stream_id}", _BOUNDS
                 )
         except TimeoutError:
             log.info("stream is not opened: error=the controller did not answer in time")
@@ -115,16 +126,16 @@ class Dialler:
             log.info("stream is not opened: error=%s", error)
             return
         try:
-            await self._talk(stream_id, connection)
+            await self._talk(call, connection)
         finally:
             await connection.close()
 
-    async def _talk(self, stream_id: StreamId, connection: ClientConnection) -> None:
+    async def _talk(self, call: _Call, connection: ClientConnection) -> None:
         from websockets.exceptions import ConnectionClosed
 
         try:
             async with asyncio.timeout(tunnel.OPEN_TIMEOUT_S):
-                opening, session = await self._shake_hands(stream_id, connection)
+                opening, session = await self._shake_hands(call.stream_id, connection)
         except TimeoutError:
             log.warning("stream is not opened: error=the controller did not answer in time")
             return
@@ -139,11 +150,12 @@ class Dialler:
             return
         watching = asyncio.create_task(self._end_idle(stream, connection), name=f"idle {opening.request.kind}")
         try:
-            await self._handle(handler, opening, stream)
-            # What was sent may still be on its way to a slow reader; the controller closes when it has taken all.
-            with contextlib.suppress(ConnectionClosed):
-                async for _ in connection:
-                    pass
+            await self._handle(call, handler, opening, stream)
+            if call.cause is None:
+                # What was sent may still be on its way to a slow reader; the controller closes when it has taken all.
+                call.serving = asyncio.create_task(_wait_closed(connection), name=f"linger {call.stream_id[:8]}")
+                with contextlib.suppress(asyncio.CancelledError):
+                    await call.serving
         finally:
             watching.cancel()
 
@@ -157,14 +169,16 @@ class Dialler:
         opening = tunnel.parse_opening(payload, stream_id, self._controller.device_id or "", key.public)
         return opening, Session.of_node(key, opening.controller_key, challenge, stream_id)
 
-    async def _handle(self, handler: Handler, opening: Opening, stream: ClientStream) -> None:
+    async def _handle(self, call: _Call, handler: Handler, opening: Opening, stream: ClientStream) -> None:
         kind = opening.request.kind
+        # A task of its own: what ends it must not cut short the words with which the stream is closed.
+        call.serving = asyncio.create_task(_run(handler, opening.request, stream), name=f"{kind} {call.stream_id[:8]}")
         try:
-            await handler.serve(opening.request, stream)
+            await call.serving
         except asyncio.CancelledError:
-            if opening.stream not in self._hung_up:
-                await stream.close(CloseCause(CloseCode.STOPPING, "the node's daemon stops"))
-            raise
+            if call.cause is None:
+                raise
+            await stream.close(call.cause)
         except StreamClosedError:
             pass
         except RefusedError as error:
@@ -196,3 +210,15 @@ class Dialler:
                 await stream.close(cause)
                 await connection.close()
                 return
+
+
+async def _wait_closed(connection: ClientConnection) -> None:
+    from websockets.exceptions import ConnectionClosed
+
+    with contextlib.suppress(ConnectionClosed):
+        async for _ in connection:
+            pass
+
+
+async def _run(handler: Handler, request: StreamRequest, offer: Offer) -> None:
+    await handler.serve(request, offer)

@@ -106,4 +106,12 @@ class ClientStream(NodeStream):
 
     async def _write(self, message: bytes) -> None:
         """Send a sealed message. It is sent even when the caller is cancelled: a sealed frame that stays away spoils all after it."""
-        await asyncio.shield(asyncio.ensure_future(self._connection.send(message)))
+        sending = asyncio.ensure_future(self._connection.send(message))
+        sending.add_done_callback(_forget_error)
+        await asyncio.shield(sending)
+
+
+def _forget_error(sending: asyncio.Future[None]) -> None:
+    """Whoever was cancelled meanwhile does not ask how it ended."""
+    if not sending.cancelled():
+        sending.exception()
