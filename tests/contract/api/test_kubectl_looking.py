@@ -57,7 +57,8 @@ def test_version_is_close_to_kubectls_own(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["apps", "edgenodes", "networks", "volumes", "datastores", "onboardingkeys", "secrets", "pods"]
+    "kind",
+    ["apps", "appsnapshots", "edgenodes", "networks", "volumes", "datastores", "onboardingkeys", "secrets", "pods"],
 )
 def test_explain_tells_every_field(kubectl: Kubectl, kind: str) -> None:
     out = kubectl.ok("explain", kind, "--recursive").out
