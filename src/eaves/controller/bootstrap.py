@@ -115,6 +115,7 @@ async def _run(
             tokens=stores.credentials,
             contacts=_Contacts(side),
             interest=side.hub,
+            tunnel=side.tunnel,
         ),
         metrics,
     )

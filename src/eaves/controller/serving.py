@@ -17,7 +17,9 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
+from websockets.server import ServerProtocol
 
 from eaves.kit.errors import EavesError
 
@@ -138,8 +140,22 @@ class Listener:
             raise
 
 
+class _Handshake(ServerProtocol):
+    """Leaves the choice of a subprotocol to the application, and with it the reading of their names.
+
+    Kubernetes' own for a port-forward (``SPDY/3.1+portforward.k8s.io``) is no token of RFC 6455 and would be refused.
+    """
+
+    def process_subprotocol(self, headers: Headers) -> None:
+        return None
+
+
 class PatientWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's protocol, which does not take a client for dead whose answer to a ping waits behind messages that nobody takes yet."""
+
+    def __init__(self, config: uvicorn.Config, *given: Any, **options: Any) -> None:
+        super().__init__(config, *given, **options)
+        self.conn = _Handshake(max_size=config.ws_max_size, logger=self.logger)
 
     def keepalive_timeout(self) -> None:
         if not self.read_paused:

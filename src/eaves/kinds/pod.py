@@ -189,7 +189,11 @@ RESOURCE = core_resource(
     short_names=("po",),
     categories=("all",),
     verbs=frozenset({Verb.GET, Verb.LIST, Verb.WATCH, Verb.CREATE, Verb.DELETE, Verb.DELETE_COLLECTION}),
-    subresources=(Subresource("log", frozenset({"get"})), Subresource("status", frozenset({"get"}))),
+    subresources=(
+        Subresource("log", frozenset({"get"})),
+        Subresource("portforward", frozenset({"create", "get"}), "PodPortForwardOptions", "", "v1"),
+        Subresource("status", frozenset({"get"})),
+    ),
     columns=(
         name_column(),
         Column("Ready", "string", _ready, "Containers that run, of all."),

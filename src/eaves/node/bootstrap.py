@@ -51,9 +51,11 @@ from eaves.node.settings import NodeSettings
 from eaves.node.snapshots import SnapshotTaker
 from eaves.node.status import StatusSocket
 from eaves.node.tunnel.dialler import Dialler
+from eaves.node.tunnel.portforward import PortForward
 from eaves.wire.envelope import Signer
 from eaves.wire.logfile import DeviceComment, encode_device_comment
 from eaves.wire.notify import Notice
+from eaves.wire.tunnel import StreamKind
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +125,7 @@ class Node:
         self.uploader = LogUploader(self.controller, self.logs, lambda: self.orders.timers)
         self.notify = NotifyChannel(self.controller, self._hear)
         self.tunnel = Dialler(self.controller)
+        self.tunnel.register(StreamKind.PORT_FORWARD, PortForward(self.observations, settings.engine.netns_dir))
         self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), VERSION)
         self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor)
         self.status = StatusSocket(run / "node.sock", SnapshotTaker(self, VERSION).take)

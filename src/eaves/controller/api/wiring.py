@@ -24,6 +24,7 @@ from eaves.controller.api.nodekind import NodeKind
 from eaves.controller.api.pages import Pages
 from eaves.controller.api.podkind import PodKind
 from eaves.controller.api.podlogs import LogInterest, NoInterest, PodLogs
+from eaves.controller.api.portforward import PortForward
 from eaves.controller.api.reading import Reader
 from eaves.controller.api.reviews import REVIEWS, ReviewKind
 from eaves.controller.api.service import KindHandler, ResourceService, SubresourceHandler
@@ -33,6 +34,8 @@ from eaves.controller.api.viewkind import ViewKind
 from eaves.controller.api.views import Contacts, make_lease_view, make_node_view, make_pod_view
 from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
+from eaves.controller.tunnel.abc import Tunnel
+from eaves.controller.tunnel.none import NoTunnel
 from eaves.kinds import edgenode, namespace, node, pod
 from eaves.kinds.registry import PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
@@ -48,6 +51,7 @@ class ApiParts(Struct, frozen=True, kw_only=True):
     tokens: TokenLookup
     contacts: Contacts
     interest: LogInterest = NoInterest()
+    tunnel: Tunnel = NoTunnel()
     authenticator: Authenticator | None = None
     authorizer: Authorizer = AdminAuthorizer()
     checks: Mapping[str, Check] = {}
@@ -110,6 +114,7 @@ def make_kinds(
         (node.RESOURCE.gvr, "status"): nodes.serve_status,
         (pod.RESOURCE.gvr, "status"): pods.serve_status,
         (pod.RESOURCE.gvr, "log"): PodLogs(store, parts.telemetry, parts.interest, clock).serve,
+        (pod.RESOURCE.gvr, "portforward"): PortForward(store, parts.tunnel).serve,
     }
     return kinds, subresources
 

@@ -1,0 +1,39 @@
+"""Finds where the app of a pod runs, for what talks with it: port-forward, exec, attach, consoles."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from eaves.controller.api.routing import Target
+from eaves.controller.documents import decode_object, key_of
+from eaves.kinds import app, edgenode
+from eaves.kinds.pod_projection import pod_uid
+from eaves.kube import status
+from eaves.kube.resource import Object
+from eaves.store.abc import ObjectStore
+from eaves.wire.identifiers import AppId, DeviceId
+
+
+class Workload(Struct, frozen=True):
+    """An app on its node."""
+
+    app_id: AppId
+    device_id: DeviceId
+    node_name: str
+    app: Object
+    pod_uid: str
+
+
+async def find_workload(store: ObjectStore, target: Target) -> Workload:
+    """The app that ``target`` (a pod or an app) names. Raises ApiError 404, and 400 while it has no node."""
+    stored = await store.get(key_of(app.RESOURCE, target.namespace, target.name))
+    if stored is None:
+        raise status.not_found(target.group, target.resource, target.name)
+    name = stored.fields.get("spec.nodeName", "")
+    node = await store.get(key_of(edgenode.RESOURCE, "", name)) if name else None
+    if node is None:
+        why = f"names node {name}, which does not exist" if name else "names no node"
+        raise status.bad_request(f"app {target.name} does not run anywhere: it {why}")
+    obj = decode_object(stored)
+    counter = (obj.get("spec") or {}).get("restartCounter", 0)
+    return Workload(AppId(stored.uid), DeviceId(node.uid), name, obj, pod_uid(stored.uid, counter))
