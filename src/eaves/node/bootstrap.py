@@ -44,6 +44,7 @@ from eaves.node.lock import InstanceLock
 from eaves.node.observed import AppStatus, Observations
 from eaves.node.orders import Orders
 from eaves.node.report.facts import load_machine
+from eaves.node.report.flows import FlowUploader
 from eaves.node.report.reporter import Reporter
 from eaves.node.report.survey import Surveyor
 from eaves.node.reserve import Reserve
@@ -127,6 +128,7 @@ class Node:
         self.tunnel = Dialler(self.controller)
         self.tunnel.register(StreamKind.PORT_FORWARD, PortForward(self.observations, settings.engine.netns_dir))
         self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), VERSION)
+        self.flows = FlowUploader(self.controller, self.observations)
         self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor)
         self.status = StatusSocket(run / "node.sock", SnapshotTaker(self, VERSION).take)
         self._onboarded = asyncio.Event()
@@ -185,6 +187,7 @@ class Node:
         add("report-health", self._once_onboarded(self.reporter.run_health))
         if self.settings.metrics:
             add("report-metrics", self._once_onboarded(self.reporter.run_metrics))
+        add("flows", self._once_onboarded(self.flows.run))
         add("logs", self._once_onboarded(self.uploader.run))
         add("log-readers", self._once_onboarded(self.uploader.run_for_readers))
 

@@ -44,6 +44,11 @@ class Instance(Struct, frozen=True):
         return self.name
 
     @property
+    def log_group(self) -> int:
+        """Number of the group under which the table's log statements reach us; those of other software are small."""
+        return 0x4000 | int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:2]) & 0x3FFF
+
+    @property
     def bridge_prefix(self) -> str:
         """Bridges are this and a number."""
         return self._link_prefix + "br"

@@ -24,6 +24,7 @@ from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.podman import PodmanEngine
 from eaves.node.desired.model import DesiredNode
 from eaves.node.engine import Seal
+from eaves.node.flows.service import ROUND_S, FlowLog
 from eaves.node.guard import keep_running
 from eaves.node.host import Host, observe_host, save_host_files
 from eaves.node.images.service import FIRST_RETRY_S, RETRY_LIMIT_S, STALLED_AFTER_S, Images
@@ -63,6 +64,7 @@ class EngineOptions(Struct, frozen=True):
     first_retry_s: float = FIRST_RETRY_S
     stalled_after_s: float = STALLED_AFTER_S
     measure_every_s: float = MEASURE_EVERY_S
+    flow_round_s: float = ROUND_S
 
 
 async def drop_lines(_: list[LogLine]) -> None:
@@ -106,6 +108,7 @@ class Manager:
             on_change=self._take_volumes,
             measure_every_s=options.measure_every_s,
         )
+        self._flows = FlowLog(instance, observations, round_s=options.flow_round_s)
         self._metadata = MetadataServer(observations, Patches(BlobFinder(observations).find))
         self._networks = Networks(
             instance,
@@ -115,6 +118,7 @@ class Manager:
             is_in_use=self._is_in_use,
             on_change=self._wake_apps,
             metadata=self._metadata,
+            on_layout=self._flows.set_layout,
         )
         readiness = Readiness(observations, self.images, self._volumes, self._networks)
         self._apps = Apps(
@@ -177,6 +181,7 @@ class Manager:
         """Until cancelled. Containers, networks and name servers then go on by themselves."""
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_running("networks", self._networks.run), name="networks")
+            group.create_task(keep_running("flows", self._flows.run), name="flows")
             group.create_task(keep_running("volumes", self._volumes.run), name="volumes")
             group.create_task(keep_running("images", self.images.run), name="images")
             group.create_task(keep_running("apps", self._apps.run), name="apps")

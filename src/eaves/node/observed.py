@@ -7,14 +7,19 @@ one device message. Never filled from desired state: a field that was not observ
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
 from msgspec import Struct
 
+from eaves.node.flows.model import FlowBatch
 from eaves.node.observed_patches import PatchStatus, PatchUse
 from eaves.node.observed_vm import SnapshotStatus, VmStatus
+
+FLOW_LIMIT = 100
+"""Batches of flow records that wait for the controller, as in EVE (1.9 of the device API)."""
 
 
 class Fault(Struct, frozen=True):
@@ -252,6 +257,9 @@ class Observations:
         self._removed: list[tuple[type[Status], str]] = []
         self._app_data: dict[tuple[str, str], bytes] = {}
         self._patches: tuple[PatchStatus, ...] = ()
+        self._flows: deque[FlowBatch] = deque()
+        self._flows_changed = asyncio.Event()
+        self.flows_dropped = 0
         self._version = 0
         self._changed = asyncio.Event()
 
@@ -295,6 +303,25 @@ class Observations:
         if self._patches != patches:
             self._patches = patches
             self._touch()
+
+    def post_flows(self, batch: FlowBatch) -> None:
+        """Queue flow records for the controller; without room the oldest go."""
+        if len(self._flows) >= FLOW_LIMIT:
+            self._flows.popleft()
+            self.flows_dropped += 1
+        self._flows.append(batch)
+        self._flows_changed.set()
+
+    @property
+    def flows_waiting(self) -> int:
+        return len(self._flows)
+
+    async def take_flows(self) -> FlowBatch:
+        """The oldest batch, as soon as there is one."""
+        while not self._flows:
+            self._flows_changed.clear()
+            await self._flows_changed.wait()
+        return self._flows.popleft()
 
     def take_removed(self) -> list[tuple[type[Status], str]]:
         removed, self._removed = self._removed, []

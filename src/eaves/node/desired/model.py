@@ -173,7 +173,7 @@ class DesiredNetwork(Struct, frozen=True):
     static_hosts: Mapping[str, tuple[str, ...]] = {}
     mtu: int = 0
     activate: bool = True
-    flow_log: bool = True
+    flow_log: bool = False
     routes: tuple[DesiredRoute, ...] = ()
     """Besides the default route by ``port_label``; one of ``0.0.0.0/0`` replaces that."""
     propagate_routes: bool = False

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from eaves.kit import process
+from eaves.kit import files, process
 from eaves.node.instance import Instance, is_bridge_name
 from eaves.node.networks import addressing, observe, plan, ruleset
 from eaves.node.networks.errors import NetworkError
@@ -21,6 +21,7 @@ from eaves.node.networks.model import Layout, Route, Rule, SeenHost, WantedBridg
 from eaves.node.networks.routing import MARK_MASK, ROUTE_PROTOCOL
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_ACCOUNTING = Path("/proc/sys/net/netfilter/nf_conntrack_acct")
 _NO_IPV6 = (
     "for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do [ ! -e $f ] || echo 1 > $f; done; exec ip link set lo up"
 )
@@ -60,7 +61,9 @@ async def apply_ruleset(layout: Layout, instance: Instance, former: Layout | Non
     for attempt in (1, 2):
         text = await observe.observe_table(instance.table)
         _, chains, sets = observe.parse_table(text)
-        transaction = ruleset.render_ruleset(layout, instance.table, chains, sets, former if attempt == 1 else None)
+        transaction = ruleset.render_ruleset(
+            layout, instance.table, chains, sets, former if attempt == 1 else None, instance.log_group
+        )
         try:
             await process.run(["nft", "-f", "-"], stdin=transaction.encode(), timeout_s=20)
             break
@@ -86,6 +89,15 @@ async def write_forwarding(value: str) -> None:
 
 async def load_forwarding() -> str:
     return (await asyncio.to_thread(_FORWARDING.read_text)).strip()
+
+
+async def load_accounting() -> str:
+    """Whether the kernel counts packets of connections; empty while it follows none."""
+    return (await asyncio.to_thread(files.load_file, _ACCOUNTING) or b"").decode().strip()
+
+
+async def write_accounting(value: str) -> None:
+    await asyncio.to_thread(_ACCOUNTING.write_text, value)
 
 
 async def has_other_instances(instance: Instance) -> bool:

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import sys
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-_NETLINK_NETFILTER = 12
+from eaves.node.networks.netlink import (
+    NETLINK_NETFILTER,
+    render_attribute,
+    render_message,
+    split_attributes,
+    split_messages,
+)
+
 _SUBSYSTEM = 1 << 8
 _NEW, _GET, _DELETE = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
+END = _DELETE
+"""Type of the message that tells of a connection's end."""
 _REQUEST, _ACK, _DUMP = 0x01, 0x04, 0x300
 _ERROR, _DONE = 2, 3
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-_TYPE_MASK = 0x3FFF
 _NESTED = 0x8000
 _ORIGINAL, _REPLY, _STATUS, _COUNTERS_ORIGINAL, _COUNTERS_REPLY, _ID, _ZONE = 1, 2, 3, 9, 10, 12, 18
 _TUPLE_ADDRESSES, _TUPLE_PROTOCOL = 1, 2
@@ -91,7 +96,7 @@ def end_entries(entries: list[Entry]) -> int:
 
 def parse_entry(body: bytes, addresses: frozenset[str]) -> Entry | None:
     """One message of the kernel; None for a connection of others."""
-    attributes = dict(_split(body[4:]))
+    attributes = dict(split_attributes(body[4:]))
     original = _parse_tuple(attributes.get(_ORIGINAL, b""))
     reply = _parse_tuple(attributes.get(_REPLY, b""))
     if original is None or reply is None or not {original.source, reply.source} & addresses:
@@ -99,7 +104,7 @@ def parse_entry(body: bytes, addresses: frozenset[str]) -> Entry | None:
     status = int.from_bytes(attributes.get(_STATUS, b""))
     sent, answered = (_parse_counters(attributes.get(kind, b"")) for kind in (_COUNTERS_ORIGINAL, _COUNTERS_REPLY))
     key = b"".join(
-        _render_attribute(kind | (_NESTED if kind == _ORIGINAL else 0), attributes[kind])
+        render_attribute(kind | (_NESTED if kind == _ORIGINAL else 0), attributes[kind])
         for kind in (_ORIGINAL, _ID, _ZONE)
         if kind in attributes
     )
@@ -107,15 +112,15 @@ def parse_entry(body: bytes, addresses: frozenset[str]) -> Entry | None:
 
 
 def _parse_tuple(data: bytes) -> Tuple | None:
-    parts = dict(_split(data))
+    parts = dict(split_attributes(data))
     source = destination = ""
-    for kind, value in _split(parts.get(_TUPLE_ADDRESSES, b"")):
+    for kind, value in split_attributes(parts.get(_TUPLE_ADDRESSES, b"")):
         text = socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
         if kind in _SOURCES:
             source = text
         elif kind in _DESTINATIONS:
             destination = text
-    protocol = dict(_split(parts.get(_TUPLE_PROTOCOL, b"")))
+    protocol = dict(split_attributes(parts.get(_TUPLE_PROTOCOL, b"")))
     if not source or not destination or _PROTOCOL not in protocol:
         return None
     ports = (int.from_bytes(protocol.get(kind, b"")) for kind in (_SOURCE_PORT, _DESTINATION_PORT))
@@ -124,28 +129,12 @@ def _parse_tuple(data: bytes) -> Tuple | None:
 
 def _parse_counters(data: bytes) -> tuple[int, int]:
     """(packets, bytes)."""
-    counters = dict(_split(data))
+    counters = dict(split_attributes(data))
     return int.from_bytes(counters.get(1, b"")), int.from_bytes(counters.get(2, b""))
 
 
-def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, position)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind & _TYPE_MASK, data[position + _ATTRIBUTE.size : position + length]
-        position += (length + 3) & ~3
-
-
-def _render_attribute(kind: int, value: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(value)
-    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
-
-
 def _render(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
-    body = bytes((family, 0, 0, 0)) + attributes
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
+    return render_message(kind, flags, bytes((family, 0, 0, 0)) + attributes)
 
 
 def _receive(netlink: socket.socket) -> Iterator[tuple[int, bytes]]:
@@ -162,19 +151,8 @@ def _receive(netlink: socket.socket) -> Iterator[tuple[int, bytes]]:
             yield kind, body
 
 
-def split_messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, body after the netlink header) of each message."""
-    position = 0
-    while position + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, position)
-        if length < _HEADER.size:
-            return
-        yield kind, data[position + _HEADER.size : position + length]
-        position += (length + 3) & ~3
-
-
 def _open_socket() -> socket.socket:
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
     netlink.settimeout(_TIMEOUT_S)
     netlink.bind((0, 0))
     return netlink

@@ -156,6 +156,7 @@ def _want_bridge(
         domain=network.domain if _is_domain(network.domain) else "",
         dns_servers=network.dns_servers,
         ntp_servers=tuple(filter(_is_address, network.ntp_servers)),
+        flow_log=network.flow_log,
         static_hosts=tuple(sorted((name, found) for name, found in hosts.items() if _is_domain(name))),
     )
 

@@ -14,12 +14,13 @@ class NetworkState(Struct):
 
     ``bridges``: network id → number of its bridge. ``addresses``: network id → ``app id/interface`` → address, kept after the
     app has gone so that it gets the same one when it returns. ``earlier_forwarding``: value of ``net.ipv4.ip_forward`` before the engine
-    changed it; empty = not changed.
+    changed it; empty = not changed. ``earlier_accounting``: the same of ``net.netfilter.nf_conntrack_acct``.
     """
 
     bridges: dict[str, int] = {}
     addresses: dict[str, dict[str, str]] = {}
     earlier_forwarding: str = ""
+    earlier_accounting: str = ""
     ports: dict[str, int] = {}
     """Host interface → its number among uplinks: names its routing table and the mark of its connections."""
 
@@ -85,6 +86,7 @@ class WantedBridge(Struct, frozen=True):
     dns_servers: tuple[str, ...] = ()
     ntp_servers: tuple[str, ...] = ()
     static_hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    flow_log: bool = False
     metadata_port: int = 0
     """Port of the metadata server on the gateway's address; 0 = apps find none."""
 

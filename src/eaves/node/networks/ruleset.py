@@ -66,14 +66,16 @@ def render_ruleset(
     chains: Iterable[str] = (),
     sets: Iterable[str] = (),
     former: Layout | None = None,
+    log_group: int = 0,
 ) -> str:
     """The transaction that makes the table as wanted. ``chains`` and ``sets`` are those that the table has now.
 
+    ``log_group``: where drops on networks with flow logs are told.
     ``former``: the layout that the table is known to show; its chains that need no change are left alone.
     """
     wanted_sets = sorted({name_host_set(host) for hosts in want_hosts(layout).values() for host in hosts})
-    wanted = _render_chains(layout)
-    known = _render_chains(former) if former is not None else {}
+    wanted = _render_chains(layout, log_group)
+    known = _render_chains(former, log_group) if former is not None else {}
     same = {name for name in chains if name in wanted and known.get(name) == wanted[name]}
     lines = [f"add table inet {table}"]
     lines += [f"flush chain inet {table} {name}" for name in chains if name not in same]
@@ -96,14 +98,15 @@ def render_ruleset(
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _render_chains(layout: Layout) -> dict[str, list[str]]:
+def _render_chains(layout: Layout, log_group: int) -> dict[str, list[str]]:
     if not layout.bridges:
         return {}
     # Chains that others jump to come first: nft resolves names in order.
     chains: dict[str, list[str]] = {}
     fixed = want_fixed_hosts(layout)
+    logged = {bridge.network_id for bridge in layout.bridges if bridge.flow_log}
     for vif in layout.vifs:
-        chains |= _render_vif(vif, fixed.get(vif.network_id, {}))
+        chains |= _render_vif(vif, fixed.get(vif.network_id, {}), log_group if vif.network_id in logged else 0)
     slow = {name for name in chains if name.startswith("rate_")}
     chains["limits"] = [
         f"ip {side} {vif.address} jump {name}"
@@ -114,7 +117,7 @@ def _render_chains(layout: Layout) -> dict[str, list[str]]:
     ours = _render_list(bridge.link for bridge in layout.bridges)
     chains["senders"] = _render_dispatch(layout.vifs, "saddr", "from")
     chains["receivers"] = _render_dispatch(layout.vifs, "daddr", "to")
-    chains |= _render_filters(layout, ours)
+    chains |= _render_filters(layout, ours, log_group)
     chains |= _render_translations(layout, ours)
     chains |= uplink_rules.render_marks(layout)
     for vif in layout.vifs:
@@ -129,15 +132,21 @@ def _render_chains(layout: Layout) -> dict[str, list[str]]:
     return chains
 
 
-def _render_vif(vif: WantedVif, fixed: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
-    """The chains of one interface's rules; those of rates only where a rule limits one."""
+def _render_vif(vif: WantedVif, fixed: Mapping[str, tuple[str, ...]], log_group: int) -> dict[str, list[str]]:
+    """The chains of one interface's rules; those of rates only where a rule limits one. ``log_group`` 0 = drops are not told."""
     rules = [(rule, _render_hosts(rule.host.lower(), fixed)) for rule in vif.acls]
-    chains = {
-        f"from_{vif.link}": [s for rule, hosts in rules for s in acls.render_outgoing(rule, hosts)],
-        f"to_{vif.link}": [s for rule, hosts in rules for s in acls.render_incoming(rule, hosts)],
-    }
-    for statements in chains.values():
-        statements.append("drop")
+    chains = {}
+    for name, direction, render in (
+        (f"from_{vif.link}", "out", acls.render_outgoing),
+        (f"to_{vif.link}", "in", acls.render_incoming),
+    ):
+        chains[name] = [
+            line
+            for rule, hosts in rules
+            for statement in render(rule, hosts)
+            for line in _render_logged(statement, f"{vif.link} {direction} {rule.id}", log_group)
+        ]
+        chains[name] += _render_logged("drop", f"{vif.link} {direction} 0", log_group)
     last = max((index for index, (rule, _) in enumerate(rules) if rule.action is AclAction.LIMIT), default=-1)
     limited = rules[: last + 1]
     rates = {
@@ -147,6 +156,14 @@ def _render_vif(vif: WantedVif, fixed: Mapping[str, tuple[str, ...]]) -> dict[st
     return chains | {name: statements for name, statements in rates.items() if statements}
 
 
+def _render_logged(statement: str, prefix: str, log_group: int) -> list[str]:
+    """A statement that drops tells of it before, at a bounded pace. ``flows`` reads the prefix."""
+    match = statement.removesuffix("drop")
+    if not log_group or match == statement:
+        return [statement]
+    return [f'{match}limit rate 20/second burst 40 packets log prefix "{prefix}" group {log_group}', statement]
+
+
 def _render_hosts(host: str, fixed: Mapping[str, tuple[str, ...]]) -> str:
     """What an address is matched with: the addresses themselves where the node knows them, else the set that DNS fills."""
     if addresses := fixed.get(host):
@@ -154,7 +171,7 @@ def _render_hosts(host: str, fixed: Mapping[str, tuple[str, ...]]) -> str:
     return f"@{name_host_set(host)}" if host else ""
 
 
-def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
+def _render_filters(layout: Layout, ours: str, log_group: int) -> dict[str, list[str]]:
     return {
         "guard": [
             "type filter hook prerouting priority raw; policy accept;",
@@ -198,6 +215,12 @@ def _render_filters(layout: Layout, ours: str) -> dict[str, list[str]]:
         "outgoing": [
             "type filter hook output priority filter; policy accept;",
             f"oifname != {ours} accept",
+            *(
+                f'oifname "{bridge.link}" ip saddr {bridge.gateway} udp sport 53 limit rate 50/second burst 100 packets '
+                f'log prefix "dns" group {log_group}'
+                for bridge in layout.bridges
+                if bridge.flow_log and log_group
+            ),
             "icmp type redirect drop",
             "ct state established,related accept",
             "udp sport 67 udp dport 68 accept",

@@ -91,7 +91,9 @@ class Networks:
         on_change: Callable[[], None],
         metadata: Metadata | None = None,
         probe_every_s: float = PROBE_EVERY_S,
+        on_layout: Callable[[Layout], None] = lambda _: None,
     ) -> None:
+        self._on_layout = on_layout
         self._instance = instance
         self._metadata = metadata
         self._observations = observations
@@ -169,6 +171,8 @@ class Networks:
             await apply.remove_link(link)
         if self._state.earlier_forwarding and not await apply.has_other_instances(self._instance):
             await apply.write_forwarding(self._state.earlier_forwarding)
+        if self._state.earlier_accounting and not await apply.has_other_instances(self._instance):
+            await apply.write_accounting(self._state.earlier_accounting)
         self._state = NetworkState()
         await self._file.remove()
 
@@ -194,9 +198,12 @@ class Networks:
             faults |= await self._apply_names(faults)
             self._hostnames.set_layout(_without(self._layout, faults))
             await self._end_forbidden()
+            await self._want_accounting()
         except _TROUBLE as error:
             faults = {network.id: self._as_fault(network.id, error) for network in self._wanted.networks}
         self._settle(self._wanted, faults)
+        if self._applied is not None:
+            self._on_layout(self._applied)
         if self._metadata is not None and self._applied is not None:
             texts = {object_id: fault.message for object_id, fault in self._faults.items()}
             await self._metadata.set_layout(self._wanted, self._applied, texts)
@@ -325,6 +332,18 @@ class Networks:
             log.warning("connections of a failed uplink could not be ended: error=%s", error)
             return
         log.warning("uplink failed over: from=%s connections=%d", ",".join(sorted(set(failed.values()))), ended)
+
+    async def _want_accounting(self) -> None:
+        """Flow logs need counters of connections, which the kernel keeps for the whole host or not at all."""
+        if self._applied is None or not any(bridge.flow_log for bridge in self._applied.bridges):
+            return
+        now = await apply.load_accounting()
+        if now == "1":
+            return
+        if now and not self._state.earlier_accounting:
+            self._state.earlier_accounting = now
+            await self._file.save(self._state)
+        await apply.write_accounting("1")
 
     async def _end_forbidden(self) -> None:
         """Only after the table is in place: a connection that was ended before could come back by the old rules."""

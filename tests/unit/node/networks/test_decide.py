@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eaves.node.desired.model import AclAction, AclDirection, AclRule
-from eaves.node.networks import conntrack, hostnames, lookup, recheck
+from eaves.node.networks import conntrack, hostnames, lookup, netlink, recheck
 from eaves.node.networks.conntrack import Entry, Tuple
 from eaves.node.networks.decide import Connection, decide
 from eaves.node.networks.model import Layout, WantedBridge, WantedNetns, WantedVif
@@ -97,7 +97,7 @@ def test_only_edited_and_new_interfaces_are_looked_at() -> None:
 @given(st.binary(max_size=200))
 def test_nonsense_from_the_kernel_or_the_net_is_no_entry_and_no_address(data: bytes) -> None:
     assert conntrack.parse_entry(data, frozenset({"10.0.0.2"})) is None
-    assert list(conntrack.split_messages(data)) is not None
+    assert list(netlink.split_messages(data)) is not None
     assert not lookup.parse_answer(7, data)
 
 

@@ -1,0 +1,67 @@
+"""Flow records in the node's own words."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class FlowScope(Struct, frozen=True):
+    """One interface of one app: what a message of the device API is about."""
+
+    app_id: str
+    interface: str
+    link: str
+    network_id: str
+
+
+class FlowRecord(Struct, frozen=True):
+    """A connection, or packets of one kind that were dropped. The app is the source, whoever began.
+
+    ``ended_at`` 0 = it is still open: the counters are those until now, and a later record of the same start replaces this one.
+    Times are Unix seconds; ``sent`` is by the app. ``rule_id`` 0 = no rule matched.
+    """
+
+    address: str
+    port: int
+    far_address: str
+    far_port: int
+    protocol: int
+    is_inbound: bool
+    is_allowed: bool
+    rule_id: int
+    rule_name: str
+    started_at: float
+    ended_at: float = 0.0
+    sent_bytes: int = 0
+    sent_packets: int = 0
+    received_bytes: int = 0
+    received_packets: int = 0
+
+
+class DnsRecord(Struct, frozen=True):
+    """An answer that the network's name server gave to the app."""
+
+    name: str
+    addresses: tuple[str, ...]
+    at: float
+
+
+class FlowBatch(Struct, frozen=True):
+    """What one message tells."""
+
+    scope: FlowScope
+    flows: tuple[FlowRecord, ...] = ()
+    dns: tuple[DnsRecord, ...] = ()
+
+
+class Packet(Struct, frozen=True):
+    """The head of one packet."""
+
+    source: str
+    destination: str
+    protocol: int
+    source_port: int
+    destination_port: int
+    size_bytes: int
+    payload: bytes = b""
+    """What follows a UDP header, as far as it was copied."""
