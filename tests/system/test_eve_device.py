@@ -8,30 +8,26 @@ import hashlib
 import json
 import secrets
 import sqlite3
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf.message import Message
 
 from eaves.testing.daemons import wait_for
-from eaves.testing.device import Device, TlsTransport, make_onboarding_pair
-from eaves.testing.deviceside import make_onboarding_key
+from eaves.testing.device import Device
+from eaves.testing.eve_device import device_info, join_device, poll_until, send, without_eaves
 from eaves.testing.system import ControllerHost
 from eaves.wire.identifiers import AppId
 from eaves.wire.newlog import LogRecord
 from eaves.wire.paths import Endpoint
-from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest, ConfigResponse, EdgeDevConfig
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.info import info_pb2
 
 pytestmark = pytest.mark.system
 
-FIRST_EAVES_FIELD = 100_000
 SECRET = f"known-secret-{secrets.token_hex(8)}"
 PASSWORD = f"known-password-{secrets.token_hex(8)}"
-WAIT_S = 30.0
 
 MANIFESTS: list[dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web"}, "stringData": {"token": SECRET}},
@@ -70,27 +66,9 @@ def want_app(node: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def device(own_controller: ControllerHost) -> AsyncIterator[Device]:
-    """A device of a running controller, registered with a key that leaves the approval to the operator."""
     await asyncio.to_thread(own_controller.start)
-    found = await asyncio.to_thread(
-        own_controller.kubectl.ok, "get", "configmap", "-n", "kube-public", "eaves-gateway", "-o", "json"
-    )
-    root_pem = found.json()["data"]["root-certificate.pem"]
-    pair = make_onboarding_pair()
-    key = {**make_onboarding_key("eve", pair, approval="Manual"), "metadata": {"name": "eve"}}
-    await asyncio.to_thread(own_controller.operator.create, "onboardingkeys", key)
-    context = ssl.create_default_context(cadata=root_pem)
-    device = Device(TlsTransport("127.0.0.1", own_controller.gateway_port, context), pair, serial="eve-1")
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            # The gateway learns of the key a moment after the operator API took it.
-            if (await device.register()).status in (200, 201):
-                break
-            await asyncio.sleep(0.05)
-    await device.onboard(root_pem.encode())
-    yield device
-    assert isinstance(device.transport, TlsTransport)
-    await device.transport.close()
+    async with join_device(own_controller, "eve-1") as device:
+        yield device
 
 
 async def test_kubectl_manages_a_device_that_knows_only_the_public_api(
@@ -105,7 +83,7 @@ async def test_kubectl_manages_a_device_that_knows_only_the_public_api(
     assert list(device.config.apps) == []
 
     await asyncio.to_thread(own_controller.eaves_kubectl, "approve", "eve-1")
-    sealed = await poll_until(device, has_apps=True)
+    sealed = await poll_until(device, lambda config: bool(config.apps))
     app = check_config_is_complete(without_eaves(device.config))
     for value in (SECRET, PASSWORD):
         assert value.encode() not in sealed
@@ -125,7 +103,7 @@ async def test_kubectl_manages_a_device_that_knows_only_the_public_api(
     assert "app/web is as asked" in await asyncio.to_thread(own_controller.eaves_kubectl, "why", "app/web")
 
     await asyncio.to_thread(kubectl.ok, "delete", "app/web", "--wait=false")
-    await poll_until(device, has_apps=False)
+    await poll_until(device, lambda config: not config.apps)
     assert await asyncio.to_thread(own_controller.daemon.stop) == 0
     assert list(find_clear_text(own_controller)) == []
 
@@ -159,38 +137,6 @@ def check_config_is_complete(config: EdgeDevConfig) -> Any:
     return app
 
 
-def without_eaves(config: EdgeDevConfig) -> EdgeDevConfig:
-    """The config as a device reads it that skips all of Eaves' own fields."""
-    copy = EdgeDevConfig.FromString(config.SerializeToString())
-    assert copy.HasField("eaves")
-    drop_eaves_fields(copy)
-    assert b"eaves" not in str(copy).encode().replace(b"eaves.dev", b"")
-    return copy
-
-
-def drop_eaves_fields(message: Message) -> None:
-    for field, value in message.ListFields():
-        if field.number >= FIRST_EAVES_FIELD:
-            message.ClearField(field.name)
-        elif isinstance(value, Message):
-            drop_eaves_fields(value)
-        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            for item in value:
-                drop_eaves_fields(item)
-
-
-def device_info(device: Device) -> info_pb2.ZInfoMsg:
-    """What EVE tells about itself."""
-    message = device.info()
-    info = message.dinfo
-    info.state = info_pb2.ZDEVICE_STATE_ONLINE
-    info.swList.add(activated=True, partitionLabel="IMGA", shortVersion="14.5.0-kvm-amd64")
-    info.storageList.add(mountPath="/persist", total=20480, storageLocation=True)
-    port = info.systemAdapter.status.add().ports.add(ifname="eth0", name="eth0", isMgmt=True, up=True)
-    port.IPAddrs.append("192.0.2.7")
-    return message
-
-
 async def report_running(device: Device, app: Any) -> None:
     """What an EVE device says from the download to the running app, in the fields of the public API."""
     for state in (info_pb2.DOWNLOAD_STARTED, info_pb2.INSTALLED, info_pb2.RUNNING):
@@ -202,26 +148,6 @@ async def report_running(device: Device, app: Any) -> None:
             message.ainfo.network.add(devName=app.interfaces[0].name, IPAddrs=["10.1.0.2"])
         await send(device, message)
     assert (await device.post(Endpoint.METRICS, device.metrics())).status == 201
-
-
-async def send(device: Device, message: info_pb2.ZInfoMsg) -> None:
-    assert (await device.send_info(message)).status == 201
-
-
-async def poll_until(device: Device, *, has_apps: bool) -> bytes:
-    """Poll until the config has apps or none; answers the payload with its signature taken off."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            request = ConfigRequest(configHash=device.config_hash, integrity_token=device.token)
-            reply = await device.post(Endpoint.CONFIG, request)
-            assert reply.status in (200, 304), reply
-            if reply.status == 200:
-                payload = device.open(reply.body)
-                response = ConfigResponse.FromString(payload)
-                device.config, device.config_hash = response.config, response.configHash
-                if bool(response.config.apps) is has_apps:
-                    return payload
-            await asyncio.sleep(0.05)
 
 
 def apply(controller: ControllerHost, *manifests: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from eaves.testing.objects import (
     make_edgenode,
     make_network,
     make_secret,
+    make_snapshot,
     make_volume,
 )
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
@@ -59,10 +60,42 @@ app_specs: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     optional={"datastoreRef": st.fixed_dictionaries({"name": st.sampled_from(["registry", "missing"])})},
 )
 
+vm_specs: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "type": st.just("VirtualMachine"),
+        "image": st.sampled_from(["registry.example/plc:1", f"plc.vmdk@sha256:{'ab' * 32}", "plc.img"]),
+        "networks": networks,
+        "vm": st.fixed_dictionaries(
+            {},
+            optional={
+                "deviceModel": st.sampled_from(["Virtio", "Legacy"]),
+                "vnc": st.just({"passwordSecretKeyRef": {"name": "short", "key": "k"}}),
+                "cloudInit": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "userData": st.just(MARKER),
+                        "metaData": st.just(MARKER),
+                        "networkConfigFrom": st.builds(
+                            lambda name: {"secretKeyRef": {"name": name, "key": "k"}}, names
+                        ),
+                    },
+                ),
+            },
+        ),
+        "volumes": st.lists(st.sampled_from(["d", "e"]), max_size=2, unique=True).map(
+            lambda found: [{"name": name} for name in found]
+        ),
+    },
+    optional={
+        "datastoreRef": st.fixed_dictionaries({"name": st.sampled_from(["registry", "missing"])}),
+        "rollback": st.builds(lambda name: {"snapshotName": name, "counter": 1}, names),
+    },
+)
+
 
 @st.composite
 def fleets(draw: st.DrawFn) -> dict[str, Any]:
-    specs = draw(st.lists(app_specs, max_size=4))
+    specs = draw(st.lists(st.one_of(app_specs, vm_specs), max_size=4))
     return {
         "edgenode": make_edgenode(approved=draw(st.booleans()), maintenance=draw(st.booleans())),
         "apps": [make_app(f"app{index}", **spec) for index, spec in enumerate(specs)],
@@ -70,7 +103,11 @@ def fleets(draw: st.DrawFn) -> dict[str, Any]:
             make_network(),
             make_network("second", subnet=draw(st.sampled_from(["10.160.2.0/24", "10.160.0.0/16", ""]))),
         ],
-        "secrets": [make_secret(name, k=MARKER, username=MARKER, password=MARKER) for name in ("a", "b")],
+        "secrets": [
+            *(make_secret(name, k=MARKER, username=MARKER, password=MARKER) for name in ("a", "b")),
+            make_secret("short", k=MARKER[:8]),
+        ],
+        "snapshots": [make_snapshot(name, appName=f"app{index}") for index, name in enumerate(("a", "b", "c"))],
         "configmaps": [make_configmap(name, k=MARKER) for name in ("a", "b")],
         "datastores": [make_datastore(credentialsSecretRef={"name": "a"})],
         "volumes": [make_volume(), make_volume("far", nodeName="other")],
@@ -98,7 +135,7 @@ def test_order_of_the_input_does_not_show(fleet: dict[str, Any], random: Any) ->
 def test_secrets_are_never_in_the_clear(fleet: dict[str, Any]) -> None:
     result = compile_fleet(fleet)
     data = encode_config(result.config)
-    assert MARKER.encode() not in data
+    assert MARKER[:8].encode() not in data
     encoded = base64.b64encode(MARKER.encode()).rstrip(b"=")[:-1]
     assert encoded not in data
     assert MARKER not in repr(result.problems)
