@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
 import shutil
@@ -27,7 +28,9 @@ from eaves.node.engine import Seal
 from eaves.node.flows.service import ROUND_S, FlowLog
 from eaves.node.guard import keep_running
 from eaves.node.host import Host, observe_host, save_host_files
-from eaves.node.images.service import FIRST_RETRY_S, RETRY_LIMIT_S, STALLED_AFTER_S, Images
+from eaves.node.images.policy import STALLED_AFTER_S, DownloadPolicy, want_policy
+from eaves.node.images.service import FIRST_RETRY_S, Images
+from eaves.node.images.uplinks import list_addresses
 from eaves.node.instance import Instance
 from eaves.node.metadata.blobs import BlobFinder
 from eaves.node.metadata.patches import Patches
@@ -44,11 +47,10 @@ from eaves.node.workloads.abc import EngineKind
 from eaves.node.workloads.engines import EngineSet
 from eaves.node.workloads.logs import Deliver
 from eaves.node.workloads.service import Apps
+from eaves.wire.timers import Timers, parse_config_items
 
 log = logging.getLogger(__name__)
 
-_RETRY_ITEM = "timer.download.retry"
-_STALLED_ITEM = "timer.download.stalled"
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -87,16 +89,17 @@ class Manager:
         self._observations = observations
         cli = PodmanCli(instance)
         self.podman = cli
-        self._stalled_after_s = options.stalled_after_s
+        self._timers = Timers()
+        self._base_policy = DownloadPolicy(proxies=options.proxies, stalled_after_s=options.stalled_after_s)
         self._engine = EngineSet({EngineKind.CONTAINER: PodmanEngine(instance, host, cli)})
         self.images = Images(
             instance,
             observations,
             cli,
-            proxies=options.proxies,
+            policy=self._base_policy,
+            addresses=functools.partial(list_addresses, options.ports),
             on_change=self._take_images,
             first_retry_s=options.first_retry_s,
-            stalled_after_s=options.stalled_after_s,
         )
         self._live_disks = NoLiveDisks()
         self._volumes = Volumes(
@@ -168,10 +171,8 @@ class Manager:
     async def apply(self, desired: DesiredNode) -> None:
         """Take ``desired`` as the wish from now on; returns at once."""
         desired = _drop_strange(desired)
-        self.images.set_limits(
-            retry_limit_s=_parse_seconds(desired.config_items, _RETRY_ITEM, RETRY_LIMIT_S),
-            stalled_after_s=_parse_seconds(desired.config_items, _STALLED_ITEM, self._stalled_after_s),
-        )
+        self._timers, _ = parse_config_items(desired.config_items.items(), self._timers)
+        self.images.set_policy(want_policy(self._base_policy, self._timers, desired.config_items))
         self.images.set_desired(desired)
         self._volumes.set_desired(desired)
         self._networks.set_desired(desired)
@@ -237,11 +238,6 @@ def _drop_strange(desired: DesiredNode) -> DesiredNode:
         for field in ("apps", "networks", "volumes", "images")
     }
     return msgspec.structs.replace(desired, **kept)
-
-
-def _parse_seconds(items: Mapping[str, str], name: str, default: float) -> float:
-    text = items.get(name, "")
-    return max(float(text), 1.0) if text.isascii() and text.isdecimal() else default
 
 
 def _forget_other_boot(instance: Instance) -> None:

@@ -59,6 +59,10 @@ class Timers(Struct, frozen=True):
     newlog_allow_fastupload: bool = False
     newlog_ondisk_max_mib: int = 2048
     blob_download_max_retries: int = 5
+    download_max_cost: int = 0
+    download_rate_kib: int = 0
+    download_budget_day_mib: int = 0
+    download_budget_month_mib: int = 0
     datastore_allow_insecure_auth: bool = False
 
 
@@ -111,7 +115,12 @@ NUMBERS: Mapping[str, Bounds] = {
     "timer.lps.radio.interval": Bounds("lps_radio_interval_s", 3, 3600),
     "newlog.gzipfiles.ondisk.maxmegabytes": Bounds("newlog_ondisk_max_mib", 10),
     "blob.download.max.retries": Bounds("blob_download_max_retries", 1, 10),
+    "network.download.max.cost": Bounds("download_max_cost", 0, 255),
+    "eaves.download.rate.limit": Bounds("download_rate_kib", 0),
+    "eaves.download.budget.day": Bounds("download_budget_day_mib", 0),
+    "eaves.download.budget.month": Bounds("download_budget_month_mib", 0),
 }
+"""Those that begin with ``eaves.`` are ours and never sent to a device that runs EVE. Rate in KiB/s, budgets in MiB; 0 = no limit."""
 
 SWITCHES: Mapping[str, str] = {
     "debug.enable.usb": "debug_enable_usb",

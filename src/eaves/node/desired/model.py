@@ -51,6 +51,13 @@ class DatastoreKind(StrEnum):
     OTHER = "other"
 
 
+class S3Addressing(StrEnum):
+    """Where the bucket's name goes."""
+
+    PATH = "Path"
+    VIRTUAL_HOST = "VirtualHost"
+
+
 class DesiredDatastore(Struct, frozen=True):
     """Where images come from."""
 
@@ -65,6 +72,10 @@ class DesiredDatastore(Struct, frozen=True):
     ca_pems: tuple[str, ...] = ()
     plain_http: bool = False
     """A registry named with ``http://`` speaks without TLS."""
+    addressing: S3Addressing | None = None
+    """None = by the server's name."""
+    mirrors: tuple[DesiredDatastore, ...] = ()
+    """Asked first for what is known by digest; they have none of their own."""
 
 
 class ImageFormat(StrEnum):

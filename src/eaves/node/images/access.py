@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from eaves.node.desired.model import DatastoreKind, DesiredDatastore, DesiredImage
+from eaves.node.desired.model import DatastoreKind, DesiredDatastore, DesiredImage, S3Addressing
 from eaves.node.images.download.protocol import Setup
 from eaves.node.images.errors import ImageUnsupportedError
 
@@ -19,11 +19,14 @@ _KINDS = {
 }
 
 
+_HUB = "registry-1.docker.io"
+_HUB_NAMES = ("docker.io", "index.docker.io")
+
+
 class FetchOptions(Struct, frozen=True):
     """What holds for all downloads of a node now; fields as in :class:`Setup`."""
 
     proxies: Mapping[str, str] = {}
-    address: str = ""
     stalled_after_s: float = 600.0
     max_cuts: int = 5
     rate_bytes_per_s: int = 0
@@ -31,8 +34,8 @@ class FetchOptions(Struct, frozen=True):
     boot_id: str = ""
 
 
-def want_setup(datastore: DesiredDatastore, folder: Path, options: FetchOptions, element: str) -> Setup:
-    """Raises ImageUnsupportedError for a datastore that this node cannot ask."""
+def want_setup(datastore: DesiredDatastore, address: str, folder: Path, options: FetchOptions, element: str) -> Setup:
+    """``address``: local one to leave from, empty = the host decides. Raises ImageUnsupportedError for a datastore of another kind."""
     if datastore.kind not in _KINDS:
         raise ImageUnsupportedError(
             f"datastores of kind {datastore.kind} are not known",
@@ -41,7 +44,11 @@ def want_setup(datastore: DesiredDatastore, folder: Path, options: FetchOptions,
         )
     base = datastore.server
     if datastore.kind is DatastoreKind.REGISTRY:
-        base = f"{'http' if datastore.plain_http else 'https'}://{datastore.server}"
+        host = _HUB if datastore.server in _HUB_NAMES else datastore.server
+        base = f"{'http' if datastore.plain_http else 'https'}://{host}"
+    elif datastore.kind is DatastoreKind.S3 and is_virtual_host(datastore):
+        scheme, _, host = base.partition("://")
+        base = f"{scheme}://{_bucket_of(datastore)}.{host}"
     return Setup(
         kind=_KINDS[datastore.kind],
         base=base,
@@ -51,7 +58,7 @@ def want_setup(datastore: DesiredDatastore, folder: Path, options: FetchOptions,
         ca_pems=datastore.ca_pems,
         region=datastore.region,
         allow_insecure_auth=options.allow_insecure_auth,
-        address=options.address,
+        address=address,
         proxies=options.proxies,
         stalled_after_s=options.stalled_after_s,
         max_cuts=options.max_cuts,
@@ -62,4 +69,19 @@ def want_setup(datastore: DesiredDatastore, folder: Path, options: FetchOptions,
 
 def want_path(image: DesiredImage, datastore: DesiredDatastore) -> str:
     """Of a file in a datastore that is no registry."""
-    return "/".join(part.strip("/") for part in (datastore.path, image.reference) if part.strip("/"))
+    folder = datastore.path
+    if datastore.kind is DatastoreKind.S3 and is_virtual_host(datastore):
+        folder = folder.partition("/")[2]
+    return "/".join(part.strip("/") for part in (folder, image.reference) if part.strip("/"))
+
+
+def is_virtual_host(datastore: DesiredDatastore) -> bool:
+    """Whether an S3 bucket is named in the host: as the datastore says, else at Amazon, if the name may be in a certificate's host."""
+    if datastore.addressing:
+        return datastore.addressing is S3Addressing.VIRTUAL_HOST
+    host = datastore.server.partition("://")[2].partition(":")[0]
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn")) and "." not in _bucket_of(datastore)
+
+
+def _bucket_of(datastore: DesiredDatastore) -> str:
+    return datastore.path.partition("/")[0]

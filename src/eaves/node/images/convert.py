@@ -14,14 +14,14 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from eaves.kit import process
 from eaves.node.desired.model import ImageFormat
 from eaves.node.errors import StorageFullError, is_storage_full
-from eaves.node.images.diskformats import check_format
+from eaves.node.images.diskformats import Read, check_format, detect_format
 from eaves.node.images.errors import ConversionError, ImageRefusedError
 from eaves.node.images.model import Part, PartFormat, PartRole
 
@@ -69,6 +69,12 @@ async def want_disk(
     path = f"{name}.qcow2"
     await _convert(options, work / path, element, progress)
     return Part(role, path, PartFormat.QCOW2, size)
+
+
+def observe_format(path: Path) -> ImageFormat:
+    """Of a file for which nobody says it; blocking."""
+    with path.open("rb") as file:
+        return detect_format(_reader(file), path.stat().st_size)
 
 
 async def _observe_size(options: str, element: str) -> int:
@@ -147,12 +153,15 @@ def _explain(error: process.ProcessError, element: str) -> Exception:
 
 def _check_file(path: Path, fmt: ImageFormat, element: str) -> None:
     with path.open("rb") as file:
+        check_format(_reader(file), path.stat().st_size, fmt, element)
 
-        def read(offset: int, length: int) -> bytes:
-            file.seek(offset)
-            return file.read(length)
 
-        check_format(read, path.stat().st_size, fmt, element)
+def _reader(file: BinaryIO) -> Read:
+    def read(offset: int, length: int) -> bytes:
+        file.seek(max(offset, 0))
+        return file.read(length)
+
+    return read
 
 
 def _find_disk(path: Path, element: str) -> tuple[int, int]:

@@ -5,10 +5,9 @@
     EngineError
     └── ImageError
         ├── ImageUnsupportedError     this node cannot use what was asked
-        ├── RegistryError             code says why: RegistryUnreachable, AuthenticationFailed, ImageNotFound, …
         ├── DigestMismatchError       the registry served something else than was asked for
-        ├── DownloadStalledError      nothing came for too long
-        ├── DownloadError             the same, told by the download program
+        ├── DownloadError             told by the download helper; code says why: RegistryUnreachable, AuthenticationFailed, …
+        │   └── BudgetError           the node's download budget is used up
         ├── ImageRefusedError         the file is not what it shall be, or not safe to open
         ├── ConversionError           a disk image could not be converted
         └── ImageTooLargeError
@@ -16,7 +15,8 @@
 
 from __future__ import annotations
 
-from eaves.kit import process
+from collections.abc import Sequence
+
 from eaves.node.errors import EngineError
 from eaves.node.images.download.protocol import Failure
 
@@ -31,16 +31,8 @@ class ImageUnsupportedError(ImageError):
     retryable = False
 
 
-class RegistryError(ImageError):
-    code = "DownloadFailed"
-
-
 class DigestMismatchError(ImageError):
     code = "DigestMismatch"
-
-
-class DownloadStalledError(ImageError):
-    code = "DownloadStalled"
 
 
 class ImageTooLargeError(ImageError):
@@ -53,6 +45,13 @@ class DownloadError(ImageError):
 
     code = "DownloadFailed"
     retry_after_s = 0.0
+
+
+class BudgetError(DownloadError):
+    """``retry_after_s``: until the next day or month of the budget."""
+
+    code = "DownloadBudgetUsed"
+    retryable = True
 
 
 class ImageRefusedError(ImageError):
@@ -77,56 +76,19 @@ def as_download_error(failure: Failure, element: str) -> DownloadError:
     return error
 
 
-_SIGNS = (
-    (("no space left on device",), "StorageFull", "free space on the node's disk"),
-    (("digest did not match", "digest mismatch", "does not match"), "DigestMismatch", "check what the registry serves"),
-    (
-        ("unauthorized", "authentication required", "denied", "403 (forbidden)", "401 (unauthorized)"),
-        "AuthenticationFailed",
-        "check user name and password of the datastore",
-    ),
-    (
-        ("manifest unknown", "name unknown", "not found", "404"),
-        "ImageNotFound",
-        "check the image's name and tag, and that the registry has it",
-    ),
-    (
-        ("x509:", "certificate", "tls:"),
-        "CertificateUntrusted",
-        "give the datastore the registry's CA certificate, and check the node's clock",
-    ),
-    (
-        ("server gave http response to https client",),
-        "RegistryWithoutTls",
-        "name the registry with http:// if it is meant to speak without TLS",
-    ),
-    (
-        ("connection refused", "no such host", "i/o timeout", "no route to host", "unreachable", "did not end within"),
-        "RegistryUnreachable",
-        "check the registry's address and the node's network",
-    ),
-    (
-        ("unexpected eof", "connection reset", "broken pipe", "timeout"),
-        "DownloadCut",
-        "the download goes on by itself; check the link if this persists",
-    ),
-)
-
-
-def as_registry_error(error: process.ProcessError, reference: str) -> ImageError:
-    """Tell a failure of the download program by its words."""
-    text = error.stderr.decode(errors="replace")
-    lowered = (text + error.message).lower()
-    last = text.strip().splitlines()[-1] if text.strip() else error.message
-    for signs, code, resolution in _SIGNS:
-        if any(sign in lowered for sign in signs):
-            kind = DigestMismatchError if code == "DigestMismatch" else RegistryError
-            return kind(_shorten(last), code=code, element=f"image {reference}", resolution=resolution)
-    return RegistryError(_shorten(last), element=f"image {reference}")
-
-
-def _shorten(line: str) -> str:
-    """The message inside of the program's log line."""
-    if 'msg="' in line:
-        line = line.split('msg="', 1)[1].rstrip('"').replace('\\"', '"')
-    return line[:500]
+def join_failures(main: Exception, failures: Sequence[tuple[str, Exception]], element: str) -> Exception:
+    """One error for several datastores that failed, with the reason of each; ``main`` gives code and remedy."""
+    if len(failures) == 1:
+        return main
+    reasons = "; ".join(
+        dict.fromkeys(f"{name}: {getattr(error, 'message', None) or error}" for name, error in failures)
+    )
+    joined = DownloadError(
+        f"none of its datastores gives it: {reasons}",
+        code=getattr(main, "code", DownloadError.code),
+        element=element,
+        retryable=any(getattr(error, "retryable", True) for _, error in failures),
+        resolution=getattr(main, "resolution", ""),
+    )
+    joined.retry_after_s = getattr(main, "retry_after_s", 0.0)
+    return joined

@@ -1,8 +1,8 @@
-"""What a disk image is once it is here. Pure data, read by ``volumes`` and the VM engine."""
+"""What images are to others: the files of a disk image that is here, and how urgent one is. Pure data."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from msgspec import Struct
 
@@ -42,3 +42,14 @@ class DiskImage(Struct, frozen=True):
     @property
     def root(self) -> Part | None:
         return next((part for part in self.parts if part.role is PartRole.ROOT), None)
+
+
+class Priority(IntEnum):
+    """The lower, the more urgent."""
+
+    RUNNING_APP = 0
+    """An app that is to run needs it."""
+    VOLUME = 1
+    """A volume is made from it, or an app that is stopped needs it."""
+    AHEAD = 2
+    """Nothing uses it yet."""

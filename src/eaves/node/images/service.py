@@ -1,6 +1,6 @@
-"""Keeps the images that the config asks for. Owned by ``manager``; asked by the apps' keepers for what is loaded.
+"""Keeps the images that the config asks for. Owned by ``manager``; asked by the apps' keepers and by volumes for what is here.
 
-Each missing image is fetched by a task of its own with its own back-off, so a slow or broken registry holds up nobody else.
+Each missing image is fetched by a task of its own with its own back-off, so a slow or broken datastore holds up nobody else.
 """
 
 from __future__ import annotations
@@ -9,97 +9,118 @@ import asyncio
 import logging
 import shutil
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import msgspec
+from msgspec import Struct
 
 from eaves.kit import process
 from eaves.kit.errors import EavesError
 from eaves.kit.retry import Backoff
 from eaves.node.containers.cli import PodmanCli
-from eaves.node.desired.model import DesiredDatastore, DesiredImage, DesiredNode, ImageFormat
-from eaves.node.errors import StorageFullError, as_fault
-from eaves.node.images import plan, reference
-from eaves.node.images.access import FetchOptions
+from eaves.node.desired.model import DesiredImage, DesiredNode, ImageFormat
+from eaves.node.errors import as_fault
+from eaves.node.images import plan
+from eaves.node.images.blobs import Blobs
+from eaves.node.images.bringing import Bringer
+from eaves.node.images.containers import ContainerLoader
 from eaves.node.images.disks import DiskImages
-from eaves.node.images.errors import ImageError, ImageTooLargeError
+from eaves.node.images.errors import DownloadError
+from eaves.node.images.meter import Meter
+from eaves.node.images.model import Priority
 from eaves.node.images.plan import ImagesState, Pin
-from eaves.node.images.skopeo import TAG, Skopeo
-from eaves.node.images.store import want_key
+from eaves.node.images.policy import DownloadPolicy
+from eaves.node.images.slots import PreemptedError
+from eaves.node.images.store import DiskStore, want_key
 from eaves.node.instance import Instance
 from eaves.node.observed import Fault, ImageState, ImageStatus, Observations
 from eaves.node.statefile import StateFile
 
 log = logging.getLogger(__name__)
 
-PARALLEL_FETCHES = 6
-PARALLEL_PER_HOST = 3
 FIRST_RETRY_S = 2.0
-RETRY_LIMIT_S = 600.0
-STALLED_AFTER_S = 600.0
 CLEAN_EVERY_S = 600.0
-_SPARE_BYTES = 64 << 20
-"""Left free by downloads: a full disk stops everything, an image that waits stops one app."""
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TROUBLE = (EavesError, OSError)
+
+Addresses = Callable[[DownloadPolicy], Awaitable[Sequence[str]]]
+"""Local addresses that downloads may leave from, best first; none = the host decides. Raises EavesError when there is no way."""
+
+
+class _Fetch(Struct, frozen=True):
+    image: DesiredImage
+    priority: Priority
+    task: asyncio.Task[None]
+
+
+async def _any_address(_: DownloadPolicy) -> Sequence[str]:
+    return ()
 
 
 class Images:
+    """``disks_in_use`` tells paths of image files that volumes are backed by."""
+
     def __init__(
         self,
         instance: Instance,
         observations: Observations,
         cli: PodmanCli,
         *,
-        proxies: Mapping[str, str],
+        policy: DownloadPolicy,
         on_change: Callable[[], None],
         disks_in_use: Callable[[], Collection[str]] = tuple,
+        addresses: Addresses = _any_address,
         first_retry_s: float = FIRST_RETRY_S,
-        stalled_after_s: float = STALLED_AFTER_S,
     ) -> None:
         self._instance = instance
         self._observations = observations
         self._cli = cli
         self._on_change = on_change
         self._first_retry_s = first_retry_s
-        self._retry_limit_s = RETRY_LIMIT_S
-        environment = {**cli.environment, **proxies}
-        self._skopeo = Skopeo(environment, cli.policy, stalled_after_s=stalled_after_s)
+        self._policy = policy
         self._file = StateFile(instance.state_dir / "images.json", ImagesState)
         self._state = ImagesState()
         self._stored: set[str] = set()
         self._desired: dict[str, DesiredImage] = {}
+        self._priorities: dict[str, Priority] = {}
         self._is_told = False
-        self._tasks: dict[str, tuple[DesiredImage, asyncio.Task[None]]] = {}
-        self._slots = asyncio.Semaphore(PARALLEL_FETCHES)
-        self._host_slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(PARALLEL_PER_HOST)
-        )
-        self._surplus: list[str] = []
-        """Unused images that could not be removed yet."""
-        self._removal_retry = Backoff(first_retry_s, CLEAN_EVERY_S)
+        self._tasks: dict[str, _Fetch] = {}
         self._wake = asyncio.Event()
-        self._disks = DiskImages(instance.blobs_dir)
+        self._changed = asyncio.Event()
+        """Set, and replaced, when what holds for downloads changed: what failed may work now."""
+        store = DiskStore(instance.blobs_dir)
+        blobs = Blobs(store)
+        self._disks = DiskImages(blobs)
         self._disks_in_use = disks_in_use
-        self._options = FetchOptions(proxies=proxies, stalled_after_s=stalled_after_s)
+        self._meter = Meter(instance.state_dir / "downloads.json")
+        self._bringer = Bringer(
+            self, instance.downloads_dir, blobs, self._disks, ContainerLoader(cli, store), self._meter, addresses
+        )
 
     async def open(self) -> None:
         self._state = await self._file.load()
-        boot_id = await asyncio.to_thread(_BOOT_ID.read_text, encoding="ascii")
-        self._options = msgspec.structs.replace(self._options, boot_id=boot_id.strip())
+        await self._meter.open()
+        await self._bringer.open()
         await self._disks.open()
         await self._observe_stored()
 
     def set_desired(self, desired: DesiredNode) -> None:
         self._desired = {image.id: image for image in desired.images}
+        self._priorities = dict(plan.want_priorities(desired))
         self._is_told = True
         # What is here already must count at once, or a cached image would cost its app a turn of the loop.
         for image in self._desired.values():
             if (pin := self._find(image)) is not None:
-                self._publish(image, ImageState.LOADED, pin.digest, pin.size_bytes, pin.size_bytes)
+                self.publish(image, ImageState.LOADED, pin.digest, pin.size_bytes, pin.size_bytes)
         self._wake.set()
+
+    def set_policy(self, policy: DownloadPolicy) -> None:
+        """What holds for downloads from now on."""
+        if policy == self._policy and self._meter.limits == policy.budget:
+            return
+        self._policy = policy
+        self._meter.limits = policy.budget
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def loaded(self, image_id: str) -> Pin | None:
         """The image with what podman calls it or where its disks are; None while it is not here."""
@@ -117,29 +138,71 @@ class Images:
                 self._wake.clear()
                 await self._reconcile()
                 try:
-                    async with asyncio.timeout(self._removal_retry.next_s() if self._surplus else CLEAN_EVERY_S):
+                    async with asyncio.timeout(self._next_clean_s()):
                         await self._wake.wait()
                 except TimeoutError:
                     await self._observe_stored()
         finally:
             await self._cancel(list(self._tasks))
 
-    def set_limits(self, *, retry_limit_s: float, stalled_after_s: float) -> None:
-        """How long pauses between attempts grow, and when a download that brings nothing counts as stalled."""
-        self._retry_limit_s = retry_limit_s
-        self._skopeo.stalled_after_s = stalled_after_s
-        self._options = msgspec.structs.replace(self._options, stalled_after_s=stalled_after_s)
-
     async def teardown(self) -> None:
         await self._cli.run("rmi", "--all", "--force", check=False)
         await self._file.remove()
+        await self._meter.remove()
+
+    # What the bringer of an image needs of us.
+
+    @property
+    def policy(self) -> DownloadPolicy:
+        return self._policy
+
+    def find_pin(self, image: DesiredImage) -> Pin | None:
+        return plan.find_pin(image, self._state)
+
+    def find_twin(self, digest: str) -> Pin | None:
+        return plan.find_twin(digest, self._state, self._stored)
+
+    async def remember(
+        self, image: DesiredImage, digest: str, size_bytes: int, *, stored_as: str = "", blobs: Collection[str] = ()
+    ) -> None:
+        """Write down what ``image`` stands for, and that podman has it as ``stored_as``. Raises OSError."""
+        if stored_as:
+            self._stored.add(stored_as)
+        await self._save(plan.record_pin(self._state, image, digest, size_bytes, stored_as, blobs))
+
+    def publish(
+        self,
+        image: DesiredImage,
+        state: ImageState,
+        digest: str = "",
+        size_bytes: int = 0,
+        done_bytes: int = 0,
+        fault: Fault | None = None,
+    ) -> None:
+        status = ImageStatus(image.id, image.name, state, digest, size_bytes, min(done_bytes, size_bytes), fault)
+        before = self._observations.get(ImageStatus, image.id)
+        self._observations.publish(status)
+        if not isinstance(before, ImageStatus) or _is_news(before, status):
+            self._on_change()
+
+    # The loop.
+
+    def _next_clean_s(self) -> float:
+        waits = [
+            pin.unwanted_since + self._policy.defer_delete_s - time.time()
+            for pin in self._state.pins.values()
+            if pin.unwanted_since
+        ]
+        return min([CLEAN_EVERY_S, *(max(wait, 1.0) for wait in waits)])
 
     async def _reconcile(self) -> None:
         """Start a task for each image that is missing, end those that are no longer wanted, remove the unused."""
         stale = [
             image_id
-            for image_id, (image, task) in self._tasks.items()
-            if self._desired.get(image_id) != image or task.done()
+            for image_id, fetch in self._tasks.items()
+            if self._desired.get(image_id) != fetch.image
+            or self._priorities.get(image_id) != fetch.priority
+            or fetch.task.done()
         ]
         await self._cancel(stale)
         for status in list(self._observations.each(ImageStatus)):
@@ -147,161 +210,75 @@ class Images:
                 self._observations.remove(ImageStatus, status.id)
         for image in self._desired.values():
             if self._find(image) is None and image.id not in self._tasks:
-                task = asyncio.create_task(self._keep_fetching(image), name=f"image {image.name}")
+                priority = self._priorities.get(image.id, Priority.AHEAD)
+                task = asyncio.create_task(self._keep_fetching(image, priority), name=f"image {image.name}")
                 task.add_done_callback(lambda _: self._wake.set())
-                self._tasks[image.id] = (image, task)
+                self._tasks[image.id] = _Fetch(image, priority, task)
         try:
             await self._clean()
         except _TROUBLE as error:
             log.warning("unused images are not removed: error=%s", error)
 
     async def _cancel(self, image_ids: list[str]) -> None:
-        tasks = [self._tasks.pop(image_id)[1] for image_id in image_ids]
+        tasks = [self._tasks.pop(image_id).task for image_id in image_ids]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _keep_fetching(self, image: DesiredImage) -> None:
-        backoff = Backoff(self._first_retry_s, max(self._first_retry_s, self._retry_limit_s), jitter=0.1)
+    async def _keep_fetching(self, image: DesiredImage, priority: Priority) -> None:
+        limit_s = max(self._first_retry_s, self._policy.retry_limit_s)
+        backoff = Backoff(self._first_retry_s, limit_s, jitter=0.1)
         since = time.time()
         while True:
+            changed = self._changed
             try:
-                await self._fetch(image)
+                await self._bringer.bring(image, priority)
+            except PreemptedError:
+                continue
             except _TROUBLE as error:
                 is_final = isinstance(error, EavesError) and not error.retryable
-                delay_s = self._retry_limit_s if is_final else backoff.next_s()
+                delay_s = limit_s if is_final else backoff.next_s()
+                if isinstance(error, DownloadError):
+                    delay_s = max(delay_s, error.retry_after_s)
                 fault = as_fault(error, since=since, retry_at=0.0 if is_final else time.time() + delay_s)
                 log.warning("image is not here: image=%s code=%s error=%s", image.name, fault.code, fault.message)
-                self._publish(image, ImageState.FAILED, fault=fault)
-                self._on_change()
-                await asyncio.sleep(delay_s)
-            else:
-                self._on_change()
-                return
-
-    async def _fetch(self, image: DesiredImage) -> None:
-        """Try the datastores in order; the last one's error is told."""
-        reference.check_image(image)
-        failure: Exception = ImageError("no datastore answered", element=f"image {image.name}")
-        for datastore in image.datastores:
-            try:
-                await self._fetch_from(image, datastore)
-            except _TROUBLE as error:
-                failure = error
+                self.publish(image, ImageState.FAILED, fault=fault)
+                await _pause(delay_s, changed)
             else:
                 return
-        raise failure
 
-    async def _fetch_from(self, image: DesiredImage, datastore: DesiredDatastore) -> None:
-        if image.format is not ImageFormat.CONTAINER:
-            await self._fetch_disk(image, datastore)
-            return
-        pin = plan.find_pin(image, self._state)
-        source = reference.want_source(image, datastore, pin.digest if pin else "")
-        folder = self._instance.downloads_dir / _folder_name(image.id)
-        self._publish(image, ImageState.WAITING)
-        async with self._host_slots[source.host], self._slots:
-            self._publish(image, ImageState.RESOLVING)
-            top = await self._skopeo.resolve(source, folder)
-            source = msgspec.structs.replace(source, digest=top.digest)
-            await self._remember(plan.record_pin(self._state, image, top.digest, top.size_bytes))
-            if twin := plan.find_twin(top.digest, self._state, self._stored):
-                twin_size = next(pin.size_bytes for pin in self._state.pins.values() if pin.image == twin)
-                await self._finish(image, top.digest, twin_size, twin)
-                return
-            manifest = top
-            if top.child:
-                source = msgspec.structs.replace(source, digest=top.child)
-                manifest = await self._skopeo.resolve(source, folder)
-            await self._load(image, source, top.digest, manifest.size_bytes, folder)
-
-    async def _fetch_disk(self, image: DesiredImage, datastore: DesiredDatastore) -> None:
-        self._publish(image, ImageState.WAITING)
-        async with self._host_slots[datastore.server], self._slots:
-            brought = await self._disks.bring(image, datastore, self._options, _Shown(self, image))
-        size_bytes = brought.size_bytes or self._known_size(brought.digest)
-        await self._remember(plan.record_pin(self._state, image, brought.digest, size_bytes))
-        self._publish(image, ImageState.LOADED, brought.digest, size_bytes, size_bytes)
-
-    def _known_size(self, digest: str) -> int:
-        return max((pin.size_bytes for pin in self._state.pins.values() if pin.digest == digest), default=0)
-
-    async def _load(
-        self, image: DesiredImage, source: reference.Source, digest: str, size_bytes: int, folder: Path
-    ) -> None:
-        if image.max_size_bytes and size_bytes > image.max_size_bytes:
-            message = f"the image has {size_bytes} bytes, at most {image.max_size_bytes} are allowed"
-            raise ImageTooLargeError(message, element=f"image {image.name}", resolution="raise the allowed size")
-        await asyncio.to_thread(self._check_space, size_bytes)
-
-        def tell(downloaded: int) -> None:
-            self._publish(image, ImageState.DOWNLOADING, digest, size_bytes, downloaded)
-            self._on_change()
-
-        tell(0)
-        layout = await self._skopeo.fetch(source, folder, tell)
-        self._publish(image, ImageState.VERIFYING, digest, size_bytes, size_bytes)
-        # podman makes a name of the path that it is given, and not every path of a disk makes a name that it takes.
-        target = f"oci:{layout.relative_to(folder.parent)}:{TAG}"
-        options = ("--quiet", f"--signature-policy={self._cli.policy}")
-        loaded = await self._cli.run("pull", *options, target, timeout_s=3600, cwd=str(folder.parent))
-        stored_as = loaded.text.strip().splitlines()[-1].removeprefix("sha256:")
-        await self._finish(image, digest, size_bytes, stored_as)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    async def _finish(self, image: DesiredImage, digest: str, size_bytes: int, stored_as: str) -> None:
-        self._stored.add(stored_as)
-        await self._remember(plan.record_pin(self._state, image, digest, size_bytes, stored_as))
-        self._publish(image, ImageState.LOADED, digest, size_bytes, size_bytes)
-
-    async def _remember(self, state: ImagesState) -> None:
+    async def _save(self, state: ImagesState) -> None:
         self._state = state
         await self._file.save(state)
-
-    def _check_space(self, size_bytes: int) -> None:
-        free = shutil.disk_usage(self._instance.data_dir).free
-        # Compressed layers on disk, and about twice that unpacked.
-        needed = 3 * size_bytes + _SPARE_BYTES
-        if free < needed:
-            raise StorageFullError(f"the image needs {needed >> 20} MiB, {free >> 20} MiB are free")
 
     async def _clean(self) -> None:
         if not self._is_told:
             # Before the first config everything looks unused.
             return
-        wanted = plan.want_pins(self._desired.values(), self._state)
+        wanted = plan.want_pins(
+            self._desired.values(), self._state, now=time.time(), defer_s=self._policy.defer_delete_s
+        )
         if wanted != self._state:
-            await self._remember(wanted)
-        surplus = plan.plan_removal(self._state, self._stored, fetching=bool(self._tasks))
-        self._surplus = []
+            await self._save(wanted)
+        surplus = plan.plan_removal(self._state, self._stored, self._bringer.is_loading)
         for stored_as in surplus:
             done = await self._cli.run("rmi", stored_as, check=False)
+            # In use by a container of an app that is being replaced or removed: the next round gets it.
             if done.returncode == 0:
                 self._stored.discard(stored_as)
-            else:
-                # Still in use by an app that is being replaced or removed, or podman stumbled over a command beside it.
-                log.info(
-                    "unused image is not removed yet: image=%s error=%s",
-                    stored_as,
-                    done.stderr.decode(errors="replace").strip(),
-                )
-                self._surplus.append(stored_as)
-        if not self._surplus:
-            self._removal_retry.reset()
         if surplus or not self._tasks:
             await asyncio.to_thread(self._remove_downloads)
-        wanted_disks = [
-            want_key(pin.digest, image)
-            for image in self._desired.values()
-            if image.format is not ImageFormat.CONTAINER and (pin := plan.find_pin(image, self._state)) is not None
+        keys = [
+            want_key(pin.digest, pin.kind) for pin in self._state.pins.values() if pin.kind is not ImageFormat.CONTAINER
         ]
-        await self._disks.clean(wanted_disks, self._disks_in_use())
+        missing = [image for image in self._desired.values() if self._find(image) is None]
+        await self._disks.clean(keys, plan.want_blobs(missing, self._state), self._disks_in_use())
 
     def _remove_downloads(self) -> None:
         """What fetches left that are no longer wanted; the tools' own scratch only when none of them is at work."""
         scratch = self._instance.scratch_dir
-        busy = {_folder_name(image_id) for image_id in self._tasks}
+        busy = {self._bringer.folder(fetch.image).name for fetch in self._tasks.values()}
         for path in self._instance.downloads_dir.iterdir():
             if path != scratch and path.name not in busy:
                 shutil.rmtree(path, ignore_errors=True)
@@ -320,41 +297,20 @@ class Images:
     def _find(self, image: DesiredImage) -> Pin | None:
         pin = plan.find_pin(image, self._state)
         if pin is not None and image.format is not ImageFormat.CONTAINER:
-            disk = self._disks.find(image, pin)
+            disk = self._disks.find(pin)
             return msgspec.structs.replace(pin, disk=disk) if disk is not None else None
         return pin if plan.is_loaded(pin, self._stored) else None
 
-    def show_progress(self, image: DesiredImage, state: ImageState, digest: str, size_bytes: int, have: int) -> None:
-        self._publish(image, state, digest, size_bytes, have)
-        self._on_change()
 
-    def _publish(
-        self,
-        image: DesiredImage,
-        state: ImageState,
-        digest: str = "",
-        size_bytes: int = 0,
-        downloaded_bytes: int = 0,
-        fault: Fault | None = None,
-    ) -> None:
-        status = ImageStatus(image.id, image.name, state, digest, size_bytes, min(downloaded_bytes, size_bytes), fault)
-        self._observations.publish(status)
+def _is_news(before: ImageStatus, status: ImageStatus) -> bool:
+    """Whether those who wait for images look again: not for every packet."""
+    former = (before.state, before.progress_percent, before.fault)
+    return former != (status.state, status.progress_percent, status.fault)
 
 
-class _Shown:
-    """One image's progress, published."""
-
-    def __init__(self, images: Images, image: DesiredImage) -> None:
-        self._images = images
-        self._image = image
-
-    def downloading(self, digest: str, size_bytes: int, have_bytes: int, received_bytes: int) -> None:
-        self._images.show_progress(self._image, ImageState.DOWNLOADING, digest, size_bytes, have_bytes)
-
-    def converting(self, digest: str, size_bytes: int, percent: int) -> None:
-        self._images.show_progress(self._image, ImageState.CONVERTING, digest, size_bytes, size_bytes * percent // 100)
-
-
-def _folder_name(image_id: str) -> str:
-    """Of its download; names of images have no capitals."""
-    return image_id.lower()
+async def _pause(delay_s: float, changed: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(delay_s):
+            await changed.wait()
+    except TimeoutError:
+        return

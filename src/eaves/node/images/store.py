@@ -21,16 +21,16 @@ from pathlib import Path
 import msgspec
 
 from eaves.kit import files
-from eaves.node.desired.model import DesiredImage
+from eaves.node.desired.model import ImageFormat
 from eaves.node.images.model import DiskImage, Part
 
 _MAKING = ".making-"
 _RECORD = "parts.json"
 
 
-def want_key(digest: str, image: DesiredImage) -> str:
-    """Name of the folder of ``image``, which stands for ``digest`` now."""
-    return f"{digest.removeprefix('sha256:')}-{image.format}"
+def want_key(digest: str, kind: ImageFormat) -> str:
+    """Name of the folder of the image ``digest`` that was asked for as a disk of ``kind``."""
+    return f"{digest.removeprefix('sha256:')}-{kind}"
 
 
 class DiskStore:
@@ -71,21 +71,18 @@ class DiskStore:
         files.sync_folder(self._disks)
         return _with_paths(final, parts)
 
-    def remove_unused(
-        self, *, keys: Collection[str], blobs: Collection[str], making: Collection[str], in_use: Collection[str]
-    ) -> list[str]:
-        """Remove what is in none of ``keys`` (images), ``blobs`` (digests being fetched), ``making`` (keys being made).
+    def remove_unused(self, *, keys: Collection[str], needed: Collection[str], in_use: Collection[str]) -> list[str]:
+        """Remove images that are not in ``keys`` and blobs, unless ``needed`` names their key or digest.
 
         ``in_use``: paths that volumes are backed by. Answers the keys of images that are gone.
         """
         gone = []
         for path in self._disks.iterdir():
-            key = path.name.removeprefix(_MAKING)
-            is_wanted = key in making or (path.name in keys)
+            is_wanted = path.name in keys or path.name.removeprefix(_MAKING) in needed
             if not is_wanted and not any(used.startswith(f"{path}/") for used in in_use):
                 shutil.rmtree(path, ignore_errors=True)
                 gone.append(path.name)
-        names = {digest.removeprefix("sha256:") for digest in blobs}
+        names = {digest.removeprefix("sha256:") for digest in needed}
         for folder in (self.blobs, self.partials):
             for path in folder.iterdir():
                 if path.name.removesuffix(".json") not in names:

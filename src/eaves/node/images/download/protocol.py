@@ -25,8 +25,6 @@ class Setup(Struct, frozen=True, omit_defaults=True):
     password: str = ""
     ca_pems: tuple[str, ...] = ()
     region: str = ""
-    bucket: str = ""
-    virtual_host: bool = False
     allow_insecure_auth: bool = False
     address: str = ""
     proxies: Mapping[str, str] = {}

@@ -10,6 +10,8 @@ from urllib.parse import quote
 from eaves.node.images.download.errors import FetchError
 from eaves.node.images.download.http import Anonymous, Authorizer, Basic, Client
 from eaves.node.images.download.protocol import BlobRequest, Setup
+from eaves.node.images.download.registry import RegistrySource
+from eaves.node.images.download.s3 import S3Source
 
 _SAFE = "/:@!$&'()*+,;=~?%"
 
@@ -27,7 +29,9 @@ class Source(Protocol):
 def want_source(setup: Setup) -> Source:
     """The source of this kind. Raises FetchError."""
     _check_secrecy(setup)
-    return HttpSource(setup)
+    if setup.kind == "registry":
+        return RegistrySource(setup)
+    return S3Source(setup) if setup.kind == "s3" else HttpSource(setup)
 
 
 class HttpSource:

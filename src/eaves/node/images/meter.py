@@ -1,0 +1,58 @@
+"""Counts what is downloaded against the node's budget, over restarts, and shares its rate among the downloads."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from eaves.node.images import budget
+from eaves.node.images.budget import Limits, Usage
+from eaves.node.images.errors import BudgetError
+from eaves.node.statefile import StateFile
+
+_SAVE_EVERY_BYTES = 8 << 20
+
+
+class Meter:
+    """Written by the event loop's thread only."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = StateFile(path, Usage)
+        self._usage = Usage()
+        self._unsaved = 0
+        self.limits = Limits()
+
+    async def open(self) -> None:
+        self._usage = await self._file.load()
+
+    def check(self, element: str) -> None:
+        """Raises BudgetError when nothing may be downloaded now."""
+        left_s = budget.wait_s(self._usage, self.limits, time.time())
+        if left_s:
+            error = BudgetError(
+                "the node's download budget is used up",
+                element=element,
+                resolution="it goes on by itself in the next period; raise eaves.download.budget.day or .month for more",
+            )
+            error.retry_after_s = left_s
+            raise error
+
+    def count(self, received_bytes: int, element: str) -> None:
+        """Raises BudgetError when these were the last."""
+        self._usage = budget.add_usage(self._usage, received_bytes, time.time())
+        self._unsaved += received_bytes
+        self.check(element)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough was counted to be written down."""
+        return self._unsaved >= _SAVE_EVERY_BYTES
+
+    async def save(self) -> None:
+        """Raises OSError."""
+        if self._unsaved:
+            self._unsaved = 0
+            await self._file.save(self._usage)
+
+    async def remove(self) -> None:
+        await self._file.remove()
