@@ -28,7 +28,6 @@ PACKAGES = {
     "nft": "nftables",
     "nsenter": "util-linux",
     "podman": "podman",
-    "skopeo": "skopeo",
     "unshare": "util-linux",
 }
 """Programs that the engine runs → Debian package that brings them."""

@@ -107,7 +107,7 @@ class Instance(Struct, frozen=True):
 
     @property
     def scratch_dir(self) -> Path:
-        """Temporary files of podman and skopeo, on the disk that has the room."""
+        """Temporary files of podman, on the disk that has the room."""
         return self.downloads_dir / "scratch"
 
     @property

@@ -139,7 +139,7 @@ async def test_silent_registry_hangs_nobody(host: EngineHost, registry: Registry
 
 
 async def test_stalled_download_is_tried_again(host: EngineHost, registry: Registry, big_image: str) -> None:
-    async with FaultProxy(registry.server, Faults(bytes_per_s=2 << 20)) as proxy:
+    async with FaultProxy(registry.server, Faults(bytes_per_s=1 << 19)) as proxy:
         image = host.image(registry.datastore(proxy.server), big_image)
         await host.apply(images=(image,))
         await host.wait(ImageStatus, image.id, lambda status: status.downloaded_bytes > 0)
