@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Containers: podman with its helpers; runc because crun refuses cgroup v1; catatonit is podman's init.
+# qemu-system-x86, ovmf, swtpm: virtual machines.
 # qemu-utils: qemu-img, which converts disk images and makes volumes; e2fsprogs: file systems of volumes.
+# mtools, syslinux, systemd-boot-efi: the tests' tiny guest, which boots by BIOS and by UEFI.
 # libfaketime: for tests with wrong clocks.
 # xorriso: makes the cloud-init images of virtual machines; libarchive-tools: bsdtar, which reads them in tests.
 # cpio, kmod: the initrd of a test guest with a stock kernel.
@@ -15,7 +17,8 @@ packages=(
   ca-certificates curl openssl procps iproute2 kmod
   podman runc conmon catatonit netavark aardvark-dns iptables
   nftables dnsmasq-base
-  qemu-utils e2fsprogs
+  qemu-system-x86 qemu-utils ovmf swtpm e2fsprogs
+  mtools syslinux syslinux-common systemd-boot-efi
   xorriso libarchive-tools
   busybox-static cpio umoci skopeo docker-registry systemd libfaketime
   python3-venv

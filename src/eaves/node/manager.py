@@ -40,6 +40,7 @@ from eaves.node.networks.model import Port
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.readiness import Readiness
+from eaves.node.vms.qemu import QemuEngine
 from eaves.node.volumes.abc import NoLiveDisks, VolumeUsers
 from eaves.node.volumes.service import MEASURE_EVERY_S, Volumes
 from eaves.node.volumes.sources import ImageSources
@@ -91,7 +92,9 @@ class Manager:
         self.podman = cli
         self._timers = Timers()
         self._base_policy = DownloadPolicy(proxies=options.proxies, stalled_after_s=options.stalled_after_s)
-        self._engine = EngineSet({EngineKind.CONTAINER: PodmanEngine(instance, host, cli)})
+        self._engine = EngineSet(
+            {EngineKind.CONTAINER: PodmanEngine(instance, host, cli), EngineKind.VM: QemuEngine(instance)}
+        )
         self.images = Images(
             instance,
             observations,

@@ -169,7 +169,10 @@ class RunRecord(Struct, frozen=True):
     finished_at: float = 0.0
     exit_code: int = 0
     reason: str = ""
-    """Completed, Error, OOMKilled, Stopped (by the node, as asked), StartError, NodeRestarted."""
+    """Completed, Error, OOMKilled, Stopped (by the node, as asked), StartError, NodeRestarted.
+
+    Of a virtual machine also GuestPanicked, InternalError.
+    """
 
 
 class InterfaceStatus(Struct, frozen=True):

@@ -16,6 +16,7 @@ from pathlib import Path
 from eaves.node.instance import Instance, is_bridge_name
 
 _KEEPERS = ("conmon", "dnsmasq")
+_MACHINES = ("qemu-system-", "swtpm", "python")
 
 
 def cut_power(instance: Instance) -> None:
@@ -36,14 +37,16 @@ def cut_power(instance: Instance) -> None:
 
 
 def list_keepers(instance: Instance) -> list[int]:
-    """Pids of container monitors and name servers of the instance."""
+    """Pids of container monitors, name servers and the processes of virtual machines of the instance."""
     marks = (str(instance.storage_dir), str(instance.dns_dir))
+    folder = f"{instance.apps_run_dir}/"
     found = []
     for pid in _all_pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-            is_keeper = words[0].rpartition("/")[2] in _KEEPERS
-            if is_keeper and any(mark in word for word in words for mark in marks):
+            name = words[0].rpartition("/")[2]
+            is_machine = name.startswith(_MACHINES) and any(folder in word for word in words)
+            if is_machine or (name in _KEEPERS and any(mark in word for word in words for mark in marks)):
                 found.append(pid)
     return found
 

@@ -37,7 +37,7 @@ async def save_seed_image(path: Path, seed: SeedFiles) -> None:
             ],
             timeout_s=_TIMEOUT_S,
         )
-        image.replace(path)
+        await asyncio.to_thread(image.replace, path)
     finally:
         await asyncio.to_thread(_remove, folder, image)
 

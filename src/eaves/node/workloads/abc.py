@@ -7,7 +7,7 @@ engine can never hold two of one app. Each engine makes its own kind of spec fro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from eaves.node.desired.model import DesiredApp
 from eaves.node.networks.service import Connection
+from eaves.node.observed import Fault
+from eaves.node.observed_vm import VmStatus
 
 
 class EngineKind(StrEnum):
@@ -71,6 +73,8 @@ class Seen(Struct, frozen=True):
     root_dir: str = ""
     """Where the workload's own changes to its root are kept on the host."""
     engine: EngineKind = EngineKind.CONTAINER
+    reason: str = ""
+    """Why it ended, where the engine knows better than its exit code; one word."""
 
 
 class Usage(Struct, frozen=True):
@@ -82,7 +86,12 @@ S = TypeVar("S", bound=WorkloadSpec)
 
 
 class WorkloadEngine(ABC, Generic[S]):
-    """All methods raise WorkloadError, ProcessError or OSError. Every one may be repeated after a crash at any point."""
+    """All methods raise WorkloadError, ProcessError or OSError. Every one may be repeated after a crash at any point.
+
+    ``on_change`` is called with an app's id when what :meth:`describe` or :meth:`fault` tell of it has changed.
+    """
+
+    on_change: Callable[[str], None] = staticmethod(lambda _: None)
 
     @abstractmethod
     def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> S:
@@ -125,6 +134,17 @@ class WorkloadEngine(ABC, Generic[S]):
     @abstractmethod
     async def usage(self, seen: Seen) -> Usage | None:
         """Counters since the workload started, None = it does not run."""
+
+    async def run(self) -> None:
+        """What the engine does while the daemon runs, until cancelled; workloads do not need it to go on."""
+
+    def describe(self, app_id: str) -> VmStatus | None:
+        """What is known of a virtual machine that runs."""
+        return None
+
+    def fault(self, app_id: str) -> Fault | None:
+        """What keeps a running workload from doing its work."""
+        return None
 
     @abstractmethod
     async def teardown(self) -> None:

@@ -5,9 +5,13 @@ An app that changes its kind gets another digest, hence is replaced: removed whe
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from eaves.node.desired.model import AppKind, DesiredApp
+from eaves.node.guard import keep_running
+from eaves.node.observed import Fault
+from eaves.node.observed_vm import VmStatus
 from eaves.node.workloads.abc import AnyEngine, EngineKind, Ready, Seen, Usage, WorkloadEngine, WorkloadSpec
 from eaves.node.workloads.errors import EngineMissingError
 
@@ -74,6 +78,21 @@ class EngineSet(WorkloadEngine[WorkloadSpec]):
 
     async def usage(self, seen: Seen) -> Usage | None:
         return await self._engines[seen.engine].usage(seen)
+
+    async def run(self) -> None:
+        for engine in self._engines.values():
+            engine.on_change = self.on_change
+        async with asyncio.TaskGroup() as group:
+            for kind, engine in self._engines.items():
+                group.create_task(keep_running(f"engine {kind}", engine.run), name=f"engine {kind}")
+
+    def describe(self, app_id: str) -> VmStatus | None:
+        kind = self._kinds.get(app_id)
+        return self._engines[kind].describe(app_id) if kind is not None else None
+
+    def fault(self, app_id: str) -> Fault | None:
+        kind = self._kinds.get(app_id)
+        return self._engines[kind].fault(app_id) if kind is not None else None
 
     async def teardown(self) -> None:
         for engine in self._engines.values():

@@ -264,7 +264,8 @@ class Keeper:
                 self._life.seen,
                 image_digest=self._image_digest,
                 connection=ready.connection if ready else None,
-                fault=self._fault,
+                fault=self._fault or self._engine.fault(self.app_id),
+                vm=self._engine.describe(self.app_id),
                 former=former if isinstance(former, AppStatus) else None,
                 now=time.time(),
             )

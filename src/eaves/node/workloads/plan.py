@@ -217,6 +217,8 @@ def _say_reason(seen: Seen, is_asked: bool) -> str:
         return "Stopped"
     if seen.is_oom:
         return "OOMKilled"
+    if seen.reason:
+        return seen.reason
     return "Completed" if seen.exit_code == 0 else "Error"
 
 

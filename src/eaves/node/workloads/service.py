@@ -99,6 +99,8 @@ class Apps:
 
     async def run(self) -> None:
         self._folder_watch = FolderWatch()
+        self._engine.on_change = self._wake_one
+        follow = asyncio.create_task(keep_running("engine", self._engine.run), name="engine")
         try:
             while True:
                 self._wake.clear()
@@ -107,6 +109,8 @@ class Apps:
                 await self._wake.wait()
         finally:
             await self._end_tasks()
+            follow.cancel()
+            await asyncio.wait([follow])
             self._folder_watch.close()
 
     async def usages(self) -> list[AppUsage]:
@@ -137,6 +141,10 @@ class Apps:
             disk_used_bytes=await asyncio.to_thread(observe_used_bytes, root) if root else 0,
             interfaces=interfaces,
         )
+
+    def _wake_one(self, app_id: str) -> None:
+        if (keeper := self._keepers.get(app_id)) is not None:
+            keeper.wake()
 
     def _find_seen(self, app_id: str) -> Seen | None:
         keeper = self._keepers.get(app_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from eaves.node.desired.model import DesiredApp
 from eaves.node.networks.service import Connection
 from eaves.node.observed import AppState, AppStatus, Fault, InterfaceStatus
+from eaves.node.observed_vm import VmStatus
 from eaves.node.workloads.abc import Seen
 from eaves.node.workloads.plan import AppRecord, Plan
 
@@ -20,8 +21,9 @@ def want_status(
     fault: Fault | None,
     former: AppStatus | None,
     now: float,
+    vm: VmStatus | None = None,
 ) -> AppStatus:
-    """``connection`` None: what the container would get next is not known; ``former``: what was told last."""
+    """``connection`` None: what the workload would get next is not known; ``former``: what was told last."""
     is_running = planned.state is AppState.RUNNING
     return AppStatus(
         id=app.id,
@@ -38,6 +40,7 @@ def want_status(
         next_start_at=_want_next_start(planned, former, now),
         interfaces=_want_interfaces(connection, former) if is_running else (),
         volume_ids=tuple(mount.volume_id for mount in app.mounts),
+        vm=vm if is_running else None,
         fault=planned.fault or fault or (connection.fault if connection else None),
     )
 

@@ -1,0 +1,22 @@
+"""Errors of virtual machines.
+
+::
+
+    WorkloadError
+    └── VmError           QEMU did not do what it was asked to
+        └── QmpError      QEMU's monitor socket gives no good answer
+"""
+
+from __future__ import annotations
+
+from eaves.node.workloads.errors import WorkloadError
+
+
+class VmError(WorkloadError):
+    code = "VmError"
+    retryable = True
+
+
+class QmpError(VmError):
+    code = "QmpError"
+    retryable = True

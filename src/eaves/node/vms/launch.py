@@ -1,0 +1,135 @@
+"""Makes a machine's folders ready and starts its monitor, which starts QEMU."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+import eaves
+from eaves.kit import files, process
+from eaves.node.vms import cloudinit, command, limits, monitor
+from eaves.node.vms.errors import VmError
+from eaves.node.vms.model import VmFolders, VmHost, VmSpec
+from eaves.node.vms.seedimage import save_seed_image
+from eaves.node.workloads.errors import StartError
+
+_START_LIMIT_S = 120.0
+_SOURCES = str(Path(eaves.__file__).parents[1])
+_MONITOR = (
+    "import sys; sys.path.append(sys.argv[1]); from eaves.node.vms.monitor.main import main; "
+    "sys.exit(main(sys.argv[2], is_adoption='--adopt' in sys.argv))"
+)
+"""Without the site's modules: a monitor needs none, and would load some."""
+
+
+async def prepare(
+    spec: VmSpec, host: VmHost, folders: VmFolders, *, cgroup: str, position: Path, cpus: list[int]
+) -> None:
+    """Write all that QEMU and its monitor read. Raises VmError when another monitor has the machine."""
+    await asyncio.to_thread(_clean, folders)
+    if spec.firmware == "UEFI":
+        await _want_nvram(host, folders)
+    if spec.has_vtpm:
+        await asyncio.to_thread(files.want_folder, folders.tpm_state)
+    if spec.cloud_init is not None:
+        await save_seed_image(folders.seed, cloudinit.want_seed(spec.cloud_init))
+    start = {
+        "argv": command.render_command(spec, host, folders),
+        "helpers": [(command.render_tpm_command(host, folders), str(folders.tpm_socket))] if spec.has_vtpm else [],
+        "log": spec.log_path,
+        "position": str(position),
+        "serial": spec.has_serial_console,
+        "cgroups": [],
+        "cpus": cpus,
+    }
+    await asyncio.to_thread(_save_start, spec, folders, cgroup, start)
+
+
+async def start_monitor(folders: VmFolders, *, is_adoption: bool = False) -> None:
+    """Returns when QEMU runs. Raises StartError with what QEMU says."""
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        _MONITOR,
+        _SOURCES,
+        str(folders.run),
+        *(["--adopt"] if is_adoption else []),
+    ]
+    done = await process.run(argv, timeout_s=_START_LIMIT_S, check=False)
+    if done.returncode != 0:
+        raise _start_error(done.stderr.decode(errors="replace"))
+
+
+def kill_strays(folders: VmFolders) -> None:
+    """End what still has the machine's sockets on its command line: a start that was cut off between two notes. Blocking."""
+    mark = f"{folders.run}/"
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if words[0].rpartition("/")[2].startswith(("qemu-system-", "swtpm")) and any(
+                    mark in word for word in words
+                ):
+                    os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _clean(folders: VmFolders) -> None:
+    files.want_folder(folders.keep)
+    files.want_folder(folders.run)
+    with _locked(folders):
+        kill_strays(folders)
+        for path in folders.run.iterdir():
+            if path.name != monitor.LOCK:
+                path.unlink() if not path.is_dir() else shutil.rmtree(path)
+        for path in folders.keep.glob("*-*"):
+            # Variables and TPM of a root that has been purged.
+            if not path.name.removesuffix(".qcow2").removesuffix(".img").endswith(f"-{folders.root}"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+@contextlib.contextmanager
+def _locked(folders: VmFolders) -> Iterator[None]:
+    """A monitor holds this lock for as long as it lives."""
+    with (folders.run / monitor.LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VmError("another monitor has the machine", element=folders.run.name) from None
+        yield
+
+
+async def _want_nvram(host: VmHost, folders: VmFolders) -> None:
+    if await asyncio.to_thread(folders.nvram.exists):
+        return
+    new = folders.nvram.with_suffix(".new")
+    await process.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", host.uefi_vars, str(new)])
+    await asyncio.to_thread(new.replace, folders.nvram)
+
+
+def _save_start(spec: VmSpec, folders: VmFolders, cgroup: str, start: dict[str, object]) -> None:
+    start["cgroups"] = limits.make_cgroups(cgroup, limits.want_limits(spec.memory_bytes, spec.vcpus, spec.cpu_millis))
+    if spec.vnc_password:
+        files.save_file(folders.vnc_secret, spec.vnc_password.reveal().encode())
+    files.save_file(folders.run / "start.json", msgspec.json.encode(start))
+
+
+def _start_error(text: str) -> StartError:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    last = lines[-1] if lines else "QEMU does not start"
+    resolution = ""
+    if "No space left on device" in text:
+        return StartError("no space left on device", code="StorageFull")
+    if "Cannot allocate memory" in text or "unable to map backing store" in text:
+        resolution = "give it less memory, or stop other apps of this node"
+    return StartError(last[:500], details=text[-2000:], resolution=resolution)

@@ -1,0 +1,299 @@
+"""Virtual machines by QEMU: a monitor and a QEMU a machine, both of which live on when the daemon ends.
+
+A machine's record lies with its app's files; while it runs, its monitor keeps notes in the run folder. An end is seen by the kernel
+(pidfd of QEMU) and told by the monitor's last note, whoever was there when it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import platform
+import shutil
+import signal
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from eaves.kit import files
+from eaves.kit.errors import EavesError
+from eaves.node import pids
+from eaves.node.desired.model import DesiredApp
+from eaves.node.guard import keep_running
+from eaves.node.instance import Instance
+from eaves.node.observed import Fault
+from eaves.node.observed_vm import VmStatus
+from eaves.node.vms import launch, limits, spec
+from eaves.node.vms.errors import VmError
+from eaves.node.vms.host import observe_vm_host
+from eaves.node.vms.model import Architecture, VmFolders, VmHost, VmSpec
+from eaves.node.vms.session import Session
+from eaves.node.vms.state import RECORD, VmRecord, load_seen
+from eaves.node.vms.stopping import stop_machine
+from eaves.node.workloads import cgroups
+from eaves.node.workloads.abc import Ready, Seen, Usage, WorkloadEngine
+from eaves.node.workloads.paths import find_app_files
+
+log = logging.getLogger(__name__)
+
+_NOTE_LIMIT_S = 20.0
+"""How long the monitor may take to write down the end of its machine."""
+
+
+class QemuEngine(WorkloadEngine[VmSpec]):
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._specs: dict[str, VmSpec] = {}
+        self._sessions: dict[str, Session] = {}
+        self._oom_before: dict[str, int] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._host: VmHost | None = None
+        self._host_lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+
+    def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> VmSpec:
+        wanted = spec.want_spec(app, ready, _find_architecture(), log_path=log_path, key=key)
+        # A start of what is there already gets no spec; secrets are not kept on disk for it.
+        self._specs[app.id] = wanted
+        if (session := self._sessions.get(app.id)) is not None:
+            session.learn(wanted, self._host)
+        return wanted
+
+    async def observe(self) -> dict[str, Seen]:
+        found = await asyncio.to_thread(self._observe)
+        for seen in found.values():
+            self._note_running(seen)
+        return found
+
+    async def observe_one(self, app_id: str) -> Seen | None:
+        return await asyncio.to_thread(self._load, app_id)
+
+    async def create(self, wanted: VmSpec) -> Seen:
+        former = await self.observe_one(wanted.app_id)
+        if former is not None:
+            # A former daemon was killed while it made this one: what it left is not known to be whole.
+            await self.remove(wanted.app_id)
+        record = VmRecord(wanted.app_id, str(uuid.uuid4()), wanted.digest, wanted.root)
+        return await self._start(record, wanted)
+
+    async def start(self, seen: Seen) -> Seen:
+        wanted = self._specs.get(seen.app_id)
+        if wanted is None or wanted.digest != seen.spec_digest:
+            raise VmError("what this machine was made from is not known", element=f"app {seen.app_id}")
+        return await self._start(VmRecord(seen.app_id, seen.workload_id, wanted.digest, wanted.root), wanted)
+
+    async def stop(self, app_id: str, grace_s: float) -> Seen | None:
+        seen = await self.observe_one(app_id)
+        if seen is None or not seen.pid:
+            return seen
+        await stop_machine(self._want_session(seen), seen.pid, grace_s)
+        await self._await_note(seen)
+        await self._forget(app_id)
+        return await self.observe_one(app_id)
+
+    async def remove(self, app_id: str) -> None:
+        """The guest is not asked. Firmware variables and TPM stay with the app's files, for the next machine on the same root."""
+        seen = await self.observe_one(app_id)
+        if seen is not None and seen.pid:
+            pids.send_signal(seen.pid, signal.SIGKILL)
+            await self._await_note(seen)
+        await self._forget(app_id)
+        await asyncio.to_thread(self._remove, app_id)
+
+    async def wait_end(self, seen: Seen) -> Seen | None:
+        self._note_running(seen)
+        monitor_pid = seen.monitor_pid
+        while True:
+            await _wait_any(seen.pid, monitor_pid)
+            if not await asyncio.to_thread(pids.is_process, seen.pid):
+                break
+            # The monitor died: another one takes over, so that the console, the log and the next end are kept.
+            log.warning("monitor of a machine died, a new one takes over: app=%s", seen.app_id)
+            await self._adopt(seen.app_id)
+            found = await self.observe_one(seen.app_id)
+            if found is None or found.pid != seen.pid:
+                break
+            monitor_pid = found.monitor_pid
+        kills = await asyncio.to_thread(self._count_new_kills, seen.app_id)
+        await self._await_note(seen)
+        session = self._sessions.get(seen.app_id)
+        await self._forget(seen.app_id)
+        ended = await self.observe_one(seen.app_id)
+        if ended is None or ended.workload_id != seen.workload_id:
+            return ended
+        if session is not None and session.broken_reason:
+            return msgspec.structs.replace(ended, exit_code=ended.exit_code or 1, reason=session.broken_reason)
+        return msgspec.structs.replace(ended, is_oom=ended.exit_code == 137 and kills > 0)
+
+    async def reopen_log(self, seen: Seen) -> bool:
+        found = await self.observe_one(seen.app_id)
+        if found is None or not found.monitor_pid:
+            return False
+        pids.send_signal(found.monitor_pid, signal.SIGUSR1)
+        return True
+
+    async def usage(self, seen: Seen) -> Usage | None:
+        if not seen.pid:
+            return None
+        return await asyncio.to_thread(_observe_usage, seen.pid, self._cgroup(seen.app_id))
+
+    async def teardown(self) -> None:
+        for app_id in await asyncio.to_thread(self._list_apps):
+            await self.remove(app_id)
+
+    def describe(self, app_id: str) -> VmStatus | None:
+        session = self._sessions.get(app_id)
+        return session.status if session is not None else None
+
+    def fault(self, app_id: str) -> Fault | None:
+        session = self._sessions.get(app_id)
+        if session is None or not session.paused_reason:
+            return None
+        return Fault(
+            "MachinePaused", f"the machine stands still: {session.paused_reason}", "free space on the node's disk"
+        )
+
+    async def run(self) -> None:
+        """Follow the machines that run, so that what happens to them is known at once. Until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                for app_id, session in self._sessions.items():
+                    if app_id not in self._tasks:
+                        follow = keep_running(f"machine {app_id}", functools.partial(self._follow, app_id, session))
+                        self._tasks[app_id] = asyncio.create_task(follow, name=f"machine {app_id}")
+                await self._wake.wait()
+        finally:
+            for app_id in list(self._sessions):
+                await self._forget(app_id)
+
+    async def _follow(self, app_id: str, session: Session) -> None:
+        session.learn(self._specs.get(app_id), await self._want_host())
+        self.on_change(app_id)
+        await session.run()
+
+    async def _start(self, record: VmRecord, wanted: VmSpec) -> Seen:
+        host = await self._want_host()
+        spec.check_host(wanted, host)
+        folders = self._folders(wanted.app_id, wanted.root)
+        found = await self.observe_one(wanted.app_id)
+        if found is not None and found.pid:
+            return found
+        paths = find_app_files(self._instance, wanted.app_id)
+        await launch.prepare(
+            wanted, host, folders, cgroup=self._cgroup(wanted.app_id), position=paths.log_position, cpus=[]
+        )
+        await asyncio.to_thread(files.save_file, folders.keep / RECORD, msgspec.json.encode(record))
+        await launch.start_monitor(folders)
+        seen = await self.observe_one(wanted.app_id)
+        if seen is None:
+            raise VmError("the machine has gone right after its start", element=f"app {wanted.app_id}")
+        self._note_running(seen)
+        return seen
+
+    async def _adopt(self, app_id: str) -> None:
+        try:
+            await launch.start_monitor(self._folders(app_id), is_adoption=True)
+        except (EavesError, OSError) as error:
+            log.warning("machine goes on without a monitor: app=%s error=%s", app_id, error)
+        self.on_change(app_id)
+
+    async def _want_host(self) -> VmHost:
+        async with self._host_lock:
+            if self._host is None:
+                self._host = await observe_vm_host(self._instance)
+            return self._host
+
+    async def _await_note(self, seen: Seen) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NOTE_LIMIT_S):
+                await pids.wait_exit(seen.pid)
+                await pids.wait_exit(seen.monitor_pid)
+
+    def _want_session(self, seen: Seen) -> Session:
+        session = self._sessions.get(seen.app_id)
+        if session is None:
+            changed = functools.partial(self.on_change, seen.app_id)
+            session = Session(self._folders(seen.app_id), seen.spec_digest, changed)
+            session.learn(self._specs.get(seen.app_id), self._host)
+            self._sessions[seen.app_id] = session
+            self._wake.set()
+        return session
+
+    def _note_running(self, seen: Seen) -> None:
+        if seen.pid:
+            self._want_session(seen)
+
+    async def _forget(self, app_id: str) -> None:
+        task, session = self._tasks.pop(app_id, None), self._sessions.pop(app_id, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        if session is not None:
+            await session.close()
+
+    def _observe(self) -> dict[str, Seen]:
+        return {app_id: seen for app_id in self._list_apps() if (seen := self._load(app_id)) is not None}
+
+    def _list_apps(self) -> list[str]:
+        return [path.parent.parent.name for path in self._instance.apps_dir.glob(f"*/vm/{RECORD}")]
+
+    def _load(self, app_id: str) -> Seen | None:
+        folders = self._folders(app_id)
+        seen = load_seen(folders.keep, folders.run)
+        if seen is not None and seen.pid and app_id not in self._oom_before:
+            found = limits.find_cgroups(self._cgroup(app_id))
+            self._oom_before[app_id] = cgroups.observe_oom_kills(found) if found else 0
+        return seen
+
+    def _count_new_kills(self, app_id: str) -> int:
+        """How often the kernel killed in the machine's group since its start. The group outlives the machine."""
+        found = limits.find_cgroups(self._cgroup(app_id))
+        return cgroups.observe_oom_kills(found) - self._oom_before.pop(app_id, 0) if found else 0
+
+    def _remove(self, app_id: str) -> None:
+        folders = self._folders(app_id)
+        launch.kill_strays(folders)
+        (folders.keep / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(folders.run, ignore_errors=True)
+        limits.remove_cgroups(self._cgroup(app_id))
+        self._oom_before.pop(app_id, None)
+
+    def _folders(self, app_id: str, root: str = "") -> VmFolders:
+        run = self._instance.apps_run_dir / app_id / "vm"
+        return VmFolders(self._instance.apps_dir / app_id / "vm", run, root)
+
+    def _cgroup(self, app_id: str) -> str:
+        return f"{self._instance.cgroup}/{app_id}/vm"
+
+
+async def _wait_any(*processes: int) -> None:
+    """Until one of them has ended."""
+    tasks = [asyncio.ensure_future(pids.wait_exit(pid)) for pid in processes if pid]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _observe_usage(pid: int, cgroup: str) -> Usage | None:
+    """By its control group; by its process where it has none of its own."""
+    found = cgroups.observe_cgroups(pid)
+    if found is not None and found.memory.endswith(cgroup):
+        return cgroups.observe_usage(found)
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (OSError, IndexError, ValueError):
+        return None
+    ticks = int(stat[11]) + int(stat[12])
+    return Usage(ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _find_architecture() -> Architecture:
+    return Architecture.AARCH64 if platform.machine().lower() in ("aarch64", "arm64") else Architecture.X86_64

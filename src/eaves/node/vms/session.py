@@ -1,0 +1,208 @@
+"""The daemon's part of one running machine: its QMP connection, what it says by events, and what its guest's agent tells.
+
+Nothing of it is needed for the machine to run: a new daemon makes a new session and finds out anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from eaves.node.observed_vm import AgentState, VmStatus
+from eaves.node.vms import agent
+from eaves.node.vms.errors import QmpError, VmError
+from eaves.node.vms.model import VmFolders, VmHost, VmSpec
+from eaves.node.vms.qmp import Qmp
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 2.0
+_AGENT_EVERY_S = 30.0
+_AGENT_AT_FIRST_S = 3.0
+_ROOM_EVERY_S = 3.0
+_ROOM_BYTES = 64 << 20
+"""A paused guest goes on when its disk's file system has this much again."""
+_DISK_FULL = "the node's disk is full"
+_STOPS = {
+    "paused": "it was paused",
+    "suspended": "its guest sleeps",
+    "io-error": "a disk of it cannot be read or written",
+}
+_BROKEN = ("internal-error", "guest-panicked")
+
+
+class Session:
+    """``on_change`` is called when :attr:`status` differs from before; ``digest`` is that of the spec it was started with."""
+
+    def __init__(self, folders: VmFolders, digest: str, on_change: Callable[[], None]) -> None:
+        self.folders = folders
+        self.digest = digest
+        self.spec: VmSpec | None = None
+        self._host: VmHost | None = None
+        self._on_change = on_change
+        self._qmp: Qmp | None = None
+        self._connecting = asyncio.Lock()
+        self._agent_wake = asyncio.Event()
+        self._facts: agent.GuestFacts | None = None
+        self._paused_reason = ""
+        self._held = 0
+        self.broken_reason = ""
+        """Why it was ended by us; empty = it was not."""
+
+    @property
+    def status(self) -> VmStatus | None:
+        """None while nothing is known of how it was started, as right after the daemon's start."""
+        spec, host, facts = self.spec, self._host, self._facts
+        if spec is None or host is None:
+            return None
+        state = AgentState.CONNECTED if facts else AgentState.NOT_SEEN
+        return VmStatus(
+            accelerator=host.accelerator,
+            firmware=spec.firmware,
+            machine=spec.machine,
+            has_vtpm=spec.has_vtpm,
+            has_serial_console=spec.has_serial_console,
+            has_vnc=spec.has_vnc,
+            agent=state if spec.has_guest_agent else AgentState.DISABLED,
+            guest_os=facts.os if facts else "",
+            guest_hostname=facts.hostname if facts else "",
+            guest_interfaces=facts.interfaces if facts else (),
+            paused_reason=self._paused_reason,
+            note=host.note,
+        )
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether the guest's agent answered when it was last asked."""
+        return self._facts is not None
+
+    @property
+    def paused_reason(self) -> str:
+        return self._paused_reason
+
+    def learn(self, spec: VmSpec | None, host: VmHost | None) -> None:
+        """How the machine was started, once that is known again after a restart of the daemon."""
+        if spec is not None and spec.digest == self.digest:
+            self.spec = spec
+        self._host = host or self._host
+
+    async def run(self) -> None:
+        """Follow the machine until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_events())
+                group.create_task(self._follow_agent())
+        finally:
+            await self.close()
+
+    async def command(self, name: str, **arguments: Any) -> Any:
+        """A QMP command; connects if there is no connection. Raises QmpError."""
+        return await (await self._connect()).run(name, **arguments)
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """The guest stands still meanwhile; afterwards it goes on if it did before. Raises QmpError."""
+        was_running = (await self.command("query-status"))["running"]
+        self._held += 1
+        try:
+            if was_running:
+                await self.command("stop")
+            yield
+        finally:
+            self._held -= 1
+            if was_running:
+                await self.command("cont")
+
+    async def close(self) -> None:
+        qmp, self._qmp = self._qmp, None
+        if qmp is not None:
+            await qmp.close()
+
+    async def _connect(self) -> Qmp:
+        async with self._connecting:
+            if self._qmp is None:
+                self._qmp = await Qmp.open(self.folders.qmp)
+            return self._qmp
+
+    async def _follow_events(self) -> None:
+        while True:
+            try:
+                qmp = await self._connect()
+                await self._note_status()
+                async for event in qmp.events():
+                    await self._take_event(event)
+            except QmpError as error:
+                log.debug("machine does not answer: app=%s error=%s", self.folders.run.name, error)
+            await self.close()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _take_event(self, event: dict[str, Any]) -> None:
+        match event.get("event"):
+            case "STOP" | "RESUME" | "GUEST_PANICKED" | "SUSPEND" | "WAKEUP":
+                await self._note_status()
+            case "VSERPORT_CHANGE":
+                self._agent_wake.set()
+
+    async def _note_status(self) -> None:
+        """Ask how the machine stands; one that was stopped by a full disk is let go on when there is room."""
+        status = (await self.command("query-status"))["status"]
+        if status in _BROKEN:
+            self.broken_reason = "InternalError" if status == "internal-error" else "GuestPanicked"
+            log.warning("machine cannot go on and is ended: app=%s status=%s", self.folders.run.name, status)
+            await self.command("quit")
+            return
+        if status == "io-error" and await self._is_full():
+            self._set_paused(_DISK_FULL)
+            await self._await_room()
+            await self.command("cont")
+            return
+        self._set_paused("" if self._held else _STOPS.get(status, ""))
+
+    async def _is_full(self) -> bool:
+        blocks = await self.command("query-block")
+        return any(block.get("io-status") == "nospace" for block in blocks)
+
+    async def _await_room(self) -> None:
+        # Nobody tells when a disk has room again.
+        while not await asyncio.to_thread(self._has_room):  # noqa: ASYNC110
+            await asyncio.sleep(_ROOM_EVERY_S)
+
+    def _has_room(self) -> bool:
+        folders = {Path(disk.path).parent for disk in self.spec.disks} if self.spec else set()
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                if shutil.disk_usage(folder).free < _ROOM_BYTES:
+                    return False
+        return True
+
+    def _set_paused(self, reason: str) -> None:
+        if reason != self._paused_reason:
+            self._paused_reason = reason
+            self._on_change()
+
+    async def _follow_agent(self) -> None:
+        """Ask the guest's agent when it comes, and from time to time."""
+        path = self.folders.agent
+        pause_s = _AGENT_AT_FIRST_S
+        while True:
+            self._agent_wake.clear()
+            if await asyncio.to_thread(path.exists):
+                await self._ask_agent(path)
+            pause_s = _AGENT_EVERY_S if self._facts else min(pause_s * 2, _AGENT_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._agent_wake.wait()
+
+    async def _ask_agent(self, path: Path) -> None:
+        former = self._facts
+        try:
+            self._facts = await agent.load_facts(path)
+        except VmError:
+            self._facts = None
+        if self._facts != former:
+            self._on_change()
