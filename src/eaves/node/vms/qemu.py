@@ -119,7 +119,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
                 break
             monitor_pid = found.monitor_pid
         kills = await asyncio.to_thread(self._count_new_kills, seen.app_id)
-        await self._await_note(seen)
+        await self._await_note(msgspec.structs.replace(seen, monitor_pid=monitor_pid))
         session = self._sessions.get(seen.app_id)
         await self._forget(seen.app_id)
         ended = await self.observe_one(seen.app_id)
