@@ -45,6 +45,11 @@ class Kubectl:
         items: list[dict[str, Any]] = answer["items"]
         return items
 
+    def get_raw(self, path: str) -> dict[str, Any]:
+        """The document at ``path``. Raises KubectlError."""
+        answer: dict[str, Any] = json.loads(self._run("get", "--raw", path))
+        return answer
+
     def merge_patch(
         self, resource: str, name: str, patch: dict[str, Any], namespace: str | None = None
     ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eaves.cli import failures, onboarding, why
+from eaves.cli import failures, flows, onboarding, why
 from eaves.cli.kubectl import Kubectl
 from eaves.kit.errors import EavesError
 
@@ -132,6 +132,21 @@ def explain(kubectl: Kubectl, target: str) -> None:
     """
     report = why.explain(kubectl, target)
     click.echo(why.render(report, color=sys.stdout.isatty()))
+
+
+@command.command("flows", epilog=flows.EXAMPLES)
+@click.argument("app")
+@click.option("--since", default="", help="Only what arrived lately, as 15m or 24h.")
+@click.option("--limit", default=200, show_default=True, type=click.IntRange(1, 2000), help="At most so many records.")
+@click.option("--dns", "is_dns", is_flag=True, help="Show the names that the app asked for.")
+@click.pass_obj
+def show_flows(kubectl: Kubectl, app: str, since: str, limit: int, is_dns: bool) -> None:
+    """Show with whom APP speaks: connections, drops, the rule that decided, bytes both ways.
+
+    Its Network must ask for flow logs (spec.disableFlowlog: false).
+    """
+    document = flows.load_flows(kubectl, app, since_s=parse_duration_s(since) if since else 0, limit=limit)
+    click.echo(flows.render_dns(document) if is_dns else flows.render_flows(document))
 
 
 def parse_duration_s(text: str) -> float:

@@ -16,8 +16,8 @@ from eaves.kinds.app_status import AppStatus
 from eaves.kinds.columns import at, condition, get
 from eaves.kinds.fields import about
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kinds.serving import eaves_resource, text_at
-from eaves.kube.resource import Column, Object
+from eaves.kinds.serving import GROUP, VERSION, eaves_resource, text_at
+from eaves.kube.resource import Column, Object, Subresource
 
 
 class App(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -74,5 +74,6 @@ RESOURCE = eaves_resource(
         Column("Message", "string", at("status.message"), "What is going on.", priority=1),
     ),
     selectable_fields={"spec.nodeName": text_at("spec", "nodeName"), "status.phase": text_at("status", "phase")},
+    subresources=(Subresource("flows", frozenset({"get"}), "AppFlows", GROUP, VERSION),),
     validate=check_app,
 )

@@ -45,10 +45,11 @@ def eaves_resource(
     short_names: Sequence[str] = (),
     categories: Sequence[str] = ("eaves",),
     selectable_fields: Mapping[str, Callable[[Object], str]] | None = None,
+    subresources: Sequence[Subresource] = (),
     default: Callable[[Object], None] = keep,
     validate: Validation = accept_all,
 ) -> Resource:
-    """A kind of group eaves.dev with a status subresource. ``columns`` are those between Name and Age."""
+    """A kind of group eaves.dev with a status subresource, and others if given. ``columns`` are those between Name and Age."""
     return Resource(
         gvr=Gvr(GROUP, VERSION, plural),
         kind=kind.__name__,
@@ -58,7 +59,7 @@ def eaves_resource(
         columns=(name_column(), *columns, age_column()),
         short_names=tuple(short_names),
         categories=tuple(categories),
-        subresources=(STATUS,),
+        subresources=(STATUS, *subresources),
         selectable_fields=selectable_fields or {},
         default=default,
         validate=validate,

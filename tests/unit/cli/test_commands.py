@@ -22,7 +22,15 @@ def test_help_has_examples_or_commands(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["approve", "-h"], ["reboot", "-h"], ["why", "-h"], ["onboarding-key", "create", "-h"]]
+    "arguments",
+    [
+        ["--help"],
+        ["approve", "-h"],
+        ["reboot", "-h"],
+        ["why", "-h"],
+        ["flows", "-h"],
+        ["onboarding-key", "create", "-h"],
+    ],
 )
 def test_plugin_help_has_examples(arguments: list[str]) -> None:
     result = CliRunner().invoke(plugin.command, arguments)

@@ -16,6 +16,7 @@ from eaves.controller.api.authentication import Authenticator, TokenAuthenticato
 from eaves.controller.api.authorization import AdminAuthorizer, Authorizer
 from eaves.controller.api.backends import StoreBackend
 from eaves.controller.api.deleting import Deleter
+from eaves.controller.api.flows import AppFlows
 from eaves.controller.api.forms import Forms
 from eaves.controller.api.health import EAVES_VERSION, Check, Health
 from eaves.controller.api.namespacekind import NamespaceFinalizer
@@ -36,7 +37,7 @@ from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
-from eaves.kinds import edgenode, namespace, node, pod
+from eaves.kinds import app, edgenode, namespace, node, pod
 from eaves.kinds.registry import PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
@@ -110,6 +111,7 @@ def make_kinds(
     kinds |= {kind.resource.gvr: kind for kind in views}
 
     subresources |= {
+        (app.RESOURCE.gvr, "flows"): AppFlows(store, parts.telemetry, clock).serve,
         (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,
         (node.RESOURCE.gvr, "status"): nodes.serve_status,
         (pod.RESOURCE.gvr, "status"): pods.serve_status,

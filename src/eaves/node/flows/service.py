@@ -25,7 +25,7 @@ from eaves.node.observed import Observations
 
 log = logging.getLogger(__name__)
 
-ROUND_S = 60.0
+ROUND_S = 30.0
 _NEW_GROUP, _END_GROUP = 1 << 0, 1 << 2
 _READ_BYTES = 1 << 16
 _READS_AT_ONCE = 32
