@@ -33,6 +33,9 @@ def test_manifests_fit_their_kinds(name: str, manifest: dict[str, object]) -> No
     resource = next(r for r in RESOURCES if (r.api_version, r.kind) == (manifest["apiVersion"], manifest["kind"]))
     assert list(schema.find_unknown(resource.schema, manifest)) == [], name
     assert schema.validate_schema(resource.schema, manifest) == [], name
+    schema.apply_defaults(resource.schema, manifest)
+    # A reader has to put something in where the dots are.
+    assert "…" in str(manifest) or list(resource.validate(manifest, None)) == [], name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
