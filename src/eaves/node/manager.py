@@ -27,6 +27,7 @@ from eaves.node.desired.model import DesiredNode
 from eaves.node.engine import Seal
 from eaves.node.flows.service import ROUND_S, FlowLog
 from eaves.node.guard import keep_running
+from eaves.node.hardware.service import Devices
 from eaves.node.host import Host, observe_host, save_host_files
 from eaves.node.images.policy import STALLED_AFTER_S, DownloadPolicy, want_policy
 from eaves.node.images.service import FIRST_RETRY_S, Images
@@ -126,7 +127,8 @@ class Manager:
             metadata=self._metadata,
             on_layout=self._flows.set_layout,
         )
-        readiness = Readiness(observations, self.images, self._volumes, self._networks)
+        self._devices = Devices(instance, on_change=self._wake_apps)
+        readiness = Readiness(observations, self.images, self._volumes, self._networks, self._devices)
         self._apps = Apps(
             instance,
             self._engine,
@@ -160,6 +162,7 @@ class Manager:
         await manager._networks.open()
         await manager._volumes.open()
         await manager.images.open()
+        await manager._devices.open()
         await manager._apps.open()
         return manager
 
@@ -179,6 +182,7 @@ class Manager:
         self.images.set_desired(desired)
         self._volumes.set_desired(desired)
         self._networks.set_desired(desired)
+        self._devices.set_desired(desired)
         self._apps.set_desired(desired)
 
     async def run(self) -> None:
@@ -188,6 +192,7 @@ class Manager:
             group.create_task(keep_running("flows", self._flows.run), name="flows")
             group.create_task(keep_running("volumes", self._volumes.run), name="volumes")
             group.create_task(keep_running("images", self.images.run), name="images")
+            group.create_task(keep_running("devices", self._devices.run), name="devices")
             group.create_task(keep_running("apps", self._apps.run), name="apps")
 
     async def usages(self) -> list[AppUsage]:
@@ -198,6 +203,7 @@ class Manager:
     async def teardown(self) -> None:
         """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""
         await self._engine.teardown()
+        await self._devices.teardown()
         await self._networks.teardown()
         await self.images.teardown()
         await remove_mounts((self.instance.data_dir, self.instance.run_dir))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eaves.node.desired.model import AppKind, DesiredApp
+from eaves.node.hardware.service import Devices
 from eaves.node.images.service import Images
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppState, Fault, ImageState, ImageStatus, NetworkStatus, Observations, VolumeStatus
@@ -12,11 +13,14 @@ from eaves.node.workloads.plan import Blocker
 
 
 class Readiness:
-    def __init__(self, observations: Observations, images: Images, volumes: Volumes, networks: Networks) -> None:
+    def __init__(
+        self, observations: Observations, images: Images, volumes: Volumes, networks: Networks, devices: Devices
+    ) -> None:
         self._observations = observations
         self._images = images
         self._volumes = volumes
         self._networks = networks
+        self._devices = devices
 
     def find(self, app: DesiredApp) -> Ready | Blocker:
         pin = self._images.loaded(app.image_id)
@@ -33,7 +37,10 @@ class Readiness:
         connection = self._networks.connection(app.id)
         if connection is None:
             return self._say_network(app)
-        return Ready(pin.image, pin.digest, connection, volumes)
+        devices = self._devices.assignment(app)
+        if isinstance(devices, Fault):
+            return Blocker(AppState.CREATING, f"its devices: {devices.message}", devices)
+        return Ready(pin.image, pin.digest, connection, volumes, devices)
 
     def _say_image(self, app: DesiredApp) -> Blocker:
         if not app.image_id:

@@ -22,6 +22,7 @@ from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.errors import ContainerError
 from eaves.node.containers.spec import ContainerSpec, Mount
 from eaves.node.desired.model import DesiredApp
+from eaves.node.hardware.apply import list_usb_nodes
 from eaves.node.host import Host
 from eaves.node.instance import Instance
 from eaves.node.workloads import cgroups
@@ -76,8 +77,10 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
             monitor_pid_file=str(run_dir / "monitor"),
             env_file=str(env_file) if env_file else "",
             mounts=mounts,
+            usb_nodes=await asyncio.to_thread(list_usb_nodes, wanted.devices.usb),
         )
         try:
+            await self._move_interfaces(wanted)
             await self._run_new(wanted, args)
         finally:
             if env_file:
@@ -170,6 +173,15 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         note = self._instance.podman_run_dir / "libpod" / "exits" / workload_id
         await asyncio.to_thread(_write_note, note)
         await self._cli.run("stop", "--time=0", workload_id, check=False)
+
+    async def _move_interfaces(self, wanted: ContainerSpec) -> None:
+        """Into the app's network namespace; when that goes the kernel moves hardware back by itself."""
+        for interface in wanted.devices.interfaces:
+            moved = await process.run(["ip", "link", "set", interface, "netns", wanted.netns], check=False)
+            inside = ["nsenter", f"--net={wanted.netns}", "ip", "link", "set", interface, "up"]
+            if moved.returncode != 0 and (await process.run(inside, check=False)).returncode != 0:
+                text = moved.stderr.decode(errors="replace").strip()
+                raise StartError(f"interface {interface} cannot be given to the container: {text}")
 
     async def _run_new(self, wanted: ContainerSpec, args: list[str]) -> None:
         environment = spec.render_environment(wanted)

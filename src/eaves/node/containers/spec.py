@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import msgspec
 from msgspec import Struct
 
 from eaves.node.desired.model import DesiredApp, FileToWrite, Secret
+from eaves.node.hardware.plan import Assignment
 from eaves.node.workloads.abc import EngineKind, Ready, WorkloadSpec
 from eaves.node.workloads.errors import SpecImpossibleError
 from eaves.node.workloads.spec import digest_spec
@@ -48,6 +49,7 @@ class ContainerSpec(WorkloadSpec, frozen=True):
     working_dir: str = ""
     memory_bytes: int = 0
     cpu_millis: int = 0
+    devices: Assignment = Assignment()
 
 
 def want_spec(app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> ContainerSpec:
@@ -78,6 +80,7 @@ def want_spec(app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> Co
         working_dir=app.working_dir,
         memory_bytes=app.memory_bytes,
         cpu_millis=app.cpu_millis,
+        devices=ready.devices,
     )
     return msgspec.structs.replace(spec, digest=digest_spec(spec, key))
 
@@ -92,8 +95,12 @@ def render_run(
     monitor_pid_file: str,
     env_file: str,
     mounts: tuple[Mount, ...],
+    usb_nodes: Sequence[str] = (),
 ) -> list[str]:
-    """Arguments of ``podman`` that make and start the container. ``mounts`` come on top of the spec's own."""
+    """Arguments of ``podman`` that make and start the container. ``mounts`` come on top of the spec's own.
+
+    ``usb_nodes``: device files of the spec's USB devices.
+    """
     args = ["run", "--detach", "--pull=never", "--restart=no", f"--name={name}", f"--hostname={spec.hostname}"]
     args += [f"--network=ns:{spec.netns}", f"--cgroup-parent={cgroup_parent}"]
     args += ["--log-driver=k8s-file", f"--log-opt=path={spec.log_path}"]
@@ -106,6 +113,7 @@ def render_run(
     if spec.working_dir:
         args.append(f"--workdir={spec.working_dir}")
     args += [f"--env={env_name}" for env_name in sorted(spec.env) if not is_reserved(env_name)]
+    args += [f"--device={path}" for path in (*spec.devices.serial, *usb_nodes, *spec.devices.cdi)]
     if env_file:
         args.append(f"--env-file={env_file}")
     args += [_render_mount(mount) for mount in (*spec.mounts, *mounts)]

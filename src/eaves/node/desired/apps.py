@@ -96,7 +96,7 @@ def _parse_app(config: AppInstanceConfig, app_id: str, name: str, around: Surrou
         restart_counter=config.restart.counter,
         purge_counter=config.purge.counter,
         collect_logs=not sizes.disableLogs,
-        devices=_parse_devices(config, app_id, name, draft),
+        devices=_parse_devices(config),
     )
     return _add_machine(base, config, refs, around, draft) if is_vm else _add_container(base, config, draft)
 
@@ -228,13 +228,9 @@ def _decrypt_data(config: AppInstanceConfig, draft: Draft) -> AppData:
     return AppData(block.protectedUserData, block.eaves)
 
 
-def _parse_devices(config: AppInstanceConfig, app_id: str, name: str, draft: Draft) -> tuple[str, ...]:
+def _parse_devices(config: AppInstanceConfig) -> tuple[str, ...]:
     """Assignment groups by name, in order."""
-    groups = tuple(dict.fromkeys(clean_name(adapter.name) for adapter in config.adapters if adapter.name.strip()))
-    if groups:
-        message = f"{', '.join(groups)} cannot be assigned: this version of the node assigns no devices"
-        draft.add(ObjectKind.APP, app_id, name, "DeviceUnsupported", message, "remove it from the devices of the app")
-    return groups
+    return tuple(dict.fromkeys(clean_name(adapter.name) for adapter in config.adapters if adapter.name.strip()))
 
 
 def _parse_command(config: AppInstanceConfig, env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

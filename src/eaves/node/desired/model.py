@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from eaves.node.desired.hardware_model import DesiredIo
 from eaves.node.desired.network_model import AccessPort, DesiredPort, DesiredRoute
 from eaves.node.desired.patch_model import DesiredPatch
 from eaves.node.desired.secret import Secret as Secret
@@ -339,6 +340,8 @@ class DesiredNode(Struct, frozen=True):
     name: str = ""
     apps: tuple[DesiredApp, ...] = ()
     networks: tuple[DesiredNetwork, ...] = ()
+    hardware: tuple[DesiredIo, ...] = ()
+    """The devices of the machine that the config names."""
     ports: tuple[DesiredPort, ...] = ()
     """Ports by the labels that networks use; empty = the controller leaves them to the node."""
     volumes: tuple[DesiredVolume, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from eaves.node.desired.apps import Surroundings, parse_apps
 from eaves.node.desired.draft import Decrypt, Draft
+from eaves.node.desired.hardware import parse_hardware
 from eaves.node.desired.model import DesiredNode, Owner
 from eaves.node.desired.networks import parse_networks
 from eaves.node.desired.patches import parse_patches
@@ -34,6 +35,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         apps=apps,
         networks=tuple(networks.values()),
         ports=parse_ports(config),
+        hardware=parse_hardware(config.deviceIoList, draft),
         volumes=modes,
         images=tuple(images.values()),
         config_items={item.key: item.value for item in config.configItems},

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from msgspec import Struct
 
 from eaves.node.desired.model import DesiredApp
+from eaves.node.hardware.plan import Assignment
 from eaves.node.networks.service import Connection
 from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
@@ -43,6 +44,7 @@ class Ready(Struct, frozen=True):
     image_digest: str
     connection: Connection
     volumes: Mapping[tuple[str, int], str]
+    devices: Assignment = Assignment()
 
 
 class WorkloadSpec(Struct, frozen=True, kw_only=True):

@@ -367,11 +367,9 @@ def test_snapshots_of_a_container_are_a_problem() -> None:
     assert [app.name for app in node.apps] == ["web"]
 
 
-def test_devices_that_cannot_be_assigned_are_named() -> None:
+def test_devices_are_assignment_groups() -> None:
     config = want_vm_config()
-    config.apps[0].adapters.append(Adapter(name="usb-1"))
+    config.apps[0].adapters.extend([Adapter(name="usb-1"), Adapter(name="gpu"), Adapter(name="usb-1")])
     node = parse(config)
-    assert node.apps[0].devices == ("usb-1",)
-    (problem,) = node.problems
-    assert (problem.code, problem.is_fatal) == ("DeviceUnsupported", False)
-    assert "usb-1" in problem.message
+    assert node.apps[0].devices == ("usb-1", "gpu")
+    assert node.problems == ()
