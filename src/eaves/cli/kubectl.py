@@ -70,12 +70,17 @@ class Kubectl:
         text = self._run("config", "view", "--minify", "-o", "jsonpath={..namespace}").strip()
         return text or "default"
 
-    def _run(self, *arguments: str, stdin: str | None = None) -> str:
+    def argv(self, *arguments: str) -> Sequence[str]:
+        """The command line of a kubectl that the caller runs itself."""
         # Looked for at the first call: help needs no kubectl.
         self._program = self._program or _find_program()
+        return [self._program, *self._options, *arguments]
+
+    def _run(self, *arguments: str, stdin: str | None = None) -> str:
+        command = self.argv(*arguments)
         try:
             done = subprocess.run(
-                [self._program, *self._options, *arguments],
+                command,
                 input=stdin,
                 capture_output=True,
                 text=True,

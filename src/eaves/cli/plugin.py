@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from eaves.cli import failures, flows, onboarding, why
+from eaves.cli import failures, flows, machines, onboarding, screen, why
+from eaves.cli.console import run_console
 from eaves.cli.kubectl import Kubectl
 from eaves.kit.errors import EavesError
 
@@ -147,6 +148,36 @@ def show_flows(kubectl: Kubectl, app: str, since: str, limit: int, is_dns: bool)
     """
     document = flows.load_flows(kubectl, app, since_s=parse_duration_s(since) if since else 0, limit=limit)
     click.echo(flows.render_dns(document) if is_dns else flows.render_flows(document))
+
+
+@command.command(epilog="Examples:\n\n\b\n  kubectl eaves console plc\n  kubectl eaves -n factory console app/plc")
+@click.argument("target", metavar="VM")
+@click.pass_obj
+def console(kubectl: Kubectl, target: str) -> int:
+    """Open the serial console of the virtual machine VM. Ctrl-] leaves it."""
+    app = machines.load_machine(kubectl, target)
+    machines.check_console(app)
+    metadata = app["metadata"]
+    if sys.stdin.isatty():
+        click.echo("Ctrl-] leaves the console.", err=True)
+    flags = "-it" if sys.stdin.isatty() else "-i"
+    attach = kubectl.argv("attach", flags, "-n", metadata["namespace"], f"pod/{metadata['name']}", "--quiet")
+    return run_console(attach)
+
+
+@command.command(
+    epilog="Examples:\n\n\b\n  kubectl eaves vnc plc\n  kubectl eaves vnc plc --port 5901   # then: vncviewer 127.0.0.1:5901"
+)
+@click.argument("target", metavar="VM")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Local port; a free one when absent.")
+@click.option("--address", default="127.0.0.1", show_default=True, help="Local address to listen at.")
+@click.pass_obj
+def vnc(kubectl: Kubectl, target: str, port: int, address: str) -> None:
+    """Show the screen of the virtual machine VM: a local port for any VNC viewer, until Ctrl-C."""
+    app = machines.load_machine(kubectl, target)
+    machines.check_screen(app)
+    path = screen.screen_path(app["metadata"]["namespace"], app["metadata"]["name"])
+    screen.run_screen(kubectl, path, address, port, lambda text: click.echo(text, err=True))
 
 
 def parse_duration_s(text: str) -> float:

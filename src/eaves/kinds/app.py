@@ -74,6 +74,10 @@ RESOURCE = eaves_resource(
         Column("Message", "string", at("status.message"), "What is going on.", priority=1),
     ),
     selectable_fields={"spec.nodeName": text_at("spec", "nodeName"), "status.phase": text_at("status", "phase")},
-    subresources=(Subresource("flows", frozenset({"get"}), "AppFlows", GROUP, VERSION),),
+    subresources=(
+        Subresource("console", frozenset({"get"})),
+        Subresource("flows", frozenset({"get"}), "AppFlows", GROUP, VERSION),
+        Subresource("vnc", frozenset({"get"})),
+    ),
     validate=check_app,
 )

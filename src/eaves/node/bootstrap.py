@@ -53,6 +53,7 @@ from eaves.node.snapshots import SnapshotTaker
 from eaves.node.status import StatusSocket
 from eaves.node.tunnel.dialler import Dialler
 from eaves.node.tunnel.portforward import PortForward
+from eaves.node.tunnel.unixsocket import UnixSocket
 from eaves.wire.envelope import Signer
 from eaves.wire.logfile import DeviceComment, encode_device_comment
 from eaves.wire.notify import Notice
@@ -127,6 +128,9 @@ class Node:
         self.notify = NotifyChannel(self.controller, self._hear)
         self.tunnel = Dialler(self.controller)
         self.tunnel.register(StreamKind.PORT_FORWARD, PortForward(self.observations, settings.engine.netns_dir))
+        sockets = settings.engine.machine_socket
+        self.tunnel.register(StreamKind.CONSOLE, UnixSocket(self.observations, sockets("console"), "serial console"))
+        self.tunnel.register(StreamKind.VNC, UnixSocket(self.observations, sockets("vnc"), "screen"))
         self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), VERSION)
         self.flows = FlowUploader(self.controller, self.observations)
         self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -126,6 +127,10 @@ class Instance(Struct, frozen=True):
     def apps_run_dir(self) -> Path:
         """Pid files of containers."""
         return self.run_dir / "apps"
+
+    def machine_socket(self, name: str) -> Callable[[str], Path]:
+        """App id → a socket of its virtual machine: ``console`` (the serial line) or ``vnc``."""
+        return lambda app_id: self.apps_run_dir / app_id / "vm" / f"{name}.sock"
 
     def prepare(self) -> None:
         """Make the folders. Blocking; call it from a thread."""

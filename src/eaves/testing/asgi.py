@@ -170,7 +170,7 @@ class AsgiSocket:
 
     def __init__(self, app: Any, path: str, *, token: str = "", subprotocols: Sequence[str] = (), **query: Any) -> None:
         self._app = app
-        self._scope = {
+        self.scope: dict[str, Any] = {
             "type": "websocket",
             "path": path,
             "raw_path": path.encode(),
@@ -185,6 +185,7 @@ class AsgiSocket:
         self.subprotocol: str | None = None
         self.refusal: Answer | None = None
         self.close_code: int | None = None
+        self.close_reason = ""
 
     async def __aenter__(self) -> AsgiSocket:
         self._task = asyncio.create_task(self._run())
@@ -211,6 +212,7 @@ class AsgiSocket:
         message = await self._take()
         if message["type"] == "websocket.close":
             self.close_code = message["code"]
+            self.close_reason = message.get("reason", "")
             return None
         data: bytes = message["bytes"]
         return data
@@ -229,6 +231,6 @@ class AsgiSocket:
 
     async def _run(self) -> None:
         try:
-            await self._app(self._scope, self._to_app.get, self._from_app.put)
+            await self._app(self.scope, self._to_app.get, self._from_app.put)
         finally:
             self._from_app.put_nowait(None)

@@ -101,5 +101,8 @@ class Following:
                 return line
         raise AssertionError(f"the command ended without saying {text!r}")
 
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def wait(self, timeout_s: float = 30) -> int:
         return self._process.wait(timeout_s)

@@ -38,6 +38,8 @@ async def serve_channels(socket: Socket, ports: Sequence[int], forward: Forward)
 class _Channel:
     """The client's side of one connection."""
 
+    has_half_close = False
+
     def __init__(self, socket: Socket, intake: Intake, number: int) -> None:
         self.is_broken = True
         """A client that says no more has closed its WebSocket."""
@@ -59,8 +61,7 @@ class _Channel:
         await self._socket.send(bytes((self._number + 1,)) + text.encode())
 
     async def send_end(self) -> None:
-        """Cannot be said but by the end of the WebSocket, so it is the end of what is taken too."""
-        self.inbox.shut()
+        """Cannot be said but by the end of the WebSocket."""
 
 
 async def _serve_all(channels: Sequence[_Channel], ports: Sequence[int], forward: Forward) -> None:

@@ -24,6 +24,7 @@ GZIP_LEVEL = 1
 _WARNING_LIMIT = 4096
 _NORMAL, _GOING_AWAY, _FAILED = 1000, 1001, 1011
 """Close codes of RFC 6455 7.4.1."""
+_REASON_LIMIT = 123
 _NO_CACHE = (b"cache-control", b"no-cache, private")
 
 
@@ -85,8 +86,11 @@ class Streams:
     async def converse(self, request: Request, conversation: Conversation, send: Send) -> None:
         """Accept the WebSocket and talk until the handler has said all, which includes that the client went, or the server stops."""
         await request.receive()
-        await send({"type": "websocket.accept", "subprotocol": conversation.subprotocol or None})
-        talk = asyncio.ensure_future(conversation.talk(Socket(request.receive, send)))
+        with contextlib.suppress(OSError):
+            # A client that has gone is seen by the talk, which may have something to put away.
+            await send({"type": "websocket.accept", "subprotocol": conversation.subprotocol or None})
+        socket = Socket(request.receive, send)
+        talk = asyncio.ensure_future(conversation.talk(socket))
         self._pumps.add(talk)
         try:
             await asyncio.wait({talk})
@@ -99,7 +103,7 @@ class Streams:
             return
         code = _GOING_AWAY if talk.cancelled() else _FAILED if error is not None else _NORMAL
         with contextlib.suppress(OSError):
-            await send({"type": "websocket.close", "code": code})
+            await send({"type": "websocket.close", "code": code, "reason": _cut(socket.reason)})
         if error is not None:
             raise error
 
@@ -153,6 +157,11 @@ async def _wait_gone(receive: Receive) -> None:
         message = await receive()
         if message["type"] in ("http.disconnect", "websocket.disconnect"):
             return
+
+
+def _cut(reason: str) -> str:
+    """A control frame has no room for more."""
+    return reason.encode()[:_REASON_LIMIT].decode(errors="ignore")
 
 
 def _wants_pretty(request: Request) -> bool:

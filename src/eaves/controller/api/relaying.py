@@ -22,6 +22,11 @@ class ByteStream(Protocol):
         """Whether the client broke off; known once :meth:`receive` has answered None."""
         ...
 
+    @property
+    def has_half_close(self) -> bool:
+        """Whether one way can end before the other; if not, the end of the node's data ends all."""
+        ...
+
     async def receive(self) -> bytes | None:
         """None at the end of what the client says."""
         ...
@@ -79,5 +84,5 @@ async def _pump_down(node: TunnelStream, client: ByteStream) -> None:
         await client.send(data)
     with contextlib.suppress(SocketClosedError):
         await client.send_end()
-    if node.cause is not None:
+    if node.cause is not None or not client.has_half_close:
         raise _BrokenOffError

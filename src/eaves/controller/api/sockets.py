@@ -27,6 +27,8 @@ class Socket:
         self._receive = receive
         self._send = send
         self._is_gone = False
+        self.reason = ""
+        """Why the talk ends, told to the client when the WebSocket is closed."""
 
     async def receive(self) -> bytes | str | None:
         """The next message, binary or text; None when the client has gone. A client whose messages nobody takes is held back."""

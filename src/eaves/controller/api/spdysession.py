@@ -50,6 +50,8 @@ class StreamRefusedError(EavesError):
 class SpdyStream:
     """One stream. One task receives, one sends."""
 
+    has_half_close = True
+
     def __init__(self, session: SpdySession, opening: SynStream) -> None:
         self.id = opening.stream_id
         self.headers: Mapping[str, str] = opening.headers

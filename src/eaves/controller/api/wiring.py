@@ -15,6 +15,7 @@ from eaves.controller.api.audit import RequestLog, Sink
 from eaves.controller.api.authentication import Authenticator, TokenAuthenticator, TokenLookup
 from eaves.controller.api.authorization import AdminAuthorizer, Authorizer
 from eaves.controller.api.backends import StoreBackend
+from eaves.controller.api.consoles import Consoles
 from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.flows import AppFlows
 from eaves.controller.api.forms import Forms
@@ -110,8 +111,11 @@ def make_kinds(
     views: list[KindHandler] = [nodes, pods, leases, *usages, *reviews]
     kinds |= {kind.resource.gvr: kind for kind in views}
 
+    consoles = Consoles(store, parts.tunnel)
     subresources |= {
         (app.RESOURCE.gvr, "flows"): AppFlows(store, parts.telemetry, clock).serve,
+        (app.RESOURCE.gvr, "console"): consoles.serve_console,
+        (app.RESOURCE.gvr, "vnc"): consoles.serve_vnc,
         (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,
         (node.RESOURCE.gvr, "status"): nodes.serve_status,
         (pod.RESOURCE.gvr, "status"): pods.serve_status,

@@ -6,12 +6,15 @@ from msgspec import Struct
 
 from eaves.controller.api.routing import Target
 from eaves.controller.documents import decode_object, key_of
+from eaves.controller.tunnel.abc import Tunnel, TunnelStream
+from eaves.controller.tunnel.errors import RefusedError, TunnelError
 from eaves.kinds import app, edgenode
 from eaves.kinds.pod_projection import pod_uid
 from eaves.kube import status
 from eaves.kube.resource import Object
 from eaves.store.abc import ObjectStore
 from eaves.wire.identifiers import AppId, DeviceId
+from eaves.wire.tunnel import StreamRequest
 
 
 class Workload(Struct, frozen=True):
@@ -22,6 +25,17 @@ class Workload(Struct, frozen=True):
     node_name: str
     app: Object
     pod_uid: str
+
+
+async def open_stream(tunnel: Tunnel, workload: Workload, request: StreamRequest) -> TunnelStream:
+    """A stream to the workload's node. Raises ApiError 400 when the node refuses it, 503 when the node cannot be reached."""
+    try:
+        return await tunnel.open(workload.device_id, request)
+    except RefusedError as error:
+        raise status.bad_request(f"node {workload.node_name}: {error.message}") from error
+    except TunnelError as error:
+        remedy = f"; {error.resolution}" if error.resolution else ""
+        raise status.service_unavailable(f"node {workload.node_name}: {error.message}{remedy}") from error
 
 
 async def find_workload(store: ObjectStore, target: Target) -> Workload:
