@@ -36,6 +36,8 @@ BACKDATE = datetime.timedelta(days=1)
 
 _UNREADABLE = (
     ValueError,
+    # A name's part in a bit string.
+    TypeError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,

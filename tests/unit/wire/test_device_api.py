@@ -24,6 +24,7 @@ TABLE = Path(__file__).with_name("device_api.tsv")
 CHECKOUT = Path(__file__).resolve().parents[3]
 EXTENSIONS = {
     "config.AppInstanceConfig": "eaves.v1.AppExtension",
+    "config.DatastoreConfig": "eaves.v1.DatastoreExtension",
     "config.EdgeDevConfig": "eaves.v1.DeviceExtension",
     "config.SnapshotDesc": "eaves.v1.SnapshotDescExtension",
     "config.VolumeRef": "eaves.v1.VolumeRefExtension",

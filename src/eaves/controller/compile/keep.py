@@ -56,10 +56,15 @@ class Previous:
         tree = self._trees[tree_id]
         draft.trees[tree_id] = tree
         for datastore_id in tree.ds_ids_list:
-            datastore = self._datastores[datastore_id]
-            draft.datastores[datastore_id] = datastore
-            if datastore.HasField("cipherData"):
-                self._follow_context(datastore.cipherData.cipherContextId, draft)
+            self._follow_datastore(datastore_id, draft)
+
+    def _follow_datastore(self, datastore_id: str, draft: Draft) -> None:
+        datastore = self._datastores[datastore_id]
+        draft.datastores[datastore_id] = datastore
+        if datastore.HasField("cipherData"):
+            self._follow_context(datastore.cipherData.cipherContextId, draft)
+        for mirror_id in datastore.eaves.mirror_ids:
+            self._follow_datastore(mirror_id, draft)
 
     def _follow_context(self, context_id: str, draft: Draft) -> None:
         draft.contexts[context_id] = self._contexts[context_id]

@@ -155,6 +155,9 @@ def _baseline(node: EdgeNode, inputs: NodeInputs) -> EdgeDevConfig:
     )
     config.eaves.node_name = node.metadata.name
     items = {**inputs.default_items, **node.spec.properties}
+    if runs_eve(node):
+        # EVE reports every property that it does not know as an error.
+        items = {key: value for key, value in items.items() if not key.startswith("eaves.")}
     config.configItems.extend(ConfigItem(key=key, value=items[key]) for key in sorted(items))
     fill_uplinks(node, config)
     return config

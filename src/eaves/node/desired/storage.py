@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from eaves.node.desired.draft import Draft, clean_name
 from eaves.node.desired.errors import ObjectError
 from eaves.node.desired.model import (
@@ -19,6 +21,7 @@ from eaves.node.desired.model import (
     DesiredVolume,
     ImageFormat,
     ObjectKind,
+    S3Addressing,
     Secret,
 )
 from eaves.wire.pb.config import storage_pb2
@@ -41,6 +44,9 @@ _FORMATS = {
     storage_pb2.OVA: ImageFormat.OVA,
     storage_pb2.ISO: ImageFormat.ISO,
 }
+_ADDRESSING = {value.value: value for value in S3Addressing}
+_S3_REGION = "us-west-2"
+"""Of a datastore that names none, as EVE has it."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SERVER = re.compile(r"[A-Za-z0-9.\-_\[\]:]{1,255}")
 _REFERENCE = re.compile(r"[A-Za-z0-9._/:@+~%=?&-]{1,1024}")
@@ -49,19 +55,26 @@ _REFERENCE = re.compile(r"[A-Za-z0-9._/:@+~%=?&-]{1,1024}")
 def parse_datastores(configs: Iterable[DatastoreConfig], draft: Draft) -> dict[str, DesiredDatastore]:
     """Usable datastores by id."""
     found: dict[str, DesiredDatastore] = {}
+    mirrors: dict[str, list[str]] = {}
     for config in configs:
         store_id = draft.take_id(ObjectKind.DATASTORE, config.id, config.fqdn)
         if store_id is None:
             continue
+        mirrors[store_id] = [mirror_id.lower() for mirror_id in config.eaves.mirror_ids]
         try:
             found[store_id] = _parse_datastore(config, store_id, draft)
         except ObjectError as error:
             draft.add_error(ObjectKind.DATASTORE, store_id, clean_name(config.fqdn), error)
-    return found
+    # A mirror that cannot be used is told above; its datastore goes without it.
+    return {
+        store_id: replace(store, mirrors=tuple(found[one] for one in mirrors[store_id] if one in found))
+        for store_id, store in found.items()
+    }
 
 
 def _parse_datastore(config: DatastoreConfig, store_id: str, draft: Draft) -> DesiredDatastore:
     kind = _KINDS.get(config.dType, DatastoreKind.OTHER)
+    region = clean_name(config.region) or (_S3_REGION if kind is DatastoreKind.S3 else "")
     scheme, server, path = _split_server(config, kind)
     username, password = _parse_credentials(config, draft)
     return DesiredDatastore(
@@ -69,17 +82,21 @@ def _parse_datastore(config: DatastoreConfig, store_id: str, draft: Draft) -> De
         kind,
         server,
         path="/".join(part for part in (path, config.dpath.strip("/")) if part),
-        region=clean_name(config.region),
+        region=region,
         username=username,
         password=Secret(password),
         ca_pems=tuple(pem.decode("ascii", "replace") for pem in config.dsCertPEM),
         plain_http=scheme == "http",
+        addressing=_ADDRESSING.get(config.eaves.s3_addressing),
     )
 
 
 def _split_server(config: DatastoreConfig, kind: DatastoreKind) -> tuple[str, str, str]:
     """Scheme, server as the model wants it, and path."""
     text = config.fqdn.strip()
+    if kind is DatastoreKind.S3 and not text:
+        # EVE's own way to say Amazon.
+        text = f"s3.{clean_name(config.region) or _S3_REGION}.amazonaws.com"
     default = "docker" if kind is DatastoreKind.REGISTRY else "http" if kind is DatastoreKind.HTTP else "https"
     try:
         parts = urlsplit(text if "://" in text else f"{default}://{text}")
@@ -130,7 +147,9 @@ def _parse_image(
     tree: ContentTree, tree_id: str, name: str, datastores: Mapping[str, DesiredDatastore]
 ) -> DesiredImage:
     ids = list(dict.fromkeys(text.lower() for text in (*tree.ds_ids_list, tree.dsId) if text))
-    usable = tuple(datastores[store_id] for store_id in ids if store_id in datastores)
+    # Mirrors stand in the list for devices that know no mirrors.
+    mirrors = {mirror.id for store_id in ids if store_id in datastores for mirror in datastores[store_id].mirrors}
+    usable = tuple(datastores[store_id] for store_id in ids if store_id in datastores and store_id not in mirrors)
     if not usable:
         raise ObjectError(
             "none of its datastores can be used",

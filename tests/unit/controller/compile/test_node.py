@@ -261,3 +261,14 @@ def test_bytes_are_the_same_for_the_same_config() -> None:
     assert encode_config(compile_node(inputs(edgenode=edgenode)).config) == encode_config(
         compile_node(inputs(edgenode=edgenode)).config
     )
+
+
+def test_a_device_that_runs_eve_gets_no_property_of_ours() -> None:
+    properties = {"eaves.download.budget.day": "500", "timer.config.interval": "30"}
+    for runs_eve in (False, True):
+        status = {"versions": {"eve": "16.0.0"}} if runs_eve else None
+        node = make_edgenode(properties=properties, status=status)
+        config = compile_node(NodeInputs(edgenode=node)).config
+        sent = {item.key for item in config.configItems}
+        assert "timer.config.interval" in sent
+        assert ("eaves.download.budget.day" in sent) is not runs_eve

@@ -25,6 +25,7 @@ from eaves.node.desired.model import (
     NetworkKind,
     ObjectKind,
     RestartPolicy,
+    S3Addressing,
     Secret,
 )
 from eaves.node.desired.parse import parse_config
@@ -531,3 +532,37 @@ def test_vm_size_of_the_largest_number_is_no_overflow() -> None:
     config = want_config()
     config.apps[0].fixedresources.CopyFrom(VmConfig(memory=2**32 - 1, vcpus=2**32 - 1))
     assert parse(config).apps[0].memory_bytes == (2**32 - 1) << 10
+
+
+def test_mirrors_belong_to_their_datastore_and_are_no_datastores_of_the_image() -> None:
+    mirror_id = "30000000-0000-4000-8000-0000000000ff"
+    config = want_config()
+    config.datastores.add(
+        id=mirror_id, dType=storage_pb2.DsContainerRegistry, fqdn="http://10.0.0.5:5000", dpath="cache"
+    )
+    config.datastores[0].eaves.mirror_ids.extend([mirror_id.upper(), "30000000-0000-4000-8000-00000000dead"])
+    config.contentInfo[0].ds_ids_list[:] = [mirror_id, STORE_ID]
+    node = parse(config)
+    assert node.problems == ()
+    (store,) = node.images[0].datastores
+    (mirror,) = store.mirrors
+    assert (store.id, mirror.server, mirror.path, mirror.plain_http) == (STORE_ID, "10.0.0.5:5000", "cache", True)
+
+
+@pytest.mark.parametrize(
+    ("fqdn", "region", "addressing", "server", "expected"),
+    [
+        ("", "", "", "https://s3.us-west-2.amazonaws.com", None),
+        ("", "eu-west-1", "", "https://s3.eu-west-1.amazonaws.com", None),
+        ("http://10.0.0.5:9000", "", "Path", "http://10.0.0.5:9000", S3Addressing.PATH),
+        ("s3.example", "", "VirtualHost", "https://s3.example", S3Addressing.VIRTUAL_HOST),
+        ("s3.example", "", "Else", "https://s3.example", None),
+    ],
+)
+def test_s3(fqdn: str, region: str, addressing: str, server: str, expected: S3Addressing | None) -> None:
+    config = want_config()
+    store = config.datastores[0]
+    store.dType, store.fqdn, store.region = storage_pb2.DsS3, fqdn, region
+    store.eaves.s3_addressing = addressing
+    (found,) = parse(config).images[0].datastores
+    assert (found.server, found.addressing, found.region) == (server, expected, region or "us-west-2")

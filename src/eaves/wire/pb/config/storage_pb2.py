@@ -23,49 +23,50 @@ _sym_db = _symbol_database.Default()
 
 
 from eaves.wire.pb.config import devcommon_pb2 as config_dot_devcommon__pb2
+from eaves.wire.pb.eaves import extension_pb2 as eaves_dot_extension__pb2
 from eaves.wire.pb.evecommon import acipherinfo_pb2 as evecommon_dot_acipherinfo__pb2
 from eaves.wire.pb.evecommon import evecommon_pb2 as evecommon_dot_evecommon__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63onfig/storage.proto\x12\x15org.lfedge.eve.config\x1a\x16\x63onfig/devcommon.proto\x1a\x1b\x65vecommon/acipherinfo.proto\x1a\x19\x65vecommon/evecommon.proto\"P\n\rSignatureInfo\x12\x15\n\rintercertsurl\x18\x01 \x01(\t\x12\x15\n\rsignercerturl\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\xe8\x01\n\x0f\x44\x61tastoreConfig\x12\n\n\x02id\x18\x64 \x01(\t\x12,\n\x05\x64Type\x18\x01 \x01(\x0e\x32\x1d.org.lfedge.eve.config.DsType\x12\x0c\n\x04\x66qdn\x18\x02 \x01(\t\x12\x0e\n\x06\x61piKey\x18\x03 \x01(\t\x12\x10\n\x08password\x18\x04 \x01(\t\x12\r\n\x05\x64path\x18\x05 \x01(\t\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x39\n\ncipherData\x18\x07 \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x11\n\tdsCertPEM\x18\x08 \x03(\x0c\"\xec\x01\n\x05Image\x12=\n\x0euuidandversion\x18\x01 \x01(\x0b\x32%.org.lfedge.eve.config.UUIDandVersion\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12.\n\x07iformat\x18\x04 \x01(\x0e\x32\x1d.org.lfedge.eve.config.Format\x12\x35\n\x07siginfo\x18\x05 \x01(\x0b\x32$.org.lfedge.eve.config.SignatureInfo\x12\x0c\n\x04\x64sId\x18\x06 \x01(\t\x12\x11\n\tsizeBytes\x18\x08 \x01(\x03\"\xd0\x01\n\x05\x44rive\x12+\n\x05image\x18\x01 \x01(\x0b\x32\x1c.org.lfedge.eve.config.Image\x12\x10\n\x08readonly\x18\x05 \x01(\x08\x12\x10\n\x08preserve\x18\x06 \x01(\x08\x12\x31\n\x07\x64rvtype\x18\x08 \x01(\x0e\x32 .org.lfedge.eve.config.DriveType\x12-\n\x06target\x18\t \x01(\x0e\x32\x1d.org.lfedge.eve.config.Target\x12\x14\n\x0cmaxsizebytes\x18\n \x01(\x03\"\xbd\x02\n\x0b\x43ontentTree\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\x0c\n\x04\x64sId\x18\x02 \x01(\t\x12\x0b\n\x03URL\x18\x03 \x01(\t\x12.\n\x07iformat\x18\x04 \x01(\x0e\x32\x1d.org.lfedge.eve.config.Format\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x14\n\x0cmaxSizeBytes\x18\x06 \x01(\x04\x12\x35\n\x07siginfo\x18\x07 \x01(\x0b\x32$.org.lfedge.eve.config.SignatureInfo\x12\x13\n\x0b\x64isplayName\x18\x08 \x01(\t\x12\x18\n\x10generation_count\x18\t \x01(\x03\x12\x18\n\x10\x63ustom_meta_data\x18\n \x01(\t\x12\x13\n\x0b\x64s_ids_list\x18\x0b \x03(\t\x12\x1a\n\x12\x64\x65signated_node_id\x18\x0c \x01(\t\"r\n\x13VolumeContentOrigin\x12<\n\x04type\x18\x01 \x01(\x0e\x32..org.lfedge.eve.config.VolumeContentOriginType\x12\x1d\n\x15\x64ownloadContentTreeID\x18\x02 \x01(\t\"\xc8\x02\n\x06Volume\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12:\n\x06origin\x18\x02 \x01(\x0b\x32*.org.lfedge.eve.config.VolumeContentOrigin\x12?\n\tprotocols\x18\x03 \x03(\x0e\x32,.org.lfedge.eve.config.VolumeAccessProtocols\x12\x17\n\x0fgenerationCount\x18\x04 \x01(\x03\x12\x14\n\x0cmaxsizebytes\x18\x05 \x01(\x03\x12\x10\n\x08readonly\x18\x06 \x01(\x08\x12\x13\n\x0b\x64isplayName\x18\x07 \x01(\t\x12\x12\n\nclear_text\x18\x08 \x01(\x08\x12-\n\x06target\x18\t \x01(\x0e\x32\x1d.org.lfedge.eve.config.Target\x12\x1a\n\x12\x64\x65signated_node_id\x18\n \x01(\t\"\xbe\x01\n\nDiskConfig\x12\x37\n\x04\x64isk\x18\x01 \x01(\x0b\x32).org.lfedge.eve.evecommon.DiskDescription\x12;\n\x08old_disk\x18\x02 \x01(\x0b\x32).org.lfedge.eve.evecommon.DiskDescription\x12:\n\x0b\x64isk_config\x18\x03 \x01(\x0e\x32%.org.lfedge.eve.config.DiskConfigType\"\xb0\x01\n\x0b\x44isksConfig\x12\x30\n\x05\x64isks\x18\x01 \x03(\x0b\x32!.org.lfedge.eve.config.DiskConfig\x12\x39\n\narray_type\x18\x02 \x01(\x0e\x32%.org.lfedge.eve.config.DisksArrayType\x12\x34\n\x08\x63hildren\x18\x03 \x03(\x0b\x32\".org.lfedge.eve.config.DisksConfig*\x85\x01\n\x06\x44sType\x12\r\n\tDsUnknown\x10\x00\x12\n\n\x06\x44sHttp\x10\x01\x12\x0b\n\x07\x44sHttps\x10\x02\x12\x08\n\x04\x44sS3\x10\x03\x12\n\n\x06\x44sSFTP\x10\x04\x12\x17\n\x13\x44sContainerRegistry\x10\x05\x12\x0f\n\x0b\x44sAzureBlob\x10\x06\x12\x13\n\x0f\x44sGoogleStorage\x10\x07*}\n\x06\x46ormat\x12\x0e\n\nFmtUnknown\x10\x00\x12\x07\n\x03RAW\x10\x01\x12\x08\n\x04QCOW\x10\x02\x12\t\n\x05QCOW2\x10\x03\x12\x07\n\x03VHD\x10\x04\x12\x08\n\x04VMDK\x10\x05\x12\x07\n\x03OVA\x10\x06\x12\x08\n\x04VHDX\x10\x07\x12\r\n\tCONTAINER\x10\x08\x12\x07\n\x03ISO\x10\t\x12\x07\n\x03PVC\x10\n*V\n\x06Target\x12\x0e\n\nTgtUnknown\x10\x00\x12\x08\n\x04\x44isk\x10\x01\x12\n\n\x06Kernel\x10\x02\x12\n\n\x06Initrd\x10\x03\x12\x0b\n\x07RamDisk\x10\x04\x12\r\n\tAppCustom\x10\x05*I\n\tDriveType\x12\x10\n\x0cUnclassified\x10\x00\x12\t\n\x05\x43\x44ROM\x10\x01\x12\x07\n\x03HDD\x10\x02\x12\x07\n\x03NET\x10\x03\x12\r\n\tHDD_EMPTY\x10\x04*1\n\x15VolumeAccessProtocols\x12\x0c\n\x08VAP_NONE\x10\x00\x12\n\n\x06VAP_9P\x10\x01*N\n\x17VolumeContentOriginType\x12\x10\n\x0cVCOT_UNKNOWN\x10\x00\x12\x0e\n\nVCOT_BLANK\x10\x01\x12\x11\n\rVCOT_DOWNLOAD\x10\x02*\xec\x01\n\x0e\x44iskConfigType\x12 \n\x1c\x44ISK_CONFIG_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ISK_CONFIG_TYPE_EVEOS\x10\x01\x12\x1c\n\x18\x44ISK_CONFIG_TYPE_PERSIST\x10\x02\x12\x1f\n\x1b\x44ISK_CONFIG_TYPE_ZFS_ONLINE\x10\x03\x12 \n\x1c\x44ISK_CONFIG_TYPE_ZFS_OFFLINE\x10\x04\x12\x1e\n\x1a\x44ISK_CONFIG_TYPE_APPDIRECT\x10\x05\x12\x1b\n\x17\x44ISK_CONFIG_TYPE_UNUSED\x10\x06*\xa2\x01\n\x0e\x44isksArrayType\x12 \n\x1c\x44ISKS_ARRAY_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID0\x10\x01\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID1\x10\x02\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID5\x10\x03\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID6\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63onfig/storage.proto\x12\x15org.lfedge.eve.config\x1a\x16\x63onfig/devcommon.proto\x1a\x15\x65\x61ves/extension.proto\x1a\x1b\x65vecommon/acipherinfo.proto\x1a\x19\x65vecommon/evecommon.proto\"P\n\rSignatureInfo\x12\x15\n\rintercertsurl\x18\x01 \x01(\t\x12\x15\n\rsignercerturl\x18\x02 \x01(\t\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"\x97\x02\n\x0f\x44\x61tastoreConfig\x12\n\n\x02id\x18\x64 \x01(\t\x12,\n\x05\x64Type\x18\x01 \x01(\x0e\x32\x1d.org.lfedge.eve.config.DsType\x12\x0c\n\x04\x66qdn\x18\x02 \x01(\t\x12\x0e\n\x06\x61piKey\x18\x03 \x01(\t\x12\x10\n\x08password\x18\x04 \x01(\t\x12\r\n\x05\x64path\x18\x05 \x01(\t\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x39\n\ncipherData\x18\x07 \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x11\n\tdsCertPEM\x18\x08 \x03(\x0c\x12-\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x1c.eaves.v1.DatastoreExtension\"\xec\x01\n\x05Image\x12=\n\x0euuidandversion\x18\x01 \x01(\x0b\x32%.org.lfedge.eve.config.UUIDandVersion\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12.\n\x07iformat\x18\x04 \x01(\x0e\x32\x1d.org.lfedge.eve.config.Format\x12\x35\n\x07siginfo\x18\x05 \x01(\x0b\x32$.org.lfedge.eve.config.SignatureInfo\x12\x0c\n\x04\x64sId\x18\x06 \x01(\t\x12\x11\n\tsizeBytes\x18\x08 \x01(\x03\"\xd0\x01\n\x05\x44rive\x12+\n\x05image\x18\x01 \x01(\x0b\x32\x1c.org.lfedge.eve.config.Image\x12\x10\n\x08readonly\x18\x05 \x01(\x08\x12\x10\n\x08preserve\x18\x06 \x01(\x08\x12\x31\n\x07\x64rvtype\x18\x08 \x01(\x0e\x32 .org.lfedge.eve.config.DriveType\x12-\n\x06target\x18\t \x01(\x0e\x32\x1d.org.lfedge.eve.config.Target\x12\x14\n\x0cmaxsizebytes\x18\n \x01(\x03\"\xbd\x02\n\x0b\x43ontentTree\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12\x0c\n\x04\x64sId\x18\x02 \x01(\t\x12\x0b\n\x03URL\x18\x03 \x01(\t\x12.\n\x07iformat\x18\x04 \x01(\x0e\x32\x1d.org.lfedge.eve.config.Format\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x14\n\x0cmaxSizeBytes\x18\x06 \x01(\x04\x12\x35\n\x07siginfo\x18\x07 \x01(\x0b\x32$.org.lfedge.eve.config.SignatureInfo\x12\x13\n\x0b\x64isplayName\x18\x08 \x01(\t\x12\x18\n\x10generation_count\x18\t \x01(\x03\x12\x18\n\x10\x63ustom_meta_data\x18\n \x01(\t\x12\x13\n\x0b\x64s_ids_list\x18\x0b \x03(\t\x12\x1a\n\x12\x64\x65signated_node_id\x18\x0c \x01(\t\"r\n\x13VolumeContentOrigin\x12<\n\x04type\x18\x01 \x01(\x0e\x32..org.lfedge.eve.config.VolumeContentOriginType\x12\x1d\n\x15\x64ownloadContentTreeID\x18\x02 \x01(\t\"\xc8\x02\n\x06Volume\x12\x0c\n\x04uuid\x18\x01 \x01(\t\x12:\n\x06origin\x18\x02 \x01(\x0b\x32*.org.lfedge.eve.config.VolumeContentOrigin\x12?\n\tprotocols\x18\x03 \x03(\x0e\x32,.org.lfedge.eve.config.VolumeAccessProtocols\x12\x17\n\x0fgenerationCount\x18\x04 \x01(\x03\x12\x14\n\x0cmaxsizebytes\x18\x05 \x01(\x03\x12\x10\n\x08readonly\x18\x06 \x01(\x08\x12\x13\n\x0b\x64isplayName\x18\x07 \x01(\t\x12\x12\n\nclear_text\x18\x08 \x01(\x08\x12-\n\x06target\x18\t \x01(\x0e\x32\x1d.org.lfedge.eve.config.Target\x12\x1a\n\x12\x64\x65signated_node_id\x18\n \x01(\t\"\xbe\x01\n\nDiskConfig\x12\x37\n\x04\x64isk\x18\x01 \x01(\x0b\x32).org.lfedge.eve.evecommon.DiskDescription\x12;\n\x08old_disk\x18\x02 \x01(\x0b\x32).org.lfedge.eve.evecommon.DiskDescription\x12:\n\x0b\x64isk_config\x18\x03 \x01(\x0e\x32%.org.lfedge.eve.config.DiskConfigType\"\xb0\x01\n\x0b\x44isksConfig\x12\x30\n\x05\x64isks\x18\x01 \x03(\x0b\x32!.org.lfedge.eve.config.DiskConfig\x12\x39\n\narray_type\x18\x02 \x01(\x0e\x32%.org.lfedge.eve.config.DisksArrayType\x12\x34\n\x08\x63hildren\x18\x03 \x03(\x0b\x32\".org.lfedge.eve.config.DisksConfig*\x85\x01\n\x06\x44sType\x12\r\n\tDsUnknown\x10\x00\x12\n\n\x06\x44sHttp\x10\x01\x12\x0b\n\x07\x44sHttps\x10\x02\x12\x08\n\x04\x44sS3\x10\x03\x12\n\n\x06\x44sSFTP\x10\x04\x12\x17\n\x13\x44sContainerRegistry\x10\x05\x12\x0f\n\x0b\x44sAzureBlob\x10\x06\x12\x13\n\x0f\x44sGoogleStorage\x10\x07*}\n\x06\x46ormat\x12\x0e\n\nFmtUnknown\x10\x00\x12\x07\n\x03RAW\x10\x01\x12\x08\n\x04QCOW\x10\x02\x12\t\n\x05QCOW2\x10\x03\x12\x07\n\x03VHD\x10\x04\x12\x08\n\x04VMDK\x10\x05\x12\x07\n\x03OVA\x10\x06\x12\x08\n\x04VHDX\x10\x07\x12\r\n\tCONTAINER\x10\x08\x12\x07\n\x03ISO\x10\t\x12\x07\n\x03PVC\x10\n*V\n\x06Target\x12\x0e\n\nTgtUnknown\x10\x00\x12\x08\n\x04\x44isk\x10\x01\x12\n\n\x06Kernel\x10\x02\x12\n\n\x06Initrd\x10\x03\x12\x0b\n\x07RamDisk\x10\x04\x12\r\n\tAppCustom\x10\x05*I\n\tDriveType\x12\x10\n\x0cUnclassified\x10\x00\x12\t\n\x05\x43\x44ROM\x10\x01\x12\x07\n\x03HDD\x10\x02\x12\x07\n\x03NET\x10\x03\x12\r\n\tHDD_EMPTY\x10\x04*1\n\x15VolumeAccessProtocols\x12\x0c\n\x08VAP_NONE\x10\x00\x12\n\n\x06VAP_9P\x10\x01*N\n\x17VolumeContentOriginType\x12\x10\n\x0cVCOT_UNKNOWN\x10\x00\x12\x0e\n\nVCOT_BLANK\x10\x01\x12\x11\n\rVCOT_DOWNLOAD\x10\x02*\xec\x01\n\x0e\x44iskConfigType\x12 \n\x1c\x44ISK_CONFIG_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ISK_CONFIG_TYPE_EVEOS\x10\x01\x12\x1c\n\x18\x44ISK_CONFIG_TYPE_PERSIST\x10\x02\x12\x1f\n\x1b\x44ISK_CONFIG_TYPE_ZFS_ONLINE\x10\x03\x12 \n\x1c\x44ISK_CONFIG_TYPE_ZFS_OFFLINE\x10\x04\x12\x1e\n\x1a\x44ISK_CONFIG_TYPE_APPDIRECT\x10\x05\x12\x1b\n\x17\x44ISK_CONFIG_TYPE_UNUSED\x10\x06*\xa2\x01\n\x0e\x44isksArrayType\x12 \n\x1c\x44ISKS_ARRAY_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID0\x10\x01\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID1\x10\x02\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID5\x10\x03\x12\x1a\n\x16\x44ISKS_ARRAY_TYPE_RAID6\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'config.storage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DSTYPE']._serialized_start=2034
-  _globals['_DSTYPE']._serialized_end=2167
-  _globals['_FORMAT']._serialized_start=2169
-  _globals['_FORMAT']._serialized_end=2294
-  _globals['_TARGET']._serialized_start=2296
-  _globals['_TARGET']._serialized_end=2382
-  _globals['_DRIVETYPE']._serialized_start=2384
-  _globals['_DRIVETYPE']._serialized_end=2457
-  _globals['_VOLUMEACCESSPROTOCOLS']._serialized_start=2459
-  _globals['_VOLUMEACCESSPROTOCOLS']._serialized_end=2508
-  _globals['_VOLUMECONTENTORIGINTYPE']._serialized_start=2510
-  _globals['_VOLUMECONTENTORIGINTYPE']._serialized_end=2588
-  _globals['_DISKCONFIGTYPE']._serialized_start=2591
-  _globals['_DISKCONFIGTYPE']._serialized_end=2827
-  _globals['_DISKSARRAYTYPE']._serialized_start=2830
-  _globals['_DISKSARRAYTYPE']._serialized_end=2992
-  _globals['_SIGNATUREINFO']._serialized_start=127
-  _globals['_SIGNATUREINFO']._serialized_end=207
-  _globals['_DATASTORECONFIG']._serialized_start=210
-  _globals['_DATASTORECONFIG']._serialized_end=442
-  _globals['_IMAGE']._serialized_start=445
-  _globals['_IMAGE']._serialized_end=681
-  _globals['_DRIVE']._serialized_start=684
-  _globals['_DRIVE']._serialized_end=892
-  _globals['_CONTENTTREE']._serialized_start=895
-  _globals['_CONTENTTREE']._serialized_end=1212
-  _globals['_VOLUMECONTENTORIGIN']._serialized_start=1214
-  _globals['_VOLUMECONTENTORIGIN']._serialized_end=1328
-  _globals['_VOLUME']._serialized_start=1331
-  _globals['_VOLUME']._serialized_end=1659
-  _globals['_DISKCONFIG']._serialized_start=1662
-  _globals['_DISKCONFIG']._serialized_end=1852
-  _globals['_DISKSCONFIG']._serialized_start=1855
-  _globals['_DISKSCONFIG']._serialized_end=2031
+  _globals['_DSTYPE']._serialized_start=2104
+  _globals['_DSTYPE']._serialized_end=2237
+  _globals['_FORMAT']._serialized_start=2239
+  _globals['_FORMAT']._serialized_end=2364
+  _globals['_TARGET']._serialized_start=2366
+  _globals['_TARGET']._serialized_end=2452
+  _globals['_DRIVETYPE']._serialized_start=2454
+  _globals['_DRIVETYPE']._serialized_end=2527
+  _globals['_VOLUMEACCESSPROTOCOLS']._serialized_start=2529
+  _globals['_VOLUMEACCESSPROTOCOLS']._serialized_end=2578
+  _globals['_VOLUMECONTENTORIGINTYPE']._serialized_start=2580
+  _globals['_VOLUMECONTENTORIGINTYPE']._serialized_end=2658
+  _globals['_DISKCONFIGTYPE']._serialized_start=2661
+  _globals['_DISKCONFIGTYPE']._serialized_end=2897
+  _globals['_DISKSARRAYTYPE']._serialized_start=2900
+  _globals['_DISKSARRAYTYPE']._serialized_end=3062
+  _globals['_SIGNATUREINFO']._serialized_start=150
+  _globals['_SIGNATUREINFO']._serialized_end=230
+  _globals['_DATASTORECONFIG']._serialized_start=233
+  _globals['_DATASTORECONFIG']._serialized_end=512
+  _globals['_IMAGE']._serialized_start=515
+  _globals['_IMAGE']._serialized_end=751
+  _globals['_DRIVE']._serialized_start=754
+  _globals['_DRIVE']._serialized_end=962
+  _globals['_CONTENTTREE']._serialized_start=965
+  _globals['_CONTENTTREE']._serialized_end=1282
+  _globals['_VOLUMECONTENTORIGIN']._serialized_start=1284
+  _globals['_VOLUMECONTENTORIGIN']._serialized_end=1398
+  _globals['_VOLUME']._serialized_start=1401
+  _globals['_VOLUME']._serialized_end=1729
+  _globals['_DISKCONFIG']._serialized_start=1732
+  _globals['_DISKCONFIG']._serialized_end=1922
+  _globals['_DISKSCONFIG']._serialized_start=1925
+  _globals['_DISKSCONFIG']._serialized_end=2101
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from eaves.wire.pb.config import devcommon_pb2 as _devcommon_pb2
+from eaves.wire.pb.eaves import extension_pb2 as _extension_pb2
 from eaves.wire.pb.evecommon import acipherinfo_pb2 as _acipherinfo_pb2
 from eaves.wire.pb.evecommon import evecommon_pb2 as _evecommon_pb2
 from google.protobuf import descriptor as _descriptor
@@ -246,6 +247,7 @@ class DatastoreConfig(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     CIPHERDATA_FIELD_NUMBER: _builtins.int
     DSCERTPEM_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID (field number 100!)."""
     dType: Global___DsType.ValueType
@@ -268,6 +270,8 @@ class DatastoreConfig(_message.Message):
     def dsCertPEM(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Extra CA certs."""
 
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.DatastoreExtension: ...
     def __init__(
         self,
         *,
@@ -280,10 +284,11 @@ class DatastoreConfig(_message.Message):
         region: _builtins.str = ...,
         cipherData: _acipherinfo_pb2.CipherBlock | None = ...,
         dsCertPEM: _abc.Iterable[_builtins.bytes] | None = ...,
+        eaves: _extension_pb2.DatastoreExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cipherData", b"cipherData"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cipherData", b"cipherData", "eaves", b"eaves"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apiKey", b"apiKey", "cipherData", b"cipherData", "dType", b"dType", "dpath", b"dpath", "dsCertPEM", b"dsCertPEM", "fqdn", b"fqdn", "id", b"id", "password", b"password", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apiKey", b"apiKey", "cipherData", b"cipherData", "dType", b"dType", "dpath", b"dpath", "dsCertPEM", b"dsCertPEM", "eaves", b"eaves", "fqdn", b"fqdn", "id", b"id", "password", b"password", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

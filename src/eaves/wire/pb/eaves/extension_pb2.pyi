@@ -224,6 +224,34 @@ class DeviceExtension(_message.Message):
 Global___DeviceExtension: _TypeAlias = DeviceExtension  # noqa: Y015
 
 @_typing.final
+class DatastoreExtension(_message.Message):
+    """Of config.DatastoreConfig."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    S3_ADDRESSING_FIELD_NUMBER: _builtins.int
+    MIRROR_IDS_FIELD_NUMBER: _builtins.int
+    s3_addressing: _builtins.str
+    """Where the bucket's name goes: Path or VirtualHost; empty = by the server's name."""
+    @_builtins.property
+    def mirror_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Datastores to ask first for what is known by its digest, and never to trust."""
+
+    def __init__(
+        self,
+        *,
+        s3_addressing: _builtins.str = ...,
+        mirror_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mirror_ids", b"mirror_ids", "s3_addressing", b"s3_addressing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatastoreExtension: _TypeAlias = DatastoreExtension  # noqa: Y015
+
+@_typing.final
 class VolumeRefExtension(_message.Message):
     """Of config.VolumeRef."""
 
