@@ -19,6 +19,7 @@ from pathlib import Path
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
+from eaves.controller.api.upgrading import UpgradingProtocol
 from eaves.controller.api.wiring import ApiParts, make_api
 from eaves.controller.devicelistener import listen_for_devices
 from eaves.controller.deviceside import DeviceSide, Stores, build_device_side
@@ -120,7 +121,13 @@ async def _run(
         metrics,
     )
     devices = listen_for_devices(side, tls, *parse_listen(settings.gateway.listen, "gateway.listen"), settings.gateway)
-    operators = Listener(api, *parse_listen(settings.api.listen, "api.listen"), tls=tls, on_stop=api.stop)
+    operators = Listener(
+        api,
+        *parse_listen(settings.api.listen, "api.listen"),
+        tls=tls,
+        on_stop=api.stop,
+        protocol=UpgradingProtocol,
+    )
 
     await want_first_objects(objects, want_gateway_server(settings, devices.port), identity.current.root_pem)
     access = want_api_url(settings, operators.port)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,9 @@ class Kubectl:
         assert outcome.code != 0, f"kubectl {' '.join(arguments)} succeeded: {outcome.out}"
         return outcome.err
 
-    def start(self, *arguments: str) -> Following:
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Following:
         """Start a command that goes on, such as a watch. Use the answer as a context manager."""
-        return Following([self._program, *arguments], self._environment)
+        return Following([self._program, *arguments], {**self._environment, **(environment or {})})
 
 
 class Following:

@@ -19,6 +19,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from eaves.controller.api.app import Api
+from eaves.controller.api.upgrading import UpgradingProtocol
 from eaves.controller.api.wiring import ApiParts, make_api
 from eaves.controller.kubeconfig import Access, save_kubeconfig
 from eaves.controller.objects import Objects, key_of, want_put
@@ -173,7 +174,9 @@ class ServedApi:
     async def _serve(self) -> None:
         tls = self._save_certificates()
         async with open_api(self.folder, reconcilers=True, **self._parts) as self.bench:
-            listener = Listener(self.bench.api, "127.0.0.1", 0, tls=tls, on_stop=self.bench.api.stop)
+            listener = Listener(
+                self.bench.api, "127.0.0.1", 0, tls=tls, on_stop=self.bench.api.stop, protocol=UpgradingProtocol
+            )
             self.server = f"https://127.0.0.1:{listener.port}"
             access = Access(self.server, ADMIN_TOKEN, self.ca_file.read_bytes())
             save_kubeconfig(self.kubeconfig, access)

@@ -126,10 +126,11 @@ def talker() -> Iterator[Talker]:
     found.close()
 
 
-@pytest.fixture
-def forward(kubectl: Kubectl, talker: Talker) -> Iterator[int]:
-    """A local port that leads to the talker."""
-    with kubectl.start("port-forward", "pod/web", f":{talker.port}") as following:
+@pytest.fixture(params=["true", "false"], ids=["websocket", "spdy"])
+def forward(kubectl: Kubectl, talker: Talker, request: pytest.FixtureRequest) -> Iterator[int]:
+    """A local port that leads to the talker, by the way of kubectl from 1.31 on and by that of older clients."""
+    environment = {"KUBECTL_PORT_FORWARD_WEBSOCKETS": request.param}
+    with kubectl.start("port-forward", "pod/web", f":{talker.port}", environment=environment) as following:
         yield wait_port(following)
 
 
