@@ -126,7 +126,8 @@ class AppPort(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
     protocol: Annotated[Protocol, about("TCP or UDP.")] = Protocol.TCP
     name: Annotated[str, about("Name of the port.", max_length=63)] = ""
     node_port: Annotated[
-        PortNumber | None, about("Port on the node that leads to it; only peers on the network reach it when absent.")
+        PortNumber | None,
+        about("Port on the node that leads to it (Local networks); only peers on the network reach it when absent."),
     ] = None
 
 
@@ -163,7 +164,7 @@ class AclRule(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
     action: Annotated[AclAction, about("Allow, Drop, or Limit the rate.")] = AclAction.ALLOW
     direction: Annotated[AclDirection, about("Ingress is towards the app.")] = AclDirection.BOTH
     ip: Annotated[str, about("Address or CIDR of the other side.", max_length=64)] = ""
-    host: Annotated[str, about("Host name of the other side.", max_length=253)] = ""
+    host: Annotated[str, about("Host name of the other side (Local networks).", max_length=253)] = ""
     protocol: Annotated[str, about("tcp, udp, icmp or a protocol number.", max_length=8)] = ""
     local_port: Annotated[str, about("Port or range a-b on the app's side; needs tcp or udp.", max_length=11)] = ""
     remote_port: Annotated[str, about("Port or range a-b on the other side; needs tcp or udp.", max_length=11)] = ""

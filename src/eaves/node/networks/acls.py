@@ -17,8 +17,14 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)+")
 _UNITS = {"": "second", "s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
-def check_rule(rule: AclRule) -> None:
-    """Raises NetworkImpossibleError with what is wrong."""
+def check_rule(rule: AclRule, *, is_switched: bool = False) -> None:
+    """Raises NetworkImpossibleError with what is wrong. ``is_switched``: the interface is on a switch."""
+    if is_switched and rule.host:
+        raise NetworkImpossibleError(
+            f"rule {rule.id}: host names need a network of type Local, whose DNS answers are seen"
+        )
+    if is_switched and rule.action is AclAction.PORT_MAP:
+        raise NetworkImpossibleError(f"rule {rule.id}: a port map needs a network of type Local")
     if rule.subnet:
         _parse_subnet(rule.subnet)
     if rule.host and (len(rule.host) > 253 or not _HOST.fullmatch(rule.host)):
@@ -67,22 +73,38 @@ def render_incoming(rule: AclRule, hosts: str) -> list[str]:
 
 def render_outgoing_rate(rule: AclRule, hosts: str) -> list[str]:
     """Statements that drop packets from the app above the rule's rate; they see every packet of a connection."""
-    return _render_rate(rule, _match_outgoing(rule, hosts))
+    return render_rate(rule, _match_outgoing(rule, hosts))
 
 
 def render_incoming_rate(rule: AclRule, hosts: str) -> list[str]:
     """The same for packets to the app."""
-    return _render_rate(rule, _match_incoming(rule, hosts))
+    return render_rate(rule, _match_incoming(rule, hosts))
 
 
-def _render_rate(rule: AclRule, match: str | None) -> list[str]:
-    """A packet that an earlier rule decides must not count for a later one's rate: hence ``return`` for all of them."""
+def render_rate(rule: AclRule, match: str | None) -> list[str]:
+    """Statements of one rule for packets that ``match`` fits; None = it says nothing about them.
+
+    A packet that an earlier rule decides must not count for a later one's rate: hence ``return`` for all of them."""
     if match is None:
         return []
     if rule.action is not AclAction.LIMIT:
         return [f"{match}return"]
     burst = f" burst {rule.limit_burst} packets" if rule.limit_burst > 0 else ""
     return [f"{match}limit rate over {rule.limit_rate}/{_limit_unit(rule)}{burst} drop", f"{match}return"]
+
+
+def match_outgoing(rule: AclRule) -> str | None:
+    """What packets from an app on a switch are matched with, of IPv4 or IPv6; None when the rule says nothing about them."""
+    if rule.direction is AclDirection.INGRESS:
+        return None
+    return _render_match(rule, far="daddr", local_port="sport", remote_port="dport", hosts="", is_switched=True)
+
+
+def match_incoming(rule: AclRule) -> str | None:
+    """The same for packets to it."""
+    if rule.direction is AclDirection.EGRESS:
+        return None
+    return _render_match(rule, far="saddr", local_port="dport", remote_port="sport", hosts="", is_switched=True)
 
 
 def _match_outgoing(rule: AclRule, hosts: str) -> str | None:
@@ -112,13 +134,18 @@ def parse_ports(text: str) -> tuple[int, int]:
     raise NetworkImpossibleError(f"{text!r} is not a port or a range of ports")
 
 
-def _render_match(rule: AclRule, *, far: str, local_port: str, remote_port: str, hosts: str) -> str | None:
+def _render_match(
+    rule: AclRule, *, far: str, local_port: str, remote_port: str, hosts: str, is_switched: bool = False
+) -> str | None:
     parts = []
     subnet = _parse_subnet(rule.subnet) if rule.subnet else None
-    if isinstance(subnet, ipaddress.IPv6Network):
+    family = "ip6" if isinstance(subnet, ipaddress.IPv6Network) else "ip"
+    if family == "ip6" and not is_switched:
         return None  # Local networks speak IPv4 alone.
     if subnet is not None and subnet.prefixlen:
-        parts.append(f"ip {far} {subnet}")
+        parts.append(f"{family} {far} {subnet}")
+    elif subnet is not None and is_switched:
+        parts.append(f"meta protocol {family}")
     if rule.host:
         parts.append(f"ip {far} {hosts}")
     ports = [
@@ -128,6 +155,8 @@ def _render_match(rule: AclRule, *, far: str, local_port: str, remote_port: str,
     ]
     if ports:
         parts += ports
+    elif rule.protocol == "icmp" and is_switched:
+        parts.append("meta l4proto { icmp, ipv6-icmp }")
     elif rule.protocol:
         parts.append(f"meta l4proto {_parse_protocol(rule)}")
     return "".join(f"{part} " for part in parts)

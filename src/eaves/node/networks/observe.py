@@ -41,9 +41,9 @@ async def _ask_ip() -> list[list[dict[str, Any]]]:
     return answers
 
 
-async def observe_table(table: str) -> str:
+async def observe_table(table: str, family: str = "inet") -> str:
     """Our table as text without counters and set elements; empty when there is none."""
-    shown = await process.run(["nft", "-s", "-t", "list", "table", "inet", table], timeout_s=20, check=False)
+    shown = await process.run(["nft", "-s", "-t", "list", "table", family, table], timeout_s=20, check=False)
     return shown.text if shown.returncode == 0 else ""
 
 

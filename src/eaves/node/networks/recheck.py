@@ -30,8 +30,13 @@ class Known(Struct, frozen=True):
 
 def list_changed(former: Layout | None, layout: Layout) -> tuple[WantedVif, ...]:
     """Interfaces whose connections need a look: edited ones, and new ones, whose address may have been another app's."""
-    before = {vif.link: (vif.address, vif.acls) for vif in former.vifs} if former is not None else {}
-    return tuple(vif for vif in layout.vifs if before.get(vif.link) != (vif.address, vif.acls))
+    return list_edited(former.vifs if former is not None else (), layout.vifs)
+
+
+def list_edited(former: Iterable[WantedVif], wanted: Iterable[WantedVif]) -> tuple[WantedVif, ...]:
+    """Those of ``wanted`` that have other rules or another address than before."""
+    before = {vif.link: (vif.address, vif.acls) for vif in former}
+    return tuple(vif for vif in wanted if before.get(vif.link) != (vif.address, vif.acls))
 
 
 async def end_forbidden(vifs: Iterable[WantedVif], layout: Layout, resolved: Mapping[str, frozenset[str]]) -> int:

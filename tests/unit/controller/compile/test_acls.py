@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eaves.controller.compile.acls import AceIds, want_acls
+from eaves.controller.compile.errors import HeldBackError
 from eaves.kinds.app_spec import AppNetwork
 from eaves.wire.pb.config.fw_pb2 import ACE, EGRESS, INGRESS
 
@@ -76,8 +78,30 @@ def test_an_empty_list_of_rules_lets_nothing_out() -> None:
     assert acls(acl=[]) == []
 
 
-def test_a_switch_knows_no_peers_by_subnet() -> None:
-    assert [render(entry) for entry in acls(subnet="", ports=[{"port": 80}])] == ["out ip=0.0.0.0/0 -> allow"]
+def test_on_a_switch_ports_and_rules_are_for_both_families() -> None:
+    rule = {"name": "ping", "direction": "Egress", "protocol": "icmp"}
+    assert [render(entry) for entry in acls(subnet="", ports=[{"port": 80}])] == [
+        "in ip=0.0.0.0/0 protocol=tcp lport=80 -> allow",
+        "in ip=::/0 protocol=tcp lport=80 -> allow",
+        "out ip=0.0.0.0/0 -> allow",
+        "out ip=::/0 -> allow",
+    ]
+    entries = acls(subnet="", acl=[rule, {"name": "lan", "ip": "fd00::/8"}])
+    assert [render(entry) for entry in entries] == [
+        "out ip=0.0.0.0/0 protocol=icmp -> allow",
+        "out ip=::/0 protocol=icmp -> allow",
+        "both ip=fd00::/8 -> allow",
+    ]
+    assert len({entry.id for entry in entries}) == 3
+
+
+@pytest.mark.parametrize(
+    "fields", [{"acl": [{"name": "web", "host": "example.com"}]}, {"ports": [{"port": 80, "nodePort": 8080}]}]
+)
+def test_what_a_switch_cannot_do_is_said(fields: dict[str, Any]) -> None:
+    assert acls(**fields)
+    with pytest.raises(HeldBackError, match=r"type (Local|Switch)"):
+        acls(subnet="", **fields)
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=60))
