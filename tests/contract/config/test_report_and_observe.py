@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from eaves.controller.compile.identifiers import content_tree_id
 from eaves.kinds import app as app_kind
@@ -20,10 +21,20 @@ from eaves.node.observed import (
     VolumeState,
     VolumeStatus,
 )
+from eaves.node.observed_vm import Accelerator, AgentState, SnapshotState, SnapshotStatus, VmStatus
 from eaves.node.report.apps import want_app_info, want_removed_app_info
 from eaves.node.report.networks import want_network_info
 from eaves.node.report.storage import want_image_info, want_volume_info
-from eaves.testing.objects import DEVICE_ID, make_app, make_edgenode, make_network, make_volume, uid_of
+from eaves.testing.objects import (
+    DEVICE_ID,
+    make_app,
+    make_edgenode,
+    make_network,
+    make_snapshot,
+    make_vm,
+    make_volume,
+    uid_of,
+)
 from eaves.testing.observed_objects import ObservedObjects
 
 NOW = 1795543200.0
@@ -110,3 +121,27 @@ def test_images_networks_and_volumes_arrive() -> None:
     volume = VolumeStatus(uid_of("Volume", "data"), 0, "data", VolumeState.READY, size_bytes=1 << 30, used_bytes=4096)
     objects.tell(want_volume_info(DEVICE_ID, volume, (), NOW), NOW)
     assert objects.status("Volume", "data")["phase"] == "Ready"
+
+
+def test_a_machine_and_its_snapshots_arrive() -> None:
+    objects = ObservedObjects(make_edgenode(), make_vm("web"), make_snapshot(appName="web"))
+    machine = VmStatus(Accelerator.TCG, "UEFI", "q35", has_vnc=True, agent=AgentState.CONNECTED, guest_os="Debian 12")
+    taken = SnapshotStatus(uid_of("AppSnapshot", "before"), SnapshotState.READY, NOW, 4096, app_version="1")
+    reported = status(AppState.RUNNING, current=RunRecord(NOW), vm=machine, snapshots=(taken,))
+    objects.tell(want_app_info(DEVICE_ID, reported, (), NOW), NOW)
+    got = objects.status("App", "web")
+    assert (got["vm"]["accelerator"], got["vm"]["vnc"], got["vm"]["guest"]["os"]) == ("TCG", True, "Debian 12")
+    assert got["snapshots"] == ["before"]
+    assert objects.status("AppSnapshot", "before")["phase"] == "Ready"
+    paused = replace(reported, vm=replace(machine, paused_reason="the disk is full"))
+    objects.tell(want_app_info(DEVICE_ID, paused, (), NOW), NOW)
+    assert objects.condition("App", "web", "Ready")["reason"] == "Paused"
+
+
+@pytest.mark.parametrize("state", SnapshotState)
+def test_every_state_of_a_snapshot_arrives(state: SnapshotState) -> None:
+    objects = ObservedObjects(make_edgenode(), make_vm("web"), make_snapshot(appName="web"))
+    reported = status(AppState.RUNNING, snapshots=(SnapshotStatus(uid_of("AppSnapshot", "before"), state),))
+    objects.tell(want_app_info(DEVICE_ID, reported, (), NOW), NOW)
+    phase = objects.status("AppSnapshot", "before")["phase"]
+    assert phase == {"Waiting": "Pending"}.get(state, state)
