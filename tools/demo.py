@@ -1,4 +1,4 @@
-"""``make demo``: a controller, a node and a registry on this machine, and an app that answers by HTTP.
+"""``make demo``: a controller, a node and a registry on this machine, a container that answers by HTTP and a virtual machine beside it.
 
 Only the product's own commands run here, as a user would type them; this file starts and stops them and waits. On a terminal it
 stays up until Ctrl-C, elsewhere or with DEMO_ONCE=1 it verifies and ends. Nothing is left behind in either case.
@@ -19,10 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from eaves.kit.errors import EavesError
 from eaves.kit.process import check_programs
+from eaves.testing.file_server import FileServer
+from eaves.testing.guest_image import READY, want_guest_disk
 from eaves.testing.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,8 +41,14 @@ PROGRAMS = {
     "umoci": "umoci",
     "docker-registry": "docker-registry",
     "busybox": "busybox-static",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "swtpm": "swtpm",
+    "xorrisofs": "xorriso",
 }
-STEPS = 7
+STEPS = 9
+MACHINE_LIMIT_S = 180
+"""A guest without hardware virtualisation on a busy machine."""
 
 
 class DemoError(EavesError):
@@ -142,12 +151,42 @@ class Demo:
 
     def show(self) -> None:
         self.say("what kubectl shows")
-        wait = ("wait", "--for=jsonpath={.status.phase}=Running", "app/web", "--timeout=60s")
-        self.kubectl(*wait)
+        self.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "app/web", "app/gateway", "--timeout=60s")
         print(self.kubectl("get", "nodes,apps,pods", "-o", "wide"), end="", flush=True)
         self.say("kubectl logs web")
         self._wait("the app's log", lambda: bool(self.kubectl("logs", "web").strip()), 60)
         print(self.kubectl("logs", "web", "--tail", "5"), end="", flush=True)
+
+    def apply_machine(self) -> None:
+        """The example of a virtual machine, with a tiny guest in the place of its image."""
+        self.say("kubectl apply -f examples/vm.yaml")
+        disk = want_guest_disk()
+        content = disk.read_bytes()
+        server = self._cleanups.enter_context(FileServer({"/guest.raw": content}))
+        text = (ROOT / "examples" / "vm.yaml").read_text()
+        changes = {
+            "https://files.example": server.url,
+            "debian-12-genericcloud-amd64.qcow2@sha256:" + 64 * "0": f"guest.raw@sha256:{sha256(content).hexdigest()}",
+            "cpus: 2\n": "cpus: 1\n",
+            "memory: 1Gi": "memory: 256Mi",
+            "nodePort: 2222": f"nodePort: {find_port()}",
+        }
+        for old, new in changes.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        manifest = self.folder / "vm.yaml"
+        manifest.write_text(text)
+        print(self.kubectl("apply", "-f", str(manifest)), end="", flush=True)
+
+    def show_machine(self) -> None:
+        self.say("kubectl logs gateway: the serial console of the machine")
+        try:
+            self._wait("the guest", lambda: READY in self.kubectl("logs", "gateway"), MACHINE_LIMIT_S)
+        except DemoError as error:
+            with contextlib.suppress(EavesError):
+                error.details = self.run([str(BIN / "kubectl-eaves"), "why", "app/gateway"])
+            raise
+        print(self.kubectl("logs", "gateway", "--tail", "4"), end="", flush=True)
 
     def stay(self) -> None:
         """Until Ctrl-C."""
@@ -157,6 +196,7 @@ class Demo:
             f"  curl http://127.0.0.1:{APP_PORT}/\n"
             "  kubectl get nodes,apps,pods -o wide\n"
             "  kubectl logs -f web\n"
+            "  kubectl get app gateway -o jsonpath='{.status.vm}'\n"
             "  kubectl explain app.spec\n"
             "  kubectl eaves why app/web\n"
             '  kubectl patch app web --type merge -p \'{"spec":{"running":false}}\'\n'
@@ -314,7 +354,9 @@ def run_demo() -> float:
         demo.start_controller()
         demo.join_node()
         seconds = demo.wait_for_answer(demo.apply())
+        demo.apply_machine()
         demo.show()
+        demo.show_machine()
         if not is_once:
             print(f"demo: app web answered HTTP 200 after {seconds:.1f} s")
             with contextlib.suppress(KeyboardInterrupt):

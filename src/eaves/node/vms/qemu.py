@@ -144,6 +144,8 @@ class QemuEngine(WorkloadEngine[VmSpec]):
     async def teardown(self) -> None:
         for app_id in await asyncio.to_thread(self._list_apps):
             await self.remove(app_id)
+        # Whichever engine ends last takes the group of all apps away.
+        await asyncio.to_thread(limits.remove_cgroups, self._instance.cgroup)
 
     def describe(self, app_id: str) -> VmStatus | None:
         session = self._sessions.get(app_id)
