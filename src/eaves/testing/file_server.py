@@ -57,6 +57,8 @@ class FileServer:
         self.manners = Manners()
         self.asked: list[Asked] = []
         self.served_bytes = 0
+        self.pretended_bytes = 0
+        """Say that everything has this size, when not 0."""
         self.released = threading.Event()
         self.ca_pem = ""
         self.on_bytes: Callable[[int], None] = lambda _: None
@@ -137,7 +139,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         if manners.is_corrupt:
             body = body[:-1] + bytes([body[-1] ^ 1])
-        self._head(206 if start else 200, headers, len(body))
+        self._head(206 if start else 200, headers, self.owner.pretended_bytes or len(body))
         self._send(body)
 
     def _start(self, etag: str) -> int:

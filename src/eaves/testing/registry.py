@@ -6,6 +6,7 @@ speaks TLS with a CA of its own and asks for a password.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -98,14 +99,44 @@ class Registry:
         shutil.rmtree(layout)
         return self.digest(name)
 
+    def push_artifact(
+        self, name: str, layers: Sequence[tuple[bytes, str, dict[str, str]]], labels: dict[str, str] | None = None
+    ) -> str:
+        """Push ``layers`` (content, media type, annotations) as they are, with an image config that has ``labels``; answers the digest."""
+        layout = self._folder / f"artifact-{secrets.token_hex(4)}"
+        (layout / "blobs" / "sha256").mkdir(parents=True)
+
+        def add(content: bytes, media_type: str, annotations: dict[str, str] | None = None) -> dict[str, object]:
+            digest = hashlib.sha256(content).hexdigest()
+            (layout / "blobs" / "sha256" / digest).write_bytes(content)
+            found: dict[str, object] = {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+            return found | ({"annotations": annotations} if annotations else {})
+
+        image = {
+            "os": "linux",
+            "architecture": "amd64",
+            "config": {"Labels": labels or {}},
+            "rootfs": {"type": "layers"},
+        }
+        config = add(msgspec.json.encode(image), "application/vnd.oci.image.config.v1+json")
+        manifest = {"schemaVersion": 2, "config": config, "layers": [add(*layer) for layer in layers]}
+        top = add(msgspec.json.encode(manifest), "application/vnd.oci.image.manifest.v1+json")
+        top["annotations"] = {"org.opencontainers.image.ref.name": "image"}
+        (layout / "index.json").write_bytes(msgspec.json.encode({"schemaVersion": 2, "manifests": [top]}))
+        (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+        self._copy(f"oci:{layout}:image", name, "--preserve-digests")
+        shutil.rmtree(layout)
+        return str(top["digest"])
+
     def digest(self, name: str) -> str:
         done = _run(
             ["skopeo", "inspect", "--format", "{{.Digest}}", *self._options(""), f"docker://{self.server}/{name}"]
         )
         return done.decode().strip()
 
-    def _copy(self, source: str, name: str) -> None:
-        _run(["skopeo", "copy", "--quiet", *self._options("dest-"), source, f"docker://{self.server}/{name}"])
+    def _copy(self, source: str, name: str, *options: str) -> None:
+        argv = ["skopeo", "copy", "--quiet", *options, *self._options("dest-")]
+        _run([*argv, source, f"docker://{self.server}/{name}"])
 
     def _options(self, prefix: str) -> list[str]:
         if not self._is_private:
