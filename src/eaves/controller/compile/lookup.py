@@ -16,7 +16,7 @@ import msgspec
 
 from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.model import NodeInputs, ObjectKey
-from eaves.kinds import appsnapshot, datastore, network, volume
+from eaves.kinds import appsnapshot, datastore, hardwaremodel, network, volume
 from eaves.kube.resource import Object
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ class Lookup:
             ("Volume", inputs.volumes),
             ("Datastore", inputs.datastores),
             ("AppSnapshot", inputs.snapshots),
+            ("HardwareModel", inputs.hardware_models),
             ("Secret", inputs.secrets),
             ("ConfigMap", inputs.configmaps),
         ):
@@ -52,6 +53,9 @@ class Lookup:
 
     def network(self, namespace: str, name: str) -> network.Network:
         return self._typed("Network", namespace, name, network.decode)
+
+    def hardware_model(self, name: str) -> hardwaremodel.HardwareModel:
+        return self._typed("HardwareModel", "", name, hardwaremodel.decode)
 
     def volume(self, namespace: str, name: str) -> volume.Volume:
         return self._typed("Volume", namespace, name, volume.decode)
@@ -73,7 +77,7 @@ class Lookup:
     def _typed(self, kind: str, namespace: str, name: str, decode: Callable[[Object], T]) -> T:
         obj = self.find(kind, namespace, name)
         if obj is None:
-            raise HeldBackError(f"{kind}NotFound", f"{kind} {name} does not exist in namespace {namespace}; create it")
+            raise HeldBackError(f"{kind}NotFound", f"{kind} {name} does not exist{_where(namespace)}; create it")
         try:
             return decode(obj)
         except msgspec.ValidationError as error:
@@ -99,3 +103,7 @@ def _decode(text: str) -> bytes:
     except binascii.Error:
         # Admission lets only base64 in; a value that is none is as good as missing, and its reader says so.
         return b""
+
+
+def _where(namespace: str) -> str:
+    return f" in namespace {namespace}" if namespace else ""

@@ -47,6 +47,7 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     datastores: Sequence[Object] = ()
     snapshots: Sequence[Object] = ()
     """AppSnapshots of the namespaces of virtual machines."""
+    hardware_models: Sequence[Object] = ()
     secrets: Sequence[Object] = ()
     configmaps: Sequence[Object] = ()
     controller_certs_hash: str = ""

@@ -16,7 +16,7 @@ from eaves.controller.compile.keep import Previous
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
 from eaves.controller.compile.networks import UsedNetworks
-from eaves.controller.compile.uplinks import fill_uplinks, runs_eve
+from eaves.controller.compile.uplinks import copy_ports, fill_uplinks, runs_eve
 from eaves.controller.compile.volumes import want_own_volumes, want_volume
 from eaves.kinds import app as app_kind
 from eaves.kinds import edgenode as edgenode_kind
@@ -53,6 +53,7 @@ class _Compilation:
             self._keep_blank_volumes(apps)
         self._compile_volumes()
         config = _baseline(node, self._inputs)
+        self._fill_ports(config)
         self._draft.fill(config)
         touched = {
             ObjectKey("EdgeNode", "", node.metadata.name),
@@ -60,6 +61,19 @@ class _Compilation:
             *self._lookup.touched,
         }
         return CompiledConfig(config=config, problems=tuple(sorted(set(self._problems))), touched=frozenset(touched))
+
+    def _fill_ports(self, config: EdgeDevConfig) -> None:
+        """A device whose model cannot be read keeps the devices that it had, lest it loses its ports."""
+        name, model = self._node.spec.model, None
+        if name:
+            try:
+                model = self._lookup.hardware_model(name)
+            except HeldBackError as error:
+                self._problem("EdgeNode", self._node.metadata, error.reason, error.message, Effect.PARTIAL)
+                if self._inputs.previous is not None:
+                    copy_ports(self._inputs.previous, config)
+                    return
+        fill_uplinks(self._node, config, model)
 
     def _decode_node(self) -> EdgeNode:
         try:
@@ -159,5 +173,4 @@ def _baseline(node: EdgeNode, inputs: NodeInputs) -> EdgeDevConfig:
         # EVE reports every property that it does not know as an error.
         items = {key: value for key, value in items.items() if not key.startswith("eaves.")}
     config.configItems.extend(ConfigItem(key=key, value=items[key]) for key in sorted(items))
-    fill_uplinks(node, config)
     return config

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Interface
 
+from eaves.controller.compile.hardware import want_physical_io
 from eaves.controller.compile.identifiers import uplink_network_id
 from eaves.kinds.edgenode import EdgeNode, PortMedium, Uplink
+from eaves.kinds.hardwaremodel import HardwareModel
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.devmodel_pb2 import PhysicalIO, SystemAdapter
 from eaves.wire.pb.config.netconfig_pb2 import NetworkConfig
@@ -43,21 +45,23 @@ def runs_eve(node: EdgeNode) -> bool:
     return node.status.versions is not None and bool(node.status.versions.eve)
 
 
-def fill_uplinks(node: EdgeNode, config: EdgeDevConfig) -> None:
-    """Writes ports, adapters and their IP settings into the config."""
+def fill_uplinks(node: EdgeNode, config: EdgeDevConfig, model: HardwareModel | None = None) -> None:
+    """Writes the hardware model, ports, adapters and their IP settings into the config.
+
+    A port that the model names is described by the model; an uplink's own interface wins over the model's.
+    """
+    members = want_physical_io(model) if model is not None else {}
     for uplink in uplinks_of(node):
         network_id = uplink_network_id(node.metadata.uid, uplink.name)
         address = _static_address(uplink)
-        config.deviceIoList.append(
-            PhysicalIO(
-                ptype=PhyIoNetEth,
-                phylabel=uplink.name,
-                logicallabel=uplink.name,
-                assigngrp=uplink.name,
-                phyaddrs={"ifname": uplink.interface or uplink.name},
-                usage=PhyIoUsageMgmtAndApps if uplink.management else PhyIoUsageShared,
-            )
+        member = members.setdefault(
+            uplink.name, PhysicalIO(ptype=PhyIoNetEth, phylabel=uplink.name, logicallabel=uplink.name)
         )
+        # EVE knows a port's bundle by its group; without one the port cannot be used.
+        member.assigngrp = member.assigngrp or uplink.name
+        member.usage = PhyIoUsageMgmtAndApps if uplink.management else PhyIoUsageShared
+        if uplink.interface or not member.phyaddrs.get("ifname"):
+            member.phyaddrs["ifname"] = uplink.interface or uplink.name
         config.systemAdapterList.append(
             SystemAdapter(
                 name=uplink.name,
@@ -74,6 +78,14 @@ def fill_uplinks(node: EdgeNode, config: EdgeDevConfig) -> None:
         if address is not None:
             settings = ipspec(dhcp=Static, subnet=str(address.network), gateway=uplink.gateway, dns=uplink.dns_servers)
         config.networks.append(NetworkConfig(id=network_id, type=V4, ip=settings))
+    config.deviceIoList.extend(members[name] for name in sorted(members))
+
+
+def copy_ports(source: EdgeDevConfig, target: EdgeDevConfig) -> None:
+    """The sections that :func:`fill_uplinks` writes, from another config of the device."""
+    target.deviceIoList.extend(source.deviceIoList)
+    target.systemAdapterList.extend(source.systemAdapterList)
+    target.networks.extend(source.networks)
 
 
 def _static_address(uplink: Uplink) -> IPv4Interface | None:

@@ -34,7 +34,17 @@ from eaves.store.devices import DeviceRegistry
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.pb.config.devconfig_pb2 import ConfigResponse, EdgeDevConfig
 
-INPUT_KINDS = ("EdgeNode", "App", "Network", "Volume", "Datastore", "Secret", "ConfigMap", "AppSnapshot")
+INPUT_KINDS = (
+    "EdgeNode",
+    "App",
+    "Network",
+    "Volume",
+    "Datastore",
+    "Secret",
+    "ConfigMap",
+    "AppSnapshot",
+    "HardwareModel",
+)
 WORKERS = 16
 """Compilation itself is one after the other; several at a time share the commits of their results."""
 URGENT_NODES = 16

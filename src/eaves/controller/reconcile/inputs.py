@@ -1,7 +1,7 @@
 """Gathers what the config of one node depends on, from the store, with little reading.
 
-Networks and datastores are read by namespace and kept until one of them changes, since many nodes share them. Secrets and ConfigMaps are
-read one by one, those alone that the apps name: which ones compilation itself tells.
+Networks and datastores are read by namespace and kept until one of them changes, since many nodes share them. Secrets,
+ConfigMaps and hardware models are read one by one, those alone that are named: which ones compilation itself tells.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 BY_NAMESPACE = ("Network", "Datastore")
 OF_MACHINES = "AppSnapshot"
 """Read for the namespaces of virtual machines alone: nothing else has any."""
-BY_NAME = ("Secret", "ConfigMap")
+BY_NAME = ("Secret", "ConfigMap", "HardwareModel")
 _MAX_OBJECTS = 8192
 _MAX_NAMESPACES = 1024
 
@@ -77,7 +77,7 @@ class Surroundings(Struct, frozen=True):
 async def load_inputs(
     objects: Objects, cache: InputCache, edgenode: Object, named: Iterable[ObjectKey], around: Surroundings
 ) -> NodeInputs:
-    """Inputs of the node; ``named`` are the Secrets and ConfigMaps to bring."""
+    """Inputs of the node; ``named`` are the objects of the kinds ``BY_NAME`` to bring."""
     fields = {"spec.nodeName": edgenode["metadata"]["name"]}
     apps, volumes = await asyncio.gather(objects.list("App", fields=fields), objects.list("Volume", fields=fields))
     namespaces = sorted({obj["metadata"]["namespace"] for obj in (*apps, *volumes)})
@@ -101,6 +101,7 @@ async def load_inputs(
         snapshots=snapshots,
         secrets=single["Secret"],
         configmaps=single["ConfigMap"],
+        hardware_models=single["HardwareModel"],
         controller_certs_hash=around.controller_certs_hash,
         cipher=around.cipher,
         previous=around.previous,

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from eaves.node.counters import BootReason, Record
+from eaves.node.hardware.inventory import Inventory
 from eaves.node.link.attestation import AttestationStep
 from eaves.node.link.uplinks import Uplink
+from eaves.node.report.buses import want_buses
 from eaves.node.report.facts import Disk, Machine, Mount, Port
 from eaves.node.report.pieces import want_message, want_mib, want_time
 from eaves.wire.pb.eaves.extension_pb2 import DeviceInfoExtension
 from eaves.wire.pb.evecommon import devmodelcommon_pb2
-from eaves.wire.pb.info import common_pb2, hardware_pb2, info_pb2
+from eaves.wire.pb.info import common_pb2, info_pb2
 from eaves.wire.pb.info.common_pb2 import ErrorInfo
-from eaves.wire.pb.info.hardware_pb2 import BIOS, CPU, TPM, CPUInfo, HardwareInventory, NetworkDevice
+from eaves.wire.pb.info.hardware_pb2 import BIOS, CPU, TPM, CPUInfo, HardwareInventory
 from eaves.wire.pb.info.info_pb2 import (
     AttestationInfo,
     Capabilities,
@@ -66,6 +68,7 @@ class DeviceView(Struct, frozen=True, kw_only=True):
     ports: Sequence[Port] = ()
     mounts: Sequence[Mount] = ()
     disks: Sequence[Disk] = ()
+    devices: Inventory = Inventory()
     name_servers: Sequence[str] = ()
     search_domains: Sequence[str] = ()
     uplinks: Sequence[Uplink] = ()
@@ -140,10 +143,7 @@ def want_hardware_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg
     """The inventory, sent once per boot."""
     machine = view.machine
     inventory = HardwareInventory(
-        network_devices=[
-            NetworkDevice(ifname=port.name, mac_address=port.mac, type=hardware_pb2.NETWORK_DEVICE_TYPE_ETHERNET)
-            for port in view.ports
-        ],
+        **want_buses(view.devices),
         bios=BIOS(vendor=machine.bios_vendor, version=machine.bios_version),
         cpu_info=CPUInfo(cpus=[CPU(model=machine.cpu_model, id=number) for number in range(machine.cpus)]),
         total_memory_bytes=machine.memory_bytes,

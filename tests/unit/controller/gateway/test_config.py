@@ -150,8 +150,10 @@ async def test_an_unchanged_config_keeps_its_bytes_over_a_restart(tmp_path: Path
         await rig.add_key()
         device = await rig.onboarded(serial="A1")
         await add_app(rig, device)
-        # The first change may be another one, such as the approval: what is compared must be the last.
         await rig.until(lambda: has_app(device))
+        # Other changes, such as the approval, may come before and after: what is compared must be the last.
+        await rig.side.configs.queue.wait_idle()
+        await device.poll()
     async with open_rig(tmp_path) as rig:
         device.transport = rig.device().transport
         assert (await device.poll()).status == 304
