@@ -12,8 +12,9 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+from eaves.controller.api import imagerules
 from eaves.controller.documents import decode_object, key_of
-from eaves.kinds import app, appsnapshot, edgenode, namespace, network, subnets, volume
+from eaves.kinds import app, appsnapshot, datastore, edgenode, namespace, network, subnets, volume
 from eaves.kinds.app_spec import DEFAULT_NETWORK, AppType
 from eaves.kinds.appsnapshot import SnapshotContent
 from eaves.kube import status
@@ -73,9 +74,10 @@ class Admission:
 
     async def check(self, resource: Resource, new: Object, old: Object | None) -> None:
         """Raises ApiError 422 with every fault."""
-        faults: Sequence[FieldError] = ()
-        if resource is app.RESOURCE and _needs_check(new, old):
-            faults = await self._check_app(new)
+        faults: list[FieldError] = []
+        if resource is app.RESOURCE:
+            faults = await self._check_app(new) if _needs_check(new, old) else []
+            faults += await self._check_image(new) if imagerules.has_new_image(new, old) else []
         elif resource is appsnapshot.RESOURCE and old is None:
             faults = await self._check_snapshot(new)
         elif resource is network.RESOURCE and (old is None or _subnet(new) != _subnet(old)):
@@ -107,6 +109,12 @@ class Admission:
             faults.extend(_find_memory_faults(spec, decode_object(found), node_name))
         faults.extend(await self._find_network_clashes(new, others))
         return faults
+
+    async def _check_image(self, new: Object) -> list[FieldError]:
+        """A Datastore that comes later is judged when the config is compiled."""
+        name = (new["spec"].get("datastoreRef") or {}).get("name", "")
+        found = await self._store.get(key_of(datastore.RESOURCE, new["metadata"]["namespace"], name)) if name else None
+        return list(imagerules.find_image_faults(new["spec"], decode_object(found))) if found is not None else []
 
     async def _fill_owner(self, new: Object, old: Object | None) -> None:
         """A snapshot belongs to its app and goes with it; what a writer says of owners otherwise stays."""

@@ -44,6 +44,8 @@ class Surroundings(Struct, frozen=True):
     volumes: Mapping[str, DesiredVolume]
     networks: Mapping[str, DesiredNetwork]
     profile: str = ""
+    splits_multipart: bool = False
+    """EVE's property ``process.cloud-init.multipart``: MIME archives are laid out as files for every machine."""
 
 
 class _Root(Struct, frozen=True):
@@ -130,7 +132,9 @@ def _add_machine(
     data = _decrypt_data(config, draft)
     return replace(
         app,
-        vm=parse_vm(config, app.id, mounts, around.images, around.volumes, data),
+        vm=parse_vm(
+            config, app.id, mounts, around.images, around.volumes, data, splits_multipart=around.splits_multipart
+        ),
         suspend_on_node_restart=config.eaves.suspend_on_node_restart,
         snapshots=parse_snapshots(config.snapshot, app.id, app.name, draft),
     )

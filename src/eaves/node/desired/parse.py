@@ -17,6 +17,8 @@ from eaves.node.desired.storage import parse_datastores, parse_images, parse_vol
 from eaves.node.desired.volume_modes import assign_modes
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 
+_SPLIT_MULTIPART = "process.cloud-init.multipart"
+
 
 def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> DesiredNode:
     """What ``config`` asks for. ``decrypt`` may raise any EavesError; what it would have given is then missing."""
@@ -25,7 +27,10 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
     images = parse_images(config.contentInfo, datastores, draft)
     volumes = parse_volumes(config.volumes, images, draft)
     networks = parse_networks(config.networkInstances, draft)
-    apps = parse_apps(list(config.apps), Surroundings(images, volumes, networks, config.global_profile), draft)
+    items = {item.key: item.value for item in config.configItems}
+    splits_multipart = items.get(_SPLIT_MULTIPART, "").strip().lower() in ("true", "enabled", "1")
+    around = Surroundings(images, volumes, networks, config.global_profile, splits_multipart)
+    apps = parse_apps(list(config.apps), around, draft)
     modes, apps = assign_modes(volumes, images, apps, draft)
     return DesiredNode(
         device_id=config.id.uuid.lower(),
@@ -38,7 +43,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         hardware=parse_hardware(config.deviceIoList, draft),
         volumes=modes,
         images=tuple(images.values()),
-        config_items={item.key: item.value for item in config.configItems},
+        config_items=items,
         reboot_counter=config.reboot.counter if config.HasField("reboot") else None,
         shutdown_counter=config.shutdown.counter if config.HasField("shutdown") else None,
         maintenance_mode=config.maintenance_mode,

@@ -81,6 +81,8 @@ def parse_vm(
     images: Mapping[str, DesiredImage],
     volumes: Mapping[str, DesiredVolume],
     data: AppData,
+    *,
+    splits_multipart: bool = False,
 ) -> DesiredVm:
     """The machine of an app whose root is the first of ``mounts``. Raises ObjectError and UserDataError."""
     sizes, extension = config.fixedresources, config.eaves.vm
@@ -91,7 +93,7 @@ def parse_vm(
         machine=extension.machine,
         device_model=_parse_device_model(config),
         disks=parse_disks(config, mounts, images, volumes),
-        cloud_init=_parse_cloud_init(config, app_id, data),
+        cloud_init=_parse_cloud_init(config, app_id, data, splits_multipart=splits_multipart),
         has_vtpm=not sizes.disable_vtpm,
         has_vnc=sizes.enable_vnc,
         vnc_password=Secret(data.secrets.vnc_password or sizes.vncPasswd),
@@ -193,7 +195,9 @@ def _parse_device(text: str, volume: DesiredVolume, images: Mapping[str, Desired
     return DiskDevice.CDROM if image is not None and image.format is ImageFormat.ISO else DiskDevice.DISK
 
 
-def _parse_cloud_init(config: AppInstanceConfig, app_id: str, data: AppData) -> CloudInit | None:
+def _parse_cloud_init(
+    config: AppInstanceConfig, app_id: str, data: AppData, *, splits_multipart: bool
+) -> CloudInit | None:
     """None when the guest is to get none, or there is nothing to tell it."""
     datasource = _DATASOURCES.get(config.metaDataType)
     user_data = _decode_user_data(data.user_data)
@@ -208,7 +212,7 @@ def _parse_cloud_init(config: AppInstanceConfig, app_id: str, data: AppData) -> 
         user_data=SecretBytes(user_data),
         meta_data=SecretBytes(secrets.meta_data),
         network_config=SecretBytes(secrets.network_config),
-        split_multipart=config.metaDataType == appconfig_pb2.MetaDataDriveMultipart,
+        split_multipart=splits_multipart or config.metaDataType == appconfig_pb2.MetaDataDriveMultipart,
     )
 
 

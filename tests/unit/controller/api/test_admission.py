@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from eaves.testing.asgi import Answer, AsgiClient
-from eaves.testing.objects import make_edgenode
+from eaves.testing.objects import make_datastore, make_edgenode
 from eaves.testing.operator_api import ApiBench
 
 GROUP = "/apis/eaves.dev/v1alpha1/namespaces/default"
@@ -137,3 +137,21 @@ async def test_a_snapshot_needs_a_machine_and_goes_with_it(admin: AsgiClient) ->
     answer = await admin.call("PUT", path, replaced)
     assert answer.json()["metadata"]["ownerReferences"] == [owner]
     assert (await admin.call("DELETE", path)).status == 200
+
+
+async def test_an_image_fits_its_datastore(bench: ApiBench, admin: AsgiClient) -> None:
+    await bench.put(make_datastore("files", url="https://files.example", type="HTTP"))
+    await bench.put(make_datastore("registry"))
+    files: dict[str, Any] = {"datastoreRef": {"name": "files"}}
+    machine: dict[str, Any] = {"type": "VirtualMachine", **files}
+    registered: dict[str, Any] = {"type": "VirtualMachine", "datastoreRef": {"name": "registry"}}
+    later: dict[str, Any] = {"datastoreRef": {"name": "none-yet"}}
+    assert causes(await create(admin, app("web", **files))) == ["spec.datastoreRef.name"]
+    assert causes(await create(admin, app("plc", image="plc.raw", **machine))) == ["spec.image"]
+    image = f"plc.raw@sha256:{'ab' * 32}"
+    assert (await create(admin, app("plc", image=image, **machine))).status == 201
+    bad = await create(admin, app("erp", image="Disks/ERP", **registered))
+    assert causes(bad) == ["spec.image"]
+    assert (await create(admin, app("later", datastoreRef={"name": "none-yet"}))).status == 201
+    moved = await admin.call("PATCH", f"{GROUP}/apps/later", {"spec": files}, content_type=MERGE)
+    assert causes(moved) == ["spec.datastoreRef.name"]

@@ -299,6 +299,13 @@ def test_kinds_of_metadata() -> None:
     assert vm_of(config).cloud_init is None
 
 
+def test_a_property_of_the_device_lays_archives_out_for_every_machine() -> None:
+    config = changed(lambda app: setattr(app, "userData", base64.b64encode(b"x").decode()))
+    assert not cloud_init_of(config).split_multipart
+    config.configItems.add(key="process.cloud-init.multipart", value="true")
+    assert cloud_init_of(config).split_multipart
+
+
 def test_a_machine_without_any_data_gets_none() -> None:
     assert vm_of(want_vm_config()).cloud_init is None
 
