@@ -145,7 +145,6 @@ async def test_an_image_fits_its_datastore(bench: ApiBench, admin: AsgiClient) -
     files: dict[str, Any] = {"datastoreRef": {"name": "files"}}
     machine: dict[str, Any] = {"type": "VirtualMachine", **files}
     registered: dict[str, Any] = {"type": "VirtualMachine", "datastoreRef": {"name": "registry"}}
-    later: dict[str, Any] = {"datastoreRef": {"name": "none-yet"}}
     assert causes(await create(admin, app("web", **files))) == ["spec.datastoreRef.name"]
     assert causes(await create(admin, app("plc", image="plc.raw", **machine))) == ["spec.image"]
     image = f"plc.raw@sha256:{'ab' * 32}"
