@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eaves.cli import failures, flows, machines, onboarding, screen, why
+from eaves.cli import failures, flows, machines, model, onboarding, screen, why
 from eaves.cli.console import run_console
 from eaves.cli.kubectl import Kubectl
 from eaves.kit.errors import EavesError
@@ -133,6 +133,18 @@ def explain(kubectl: Kubectl, target: str) -> None:
     """
     report = why.explain(kubectl, target)
     click.echo(why.render(report, color=sys.stdout.isatty()))
+
+
+@command.command("model-from-node", epilog=model.EXAMPLES)
+@click.argument("node")
+@click.option("--name", default="", help="Name of the HardwareModel; NODE-model when absent.")
+@click.pass_obj
+def model_from_node(kubectl: Kubectl, node: str, name: str) -> None:
+    """Print a HardwareModel made from the devices that NODE reports.
+
+    Look it through before you apply it: names are counted, and every device but the node's own ports can be assigned.
+    """
+    click.echo(model.load_model(kubectl, node, name), nl=False)
 
 
 @command.command("flows", epilog=flows.EXAMPLES)

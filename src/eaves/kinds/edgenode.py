@@ -16,6 +16,7 @@ from eaves.kinds import rules
 from eaves.kinds.app_rules import check_counter
 from eaves.kinds.columns import at, condition, count, get
 from eaves.kinds.fields import AddressType, Conditions, NodeAddress, Quantity, Taint, Time, about, keyed
+from eaves.kinds.hardwaremodel import ModelDeviceType
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import eaves_resource, text_at
@@ -131,6 +132,20 @@ class PortStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     error: Annotated[str, about("Last fault.")] = ""
 
 
+class DeviceStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A device on a bus of the box, as it reports it; a HardwareModel can name it."""
+
+    type: Annotated[ModelDeviceType, about("What it is.")]
+    pci_address: Annotated[str, about("PCI address.")] = ""
+    usb_address: Annotated[str, about("USB socket as BUS:PORT.")] = ""
+    serial_device: Annotated[str, about("Serial line.")] = ""
+    interface: Annotated[str, about("Linux name of a network or CAN interface.")] = ""
+    mac_address: Annotated[str, about("Hardware address of a port.")] = ""
+    product: Annotated[str, about("Vendor and product number in hexadecimal digits.")] = ""
+    driver: Annotated[str, about("Driver of the host.")] = ""
+    iommu_group: Annotated[str, about("IOMMU group; empty without an IOMMU.")] = ""
+
+
 class ConfigStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """Which config the device should have and which it has."""
 
@@ -149,6 +164,7 @@ class EdgeNodeStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_def
     inventory: Annotated[Inventory | None, about("What the hardware is.")] = None
     addresses: Annotated[list[NodeAddress], about("Names and addresses of the device.")] = []
     ports: Annotated[list[PortStatus], keyed("name", description="Network ports.")] = []
+    devices: Annotated[list[DeviceStatus], about("Devices on the buses, as of the last boot.")] = []
     versions: Annotated[Versions | None, about("What software runs.")] = None
     config: Annotated[ConfigStatus | None, about("Config made and applied.")] = None
     last_seen: Annotated[Time | None, about("Last contact, as of the last change of this status.")] = None

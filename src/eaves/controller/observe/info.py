@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from eaves.controller.observe.app import observe_app
 from eaves.controller.observe.appdata import observe_app_data
+from eaves.controller.observe.hardware import observe_hardware
 from eaves.controller.observe.model import DeviceObjects, StatusUpdate
 from eaves.controller.observe.network import observe_network
-from eaves.controller.observe.node import observe_device, observe_hardware
+from eaves.controller.observe.node import observe_device
 from eaves.controller.observe.storage import observe_content_tree, observe_volume
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 

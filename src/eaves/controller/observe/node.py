@@ -33,7 +33,6 @@ from eaves.wire.pb.info.info_pb2 import (
     DevicePort,
     MaintenanceModeReason,
     ZInfoDevice,
-    ZInfoHardware,
 )
 
 MIB = 1 << 20
@@ -74,20 +73,6 @@ def observe_device(objects: DeviceObjects, info: ZInfoDevice, now: float) -> lis
         status, [*_facts(info), Fact("Connected", TRUE, "InContact", "the device calls"), *config_facts(status)], now
     )
     update = plan_update(edgenode, status, [*events, *conclude(edgenode, status, now)])
-    return [] if update is None else [update]
-
-
-def observe_hardware(objects: DeviceObjects, info: ZInfoHardware, now: float) -> list[StatusUpdate]:
-    """The kernel's release, which EVE tells only here."""
-    if not info.kernel_version:
-        return []
-    status = status_of(objects.edgenode)
-    versions = {**(status.get("versions") or {}), "kernel": info.kernel_version}
-    if not versions.keys() - {"kernel"}:
-        # The node counts as reported once versions are there; the inventory alone is no report.
-        return []
-    status["versions"] = versions
-    update = plan_update(objects.edgenode, status, conclude(objects.edgenode, status, now))
     return [] if update is None else [update]
 
 

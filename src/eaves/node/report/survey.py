@@ -10,6 +10,7 @@ from typing import Protocol
 from eaves.node.counters import CounterFile
 from eaves.node.desired.model import ObjectKind
 from eaves.node.engine import EngineSlot
+from eaves.node.hardware.inventory import load_inventory
 from eaves.node.link.attestation import Attestation
 from eaves.node.link.calls import Controller
 from eaves.node.link.config import ConfigPoller
@@ -59,6 +60,7 @@ class Surveyor:
             ports=self._without_own(await facts.load_ports()),
             mounts=await asyncio.to_thread(facts.load_mounts, Path(parts.settings.state_dir)),
             disks=await asyncio.to_thread(facts.load_disks),
+            devices=await asyncio.to_thread(load_inventory),
             name_servers=servers,
             search_domains=domains,
             uplinks=parts.uplinks.configured,
@@ -86,7 +88,6 @@ class Surveyor:
         networks = list_statuses(parts.observations, NetworkStatus)
         bridges = {status.bridge for status in networks}
         ports = await facts.load_ports()
-        return MetricsView(
             machine=self.machine,
             load=await asyncio.to_thread(facts.load_load),
             ports=[
@@ -97,6 +98,7 @@ class Surveyor:
             labels={uplink.interface: uplink.label for uplink in parts.uplinks.configured},
             mounts=await asyncio.to_thread(facts.load_mounts, Path(parts.settings.state_dir)),
             disks=await asyncio.to_thread(facts.load_disks),
+            devices=await asyncio.to_thread(load_inventory),
             apps=await parts.engine.usages(),
             started_at={
                 status.id: status.current.started_at
