@@ -190,6 +190,8 @@ RESOURCE = core_resource(
     categories=("all",),
     verbs=frozenset({Verb.GET, Verb.LIST, Verb.WATCH, Verb.CREATE, Verb.DELETE, Verb.DELETE_COLLECTION}),
     subresources=(
+        Subresource("attach", frozenset({"create", "get"}), "PodAttachOptions", "", "v1"),
+        Subresource("exec", frozenset({"create", "get"}), "PodExecOptions", "", "v1"),
         Subresource("log", frozenset({"get"})),
         Subresource("portforward", frozenset({"create", "get"}), "PodPortForwardOptions", "", "v1"),
         Subresource("status", frozenset({"get"})),

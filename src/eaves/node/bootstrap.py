@@ -52,6 +52,7 @@ from eaves.node.settings import NodeSettings
 from eaves.node.snapshots import SnapshotTaker
 from eaves.node.status import StatusSocket
 from eaves.node.tunnel.dialler import Dialler
+from eaves.node.tunnel.exec import AttachHandler, ExecHandler
 from eaves.node.tunnel.portforward import PortForward
 from eaves.node.tunnel.unixsocket import UnixSocket
 from eaves.wire.envelope import Signer
@@ -127,6 +128,8 @@ class Node:
         self.uploader = LogUploader(self.controller, self.logs, lambda: self.orders.timers)
         self.notify = NotifyChannel(self.controller, self._hear)
         self.tunnel = Dialler(self.controller)
+        self.tunnel.register(StreamKind.EXEC, ExecHandler(self.engine))
+        self.tunnel.register(StreamKind.ATTACH, AttachHandler(self.engine))
         self.tunnel.register(StreamKind.PORT_FORWARD, PortForward(self.observations, settings.engine.netns_dir))
         sockets = settings.engine.machine_socket
         self.tunnel.register(StreamKind.CONSOLE, UnixSocket(self.observations, sockets("console"), "serial console"))

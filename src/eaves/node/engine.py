@@ -12,6 +12,8 @@ from eaves.kit.errors import EavesError
 from eaves.node.desired.model import DesiredNode
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.settings import NodeSettings, want_ports
+from eaves.node.workloads.errors import NotRunningError
+from eaves.node.workloads.sessions import Command, Session
 
 Seal = Callable[[bytes], bytes]
 """Payload → envelope signed by the device; blocking."""
@@ -34,6 +36,12 @@ class Engine(Protocol):
 
     async def usages(self) -> list[AppUsage]:
         """Counters of the running apps."""
+
+    async def exec(self, app_id: str, command: Command) -> Session:
+        """Run a command in an app. Raises EavesError."""
+
+    async def attach(self, app_id: str, *, stdin: bool) -> Session:
+        """An app's standard streams. Raises EavesError."""
 
     def use_seal(self, seal: Seal) -> None:
         """The device's signature, for apps that ask for it."""
@@ -113,6 +121,17 @@ class EngineSlot:
     async def usages(self) -> list[AppUsage]:
         """Counters of the running apps; none while there is no engine."""
         return await self._engine.usages() if self._engine is not None else []
+
+    async def exec(self, app_id: str, command: Command) -> Session:
+        return await self._want_engine().exec(app_id, command)
+
+    async def attach(self, app_id: str, *, stdin: bool) -> Session:
+        return await self._want_engine().attach(app_id, stdin=stdin)
+
+    def _want_engine(self) -> Engine:
+        if self._engine is None:
+            raise NotRunningError("the node's engine does not run", resolution="see the node's conditions")
+        return self._engine
 
     def _note(self, problem: EavesError | None) -> None:
         self.problem = problem

@@ -132,6 +132,11 @@ class Instance(Struct, frozen=True):
         """App id → a socket of its virtual machine: ``console`` (the serial line) or ``vnc``."""
         return lambda app_id: self.apps_run_dir / app_id / "vm" / f"{name}.sock"
 
+    @property
+    def sessions_dir(self) -> Path:
+        """Process ids of commands that people run in containers."""
+        return self.run_dir / "sessions"
+
     def prepare(self) -> None:
         """Make the folders. Blocking; call it from a thread."""
         for folder in (self.data_dir, self.run_dir):
@@ -146,6 +151,7 @@ class Instance(Struct, frozen=True):
             self.podman_run_dir,
             self.netns_dir,
             self.apps_run_dir,
+            self.sessions_dir,
         ):
             folder.mkdir(mode=_PRIVATE, exist_ok=True)
         self.dns_dir.mkdir(mode=0o755, exist_ok=True)

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from eaves.kit import files
 from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.podman import PodmanEngine
+from eaves.node.containers.sessions import end_sessions
 from eaves.node.desired.model import DesiredNode
 from eaves.node.engine import Seal
 from eaves.node.flows.service import ROUND_S, FlowLog
@@ -49,6 +50,7 @@ from eaves.node.workloads.abc import EngineKind
 from eaves.node.workloads.engines import EngineSet
 from eaves.node.workloads.logs import Deliver
 from eaves.node.workloads.service import Apps
+from eaves.node.workloads.sessions import Command, Session
 from eaves.wire.timers import Timers, parse_config_items
 
 log = logging.getLogger(__name__)
@@ -157,6 +159,7 @@ class Manager:
         host = await observe_host()
         await asyncio.to_thread(instance.prepare)
         await asyncio.to_thread(_forget_other_boot, instance)
+        await asyncio.to_thread(end_sessions, instance.sessions_dir)
         await save_host_files(instance, host)
         manager = cls(instance, host, observations, deliver, options or EngineOptions())
         await manager._networks.open()
@@ -199,6 +202,14 @@ class Manager:
         """Counters of every app that runs now."""
         uses = self._metadata.patches.uses
         return [replace(usage, patches=uses(usage.id)) for usage in await self._apps.usages()]
+
+    async def exec(self, app_id: str, command: Command) -> Session:
+        """Run a command in an app. Raises NotRunningError, WorkloadError, EavesError."""
+        return await self._engine.exec(self._apps.find_running(app_id), command)
+
+    async def attach(self, app_id: str, *, stdin: bool) -> Session:
+        """An app's standard streams. Raises NotRunningError, WorkloadError, EavesError."""
+        return await self._engine.attach(self._apps.find_running(app_id), stdin=stdin)
 
     async def teardown(self) -> None:
         """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""
@@ -254,7 +265,13 @@ def _forget_other_boot(instance: Instance) -> None:
     mark = instance.run_dir / "boot"
     boot_id = _BOOT_ID.read_bytes()
     if files.load_file(mark) not in (None, boot_id):
-        for folder in (instance.podman_run_dir, instance.netns_dir, instance.dns_dir, instance.apps_run_dir):
+        for folder in (
+            instance.podman_run_dir,
+            instance.netns_dir,
+            instance.dns_dir,
+            instance.apps_run_dir,
+            instance.sessions_dir,
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         instance.prepare()
     files.save_file(mark, boot_id)
@@ -274,6 +291,7 @@ def _remove_folders(instance: Instance) -> None:
         instance.netns_dir,
         instance.dns_dir,
         instance.apps_run_dir,
+        instance.sessions_dir,
     )
     for folder in own:
         shutil.rmtree(folder, ignore_errors=True)

@@ -24,6 +24,7 @@ from eaves.node.observed import (
     list_statuses,
 )
 from eaves.node.settings import NodeSettings
+from eaves.node.workloads.sessions import Command, Session, SessionUnsupportedError
 
 
 class PretendEngine:
@@ -58,6 +59,12 @@ class PretendEngine:
 
     async def run(self) -> None:
         await asyncio.Event().wait()
+
+    async def exec(self, app_id: str, command: Command) -> Session:
+        raise SessionUnsupportedError("an engine that runs nothing runs no commands")
+
+    async def attach(self, app_id: str, *, stdin: bool) -> Session:
+        raise SessionUnsupportedError("an engine that runs nothing has no streams")
 
     def use_seal(self, seal: Seal) -> None:
         self.seal = seal

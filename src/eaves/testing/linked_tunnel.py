@@ -25,7 +25,7 @@ class LinkedTunnel(Tunnel):
         self._tasks: set[asyncio.Task[None]] = set()
         self._links: set[_Link] = set()
         self.opened = 0
-        self.is_connected = True
+        self.is_online = True
         self.requests: list[StreamRequest] = []
         self._counted = asyncio.Event()
 
@@ -33,8 +33,11 @@ class LinkedTunnel(Tunnel):
     def stream_count(self) -> int:
         return len(self._links)
 
+    def is_connected(self, device_id: DeviceId) -> bool:
+        return self.is_online
+
     async def open(self, device_id: DeviceId, request: StreamRequest) -> TunnelStream:
-        if not self.is_connected:
+        if not self.is_online:
             raise NotConnectedError("the node is not connected")
         self.requests.append(request)
         link = _Link()

@@ -182,13 +182,13 @@ def test_an_app_that_does_not_run_is_told(kubectl: Kubectl, talker: Talker) -> N
 
 
 def test_a_node_that_is_away_is_told(kubectl: Kubectl, talker: Talker, tunnel: LinkedTunnel) -> None:
-    tunnel.is_connected = False
+    tunnel.is_online = False
     try:
         with kubectl.start("port-forward", "pod/web", f":{talker.port}") as following:
             assert ask(wait_port(following), b"anybody") == b""
             assert "the node is not connected" in following.wait_line("error forwarding port")
     finally:
-        tunnel.is_connected = True
+        tunnel.is_online = True
 
 
 def test_a_pod_that_there_is_not(kubectl: Kubectl) -> None:

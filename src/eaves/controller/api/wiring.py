@@ -24,6 +24,7 @@ from eaves.controller.api.namespacekind import NamespaceFinalizer
 from eaves.controller.api.namespaces import NamespaceGate
 from eaves.controller.api.nodekind import NodeKind
 from eaves.controller.api.pages import Pages
+from eaves.controller.api.podexec import PodStreams
 from eaves.controller.api.podkind import PodKind
 from eaves.controller.api.podlogs import LogInterest, NoInterest, PodLogs
 from eaves.controller.api.portforward import PortForward
@@ -111,11 +112,13 @@ def make_kinds(
     views: list[KindHandler] = [nodes, pods, leases, *usages, *reviews]
     kinds |= {kind.resource.gvr: kind for kind in views}
 
-    consoles = Consoles(store, parts.tunnel)
+    consoles, streams = Consoles(store, parts.tunnel), PodStreams(store, parts.tunnel)
     subresources |= {
         (app.RESOURCE.gvr, "flows"): AppFlows(store, parts.telemetry, clock).serve,
         (app.RESOURCE.gvr, "console"): consoles.serve_console,
         (app.RESOURCE.gvr, "vnc"): consoles.serve_vnc,
+        (pod.RESOURCE.gvr, "exec"): streams.serve_exec,
+        (pod.RESOURCE.gvr, "attach"): streams.serve_attach,
         (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,
         (node.RESOURCE.gvr, "status"): nodes.serve_status,
         (pod.RESOURCE.gvr, "status"): pods.serve_status,

@@ -40,6 +40,10 @@ class Tunnel(ABC):
     """The way to devices."""
 
     @abstractmethod
+    def is_connected(self, device_id: DeviceId) -> bool:
+        """Whether the node can be called at the moment."""
+
+    @abstractmethod
     async def open(self, device_id: DeviceId, request: StreamRequest) -> TunnelStream:
         """A stream that the node has accepted; whoever opens it closes it.
 

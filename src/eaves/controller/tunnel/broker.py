@@ -30,6 +30,10 @@ from eaves.wire.tunnel import CloseCause, CloseCode, StreamId, StreamRequest, Tu
 class Caller(Protocol):
     """Reaches nodes by the notify channel."""
 
+    def __contains__(self, device_id: DeviceId) -> bool:
+        """Whether the node is connected."""
+        ...
+
     def want_stream(self, device_id: DeviceId, stream: StreamId) -> bool:
         """Ask the node to dial back; False when it is not connected."""
         ...
@@ -103,6 +107,9 @@ class Broker(Tunnel):
     def waiting(self) -> int:
         """Wishes that no node has answered yet."""
         return len(self._wishes)
+
+    def is_connected(self, device_id: DeviceId) -> bool:
+        return device_id in self._caller
 
     async def open(self, device_id: DeviceId, request: StreamRequest) -> TunnelStream:
         self._check_limits(device_id)

@@ -9,5 +9,8 @@ from eaves.wire.tunnel import StreamRequest
 
 
 class NoTunnel(Tunnel):
+    def is_connected(self, device_id: DeviceId) -> bool:
+        return False
+
     async def open(self, device_id: DeviceId, request: StreamRequest) -> TunnelStream:
         raise NotConnectedError("this controller reaches no nodes")

@@ -18,8 +18,10 @@ import msgspec
 from eaves.kit import files, process
 from eaves.node import pids
 from eaves.node.containers import observe, spec
+from eaves.node.containers.attach import AttachSession
 from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.errors import ContainerError
+from eaves.node.containers.sessions import CommandSession
 from eaves.node.containers.spec import ContainerSpec, Mount
 from eaves.node.desired.model import DesiredApp
 from eaves.node.hardware.apply import list_usb_nodes
@@ -28,6 +30,7 @@ from eaves.node.instance import Instance
 from eaves.node.workloads import cgroups
 from eaves.node.workloads.abc import Ready, Seen, Usage, WorkloadEngine, WorkloadState
 from eaves.node.workloads.errors import StartError
+from eaves.node.workloads.sessions import Command, Session
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +154,13 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
     async def usage(self, seen: Seen) -> Usage | None:
         known = self._cgroups.get(seen.app_id)
         return await asyncio.to_thread(cgroups.observe_usage, known) if known else None
+
+    async def exec(self, seen: Seen, command: Command) -> Session:
+        return await CommandSession.open(self._host.runtime, seen.workload_id, command, self._instance.sessions_dir)
+
+    async def attach(self, seen: Seen, *, stdin: bool) -> Session:
+        userdata = self._instance.storage_dir / "overlay-containers" / seen.workload_id / "userdata"
+        return await AttachSession.open(userdata)
 
     async def teardown(self) -> None:
         for app_id in await self.observe():

@@ -18,6 +18,7 @@ from eaves.node.hardware.plan import Assignment
 from eaves.node.networks.service import Connection
 from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
+from eaves.node.workloads.sessions import Command, Session, SessionUnsupportedError
 
 
 class EngineKind(StrEnum):
@@ -147,6 +148,14 @@ class WorkloadEngine(ABC, Generic[S]):
     def fault(self, app_id: str) -> Fault | None:
         """What keeps a running workload from doing its work."""
         return None
+
+    async def exec(self, seen: Seen, command: Command) -> Session:
+        """Run a command in a running workload. Raises SessionUnsupportedError where there is no way to do that."""
+        raise SessionUnsupportedError(f"commands cannot be run in workloads of kind {seen.engine}")
+
+    async def attach(self, seen: Seen, *, stdin: bool) -> Session:
+        """The standard streams of a running workload. Raises SessionUnsupportedError."""
+        raise SessionUnsupportedError(f"workloads of kind {seen.engine} cannot be attached to")
 
     @abstractmethod
     async def teardown(self) -> None:

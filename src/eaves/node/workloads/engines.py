@@ -14,6 +14,7 @@ from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
 from eaves.node.workloads.abc import AnyEngine, EngineKind, Ready, Seen, Usage, WorkloadEngine, WorkloadSpec
 from eaves.node.workloads.errors import EngineMissingError
+from eaves.node.workloads.sessions import Command, Session
 
 
 def pick_engine(app: DesiredApp) -> EngineKind:
@@ -93,6 +94,12 @@ class EngineSet(WorkloadEngine[WorkloadSpec]):
     def fault(self, app_id: str) -> Fault | None:
         kind = self._kinds.get(app_id)
         return self._engines[kind].fault(app_id) if kind is not None else None
+
+    async def exec(self, seen: Seen, command: Command) -> Session:
+        return await self._engines[seen.engine].exec(seen, command)
+
+    async def attach(self, seen: Seen, *, stdin: bool) -> Session:
+        return await self._engines[seen.engine].attach(seen, stdin=stdin)
 
     async def teardown(self) -> None:
         for engine in self._engines.values():

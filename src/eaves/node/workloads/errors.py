@@ -6,6 +6,8 @@
     └── WorkloadError
         ├── StartError                the workload was made but does not start
         ├── SpecImpossibleError       the app asks for something that its engine cannot give
+        ├── NotRunningError           there is nothing that could be talked to
+        ├── sessions.SessionError     a command cannot be run, or streams not be attached to
         ├── EngineMissingError        this node has no engine for the app's kind
         ├── containers.errors.ContainerError …
         └── vms.errors.VmError …
@@ -34,3 +36,8 @@ class SpecImpossibleError(WorkloadError):
 class EngineMissingError(WorkloadError):
     code = "AppKindUnsupported"
     retryable = False
+
+
+class NotRunningError(WorkloadError):
+    code = "NotRunning"
+    retryable = True

@@ -16,6 +16,7 @@ from eaves.node.observed import AppStatus, AppUsage, LogLine, Observations
 from eaves.node.statefile import StateFile
 from eaves.node.volumes.observe import observe_used_bytes
 from eaves.node.workloads.abc import AnyEngine, Seen, WorkloadState
+from eaves.node.workloads.errors import NotRunningError
 from eaves.node.workloads.inotify import FolderWatch
 from eaves.node.workloads.interfaces import observe_interfaces
 from eaves.node.workloads.keeper import FindReady, Keeper
@@ -76,6 +77,14 @@ class Apps:
         """Pid of the app's running workload, 0 = none."""
         seen = self._find_seen(app_id)
         return seen.pid if seen is not None and seen.state is WorkloadState.RUNNING else 0
+
+    def find_running(self, app_id: str) -> Seen:
+        """The app's running workload. Raises NotRunningError."""
+        seen = self._find_seen(app_id)
+        if seen is None or seen.state is not WorkloadState.RUNNING:
+            why = "the node does not have the app" if app_id not in self._keepers else "the app is not running"
+            raise NotRunningError(why)
+        return seen
 
     def is_in_use(self, app_id: str) -> bool:
         keeper = self._keepers.get(app_id)

@@ -131,7 +131,7 @@ async def test_unknown_machines_and_subprotocols(stage: Stage) -> None:
 async def test_what_the_node_says_is_handed_on(stage: Stage) -> None:
     stage.line.refusal = RefusedError(RefusalCode.UNSUPPORTED, "the machine runs without a screen")
     assert await stage.refusal("plc/vnc") == (400, "node store-17: the machine runs without a screen")
-    stage.tunnel.is_connected = False
+    stage.tunnel.is_online = False
     assert await stage.refusal("plc/vnc") == (503, "node store-17: the node is not connected")
 
 

@@ -344,7 +344,7 @@ async def test_paths_that_do_not_fit_the_verb(admin: AsgiClient, method: str, pa
 
 
 async def test_what_is_unknown_is_told_by_a_status_in_groups_of_kubernetes(admin: AsgiClient) -> None:
-    for path in ("/api/v1/widgets", f"{CONFIGMAPS}/c/status", "/api/v1/namespaces/default/pods/x/exec"):
+    for path in ("/api/v1/widgets", f"{CONFIGMAPS}/c/status", "/api/v1/namespaces/default/pods/x/eviction"):
         answer = await admin.call("GET", path)
         assert (answer.status, answer.json()["message"]) == (404, "the server could not find the requested resource")
     answer = await admin.call("GET", f"{APPS}/a/scale")
