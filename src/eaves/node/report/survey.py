@@ -88,6 +88,7 @@ class Surveyor:
         networks = list_statuses(parts.observations, NetworkStatus)
         bridges = {status.bridge for status in networks}
         ports = await facts.load_ports()
+        return MetricsView(
             machine=self.machine,
             load=await asyncio.to_thread(facts.load_load),
             ports=[
@@ -98,7 +99,6 @@ class Surveyor:
             labels={uplink.interface: uplink.label for uplink in parts.uplinks.configured},
             mounts=await asyncio.to_thread(facts.load_mounts, Path(parts.settings.state_dir)),
             disks=await asyncio.to_thread(facts.load_disks),
-            devices=await asyncio.to_thread(load_inventory),
             apps=await parts.engine.usages(),
             started_at={
                 status.id: status.current.started_at
