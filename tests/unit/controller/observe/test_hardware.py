@@ -16,7 +16,7 @@ NIC, GPU = pb.PCIAddress(bus=3), pb.PCIAddress(bus=4)
 def observe(inventory: pb.HardwareInventory, **status: Any) -> list[dict[str, Any]]:
     objects = DeviceObjects(edgenode=make_edgenode(status=status or {"versions": {"daemon": "0.1.0"}}))
     updates = observe_hardware(objects, ZInfoHardware(inventory=inventory, kernel_version="6.1"), 1e9)
-    return updates[0].status.get("devices", []) if updates else []
+    return list((updates[0].status or {}).get("devices", [])) if updates else []
 
 
 def test_port_and_its_pci_device_are_one() -> None:
@@ -72,5 +72,5 @@ def test_same_report_again_changes_nothing() -> None:
     inventory = pb.HardwareInventory(can_devices=[pb.CANDevice(ifname="can0")])
     objects = DeviceObjects(edgenode=make_edgenode(status={"versions": {"daemon": "0.1.0"}}))
     (first,) = observe_hardware(objects, ZInfoHardware(inventory=inventory, kernel_version="6.1"), 1e9)
-    again = DeviceObjects(edgenode=make_edgenode(status=first.status))
+    again = DeviceObjects(edgenode=make_edgenode(status=dict(first.status or {})))
     assert observe_hardware(again, ZInfoHardware(inventory=inventory, kernel_version="6.1"), 1e9) == []
