@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
 
 from eaves.testing.registry import Registry
-from eaves.testing.system import ControllerHost, want_app
+from eaves.testing.system import ControllerHost, NodeHost, want_app
 from tests.system.conftest import MakeNode
 
 pytestmark = pytest.mark.system
@@ -60,3 +61,52 @@ def test_custom_status_and_flows_reach_the_operator(
     assert "to-peer" in shown
     assert "Drop" in shown
     assert "peer" in controller.eaves_kubectl("-n", namespace, "flows", "talker", "--dns")
+
+
+def test_a_patch_envelope_reaches_a_running_app(
+    controller: ControllerHost, registry: Registry, namespace: str, make_node: MakeNode
+) -> None:
+    node = make_node(controller)
+    kubectl = controller.kubectl
+    app = want_app(node, "patched", f"{registry.server}/shop/shell:1")
+    kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=json.dumps(app))
+    kubectl.ok("wait", "-n", namespace, "--for=condition=Ready", "app/patched", "--timeout=60s")
+    started = kubectl.ok("get", "-n", namespace, "app/patched", "-o", "jsonpath={.status.containerID}").out
+    kubectl.ok("create", "-n", namespace, "secret", "generic", "license", "--from-literal=key=s3cr3t")
+    envelope = {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "PatchEnvelope",
+        "metadata": {"name": "settings"},
+        "spec": {
+            "apps": ["patched"],
+            "version": "7",
+            "files": [
+                {"name": "app.yaml", "content": "threshold: 7"},
+                {"name": "license", "secretKeyRef": {"name": "license", "key": "key"}},
+            ],
+        },
+    }
+    kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=json.dumps(envelope))
+
+    def state() -> str:
+        return kubectl.ok("get", "-n", namespace, "patch/settings", "-o", "jsonpath={.status.nodes[0].state}").out
+
+    node.wait("the node to have it", lambda: state() == "Ready", limit_s=90)
+    assert ask(node, "/eve/v1/patch/description.json") == ""
+    kubectl.ok("patch", "-n", namespace, "patch/settings", "--type=merge", "-p", '{"spec": {"active": true}}')
+    node.wait("the app to see it", lambda: state() == "Active", limit_s=90)
+    described = json.loads(ask(node, "/eve/v1/patch/description.json"))
+    assert (described[0]["Version"], len(described[0]["BinaryBlobs"])) == ("7", 2)
+    urls = {blob["fileName"]: blob["url"].removeprefix(f"http://{METADATA}") for blob in described[0]["BinaryBlobs"]}
+    assert ask(node, urls["app.yaml"]) == "threshold: 7"
+    assert ask(node, urls["license"]) == "s3cr3t"
+    assert kubectl.ok("get", "-n", namespace, "app/patched", "-o", "jsonpath={.status.containerID}").out == started
+    kubectl.ok("delete", "-n", namespace, "patch/settings", "--timeout=60s")
+    node.wait("the app to see it no more", lambda: ask(node, urls["license"]) != "s3cr3t")
+
+
+def ask(node: NodeHost, path: str) -> str:
+    """What the only app of the node gets from its metadata server."""
+    (netns,) = node.instance.netns_dir.iterdir()
+    argv = ["nsenter", f"--net={netns}", "curl", "-s", "-m", "10", f"http://{METADATA}{path}"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout

@@ -17,6 +17,7 @@ from eaves.kinds import (
     network,
     node,
     onboardingkey,
+    patchenvelope,
     pod,
     secret,
     serviceaccount,
@@ -42,6 +43,7 @@ RESOURCES: tuple[Resource, ...] = (
     network.RESOURCE,
     volume.RESOURCE,
     datastore.RESOURCE,
+    patchenvelope.RESOURCE,
     usage.NODE_RESOURCE,
     usage.POD_RESOURCE,
 )

@@ -67,6 +67,12 @@ def make_network(name: str = "default", *, namespace: str = "default", **spec: A
     return make_object("Network", name, {"subnet": "10.160.1.0/24", **spec}, namespace=namespace)
 
 
+def make_patch(name: str = "settings", *, namespace: str = "default", **spec: Any) -> Object:
+    """A PatchEnvelope with one file, for the app web."""
+    wanted = {"apps": ["web"], "files": [{"name": "app.yaml", "content": "a: 1"}], **spec}
+    return make_object("PatchEnvelope", name, wanted, namespace=namespace)
+
+
 def make_volume(name: str = "data", *, namespace: str = "default", **spec: Any) -> Object:
     return make_object("Volume", name, {"nodeName": "store-17", "size": "1Gi", **spec}, namespace=namespace)
 

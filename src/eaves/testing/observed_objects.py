@@ -33,6 +33,7 @@ class ObservedObjects:
             networks=of("Network"),
             volumes=of("Volume"),
             snapshots=of("AppSnapshot"),
+            patches=of("PatchEnvelope"),
         )
 
     def tell(self, message: ZInfoMsg, now: float) -> list[EventNote]:

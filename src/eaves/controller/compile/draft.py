@@ -14,6 +14,7 @@ from eaves.controller.compile.model import NodeCipher
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.netinst_pb2 import NetworkInstanceConfig
+from eaves.wire.pb.config.patch_envelope_pb2 import EvePatchEnvelope
 from eaves.wire.pb.config.storage_pb2 import ContentTree, DatastoreConfig, Volume
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, CipherContext, EncryptionBlock
 
@@ -29,6 +30,7 @@ class Draft:
     volumes: dict[str, Volume] = field(default_factory=dict)
     trees: dict[str, ContentTree] = field(default_factory=dict)
     datastores: dict[str, DatastoreConfig] = field(default_factory=dict)
+    patches: dict[str, EvePatchEnvelope] = field(default_factory=dict)
     contexts: dict[str, CipherContext] = field(default_factory=dict)
 
     def merge(self, other: Draft) -> None:
@@ -38,17 +40,22 @@ class Draft:
         _add(self.volumes, other.volumes)
         _add(self.trees, other.trees)
         _add(self.datastores, other.datastores)
+        _add(self.patches, other.patches)
         _add(self.contexts, other.contexts)
 
     def encrypt(self, cipher: NodeCipher | None, secrets: EncryptionBlock, user: str) -> CipherBlock:
         """The secrets for the device's eyes only. Raises :class:`HeldBackError` while the device has published no key."""
+        return self.encrypt_bytes(cipher, secrets.SerializeToString(deterministic=True), user)
+
+    def encrypt_bytes(self, cipher: NodeCipher | None, plain: bytes, user: str) -> CipherBlock:
+        """The same for a field that holds something else than an EncryptionBlock."""
         if cipher is None:
             raise HeldBackError(
                 "AwaitingDeviceKey",
                 f"{user} holds secrets, and the node has not published its encryption certificate yet; it does so when it attests",
             )
         self.contexts.setdefault(cipher.context.contextId, cipher.context)
-        return cipher.encrypt(secrets.SerializeToString(deterministic=True))
+        return cipher.encrypt(plain)
 
     def fill(self, config: EdgeDevConfig) -> None:
         """Writes the parts into the config, each list sorted by UUID."""
@@ -57,6 +64,7 @@ class Draft:
         config.volumes.extend(_by_id(self.volumes))
         config.contentInfo.extend(_by_id(self.trees))
         config.datastores.extend(_by_id(self.datastores))
+        config.patchEnvelopes.extend(_by_id(self.patches))
         config.cipherContexts.extend(_by_id(self.contexts))
 
 

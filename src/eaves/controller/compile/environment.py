@@ -68,7 +68,11 @@ def _value_of(app: App, variable: EnvVar, lookup: Lookup) -> str | None:
     if variable.value_from is None:
         return variable.value or ""
     value = value_of_key(
-        app, variable.value_from.secret_key_ref, variable.value_from.config_map_key_ref, f"env {variable.name}", lookup
+        app.metadata.namespace,
+        variable.value_from.secret_key_ref,
+        variable.value_from.config_map_key_ref,
+        f"env {variable.name}",
+        lookup,
     )
     return None if value is None else _text(value, f"env {variable.name}")
 
@@ -76,18 +80,19 @@ def _value_of(app: App, variable: EnvVar, lookup: Lookup) -> str | None:
 def _content_of(app: App, file: AppFile, lookup: Lookup) -> bytes | None:
     if file.content is not None:
         return file.content.encode()
-    return value_of_key(app, file.secret_key_ref, file.config_map_key_ref, f"file {file.path}", lookup)
+    return value_of_key(
+        app.metadata.namespace, file.secret_key_ref, file.config_map_key_ref, f"file {file.path}", lookup
+    )
 
 
 def value_of_key(
-    app: App, secret: KeyReference | None, configmap: KeyReference | None, user: str, lookup: Lookup
+    namespace: str, secret: KeyReference | None, configmap: KeyReference | None, user: str, lookup: Lookup
 ) -> bytes | None:
     """The value of the key; None when it is missing and optional, empty when neither is named. Raises :class:`HeldBackError`."""
     reference = secret or configmap
     if reference is None:
         return b""
     kind = "Secret" if secret else "ConfigMap"
-    namespace = app.metadata.namespace
     data = lookup.secret_data(namespace, reference.name) if secret else lookup.configmap_data(namespace, reference.name)
     if data is not None and reference.key in data:
         return data[reference.key]

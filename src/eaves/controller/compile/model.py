@@ -48,6 +48,8 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     snapshots: Sequence[Object] = ()
     """AppSnapshots of the namespaces of virtual machines."""
     hardware_models: Sequence[Object] = ()
+    patches: Sequence[Object] = ()
+    """PatchEnvelopes of the namespaces of apps."""
     secrets: Sequence[Object] = ()
     configmaps: Sequence[Object] = ()
     controller_certs_hash: str = ""

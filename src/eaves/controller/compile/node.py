@@ -16,10 +16,12 @@ from eaves.controller.compile.keep import Previous
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
 from eaves.controller.compile.networks import UsedNetworks
+from eaves.controller.compile.patches import want_patch
 from eaves.controller.compile.uplinks import copy_ports, fill_uplinks, runs_eve
 from eaves.controller.compile.volumes import want_own_volumes, want_volume
 from eaves.kinds import app as app_kind
 from eaves.kinds import edgenode as edgenode_kind
+from eaves.kinds import patchenvelope as patch_kind
 from eaves.kinds import volume as volume_kind
 from eaves.kinds.app import App
 from eaves.kinds.edgenode import EdgeNode
@@ -49,6 +51,7 @@ class _Compilation:
         apps = self._decode_apps()
         if node.spec.approved:
             self._compile_apps(apps)
+            self._compile_patches(apps)
         else:
             self._keep_blank_volumes(apps)
         self._compile_volumes()
@@ -131,6 +134,23 @@ class _Compilation:
         """Apps of a node that is not approved do not run there, yet it does not throw their data away."""
         for app in apps:
             want_own_volumes(app, self._draft)
+
+    def _compile_patches(self, apps: list[App]) -> None:
+        ids: dict[str, dict[str, str]] = {}
+        for app in apps:
+            if app.metadata.uid in self._draft.apps:
+                ids.setdefault(app.metadata.namespace, {})[app.metadata.name] = app.metadata.uid
+        for obj in self._inputs.patches:
+            meta = msgspec.convert(obj["metadata"], ObjectMeta)
+            if meta.deletion_timestamp or meta.namespace not in ids:
+                continue
+            try:
+                envelope = patch_kind.decode(obj)
+                want_patch(envelope, ids[meta.namespace], self._draft, self._lookup, self._inputs.cipher)
+            except msgspec.ValidationError as error:
+                self._problem("PatchEnvelope", meta, "Unreadable", f"the object cannot be read: {error}")
+            except HeldBackError as error:
+                self._problem("PatchEnvelope", meta, error.reason, error.message)
 
     def _compile_volumes(self) -> None:
         node = self._node

@@ -129,13 +129,13 @@ def _document(app: App, name: str, inline: str | None, source: DataSource | None
     if source is None:
         return (inline or "").encode()
     user = f"spec.vm.cloudInit.{name}From"
-    return value_of_key(app, source.secret_key_ref, source.config_map_key_ref, user, lookup) or b""
+    return value_of_key(app.metadata.namespace, source.secret_key_ref, source.config_map_key_ref, user, lookup) or b""
 
 
 def _want_password(app: App, vm: VmSpec, lookup: Lookup) -> str:
     assert vm.vnc is not None
     path = "spec.vm.vnc.passwordSecretKeyRef"
-    value = value_of_key(app, vm.vnc.password_secret_key_ref, None, path, lookup) or b""
+    value = value_of_key(app.metadata.namespace, vm.vnc.password_secret_key_ref, None, path, lookup) or b""
     try:
         password = value.decode("ascii")
     except UnicodeDecodeError as error:

@@ -21,6 +21,7 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.contact import app_ready, conclude
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.node import config_facts
+from eaves.controller.observe.patches import observe_wanted_patches
 from eaves.controller.observe.snapshots import observe_wanted_snapshots
 from eaves.kinds.app_status import AppPhase
 from eaves.kinds.times import render_time
@@ -54,6 +55,7 @@ def observe_compiled(
             updates.append(_observe_object(obj, [p for p in problems if p.uid == meta["uid"]], objects, now))
             if obj["kind"] == "App":
                 updates.extend(observe_wanted_snapshots(objects, obj, now))
+    updates.extend(observe_wanted_patches(objects, problems))
     return [update for update in updates if update is not None]
 
 

@@ -8,6 +8,7 @@ from eaves.controller.observe.hardware import observe_hardware
 from eaves.controller.observe.model import DeviceObjects, StatusUpdate
 from eaves.controller.observe.network import observe_network
 from eaves.controller.observe.node import observe_device
+from eaves.controller.observe.patches import observe_patch
 from eaves.controller.observe.storage import observe_content_tree, observe_volume
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 
@@ -26,6 +27,8 @@ def observe_info(message: ZInfoMsg, objects: DeviceObjects, now: float) -> list[
             return observe_app(objects, message.ainfo, now)
         case "amdinfo":
             return observe_app_data(objects, message.amdinfo)
+        case "patchInfo":
+            return observe_patch(objects, message.patchInfo)
         case "niinfo":
             return observe_network(objects, message.niinfo, now)
         case "vinfo":

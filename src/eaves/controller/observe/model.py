@@ -51,3 +51,5 @@ class DeviceObjects(Struct, frozen=True, kw_only=True):
     networks: Sequence[Object] = ()
     volumes: Sequence[Object] = ()
     snapshots: Sequence[Object] = ()
+    patches: Sequence[Object] = ()
+    """PatchEnvelopes of the namespaces of the apps."""

@@ -23,7 +23,7 @@ from eaves.controller.identity import Identity
 from eaves.controller.nodes import NodeIndex
 from eaves.controller.objects import Objects
 from eaves.controller.reconcile.inputs import BY_NAME, InputCache, Surroundings, load_inputs
-from eaves.controller.reconcile.touched import TouchIndex, has_new_inputs
+from eaves.controller.reconcile.touched import TouchIndex, apps_of_patch, has_new_inputs
 from eaves.controller.watching import Snapshot, follow
 from eaves.controller.workqueue import WorkQueue
 from eaves.kinds.registry import BY_KIND
@@ -44,6 +44,7 @@ INPUT_KINDS = (
     "ConfigMap",
     "AppSnapshot",
     "HardwareModel",
+    "PatchEnvelope",
 )
 WORKERS = 16
 """Compilation itself is one after the other; several at a time share the commits of their results."""
@@ -167,6 +168,9 @@ class ConfigReconciler:
                 # A config looks at an app's snapshots wherever it looks at the app.
                 app = ObjectKey("App", key.namespace, stored.fields.get("spec.appName", ""))
                 names |= self._touched.note_change(app)
+            if kind == "PatchEnvelope" and stored is not None:
+                for name in apps_of_patch(stored):
+                    names |= self._touched.note_change(ObjectKey("App", key.namespace, name))
         if kind == "EdgeNode":
             names.add(key.name)
             self._missing.discard(key.name)

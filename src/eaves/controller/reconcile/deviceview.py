@@ -33,6 +33,7 @@ class DeviceView:
             networks=self._of("Network"),
             volumes=self._of("Volume"),
             snapshots=self._of("AppSnapshot"),
+            patches=self._of("PatchEnvelope"),
         )
 
     def apply(self, updates: Iterable[StatusUpdate | None]) -> None:
@@ -70,12 +71,14 @@ async def load_view(objects: Objects, name: str) -> DeviceView | None:
     apps = await objects.list("App", fields=fields)
     volumes = await objects.list("Volume", fields=fields)
     networks: list[Object] = []
+    patches: list[Object] = []
     for namespace in sorted({app["metadata"]["namespace"] for app in apps}):
         networks.extend(await objects.list("Network", namespace))
+        patches.extend(await objects.list("PatchEnvelope", namespace))
     snapshots: list[Object] = []
     for namespace in sorted({app["metadata"]["namespace"] for app in apps if is_machine(app)}):
         snapshots.extend(await objects.list("AppSnapshot", namespace))
-    return DeviceView([edgenode, *apps, *volumes, *networks, *snapshots])
+    return DeviceView([edgenode, *apps, *volumes, *networks, *patches, *snapshots])
 
 
 def _name_of(obj: Object) -> _Name:

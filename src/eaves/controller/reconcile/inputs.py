@@ -18,7 +18,7 @@ from eaves.kinds.app_spec import AppType
 from eaves.kube.resource import Object
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 
-BY_NAMESPACE = ("Network", "Datastore")
+BY_NAMESPACE = ("Network", "Datastore", "PatchEnvelope")
 OF_MACHINES = "AppSnapshot"
 """Read for the namespaces of virtual machines alone: nothing else has any."""
 BY_NAME = ("Secret", "ConfigMap", "HardwareModel")
@@ -98,6 +98,7 @@ async def load_inputs(
         volumes=volumes,
         networks=shared["Network"],
         datastores=shared["Datastore"],
+        patches=shared["PatchEnvelope"],
         snapshots=snapshots,
         secrets=single["Secret"],
         configmaps=single["ConfigMap"],

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from eaves.controller.compile.model import ObjectKey
-from eaves.store.abc import Change, ChangeType
+from eaves.store.abc import Change, ChangeType, StoredObject
 
 _MAX_RECENT = 100_000
 _NOTHING: frozenset[ObjectKey] = frozenset()
@@ -94,8 +94,27 @@ class _Inputs(Struct):
 _decode = msgspec.json.Decoder(_Inputs).decode
 
 
-_WITH_STATUS = ("EdgeNode", "App", "Volume", "AppSnapshot")
+_WITH_STATUS = ("EdgeNode", "App", "Volume", "AppSnapshot", "PatchEnvelope")
 """Kinds of which a change may be one of the status alone."""
+
+
+class _PatchSpec(Struct, frozen=True):
+    apps: list[str] = []
+
+
+class _Patch(Struct):
+    spec: _PatchSpec = _PatchSpec()
+
+
+_decode_patch = msgspec.json.Decoder(_Patch).decode
+
+
+def apps_of_patch(stored: StoredObject) -> list[str]:
+    """Names of the apps that a stored PatchEnvelope is for."""
+    try:
+        return _decode_patch(stored.value).spec.apps
+    except msgspec.DecodeError:
+        return []
 
 
 def has_new_inputs(kind: str, change: Change) -> bool:

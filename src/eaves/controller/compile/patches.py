@@ -1,0 +1,67 @@
+"""Patch envelopes: each one that names an app of the node."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from eaves.controller.compile.draft import Draft
+from eaves.controller.compile.environment import value_of_key
+from eaves.controller.compile.errors import HeldBackError
+from eaves.controller.compile.lookup import Lookup
+from eaves.controller.compile.model import NodeCipher
+from eaves.kinds.patchenvelope import FILE_LIMIT_BYTES, PatchEnvelope, PatchFile
+from eaves.wire.pb.config import patch_envelope_pb2
+from eaves.wire.pb.config.patch_envelope_pb2 import (
+    EncryptedInlineOpaqueBase64Data,
+    EveBinaryArtifact,
+    EvePatchEnvelope,
+    InlineOpaqueBase64Data,
+)
+
+
+def want_patch(
+    envelope: PatchEnvelope, app_ids: Mapping[str, str], draft: Draft, lookup: Lookup, cipher: NodeCipher | None
+) -> None:
+    """Adds the envelope to the draft if it names one of ``app_ids`` (name → UUID, of its namespace). Raises :class:`HeldBackError`."""
+    allowed = sorted(app_ids[name] for name in envelope.spec.apps if name in app_ids)
+    if not allowed:
+        return
+    meta, spec = envelope.metadata, envelope.spec
+    own = Draft()
+    artifacts = [
+        _artifact(envelope, file, own, lookup, cipher) for file in sorted(spec.files, key=lambda file: file.name)
+    ]
+    draft.merge(own)
+    draft.patches[meta.uid] = EvePatchEnvelope(
+        displayName=meta.name,
+        uuid=meta.uid,
+        version=spec.version or str(meta.generation),
+        action=patch_envelope_pb2.ACTIVATE if spec.active else patch_envelope_pb2.STORE,
+        artifacts=artifacts,
+        appInstIdsAllowed=allowed,
+    )
+
+
+def _artifact(
+    envelope: PatchEnvelope, file: PatchFile, draft: Draft, lookup: Lookup, cipher: NodeCipher | None
+) -> EveBinaryArtifact:
+    content = file.content.encode() if file.content is not None else None
+    if content is None:
+        found = value_of_key(
+            envelope.metadata.namespace, file.secret_key_ref, file.config_map_key_ref, f"file {file.name}", lookup
+        )
+        content = found or b""
+    if len(content) > FILE_LIMIT_BYTES:
+        raise HeldBackError(
+            "FileTooLarge", f"file {file.name} is {len(content)} bytes long, at most {FILE_LIMIT_BYTES} are possible"
+        )
+    inline = InlineOpaqueBase64Data(base64Data=base64.b64encode(content).decode(), fileNameToUse=file.name)
+    if file.metadata:
+        inline.base64MetaData = file.metadata
+    if file.secret_key_ref is None:
+        return EveBinaryArtifact(format=patch_envelope_pb2.BASE64, inline=inline)
+    block = draft.encrypt_bytes(cipher, inline.SerializeToString(deterministic=True), f"file {file.name}")
+    return EveBinaryArtifact(
+        format=patch_envelope_pb2.BASE64, encrypted_inline=EncryptedInlineOpaqueBase64Data(cipher_data=block)
+    )

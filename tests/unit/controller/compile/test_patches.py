@@ -1,0 +1,69 @@
+"""Patch envelopes of a node: those that name one of its apps, secrets encrypted."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from eaves.controller.compile.model import CompiledConfig, NodeInputs
+from eaves.controller.compile.node import compile_node
+from eaves.testing.device_cipher import DeviceCipher
+from eaves.testing.objects import make_app, make_configmap, make_edgenode, make_network, make_patch, make_secret, uid_of
+from eaves.wire.pb.config import patch_envelope_pb2
+from eaves.wire.pb.config.patch_envelope_pb2 import InlineOpaqueBase64Data
+
+
+def compile_patches(*patches: dict[str, Any], **given: Any) -> CompiledConfig:
+    fields: dict[str, Any] = {"networks": [make_network()], "apps": [make_app()], **given}
+    return compile_node(NodeInputs(edgenode=make_edgenode(), patches=patches, **fields))
+
+
+def test_an_envelope_goes_to_the_nodes_of_its_apps_and_names_those_alone() -> None:
+    gone = make_patch("gone")
+    gone["metadata"]["deletionTimestamp"] = "2026-11-25T00:00:00Z"
+    compiled = compile_patches(
+        make_patch(apps=["web", "elsewhere"], active=True, version="7"),
+        make_patch("other", apps=["elsewhere"]),
+        make_patch("far", namespace="shop"),
+        gone,
+    )
+    assert compiled.problems == ()
+    (envelope,) = compiled.config.patchEnvelopes
+    assert (envelope.displayName, envelope.version, envelope.uuid) == (
+        "settings",
+        "7",
+        uid_of("PatchEnvelope", "settings"),
+    )
+    assert envelope.action == patch_envelope_pb2.ACTIVATE
+    assert list(envelope.appInstIdsAllowed) == [uid_of("App", "web")]
+    assert base64.b64decode(envelope.artifacts[0].inline.base64Data) == b"a: 1"
+    assert compile_patches(make_patch()).config.patchEnvelopes[0].action == patch_envelope_pb2.STORE
+
+
+def test_secrets_travel_encrypted_and_config_maps_in_the_clear() -> None:
+    cipher = DeviceCipher()
+    files = [
+        {"name": "key", "secretKeyRef": {"name": "s", "key": "k"}},
+        {"name": "conf", "configMapKeyRef": {"name": "c", "key": "k"}, "metadata": "m"},
+    ]
+    given: dict[str, Any] = {"secrets": [make_secret("s", k="secret")], "configmaps": [make_configmap("c", k="plain")]}
+    compiled = compile_patches(make_patch(files=files), cipher=cipher.node_cipher, **given)
+    assert compiled.problems == ()
+    conf, key = compiled.config.patchEnvelopes[0].artifacts
+    assert (conf.inline.fileNameToUse, conf.inline.base64MetaData) == ("conf", "m")
+    plain = InlineOpaqueBase64Data.FromString(cipher.plaintext(key.encrypted_inline.cipher_data))
+    assert base64.b64decode(plain.base64Data) == b"secret"
+    assert len(compiled.config.cipherContexts) == 1
+    assert b"secret" not in compiled.config.SerializeToString()
+
+
+def test_what_is_missing_or_too_large_is_a_problem_of_the_envelope_alone() -> None:
+    missing = make_patch("missing", files=[{"name": "key", "secretKeyRef": {"name": "none", "key": "k"}}])
+    large = make_patch("large", files=[{"name": "f", "configMapKeyRef": {"name": "c", "key": "k"}}])
+    compiled = compile_patches(missing, large, make_patch(), configmaps=[make_configmap("c", k="x" * 20_000)])
+    assert {(problem.kind, problem.name, problem.reason) for problem in compiled.problems} == {
+        ("PatchEnvelope", "missing", "SecretNotFound"),
+        ("PatchEnvelope", "large", "FileTooLarge"),
+    }
+    assert [envelope.displayName for envelope in compiled.config.patchEnvelopes] == ["settings"]
+    assert len(compiled.config.apps) == 1

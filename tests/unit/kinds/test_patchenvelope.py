@@ -1,0 +1,36 @@
+"""What a PatchEnvelope may ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eaves.kinds.patchenvelope import RESOURCE, decode
+from eaves.kube.schema import validate_schema
+from eaves.testing.objects import make_patch
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, []),
+        ({"apps": ["A_b"]}, [("spec.apps[0]", "INVALID")]),
+        ({"files": [{"name": "a"}]}, [("spec.files[0]", "REQUIRED")]),
+        (
+            {"files": [{"name": "a", "content": "x", "secretKeyRef": {"name": "s", "key": "k"}}]},
+            [("spec.files[0]", "FORBIDDEN")],
+        ),
+        ({"files": [{"name": "a", "content": "x" * 10_241}]}, [("spec.files[0].content", "TOO_LONG")]),
+    ],
+)
+def test_what_may_be_asked_for(spec: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    new = make_patch(**spec)
+    assert list(validate_schema(RESOURCE.schema, new)) == []
+    assert [(fault.path, fault.type.name) for fault in RESOURCE.validate(new, None)] == expected
+    decode(new)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "ä"])
+def test_names_that_are_no_names_of_files_are_refused(name: str) -> None:
+    assert list(validate_schema(RESOURCE.schema, make_patch(files=[{"name": name, "content": ""}])))
