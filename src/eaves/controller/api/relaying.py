@@ -60,8 +60,9 @@ async def relay(client: ByteStream, node: TunnelStream) -> CloseCause:
     finally:
         for pump in pumps:
             pump.cancel()
-        await asyncio.wait(pumps)
+        # Before anything else is waited for: who is cancelled twice gets no further.
         await node.close(ending)
+        await asyncio.wait(pumps)
     return node.cause or ending
 
 

@@ -34,8 +34,9 @@ async def relay(stream: NodeStream, connected: socket.socket) -> None:
     finally:
         for pump in pumps:
             pump.cancel()
-        await asyncio.wait(pumps)
+        # Before anything is waited for: who is cancelled twice gets no further.
         writer.close()
+        await asyncio.wait(pumps)
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
