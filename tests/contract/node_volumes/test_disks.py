@@ -149,6 +149,8 @@ async def test_snapshot_rollback_and_copy(stage: VolumeStage, wish: DiskFormat) 
     stage.apply(volume)
     path = await stage.wait_ready(volume)
     await do(write, path, "a")
+    if wish is DiskFormat.QCOW2:
+        await do(qemu_img, "snapshot", "-c", "of-the-app", path)
     with_snapshot = msgspec.structs.replace(volume, snapshots=(first,))
     stage.apply(with_snapshot)
     status = await stage.wait("disk", lambda s: bool(s.snapshots) and s.snapshots[0].state is SnapshotState.READY)
@@ -166,7 +168,7 @@ async def test_snapshot_rollback_and_copy(stage: VolumeStage, wish: DiskFormat) 
     stage.apply(msgspec.structs.replace(volume, rollback=VolumeRollback("s1", 1)), copied, now)
     assert await do(read, await stage.wait_ready(now)) == "c"
     async with asyncio.timeout(20):
-        while "snapshots" in await do(info, path) or (stage.folder / "disk#0.snapshots" / "s1").exists():  # noqa: ASYNC110 - neither the image nor the folder tells anyone
+        while "eaves-volume" in json.dumps(await do(info, path)) or (stage.folder / "disk#0.snapshots" / "s1").exists():  # noqa: ASYNC110 - neither the image nor the folder tells anyone
             await asyncio.sleep(0.05)
 
 
@@ -194,10 +196,10 @@ async def test_disk_of_a_running_machine_is_changed_through_the_machine(stage: V
     wish = msgspec.structs.replace(volume, size_bytes=128 * MIB, snapshots=(VolumeSnapshotWish("s1", "first"),))
     stage.apply(wish)
     await stage.wait("disk", lambda status: status.size_bytes == 128 * MIB)
-    assert sorted(done) == [f"resize {128 * MIB}", "take s1"]
+    assert sorted(done) == [f"resize {128 * MIB}", "take eaves-volume-s1"]
     stage.apply(msgspec.structs.replace(wish, snapshots=()))
     await stage.wait("disk", lambda status: status.snapshots == ())
-    assert done[-1] == "drop s1"
+    assert done[-1] == "drop eaves-volume-s1"
 
 
 async def test_what_must_wait_for_the_app_says_so_and_is_done_when_it_stops(stage: VolumeStage) -> None:

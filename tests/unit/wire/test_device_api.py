@@ -27,11 +27,13 @@ EXTENSIONS = {
     "config.DatastoreConfig": "eaves.v1.DatastoreExtension",
     "config.EdgeDevConfig": "eaves.v1.DeviceExtension",
     "config.SnapshotDesc": "eaves.v1.SnapshotDescExtension",
+    "config.Volume": "eaves.v1.VolumeExtension",
     "config.VolumeRef": "eaves.v1.VolumeRefExtension",
     "info.ZInfoApp": "eaves.v1.AppInfoExtension",
     "evecommon.EncryptionBlock": "eaves.v1.AppSecrets",
     "info.ZInfoDevice": "eaves.v1.DeviceInfoExtension",
     "info.ZInfoSnapshot": "eaves.v1.SnapshotInfoExtension",
+    "info.ZInfoVolume": "eaves.v1.VolumeInfoExtension",
 }
 
 

@@ -19,10 +19,14 @@ from eaves.node.desired.model import (
     DesiredDatastore,
     DesiredImage,
     DesiredVolume,
+    DiskFormat,
     ImageFormat,
     ObjectKind,
     S3Addressing,
     Secret,
+    VolumeMode,
+    VolumeRollback,
+    VolumeSnapshotWish,
 )
 from eaves.wire.pb.config import storage_pb2
 from eaves.wire.pb.config.storage_pb2 import ContentTree, DatastoreConfig, Volume
@@ -48,6 +52,8 @@ _ADDRESSING = {value.value: value for value in S3Addressing}
 _S3_REGION = "us-west-2"
 """Of a datastore that names none, as EVE has it."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SNAPSHOT = re.compile(r"[A-Za-z0-9-]{1,64}")
+"""Ids of snapshots become names of files."""
 _SERVER = re.compile(r"[A-Za-z0-9.\-_\[\]:]{1,255}")
 _REFERENCE = re.compile(r"[A-Za-z0-9._/:@+~%=?&-]{1,1024}")
 
@@ -184,17 +190,40 @@ def parse_volumes(
         if volume_id is None:
             continue
         name = clean_name(config.displayName) or volume_id
-        found[volume_id] = DesiredVolume(
-            volume_id,
-            config.generationCount,
-            name,
-            _parse_origin(config, volume_id, name, images, draft),
-            max(0, config.maxsizebytes),
-            config.readonly,
-        )
+        image_id = _parse_origin(config, volume_id, name, images, draft)
+        found[volume_id] = _parse_volume(config, volume_id, name, image_id)
         if config.maxsizebytes < 0:
             draft.add(ObjectKind.VOLUME, volume_id, name, "BadSize", "its size is negative; it is made without a limit")
     return found
+
+
+def _parse_volume(config: Volume, volume_id: str, name: str, image_id: str) -> DesiredVolume:
+    """Words of the extension that this version does not know count as not said."""
+    extension = config.eaves
+    rollback = VolumeRollback(extension.rollback_snapshot.lower(), extension.rollback_counter)
+    # What the metadata server hands out is the image byte for byte.
+    is_raw = extension.format == DiskFormat.RAW or config.target == storage_pb2.AppCustom
+    return DesiredVolume(
+        volume_id,
+        config.generationCount,
+        name,
+        image_id,
+        max(0, config.maxsizebytes),
+        config.readonly,
+        mode=VolumeMode.BLOCK if extension.mode == VolumeMode.BLOCK else VolumeMode.FILESYSTEM,
+        is_explicit=extension.mode in (VolumeMode.BLOCK, VolumeMode.FILESYSTEM),
+        format=DiskFormat.RAW if is_raw else DiskFormat.QCOW2,
+        clear_text=config.clear_text,
+        is_shared=extension.shared,
+        copy_of=extension.source_volume.lower(),
+        copy_of_snapshot=extension.source_snapshot.lower(),
+        snapshots=tuple(
+            VolumeSnapshotWish(snapshot.id.lower(), clean_name(snapshot.name) or snapshot.id)
+            for snapshot in extension.snapshots
+            if _SNAPSHOT.fullmatch(snapshot.id)
+        ),
+        rollback=rollback if rollback.counter else None,
+    )
 
 
 def _parse_origin(config: Volume, volume_id: str, name: str, images: Mapping[str, DesiredImage], draft: Draft) -> str:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from eaves.node.desired.draft import Draft
 from eaves.node.desired.model import (
-    AppKind,
     DesiredApp,
     DesiredImage,
     DesiredVolume,
@@ -31,7 +30,9 @@ def assign_modes(
 
     A volume made from a disk image, or that a virtual machine has, is a disk; a container that would mount it is left out.
     """
-    disks = {disk.volume_id for app in apps if app.vm is not None for disk in app.vm.disks}
+    folders = {volume.id for volume in volumes.values() if volume.is_explicit and volume.mode is VolumeMode.FILESYSTEM}
+    disks = {disk.volume_id for app in apps if app.vm is not None for disk in app.vm.disks} - folders
+    disks |= {volume.id for volume in volumes.values() if volume.mode is VolumeMode.BLOCK}
     disks |= {
         volume.id
         for volume in volumes.values()
@@ -44,12 +45,16 @@ def assign_modes(
 
 
 def _can_use(app: DesiredApp, disks: set[str], volumes: Mapping[str, DesiredVolume], draft: Draft) -> bool:
-    if app.kind is AppKind.VIRTUAL_MACHINE:
-        return True
-    wrong = next((mount.volume_id for mount in app.mounts if mount.volume_id in disks), None)
+    if app.vm is not None:
+        wrong = next((disk.volume_id for disk in app.vm.disks if disk.volume_id not in disks), None)
+        message = "volume {} is a filesystem, which a virtual machine cannot have as a disk"
+        resolution = "give the machine a volume of mode Block"
+    else:
+        wrong = next((mount.volume_id for mount in app.mounts if mount.volume_id in disks), None)
+        message = "volume {} is a disk of virtual machines, which a container cannot mount"
+        resolution = "give the container a volume of its own"
     if wrong is None:
         return True
-    message = f"volume {volumes[wrong].name} is a disk of virtual machines, which a container cannot mount"
-    resolution = "give the container a volume of its own"
+    message = message.format(volumes[wrong].name)
     draft.add(ObjectKind.APP, app.id, app.name, "VolumeModeMismatch", message, resolution, is_fatal=True)
     return False

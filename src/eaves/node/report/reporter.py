@@ -296,8 +296,13 @@ def _gist(subject: Subject) -> Subject:
         step = status.progress_percent // _PROGRESS_STEP
         return replace(subject, status=replace(status, downloaded_bytes=step))
     if isinstance(status, VolumeStatus):
-        return replace(subject, status=replace(status, used_bytes=(status.used_bytes >> 20).bit_length()))
+        used, allocated = (_coarse(number) for number in (status.used_bytes, status.allocated_bytes))
+        return replace(subject, status=replace(status, used_bytes=used, allocated_bytes=allocated))
     return subject
+
+
+def _coarse(number: int) -> int:
+    return (number >> 20).bit_length()
 
 
 def _want_info(device_id: str, key: tuple[ObjectKind, str], subject: Subject, now: float) -> ZInfoMsg:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eaves.node.desired.model import ConfigProblem
-from eaves.node.observed import Fault, ImageState, ImageStatus, VolumeState, VolumeStatus
-from eaves.node.report.pieces import want_error, want_message, want_problem_error
+from eaves.node.observed import Fault, ImageState, ImageStatus, VolumeSnapshotStatus, VolumeState, VolumeStatus
+from eaves.node.report.pieces import want_error, want_message, want_problem_error, want_time
+from eaves.wire.pb.eaves.extension_pb2 import VolumeInfoExtension, VolumeSnapshotInfo
 from eaves.wire.pb.info import info_pb2
 from eaves.wire.pb.info.common_pb2 import ENTITY_CONTENT_TREE, ENTITY_VOLUME, DeviceEntity, Entity, ErrorInfo
 from eaves.wire.pb.info.info_pb2 import (
@@ -62,14 +63,34 @@ def want_volume_info(device_id: str, status: VolumeStatus, problems: Sequence[Co
             uuid=status.id,
             displayName=status.name,
             resources=VolumeResources(maxSizeBytes=status.size_bytes, curSizeBytes=status.used_bytes),
-            usage=UsageInfo(refCount=1),
+            usage=UsageInfo(refCount=len(status.users)),
             state=_VOLUME_STATES[status.state],
             progressPercentage=100 if status.state is VolumeState.READY else 0,
             generation_count=status.generation,
             volumeErr=_want_error(ENTITY_VOLUME, status.id, status.name, status.fault, problems, now),
+            eaves=VolumeInfoExtension(
+                mode=status.mode,
+                format=status.format,
+                enforcement=status.enforcement,
+                allocated_bytes=status.allocated_bytes,
+                encrypted=status.is_encrypted,
+                users=status.users,
+                snapshots=[_want_snapshot(snapshot) for snapshot in status.snapshots],
+                rollback_counter=status.rollback_counter,
+            ),
         )
     )
     return message
+
+
+def _want_snapshot(status: VolumeSnapshotStatus) -> VolumeSnapshotInfo:
+    return VolumeSnapshotInfo(
+        id=status.id,
+        state=str(status.state),
+        taken_at=want_time(status.taken_at) if status.taken_at else None,
+        size_bytes=status.size_bytes,
+        message=status.message,
+    )
 
 
 def want_refused_image_info(device_id: str, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:

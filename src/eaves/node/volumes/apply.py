@@ -123,7 +123,7 @@ class Workshop:
         if seen.form is Form.QCOW2:
             live = self.live.find(seen.file)
             if live is not None:
-                await live.take_snapshot(snapshot_id)
+                await live.take_snapshot(disk.name_snapshot(snapshot_id))
             else:
                 await disk.take_snapshot(seen.file, snapshot_id)
             return
@@ -143,7 +143,7 @@ class Workshop:
         if seen.form is Form.QCOW2:
             live = self.live.find(seen.file)
             if live is not None:
-                await live.drop_snapshot(snapshot_id)
+                await live.drop_snapshot(disk.name_snapshot(snapshot_id))
             else:
                 await disk.drop_snapshot(seen.file, snapshot_id)
             return

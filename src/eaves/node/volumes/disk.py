@@ -10,10 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from eaves.kit import process
-from eaves.node.volumes import tools
+from eaves.node.volumes import tools, tree
 from eaves.node.volumes.abc import DiskSource
 from eaves.node.volumes.errors import VolumeDamagedError, VolumeImageUnsuitableError
 from eaves.node.volumes.model import Form, SeenSnapshot
+
+SNAPSHOT_PREFIX = "eaves-volume-"
+"""Tells snapshots of volumes from those that the engine of virtual machines makes of whole apps in the same files."""
 
 _INFO_LIMITS = ("prlimit", "--as=2147483648", "--cpu=30")
 """A hostile image may make qemu-img eat memory and time while it looks for a size."""
@@ -45,8 +48,9 @@ def parse_info(raw: Mapping[str, Any], path: Path) -> DiskInfo:
     outside += [str(special["data-file"])] if special.get("data-file") else []
     outside += [str(extent["filename"]) for extent in extents if extent.get("filename") not in (None, str(path))]
     snapshots = {
-        str(found["name"]): SeenSnapshot(str(found["name"]), float(found.get("date-sec", 0)))
+        snapshot_id: SeenSnapshot(snapshot_id, float(found.get("date-sec", 0)))
         for found in raw.get("snapshots") or ()
+        if (snapshot_id := str(found["name"]).removeprefix(SNAPSHOT_PREFIX)) != found["name"]
     }
     return DiskInfo(raw["format"], raw["virtual-size"], raw.get("actual-size", 0), snapshots, tuple(outside))
 
@@ -70,7 +74,11 @@ async def fill_from_image(path: Path, form: Form, source: DiskSource, size_bytes
                 details=info.outside[0],
                 resolution="flatten it by qemu-img convert",
             )
-        await _copy(path, form, source.path, source.format)
+        if source.format == form:
+            # Byte for byte, and sharing blocks where the disk can.
+            await tree.copy_file(source.path, path)
+        else:
+            await _copy(path, form, source.path, source.format)
     except process.ProcessTimeoutError:
         raise
     except process.ProcessError as error:
@@ -86,7 +94,7 @@ async def fill_from_image(path: Path, form: Form, source: DiskSource, size_bytes
 
 async def copy_disk(path: Path, form: Form, source: Path, *, snapshot: str = "", size_bytes: int = 0) -> None:
     """A copy of another disk of the same form, or of a snapshot in it (also while a virtual machine runs with the disk)."""
-    options = ["-l", f"snapshot.name={snapshot}", "--force-share"] if snapshot else []
+    options = ["-l", f"snapshot.name={name_snapshot(snapshot)}", "--force-share"] if snapshot else []
     await _copy(path, form, source, str(form), options)
     info = await observe_disk(path, str(form))
     if size_bytes > info.size_bytes:
@@ -104,18 +112,23 @@ async def resize(path: Path, form: Form, size_bytes: int) -> None:
     await tools.run(["qemu-img", "resize", "-q", "-f", str(form), str(path), str(_whole_sectors(size_bytes))])
 
 
-async def take_snapshot(path: Path, name: str) -> None:
+def name_snapshot(snapshot_id: str) -> str:
+    """As it is called inside of the file."""
+    return f"{SNAPSHOT_PREFIX}{snapshot_id}"
+
+
+async def take_snapshot(path: Path, snapshot_id: str) -> None:
     """Inside of a qcow2 file."""
-    await tools.run(["qemu-img", "snapshot", "-q", "-c", name, str(path)])
+    await tools.run(["qemu-img", "snapshot", "-q", "-c", name_snapshot(snapshot_id), str(path)])
 
 
-async def drop_snapshot(path: Path, name: str) -> None:
-    await tools.run(["qemu-img", "snapshot", "-q", "-d", name, str(path)])
+async def drop_snapshot(path: Path, snapshot_id: str) -> None:
+    await tools.run(["qemu-img", "snapshot", "-q", "-d", name_snapshot(snapshot_id), str(path)])
 
 
-async def roll_back(path: Path, name: str) -> None:
+async def roll_back(path: Path, snapshot_id: str) -> None:
     """Make the disk what it was. Doing it again after a crash ends it."""
-    await tools.run(["qemu-img", "snapshot", "-q", "-a", name, str(path)])
+    await tools.run(["qemu-img", "snapshot", "-q", "-a", name_snapshot(snapshot_id), str(path)])
 
 
 async def repair(path: Path) -> None:

@@ -480,6 +480,7 @@ class Volume(_message.Message):
     CLEAR_TEXT_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     DESIGNATED_NODE_ID_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     """UUID."""
     generationCount: _builtins.int
@@ -504,6 +505,10 @@ class Volume(_message.Message):
     def protocols(self) -> _containers.RepeatedScalarFieldContainer[Global___VolumeAccessProtocols.ValueType]:
         """Access protocol."""
 
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.VolumeExtension:
+        """What Eaves adds to a volume; other devices skip it."""
+
     def __init__(
         self,
         *,
@@ -517,10 +522,11 @@ class Volume(_message.Message):
         clear_text: _builtins.bool = ...,
         target: Global___Target.ValueType = ...,
         designated_node_id: _builtins.str = ...,
+        eaves: _extension_pb2.VolumeExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eaves", b"eaves", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_text", b"clear_text", "designated_node_id", b"designated_node_id", "displayName", b"displayName", "generationCount", b"generationCount", "maxsizebytes", b"maxsizebytes", "origin", b"origin", "protocols", b"protocols", "readonly", b"readonly", "target", b"target", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clear_text", b"clear_text", "designated_node_id", b"designated_node_id", "displayName", b"displayName", "eaves", b"eaves", "generationCount", b"generationCount", "maxsizebytes", b"maxsizebytes", "origin", b"origin", "protocols", b"protocols", "readonly", b"readonly", "target", b"target", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -252,6 +252,82 @@ class DatastoreExtension(_message.Message):
 Global___DatastoreExtension: _TypeAlias = DatastoreExtension  # noqa: Y015
 
 @_typing.final
+class VolumeExtension(_message.Message):
+    """Of config.Volume. Without it a volume is a disk when its image is one or a virtual machine has it, else a folder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    SOURCE_VOLUME_FIELD_NUMBER: _builtins.int
+    SOURCE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    ROLLBACK_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    ROLLBACK_COUNTER_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """Filesystem or Block; empty = as said above."""
+    format: _builtins.str
+    """File of a Block volume: Qcow2 or Raw; empty = Qcow2."""
+    shared: _builtins.bool
+    """Several apps may write to it at the same time."""
+    source_volume: _builtins.str
+    """UUID of the volume on the same device whose content it has at first."""
+    source_snapshot: _builtins.str
+    """UUID of a snapshot of that volume to copy instead of what it holds now."""
+    rollback_snapshot: _builtins.str
+    """What to go back to when rollback_counter differs from the one obeyed last."""
+    rollback_counter: _builtins.int
+    """0 = no order."""
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeSnapshotConfig]:
+        """All that are to exist; one that is not named any more is deleted."""
+
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str = ...,
+        format: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        source_volume: _builtins.str = ...,
+        source_snapshot: _builtins.str = ...,
+        snapshots: _abc.Iterable[Global___VolumeSnapshotConfig] | None = ...,
+        rollback_snapshot: _builtins.str = ...,
+        rollback_counter: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "mode", b"mode", "rollback_counter", b"rollback_counter", "rollback_snapshot", b"rollback_snapshot", "shared", b"shared", "snapshots", b"snapshots", "source_snapshot", b"source_snapshot", "source_volume", b"source_volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeExtension: _TypeAlias = VolumeExtension  # noqa: Y015
+
+@_typing.final
+class VolumeSnapshotConfig(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID."""
+    name: _builtins.str
+    """Name of the VolumeSnapshot object."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeSnapshotConfig: _TypeAlias = VolumeSnapshotConfig  # noqa: Y015
+
+@_typing.final
 class VolumeRefExtension(_message.Message):
     """Of config.VolumeRef."""
 
@@ -482,6 +558,96 @@ class SnapshotInfoExtension(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotInfoExtension: _TypeAlias = SnapshotInfoExtension  # noqa: Y015
+
+@_typing.final
+class VolumeInfoExtension(_message.Message):
+    """Of info.ZInfoVolume: what is there. Empty while the volume is not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    ENFORCEMENT_FIELD_NUMBER: _builtins.int
+    ALLOCATED_BYTES_FIELD_NUMBER: _builtins.int
+    ENCRYPTED_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    ROLLBACK_COUNTER_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """Filesystem or Block."""
+    format: _builtins.str
+    """Of a Block volume: Qcow2 or Raw."""
+    enforcement: _builtins.str
+    """What keeps it to its size: Quota, Image, Disk, or Watched, which is nothing."""
+    allocated_bytes: _builtins.int
+    """What it takes on the device's disk."""
+    encrypted: _builtins.bool
+    """At rest."""
+    rollback_counter: _builtins.int
+    """The order to go back to a snapshot that was obeyed last."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the apps that run with it."""
+
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___VolumeSnapshotInfo]:
+        """Those that the config asks for."""
+
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str = ...,
+        format: _builtins.str = ...,
+        enforcement: _builtins.str = ...,
+        allocated_bytes: _builtins.int = ...,
+        encrypted: _builtins.bool = ...,
+        users: _abc.Iterable[_builtins.str] | None = ...,
+        snapshots: _abc.Iterable[Global___VolumeSnapshotInfo] | None = ...,
+        rollback_counter: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "encrypted", b"encrypted", "enforcement", b"enforcement", "format", b"format", "mode", b"mode", "rollback_counter", b"rollback_counter", "snapshots", b"snapshots", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeInfoExtension: _TypeAlias = VolumeInfoExtension  # noqa: Y015
+
+@_typing.final
+class VolumeSnapshotInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    TAKEN_AT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID."""
+    state: _builtins.str
+    """Pending, Ready or Failed."""
+    size_bytes: _builtins.int
+    """What it takes on the device's disk besides the volume, 0 = it is inside of the volume's file."""
+    message: _builtins.str
+    """Why it is not ready."""
+    @_builtins.property
+    def taken_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        state: _builtins.str = ...,
+        taken_at: _timestamp_pb2.Timestamp | None = ...,
+        size_bytes: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["taken_at", b"taken_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "message", b"message", "size_bytes", b"size_bytes", "state", b"state", "taken_at", b"taken_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeSnapshotInfo: _TypeAlias = VolumeSnapshotInfo  # noqa: Y015
 
 @_typing.final
 class DeviceInfoExtension(_message.Message):

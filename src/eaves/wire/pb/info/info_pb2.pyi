@@ -1342,6 +1342,7 @@ class ZInfoVolume(_message.Message):
     PROGRESSPERCENTAGE_FIELD_NUMBER: _builtins.int
     VOLUMEERR_FIELD_NUMBER: _builtins.int
     GENERATION_COUNT_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     uuid: _builtins.str
     """UUID."""
     displayName: _builtins.str
@@ -1364,6 +1365,10 @@ class ZInfoVolume(_message.Message):
     def volumeErr(self) -> _common_pb2.ErrorInfo:
         """Error."""
 
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.VolumeInfoExtension:
+        """What an Eaves node adds about a volume."""
+
     def __init__(
         self,
         *,
@@ -1375,10 +1380,11 @@ class ZInfoVolume(_message.Message):
         progressPercentage: _builtins.int = ...,
         volumeErr: _common_pb2.ErrorInfo | None = ...,
         generation_count: _builtins.int = ...,
+        eaves: _extension_pb2.VolumeInfoExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "usage", b"usage", "volumeErr", b"volumeErr"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eaves", b"eaves", "resources", b"resources", "usage", b"usage", "volumeErr", b"volumeErr"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["displayName", b"displayName", "generation_count", b"generation_count", "progressPercentage", b"progressPercentage", "resources", b"resources", "state", b"state", "usage", b"usage", "uuid", b"uuid", "volumeErr", b"volumeErr"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["displayName", b"displayName", "eaves", b"eaves", "generation_count", b"generation_count", "progressPercentage", b"progressPercentage", "resources", b"resources", "state", b"state", "usage", b"usage", "uuid", b"uuid", "volumeErr", b"volumeErr"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
