@@ -23,6 +23,7 @@ from eaves.kinds import (
     serviceaccount,
     usage,
     volume,
+    volumesnapshot,
 )
 from eaves.kube.resource import Gvr, Resource
 
@@ -42,6 +43,7 @@ RESOURCES: tuple[Resource, ...] = (
     appsnapshot.RESOURCE,
     network.RESOURCE,
     volume.RESOURCE,
+    volumesnapshot.RESOURCE,
     datastore.RESOURCE,
     patchenvelope.RESOURCE,
     usage.NODE_RESOURCE,

@@ -10,12 +10,12 @@ import msgspec
 from msgspec import Struct
 
 from eaves.kinds import rules
-from eaves.kinds.app_rules import LEAST_VOLUME, MOST_VOLUME, check_growth, check_image
+from eaves.kinds.app_rules import LEAST_VOLUME, MOST_VOLUME, check_counter, check_growth, check_image
 from eaves.kinds.columns import at
 from eaves.kinds.fields import Conditions, LocalReference, Quantity, about
 from eaves.kinds.image_format import ImageFormat
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kinds.rules import invalid
+from eaves.kinds.rules import forbidden, invalid
 from eaves.kinds.serving import eaves_resource, text_at
 from eaves.kube.errors import FieldError
 from eaves.kube.resource import Column, Object
@@ -31,12 +31,43 @@ class VolumeEncryption(StrEnum):
     NONE = "None"
 
 
-class VolumeSource(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """What the volume holds at first."""
+class VolumeMode(StrEnum):
+    FILESYSTEM = "Filesystem"
+    BLOCK = "Block"
 
-    image: Annotated[str, about("Image reference.", min_length=1, max_length=512)]
-    datastore_ref: Annotated[LocalReference | None, about("Datastore to pull from.")] = None
+
+class DiskFormat(StrEnum):
+    QCOW2 = "Qcow2"
+    RAW = "Raw"
+
+
+class VolumeAccess(StrEnum):
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
+class VolumeSource(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What the volume holds at first: exactly one of image, volumeName and snapshotName."""
+
+    image: Annotated[str, about("Image reference.", max_length=512)] = ""
+    datastore_ref: Annotated[LocalReference | None, about("Datastore to pull the image from.")] = None
     format: Annotated[ImageFormat, about("Kind of image.")] = ImageFormat.CONTAINER
+    volume_name: Annotated[
+        str,
+        about("Volume on the same node and in the same namespace to copy while no app runs with it.", max_length=253),
+    ] = ""
+    snapshot_name: Annotated[
+        str, about("VolumeSnapshot of a Volume on the same node to copy, whatever runs.", max_length=253)
+    ] = ""
+
+
+class VolumeRollback(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Goes back to a snapshot whenever the counter is raised, as soon as no app runs with the volume."""
+
+    snapshot_name: Annotated[
+        str, about("Name of the VolumeSnapshot in the same namespace.", min_length=1, max_length=253)
+    ]
+    counter: Annotated[int, about("Raise it by one to go back to the snapshot.", ge=1, le=0xFFFFFFFF)]
 
 
 class VolumeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -45,6 +76,18 @@ class VolumeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     node_name: Annotated[str, about("EdgeNode that holds it; cannot change.", min_length=1, max_length=253)]
     size: Annotated[Quantity, about("Size; it may grow, never shrink.")] = "1Gi"
     source: Annotated[VolumeSource | None, about("What it holds at first; blank when absent.")] = None
+    mode: Annotated[
+        VolumeMode | None,
+        about(
+            "Filesystem: containers mount it. Block: a disk of virtual machines. When absent Block for a disk image, the"
+            " mode of what is copied for a copy, and Filesystem else; cannot change."
+        ),
+    ] = None
+    format: Annotated[DiskFormat | None, about("File of a Block volume, Qcow2 when absent; cannot change.")] = None
+    access: Annotated[
+        VolumeAccess,
+        about("ReadWriteOnce: one app at a time writes to it, others wait. ReadWriteMany: several apps may."),
+    ] = VolumeAccess.READ_WRITE_ONCE
     encryption: Annotated[
         VolumeEncryption, about("WhenAvailable: encrypted on nodes with a vault. None: in the clear.")
     ] = VolumeEncryption.WHEN_AVAILABLE
@@ -53,6 +96,7 @@ class VolumeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_default
         about("Delete: the data go with the object. Retain: the object cannot be deleted until this says Delete."),
     ] = ReclaimPolicy.DELETE
     read_only: Annotated[bool, about("Nobody writes to it.")] = False
+    rollback: Annotated[VolumeRollback | None, about("Go back to a snapshot.")] = None
 
 
 class VolumePhase(StrEnum):
@@ -70,6 +114,22 @@ class VolumeStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defau
     conditions: Conditions = []
     capacity: Annotated[Quantity | None, about("Size in bytes.")] = None
     used: Annotated[Quantity | None, about("Bytes in use, as of the last notable change.")] = None
+    allocated: Annotated[
+        Quantity | None, about("Bytes that it takes on the node's disk, as of the last notable change.")
+    ] = None
+    mode: Annotated[VolumeMode | None, about("What it is.")] = None
+    format: Annotated[DiskFormat | None, about("File of a Block volume.")] = None
+    enforcement: Annotated[
+        str,
+        about(
+            "What keeps it to its size: Quota of the node's file system, Image (a file system of that size), Disk, or Watched:"
+            " nothing, its use is measured."
+        ),
+    ] = ""
+    encrypted: Annotated[bool, about("Whether it is encrypted at rest.")] = False
+    used_by: Annotated[list[str], about("Apps that run with it.")] = []
+    snapshots: Annotated[list[str], about("VolumeSnapshots that the node holds of it.")] = []
+    rollback_counter: Annotated[int, about("The rollback that was done last.")] = 0
     observed_generation: Annotated[int, about("Generation of the spec that was seen.")] = 0
 
 
@@ -88,29 +148,85 @@ def decode(obj: Object) -> Volume:
     return msgspec.convert(obj, Volume)
 
 
+def mode_of(spec: VolumeSpec) -> VolumeMode | None:
+    """What the volume is to be; None for a copy that does not say: then what its source is."""
+    if spec.mode is not None:
+        return spec.mode
+    if spec.source is None:
+        return VolumeMode.FILESYSTEM
+    if not spec.source.image:
+        return None
+    return VolumeMode.FILESYSTEM if spec.source.format is ImageFormat.CONTAINER else VolumeMode.BLOCK
+
+
 def check_volume(new: Object, old: Object | None) -> Sequence[FieldError]:
     """Every fault of a Volume, and of a change of one."""
     spec = msgspec.convert(new["spec"], VolumeSpec)
     faults = list(_check_spec(spec))
+    if spec.source is not None:
+        faults.extend(_check_source(spec, spec.source, new["metadata"].get("name", "")))
     if old is not None:
-        before = msgspec.convert(old["spec"], VolumeSpec)
-        faults.extend(rules.check_immutable("spec.nodeName", spec.node_name, before.node_name))
-        faults.extend(rules.check_immutable("spec.source", new["spec"].get("source"), old["spec"].get("source")))
-        faults.extend(rules.check_immutable("spec.encryption", str(spec.encryption), str(before.encryption)))
-        faults.extend(check_growth("spec.size", spec.size, before.size))
+        faults.extend(_check_change(new, old, spec, msgspec.convert(old["spec"], VolumeSpec)))
     return faults
+
+
+def _check_change(new: Object, old: Object, spec: VolumeSpec, before: VolumeSpec) -> Iterator[FieldError]:
+    yield from rules.check_immutable("spec.nodeName", spec.node_name, before.node_name)
+    yield from rules.check_immutable("spec.source", new["spec"].get("source"), old["spec"].get("source"))
+    yield from rules.check_immutable("spec.encryption", str(spec.encryption), str(before.encryption))
+    yield from rules.check_immutable("spec.mode", mode_of(spec), mode_of(before))
+    yield from rules.check_immutable("spec.format", spec.format or DiskFormat.QCOW2, before.format or DiskFormat.QCOW2)
+    yield from check_growth("spec.size", spec.size, before.size)
+    if spec.rollback is not None and before.rollback is not None:
+        yield from check_counter("spec.rollback.counter", spec.rollback.counter, before.rollback.counter)
 
 
 def _check_spec(spec: VolumeSpec) -> Iterator[FieldError]:
     yield from rules.check_dns_subdomain("spec.nodeName", spec.node_name)
     yield from rules.check_quantity("spec.size", spec.size, minimum=LEAST_VOLUME, maximum=MOST_VOLUME)
-    if spec.source is None:
+    if spec.format is not None and mode_of(spec) is VolumeMode.FILESYSTEM:
+        yield forbidden("spec.format", "a Filesystem volume has none; it is for mode: Block")
+    if spec.read_only and spec.access is VolumeAccess.READ_WRITE_MANY:
+        yield forbidden("spec.access", "nobody writes to a volume with readOnly: true")
+    if spec.rollback is not None:
+        yield from rules.check_dns_subdomain("spec.rollback.snapshotName", spec.rollback.snapshot_name)
+
+
+def _check_source(spec: VolumeSpec, source: VolumeSource, name: str) -> Iterator[FieldError]:
+    given = [field for field in ("image", "volume_name", "snapshot_name") if getattr(source, field)]
+    if len(given) != 1:
+        text = "name one of image, volumeName and snapshotName"
+        yield rules.required("spec.source", text) if not given else forbidden("spec.source", text)
         return
-    if spec.source.format is ImageFormat.CONTAINER:
-        yield from check_image("spec.source.image", spec.source.image)
-    elif "@sha256:" not in spec.source.image:
-        yield invalid("spec.source.image", spec.source.image, "a disk image needs its digest: add @sha256:…")
-    elif spec.source.datastore_ref is None:
+    if source.image:
+        yield from _check_source_image(spec, source)
+        return
+    if source.datastore_ref is not None:
+        yield forbidden("spec.source.datastoreRef", "it is for an image")
+    if source.format is not ImageFormat.CONTAINER:
+        yield forbidden("spec.source.format", "it is for an image")
+    yield from (
+        rules.check_dns_subdomain("spec.source.volumeName", source.volume_name)
+        if source.volume_name
+        else rules.check_dns_subdomain("spec.source.snapshotName", source.snapshot_name)
+    )
+    if source.volume_name == name:
+        yield invalid("spec.source.volumeName", name, "a volume cannot be a copy of itself")
+
+
+def _check_source_image(spec: VolumeSpec, source: VolumeSource) -> Iterator[FieldError]:
+    if source.format is ImageFormat.CONTAINER:
+        yield from check_image("spec.source.image", source.image)
+        if spec.mode is VolumeMode.BLOCK:
+            yield invalid(
+                "spec.mode", "Block", "files of a container image are no disk; use Filesystem or a disk image"
+            )
+        return
+    if spec.mode is VolumeMode.FILESYSTEM:
+        yield invalid("spec.mode", "Filesystem", "a disk image is a disk; use Block or a container image")
+    if "@sha256:" not in source.image:
+        yield invalid("spec.source.image", source.image, "a disk image needs its digest: add @sha256:…")
+    elif source.datastore_ref is None:
         yield rules.required("spec.source.datastoreRef", "a disk image comes from a Datastore")
 
 
@@ -119,6 +235,10 @@ def deletion_fault(volume: Object) -> str:
     if volume["spec"].get("reclaimPolicy") != ReclaimPolicy.RETAIN:
         return ""
     return "spec.reclaimPolicy is Retain, which guards its data; set it to Delete first"
+
+
+def _users(obj: Object, _: float) -> str:
+    return ",".join((obj.get("status") or {}).get("usedBy") or ())
 
 
 RESOURCE = eaves_resource(
@@ -131,6 +251,9 @@ RESOURCE = eaves_resource(
         Column("Phase", "string", at("status.phase"), "Summary."),
         Column("Size", "string", at("spec.size"), "Size asked for."),
         Column("Used", "string", at("status.used"), "Bytes in use."),
+        Column("Mode", "string", at("status.mode"), "Filesystem or Block.", priority=1),
+        Column("Enforcement", "string", at("status.enforcement"), "What keeps it to its size.", priority=1),
+        Column("Used-By", "string", _users, "Apps that run with it.", priority=1),
         Column("Reclaim", "string", at("spec.reclaimPolicy"), "What becomes of the data.", priority=1),
         Column("Message", "string", at("status.message"), "What is going on.", priority=1),
     ),

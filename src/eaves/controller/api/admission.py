@@ -14,7 +14,17 @@ from typing import Any
 
 from eaves.controller.api import imagerules
 from eaves.controller.documents import decode_object, key_of
-from eaves.kinds import app, appsnapshot, datastore, edgenode, namespace, network, subnets, volume
+from eaves.kinds import (
+    app,
+    appsnapshot,
+    datastore,
+    edgenode,
+    namespace,
+    network,
+    subnets,
+    volume,
+    volumesnapshot,
+)
 from eaves.kinds.app_spec import DEFAULT_NETWORK, AppType
 from eaves.kinds.appsnapshot import SnapshotContent
 from eaves.kube import status
@@ -25,7 +35,12 @@ from eaves.store.abc import ObjectStore
 
 PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-node-lease"})
 _DEFAULT_MEMORY = "256Mi"
-_APP_VERSION = f"{app.RESOURCE.gvr.group}/{app.RESOURCE.gvr.version}"
+_OWNERS = {
+    appsnapshot.RESOURCE.gvr: (app.RESOURCE, "appName"),
+    volumesnapshot.RESOURCE.gvr: (volume.RESOURCE, "volumeName"),
+}
+"""Whose each snapshot is, and the field of its spec that says so."""
+_OWNER_VERSION = f"{app.RESOURCE.gvr.group}/{app.RESOURCE.gvr.version}"
 
 
 class Admission:
@@ -57,8 +72,8 @@ class Admission:
         if resource is namespace.RESOURCE and old is not None:
             # Only the finalize subresource changes it.
             new["spec"] = old.get("spec") or {}
-        if resource is appsnapshot.RESOURCE:
-            await self._fill_owner(new, old)
+        if owner := _OWNERS.get(resource.gvr):
+            await self._fill_owner(*owner, new, old)
         if resource is not network.RESOURCE:
             return
         spec = new.setdefault("spec", {})
@@ -80,6 +95,8 @@ class Admission:
             faults += await self._check_image(new) if imagerules.has_new_image(new, old) else []
         elif resource is appsnapshot.RESOURCE and old is None:
             faults = await self._check_snapshot(new)
+        elif resource is volumesnapshot.RESOURCE and old is None:
+            faults = await self._check_volume_snapshot(new)
         elif resource is network.RESOURCE and (old is None or _subnet(new) != _subnet(old)):
             faults = await self._check_network(new)
         if faults:
@@ -91,7 +108,7 @@ class Admission:
         gvr = resource.gvr
         if resource is namespace.RESOURCE and name in PROTECTED_NAMESPACES:
             raise status.forbidden("", "namespaces", name, "this namespace may not be deleted")
-        for kind in (volume, appsnapshot):
+        for kind in (volume, appsnapshot, volumesnapshot):
             if resource is kind.RESOURCE and (why := kind.deletion_fault(obj)):
                 raise status.forbidden(gvr.group, gvr.resource, name, why)
 
@@ -116,22 +133,22 @@ class Admission:
         found = await self._store.get(key_of(datastore.RESOURCE, new["metadata"]["namespace"], name)) if name else None
         return list(imagerules.find_image_faults(new["spec"], decode_object(found))) if found is not None else []
 
-    async def _fill_owner(self, new: Object, old: Object | None) -> None:
-        """A snapshot belongs to its app and goes with it; what a writer says of owners otherwise stays."""
-        app_name = (new.get("spec") or {}).get("appName")
-        found = await self._store.get(key_of(app.RESOURCE, new["metadata"].get("namespace", ""), app_name or ""))
+    async def _fill_owner(self, owner: Resource, field: str, new: Object, old: Object | None) -> None:
+        """A snapshot belongs to what it is of and goes with it; what a writer says of owners otherwise stays."""
+        owner_name = (new.get("spec") or {}).get(field)
+        found = await self._store.get(key_of(owner, new["metadata"].get("namespace", ""), owner_name or ""))
         if found is None or old is not None:
             known = [
                 entry
                 for entry in (old or {}).get("metadata", {}).get("ownerReferences") or ()
-                if entry["kind"] == "App"
+                if entry["kind"] == owner.kind
             ]
         else:
             known = [
                 {
-                    "apiVersion": _APP_VERSION,
-                    "kind": "App",
-                    "name": app_name,
+                    "apiVersion": _OWNER_VERSION,
+                    "kind": owner.kind,
+                    "name": owner_name,
                     "uid": found.uid,
                     "blockOwnerDeletion": True,
                 }
@@ -156,6 +173,13 @@ class Admission:
             detail = "the state of assigned devices cannot be saved; use Disk"
             return [FieldError("spec.type", CauseType.INVALID, detail, new["spec"]["type"])]
         return []
+
+    async def _check_volume_snapshot(self, new: Object) -> list[FieldError]:
+        name, space = new["spec"]["volumeName"], new["metadata"]["namespace"]
+        if await self._store.get(key_of(volume.RESOURCE, space, name)) is not None:
+            return []
+        detail = f"there is no Volume of this name in namespace {space}; create it first"
+        return [FieldError("spec.volumeName", CauseType.INVALID, detail, name)]
 
     async def _find_network_clashes(self, new: Object, others: Sequence[Object]) -> list[FieldError]:
         """Networks of this app whose subnets overlap those of other networks on the node."""

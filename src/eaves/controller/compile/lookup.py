@@ -16,7 +16,7 @@ import msgspec
 
 from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.model import NodeInputs, ObjectKey
-from eaves.kinds import appsnapshot, datastore, hardwaremodel, network, volume
+from eaves.kinds import appsnapshot, datastore, hardwaremodel, network, volume, volumesnapshot
 from eaves.kube.resource import Object
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class Lookup:
             ("Datastore", inputs.datastores),
             ("AppSnapshot", inputs.snapshots),
             ("HardwareModel", inputs.hardware_models),
+            ("VolumeSnapshot", inputs.volume_snapshots),
             ("Secret", inputs.secrets),
             ("ConfigMap", inputs.configmaps),
         ):
@@ -71,6 +72,21 @@ class Lookup:
                 with contextlib.suppress(msgspec.ValidationError):
                     snapshot = appsnapshot.decode(obj)
                     if snapshot.spec.app_name == app_name:
+                        found.append(snapshot)
+        return found
+
+    def volume_snapshot(self, namespace: str, name: str) -> volumesnapshot.VolumeSnapshot:
+        return self._typed("VolumeSnapshot", namespace, name, volumesnapshot.decode)
+
+    def volume_snapshots(self, namespace: str, volume_name: str) -> list[volumesnapshot.VolumeSnapshot]:
+        """Those of one Volume by name; one that cannot be read is left out. The Volume's own key stands for all in the notes."""
+        found = []
+        for key, obj in sorted(self._objects.items()):
+            is_gone = bool(obj["metadata"].get("deletionTimestamp"))
+            if key.kind == "VolumeSnapshot" and key.namespace == namespace and not is_gone:
+                with contextlib.suppress(msgspec.ValidationError):
+                    snapshot = volumesnapshot.decode(obj)
+                    if snapshot.spec.volume_name == volume_name:
                         found.append(snapshot)
         return found
 

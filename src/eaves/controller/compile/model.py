@@ -50,6 +50,8 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     hardware_models: Sequence[Object] = ()
     patches: Sequence[Object] = ()
     """PatchEnvelopes of the namespaces of apps."""
+    volume_snapshots: Sequence[Object] = ()
+    """VolumeSnapshots of the namespaces of ``volumes``."""
     secrets: Sequence[Object] = ()
     configmaps: Sequence[Object] = ()
     controller_certs_hash: str = ""

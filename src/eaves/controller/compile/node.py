@@ -18,7 +18,8 @@ from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, O
 from eaves.controller.compile.networks import UsedNetworks
 from eaves.controller.compile.patches import want_patch
 from eaves.controller.compile.uplinks import copy_ports, fill_uplinks, runs_eve
-from eaves.controller.compile.volumes import want_own_volumes, want_volume
+from eaves.controller.compile.volume_objects import VolumeFacts, want_volume
+from eaves.controller.compile.volumes import want_data
 from eaves.kinds import app as app_kind
 from eaves.kinds import edgenode as edgenode_kind
 from eaves.kinds import patchenvelope as patch_kind
@@ -118,7 +119,7 @@ class _Compilation:
                 effect = Effect.KEPT if kept is not None else Effect.OMITTED
                 self._problem("App", app.metadata, error.reason, error.message, effect)
                 if kept is None:
-                    want_own_volumes(app, self._draft)
+                    want_data(app, self._draft)
                     continue
                 draft, omissions = kept, []
             claims.take(app, draft.apps[app.metadata.uid])
@@ -133,7 +134,7 @@ class _Compilation:
     def _keep_blank_volumes(self, apps: list[App]) -> None:
         """Apps of a node that is not approved do not run there, yet it does not throw their data away."""
         for app in apps:
-            want_own_volumes(app, self._draft)
+            want_data(app, self._draft)
 
     def _compile_patches(self, apps: list[App]) -> None:
         ids: dict[str, dict[str, str]] = {}
@@ -161,11 +162,19 @@ class _Compilation:
             self._lookup.touched.add(ObjectKey("Volume", meta.namespace, meta.name))
             try:
                 volume = volume_kind.decode(obj)
-                want_volume(volume, self._draft, self._lookup, self._inputs.cipher, with_sources=node.spec.approved)
+                facts = VolumeFacts(
+                    cipher=self._inputs.cipher, with_sources=node.spec.approved, runs_eve=runs_eve(node)
+                )
+                for fault in want_volume(volume, self._draft, self._lookup, facts):
+                    self._problem("Volume", meta, fault.reason, fault.message, Effect.KEPT)
             except msgspec.ValidationError as error:
-                self._problem("Volume", meta, "Unreadable", f"the object cannot be read: {error}")
-            except HeldBackError as error:
-                self._problem("Volume", meta, error.reason, error.message)
+                self._keep_volume(meta.uid)
+                self._problem("Volume", meta, "Unreadable", f"the object cannot be read: {error}", Effect.KEPT)
+
+    def _keep_volume(self, volume_id: str) -> None:
+        """Leave it as the last config had it: a volume that is in no config is deleted."""
+        previous = self._inputs.previous.volumes if self._inputs.previous is not None else ()
+        self._draft.volumes.update({volume.uuid: volume for volume in previous if volume.uuid == volume_id})
 
     def _problem(self, kind: str, meta: ObjectMeta, reason: str, message: str, effect: Effect = Effect.OMITTED) -> None:
         self._problems.append(Problem(kind, meta.namespace, meta.name, reason, message, meta.uid, effect))

@@ -1,18 +1,16 @@
-"""Volumes: root file systems, volumes of an app's own, and Volume objects."""
+"""Volumes of apps: root file systems and disks, volumes of an app's own, and where apps have Volume objects."""
 
 from __future__ import annotations
 
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.errors import HeldBackError
-from eaves.controller.compile.identifiers import app_volume_id, content_tree_id, root_volume_id, source_tree_id
-from eaves.controller.compile.images import ImageSource, want_content_tree
+from eaves.controller.compile.identifiers import app_volume_id, content_tree_id, root_volume_id
 from eaves.controller.compile.lookup import Lookup
-from eaves.controller.compile.model import NodeCipher
 from eaves.kinds.app import App
 from eaves.kinds.app_spec import DEFAULT_VOLUME_SIZE, AppType, AppVolume, image_format_of, vm_of
 from eaves.kinds.image_format import ImageFormat
 from eaves.kinds.vm_spec import RootDisk
-from eaves.kinds.volume import Volume, VolumeEncryption
+from eaves.kinds.volume import Volume, VolumeMode, mode_of
 from eaves.kube.quantity import parse_bytes
 from eaves.wire.pb.config import storage_pb2
 from eaves.wire.pb.config.appconfig_pb2 import VolumeRef
@@ -29,7 +27,8 @@ FORMATS = {
 }
 
 
-def _blank(volume_id: str, name: str, size_bytes: int) -> storage_pb2.Volume:
+def want_blank(volume_id: str, name: str, size_bytes: int) -> storage_pb2.Volume:
+    """A volume that holds nothing at first."""
     return storage_pb2.Volume(
         uuid=volume_id,
         origin=storage_pb2.VolumeContentOrigin(type=storage_pb2.VCOT_BLANK),
@@ -60,12 +59,22 @@ def want_root_volume(app: App, draft: Draft) -> VolumeRef:
 
 
 def want_own_volumes(app: App, draft: Draft) -> None:
-    """The blank volumes of the app's own; also for an app that is held back, lest the device throws its data away."""
+    """The blank volumes of the app's own."""
     for volume in app.spec.volumes:
         if not volume.volume_name:
             volume_id = app_volume_id(app.metadata.uid, volume.name)
             size_bytes = parse_bytes(volume.size if volume.size is not None else DEFAULT_VOLUME_SIZE)
-            draft.volumes[volume_id] = _blank(volume_id, f"{app.metadata.name}-{volume.name}", size_bytes)
+            draft.volumes[volume_id] = want_blank(volume_id, f"{app.metadata.name}-{volume.name}", size_bytes)
+
+
+def want_data(app: App, draft: Draft) -> None:
+    """All volumes that hold data of an app which is held back itself, lest the device throws the data away.
+
+    The root file system of a container is made anew from its image, the root disk of a machine is not.
+    """
+    want_own_volumes(app, draft)
+    if app.spec.type is AppType.VIRTUAL_MACHINE:
+        want_root_volume(app, draft)
 
 
 def want_mount(app: App, mount: AppVolume, node_name: str, lookup: Lookup) -> VolumeRef:
@@ -91,37 +100,13 @@ def want_mount(app: App, mount: AppVolume, node_name: str, lookup: Lookup) -> Vo
 
 
 def _check_use(app: App, name: str, volume: Volume) -> None:
-    """A disk image is a disk of machines, files of a container image are none."""
-    if volume.spec.source is None:
-        return
-    is_files = volume.spec.source.format is ImageFormat.CONTAINER
-    if is_files and app.spec.type is AppType.VIRTUAL_MACHINE:
-        raise HeldBackError("VolumeIsNoDisk", f"Volume {name} holds files of a container image; use a disk image")
-    if not is_files and app.spec.type is AppType.CONTAINER:
-        raise HeldBackError("VolumeIsDisk", f"Volume {name} is a disk of virtual machines; use a volume without source")
-
-
-def want_volume(
-    volume: Volume, draft: Draft, lookup: Lookup, cipher: NodeCipher | None, *, with_sources: bool = True
-) -> None:
-    """A Volume object. Raises :class:`HeldBackError` when its image cannot be had."""
-    spec = volume.spec
-    config = _blank(volume.metadata.uid, volume.metadata.name, parse_bytes(spec.size))
-    config.readonly = spec.read_only
-    config.clear_text = spec.encryption is VolumeEncryption.NONE
-    if spec.source is not None:
-        if not with_sources:
-            return
-        tree_id = source_tree_id(volume)
-        source = ImageSource(
-            volume.metadata.namespace,
-            spec.source.image,
-            spec.source.datastore_ref.name if spec.source.datastore_ref else "",
+    """Containers mount file systems, virtual machines have disks. Of a copy only its node knows what it is."""
+    mode, is_machine = mode_of(volume.spec), app.spec.type is AppType.VIRTUAL_MACHINE
+    if mode is VolumeMode.FILESYSTEM and is_machine:
+        raise HeldBackError(
+            "VolumeIsNoDisk", f"Volume {name} is a filesystem, which a machine cannot have; use a Volume of mode Block"
         )
-        want_content_tree(
-            tree_id, volume.metadata.name, source, draft, lookup, cipher, iformat=FORMATS[spec.source.format]
+    if mode is VolumeMode.BLOCK and not is_machine:
+        raise HeldBackError(
+            "VolumeIsDisk", f"Volume {name} is a disk of virtual machines; use a Volume of mode Filesystem"
         )
-        config.origin.CopyFrom(
-            storage_pb2.VolumeContentOrigin(type=storage_pb2.VCOT_DOWNLOAD, downloadContentTreeID=tree_id)
-        )
-    draft.volumes[config.uuid] = config

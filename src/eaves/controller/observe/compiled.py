@@ -23,6 +23,7 @@ from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, 
 from eaves.controller.observe.node import config_facts
 from eaves.controller.observe.patches import observe_wanted_patches
 from eaves.controller.observe.snapshots import observe_wanted_snapshots
+from eaves.controller.observe.volume_snapshots import observe_wanted_volume_snapshots
 from eaves.kinds.app_status import AppPhase
 from eaves.kinds.times import render_time
 from eaves.kube.resource import Object
@@ -55,6 +56,8 @@ def observe_compiled(
             updates.append(_observe_object(obj, [p for p in problems if p.uid == meta["uid"]], objects, now))
             if obj["kind"] == "App":
                 updates.extend(observe_wanted_snapshots(objects, obj, now))
+            else:
+                updates.extend(observe_wanted_volume_snapshots(objects, obj, now))
     updates.extend(observe_wanted_patches(objects, problems))
     return [update for update in updates if update is not None]
 

@@ -44,7 +44,8 @@ class StatusUpdate(Struct, frozen=True):
 
 class DeviceObjects(Struct, frozen=True, kw_only=True):
     """The objects that one device's messages can be about: its EdgeNode, the Apps and Volumes placed on it (by nodeName or known
-    to be there before), the Networks that those apps use, and the AppSnapshots of their namespaces."""
+    to be there before), the Networks that those apps use, the AppSnapshots of their namespaces, and the VolumeSnapshots
+    of those of the volumes."""
 
     edgenode: Object
     apps: Sequence[Object] = ()
@@ -53,3 +54,4 @@ class DeviceObjects(Struct, frozen=True, kw_only=True):
     snapshots: Sequence[Object] = ()
     patches: Sequence[Object] = ()
     """PatchEnvelopes of the namespaces of the apps."""
+    volume_snapshots: Sequence[Object] = ()

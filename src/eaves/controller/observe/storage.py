@@ -18,6 +18,7 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.contact import app_ready
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.pieces import digest_of, errors_of
+from eaves.controller.observe.volume_snapshots import held_snapshots, observe_volume_snapshots
 from eaves.kinds import app as app_kind
 from eaves.kinds import volume as volume_kind
 from eaves.kinds.app_status import AppPhase
@@ -134,7 +135,10 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
         phase=str(phase),
         message=fault,
         capacity=str(info.resources.maxSizeBytes) if info.resources.maxSizeBytes else status.get("capacity"),
-        used=_steady_use(status, info) if phase is VolumePhase.READY else status.get("used"),
+        used=_steady(status, "used", info.resources.curSizeBytes, info)
+        if phase is VolumePhase.READY
+        else status.get("used"),
+        snapshots=held_snapshots(objects, volume, info),
         observedGeneration=volume["metadata"].get("generation", 0),
     )
     ready = Fact("Ready", TRUE, "Ready", "") if phase is VolumePhase.READY else Fact("Ready", FALSE, str(phase), fault)
@@ -146,8 +150,31 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
         events.append(
             EventNote(EventType.NORMAL, "VolumeReady", f"the volume is on node {objects.edgenode['metadata']['name']}")
         )
-    update = plan_update(volume, status, events)
-    return [] if update is None else [update]
+    if info.HasField("eaves"):
+        _assign_details(status, info)
+    counter = info.eaves.rollback_counter
+    if counter and status.get("rollbackCounter") != counter:
+        status["rollbackCounter"] = counter
+        name = ((volume.get("spec") or {}).get("rollback") or {}).get("snapshotName", "its snapshot")
+        events.append(EventNote(EventType.NORMAL, "RolledBack", f"the volume is back at {name}"))
+    updates = [plan_update(volume, status, events), *observe_volume_snapshots(objects, volume, info, now)]
+    return [update for update in updates if update is not None]
+
+
+def _assign_details(status: Status, info: ZInfoVolume) -> None:
+    """What an Eaves node adds. While the volume is not there it tells nothing."""
+    told = info.eaves
+    if not told.mode:
+        return
+    assign(
+        status,
+        mode=told.mode,
+        format=told.format or None,
+        enforcement=told.enforcement,
+        encrypted=told.encrypted,
+        allocated=_steady(status, "allocated", told.allocated_bytes, info),
+        usedBy=sorted(told.users),
+    )
 
 
 def _volume_phase(info: ZInfoVolume, fault: str) -> VolumePhase:
@@ -158,9 +185,9 @@ def _volume_phase(info: ZInfoVolume, fault: str) -> VolumePhase:
     return VolumePhase.PENDING if info.state in (info_pb2.INVALID, info_pb2.INITIAL) else VolumePhase.CREATING
 
 
-def _steady_use(status: Status, info: ZInfoVolume) -> str | None:
-    new, size = info.resources.curSizeBytes, info.resources.maxSizeBytes
-    old = status.get("used")
+def _steady(status: Status, field: str, new: int, info: ZInfoVolume) -> str:
+    size = info.resources.maxSizeBytes
+    old = status.get(field)
     if old is not None and size and abs(new - parse_bytes(old)) < size // _USED_STEP:
         return str(old)
     return str(new)

@@ -34,6 +34,8 @@ from eaves.store.devices import DeviceRegistry
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.pb.config.devconfig_pb2 import ConfigResponse, EdgeDevConfig
 
+_OWNERS = {"AppSnapshot": ("App", "spec.appName"), "VolumeSnapshot": ("Volume", "spec.volumeName")}
+"""What each snapshot is of."""
 INPUT_KINDS = (
     "EdgeNode",
     "App",
@@ -45,6 +47,7 @@ INPUT_KINDS = (
     "AppSnapshot",
     "HardwareModel",
     "PatchEnvelope",
+    "VolumeSnapshot",
 )
 WORKERS = 16
 """Compilation itself is one after the other; several at a time share the commits of their results."""
@@ -164,10 +167,10 @@ class ConfigReconciler:
             return
         names = self._touched.note_change(key)
         for stored in (change.object, change.previous):
-            if kind == "AppSnapshot" and stored is not None:
-                # A config looks at an app's snapshots wherever it looks at the app.
-                app = ObjectKey("App", key.namespace, stored.fields.get("spec.appName", ""))
-                names |= self._touched.note_change(app)
+            if kind in _OWNERS and stored is not None:
+                # A config looks at the snapshots of an app or a volume wherever it looks at that.
+                owner, field = _OWNERS[kind]
+                names |= self._touched.note_change(ObjectKey(owner, key.namespace, stored.fields.get(field, "")))
             if kind == "PatchEnvelope" and stored is not None:
                 for name in apps_of_patch(stored):
                     names |= self._touched.note_change(ObjectKey("App", key.namespace, name))

@@ -34,6 +34,7 @@ class DeviceView:
             volumes=self._of("Volume"),
             snapshots=self._of("AppSnapshot"),
             patches=self._of("PatchEnvelope"),
+            volume_snapshots=self._of("VolumeSnapshot"),
         )
 
     def apply(self, updates: Iterable[StatusUpdate | None]) -> None:
@@ -78,6 +79,8 @@ async def load_view(objects: Objects, name: str) -> DeviceView | None:
     snapshots: list[Object] = []
     for namespace in sorted({app["metadata"]["namespace"] for app in apps if is_machine(app)}):
         snapshots.extend(await objects.list("AppSnapshot", namespace))
+    for namespace in sorted({volume["metadata"]["namespace"] for volume in volumes}):
+        snapshots.extend(await objects.list("VolumeSnapshot", namespace))
     return DeviceView([edgenode, *apps, *volumes, *networks, *patches, *snapshots])
 
 

@@ -21,6 +21,8 @@ from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 BY_NAMESPACE = ("Network", "Datastore", "PatchEnvelope")
 OF_MACHINES = "AppSnapshot"
 """Read for the namespaces of virtual machines alone: nothing else has any."""
+OF_VOLUMES = "VolumeSnapshot"
+"""Read for the namespaces of Volumes alone."""
 BY_NAME = ("Secret", "ConfigMap", "HardwareModel")
 _MAX_OBJECTS = 8192
 _MAX_NAMESPACES = 1024
@@ -88,6 +90,9 @@ async def load_inputs(
     snapshots: list[Object] = []
     for namespace in sorted({obj["metadata"]["namespace"] for obj in apps if is_machine(obj)}):
         snapshots.extend(await cache.list(OF_MACHINES, namespace))
+    volume_snapshots: list[Object] = []
+    for namespace in sorted({obj["metadata"]["namespace"] for obj in volumes}):
+        volume_snapshots.extend(await cache.list(OF_VOLUMES, namespace))
     single: dict[str, list[Object]] = {kind: [] for kind in BY_NAME}
     for key in sorted(named):
         if (obj := await cache.get(key)) is not None:
@@ -100,6 +105,7 @@ async def load_inputs(
         datastores=shared["Datastore"],
         patches=shared["PatchEnvelope"],
         snapshots=snapshots,
+        volume_snapshots=volume_snapshots,
         secrets=single["Secret"],
         configmaps=single["ConfigMap"],
         hardware_models=single["HardwareModel"],

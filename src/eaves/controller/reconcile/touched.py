@@ -94,7 +94,7 @@ class _Inputs(Struct):
 _decode = msgspec.json.Decoder(_Inputs).decode
 
 
-_WITH_STATUS = ("EdgeNode", "App", "Volume", "AppSnapshot", "PatchEnvelope")
+_WITH_STATUS = ("EdgeNode", "App", "Volume", "AppSnapshot", "VolumeSnapshot", "PatchEnvelope")
 """Kinds of which a change may be one of the status alone."""
 
 
