@@ -77,6 +77,13 @@ def make_volume(name: str = "data", *, namespace: str = "default", **spec: Any) 
     return make_object("Volume", name, {"nodeName": "store-17", "size": "1Gi", **spec}, namespace=namespace)
 
 
+def make_volume_snapshot(name: str = "daily", *, namespace: str = "default", **spec: Any) -> Object:
+    metadata = spec.pop("metadata", {})
+    made = make_object("VolumeSnapshot", name, {"volumeName": "data", **spec}, namespace=namespace)
+    made["metadata"].update(metadata)
+    return made
+
+
 def make_datastore(name: str = "registry", *, namespace: str = "default", **spec: Any) -> Object:
     return make_object("Datastore", name, {"url": "registry.example", **spec}, namespace=namespace)
 

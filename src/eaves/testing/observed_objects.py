@@ -34,6 +34,7 @@ class ObservedObjects:
             volumes=of("Volume"),
             snapshots=of("AppSnapshot"),
             patches=of("PatchEnvelope"),
+            volume_snapshots=of("VolumeSnapshot"),
         )
 
     def tell(self, message: ZInfoMsg, now: float) -> list[EventNote]:

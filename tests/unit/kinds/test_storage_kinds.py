@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from eaves.kinds import datastore, volume
-from eaves.testing.objects import make_datastore, make_volume
+from eaves.kinds import datastore, volume, volumesnapshot
+from eaves.testing.objects import make_datastore, make_volume, make_volume_snapshot
 
 DIGEST = "sha256:" + "ab" * 32
+DISK_IMAGE = {"image": f"seed.img@{DIGEST}", "format": "Raw", "datastoreRef": {"name": "files"}}
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,26 @@ DIGEST = "sha256:" + "ab" * 32
         ({"source": {"image": "Seed"}}, ["spec.source.image"]),
         ({"source": {"image": "seed.img", "format": "Raw"}}, ["spec.source.image"]),
         ({"source": {"image": f"seed.img@{DIGEST}", "format": "Raw"}}, ["spec.source.datastoreRef"]),
-        ({"source": {"image": f"seed.img@{DIGEST}", "format": "Raw", "datastoreRef": {"name": "files"}}}, []),
+        ({"source": DISK_IMAGE}, []),
+        ({"source": {}}, ["spec.source"]),
+        ({"source": {"image": "seed", "volumeName": "other"}}, ["spec.source"]),
+        ({"source": {"volumeName": "other"}}, []),
+        ({"source": {"snapshotName": "daily"}}, []),
+        ({"source": {"volumeName": "data"}}, ["spec.source.volumeName"]),
+        ({"source": {"volumeName": "a/b"}}, ["spec.source.volumeName"]),
+        ({"source": {"snapshotName": "a/b"}}, ["spec.source.snapshotName"]),
+        (
+            {"source": {"volumeName": "other", "format": "Raw", "datastoreRef": {"name": "files"}}},
+            ["spec.source.datastoreRef", "spec.source.format"],
+        ),
+        ({"mode": "Block", "format": "Raw"}, []),
+        ({"format": "Raw"}, ["spec.format"]),
+        ({"source": DISK_IMAGE, "format": "Raw"}, []),
+        ({"source": DISK_IMAGE, "mode": "Filesystem"}, ["spec.mode"]),
+        ({"source": {"image": "seed"}, "mode": "Block"}, ["spec.mode"]),
+        ({"access": "ReadWriteMany"}, []),
+        ({"access": "ReadWriteMany", "readOnly": True}, ["spec.access"]),
+        ({"rollback": {"snapshotName": "a/b", "counter": 1}}, ["spec.rollback.snapshotName"]),
     ],
 )
 def test_faults_of_volumes(spec: dict[str, Any], expected: list[str]) -> None:
@@ -38,10 +58,32 @@ def test_faults_of_volumes(spec: dict[str, Any], expected: list[str]) -> None:
         ({"source": {"image": "seed"}}, ["spec.source"]),
         ({"encryption": "None"}, ["spec.encryption"]),
         ({"reclaimPolicy": "Retain"}, []),
+        ({"access": "ReadWriteMany"}, []),
+        ({"mode": "Filesystem"}, []),
+        ({"mode": "Block"}, ["spec.mode"]),
+        ({"mode": "Block", "format": "Raw"}, ["spec.mode", "spec.format"]),
+        ({"rollback": {"snapshotName": "daily", "counter": 1}}, []),
     ],
 )
 def test_what_of_a_volume_may_change(new: dict[str, Any], expected: list[str]) -> None:
     assert [fault.path for fault in volume.RESOURCE.validate(make_volume(**new), make_volume())] == expected
+
+
+def test_a_rollback_is_never_asked_for_backwards() -> None:
+    new = make_volume(rollback={"snapshotName": "daily", "counter": 1})
+    old = make_volume(rollback={"snapshotName": "daily", "counter": 2})
+    assert [fault.path for fault in volume.RESOURCE.validate(new, old)] == ["spec.rollback.counter"]
+    assert volume.RESOURCE.validate(old, new) == []
+
+
+def test_snapshots_of_volumes() -> None:
+    check = volumesnapshot.RESOURCE.validate
+    assert check(make_volume_snapshot(), None) == []
+    assert [fault.path for fault in check(make_volume_snapshot(volumeName="a/b"), None)] == ["spec.volumeName"]
+    moved = check(make_volume_snapshot(volumeName="other"), make_volume_snapshot())
+    assert [fault.path for fault in moved] == ["spec.volumeName"]
+    assert volumesnapshot.deletion_fault(make_volume_snapshot()) == ""
+    assert "retain" in volumesnapshot.deletion_fault(make_volume_snapshot(retain=True))
 
 
 def test_a_retained_volume_cannot_be_deleted() -> None:

@@ -118,6 +118,24 @@ def snapshot(name: str, app_name: str, **spec: Any) -> dict[str, Any]:
     }
 
 
+async def test_a_snapshot_of_a_volume_needs_it_and_goes_with_it(admin: AsgiClient) -> None:
+    wish = {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "VolumeSnapshot",
+        "metadata": {"name": "daily"},
+        "spec": {"volumeName": "data", "retain": True},
+    }
+    assert causes(await create(admin, wish)) == ["spec.volumeName"]
+    made = await create(admin, {**wish, "kind": "Volume", "metadata": {"name": "data"}, "spec": {"nodeName": "n"}})
+    assert made.status == 201, made.body.decode()
+    snapshot_made = await create(admin, wish)
+    assert snapshot_made.status == 201, snapshot_made.body.decode()
+    (owner,) = snapshot_made.json()["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("Volume", made.json()["metadata"]["uid"])
+    refused = await admin.call("DELETE", f"{GROUP}/volumesnapshots/daily")
+    assert (refused.status, "retain" in refused.json()["message"]) == (403, True)
+
+
 async def test_a_snapshot_needs_a_machine_and_goes_with_it(admin: AsgiClient) -> None:
     assert causes(await create(admin, snapshot("s", "plc"))) == ["spec.appName"]
     assert (await create(admin, app("web"))).status == 201

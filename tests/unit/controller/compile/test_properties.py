@@ -160,9 +160,11 @@ def check_references(config: EdgeDevConfig) -> None:
         if app.HasField("cipherData"):
             assert app.cipherData.cipherContextId in contexts
         assert not app.userData
+    used = {reference.uuid for app in config.apps for reference in app.volumeRefList}
     for volume in volumes.values():
         assert volume.origin.type
-        if volume.origin.downloadContentTreeID:
+        # A volume that no app has may lack its image: it is there lest the device delete its data.
+        if volume.origin.downloadContentTreeID and volume.uuid in used:
             assert volume.origin.downloadContentTreeID in trees
     for tree in trees.values():
         assert tree.ds_ids_list

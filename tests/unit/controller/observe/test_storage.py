@@ -6,8 +6,9 @@ from typing import Any
 
 from eaves.controller.compile.identifiers import content_tree_id, source_tree_id
 from eaves.kinds import app, volume
-from eaves.testing.objects import make_app, make_edgenode, make_volume, uid_of
+from eaves.testing.objects import make_app, make_edgenode, make_volume, make_volume_snapshot, uid_of
 from eaves.testing.observed_objects import ObservedObjects
+from eaves.wire.pb.eaves.extension_pb2 import VolumeInfoExtension
 from eaves.wire.pb.info import common_pb2, info_pb2
 from eaves.wire.pb.info.common_pb2 import ErrorInfo
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
@@ -96,6 +97,59 @@ def test_use_of_a_volume_is_written_when_it_moved_notably() -> None:
     assert objects.writes == 1
     objects.tell(volume_message(info_pb2.CREATED_VOLUME, used=1 << 29), NOW)
     assert objects.status("Volume", "data")["used"] == str(1 << 29)
+
+
+def test_what_an_eaves_node_adds_arrives() -> None:
+    objects = ObservedObjects(make_edgenode(), make_volume(rollback={"snapshotName": "daily", "counter": 2}))
+    message = volume_message(info_pb2.CREATED_VOLUME, used=4096)
+    message.vinfo.eaves.CopyFrom(
+        VolumeInfoExtension(
+            mode="Block",
+            format="Qcow2",
+            enforcement="Disk",
+            allocated_bytes=8192,
+            encrypted=True,
+            users=["web", "db"],
+            rollback_counter=2,
+        )
+    )
+    objects.tell(message, NOW)
+    status = objects.status("Volume", "data")
+    told = ("mode", "format", "enforcement", "allocated", "encrypted", "usedBy", "rollbackCounter")
+    assert [status[name] for name in told] == ["Block", "Qcow2", "Disk", "8192", True, ["db", "web"], 2]
+    assert [event.reason for event in objects.events] == ["VolumeReady", "RolledBack"]
+    writes = objects.writes
+    message.vinfo.eaves.allocated_bytes += 4096
+    objects.tell(message, NOW)
+    assert objects.writes == writes, "a little more is no news"
+
+
+def test_snapshots_of_a_volume_tell_how_far_they_are() -> None:
+    objects = ObservedObjects(
+        make_edgenode(),
+        make_volume(),
+        make_volume_snapshot("daily"),
+        make_volume_snapshot("weekly"),
+        make_volume_snapshot("other", volumeName="other"),
+    )
+    daily, weekly = uid_of("VolumeSnapshot", "daily"), uid_of("VolumeSnapshot", "weekly")
+    message = volume_message(info_pb2.CREATED_VOLUME)
+    told = message.vinfo.eaves.snapshots
+    told.add(id=daily, state="Pending", message="is taken when app db has stopped")
+    told.add(id=weekly, state="Failed", message="no space left")
+    objects.tell(message, NOW)
+    status = objects.status("VolumeSnapshot", "daily")
+    assert (status["phase"], status["message"]) == ("Pending", "is taken when app db has stopped")
+    assert objects.condition("VolumeSnapshot", "weekly", "Ready")["reason"] == "SnapshotFailed"
+    told[0].state, told[0].message, told[0].size_bytes = "Ready", "", 1 << 20
+    told[0].taken_at.FromSeconds(int(NOW))
+    objects.tell(message, NOW)
+    status = objects.status("VolumeSnapshot", "daily")
+    assert (status["phase"], status["size"], status["nodeName"]) == ("Ready", str(1 << 20), "store-17")
+    assert status["takenAt"]
+    assert objects.status("Volume", "data")["snapshots"] == ["daily"]
+    assert "status" not in objects.find("VolumeSnapshot", "other")
+    assert [event.reason for event in objects.events] == ["VolumeReady", "SnapshotFailed", "SnapshotTaken"]
 
 
 def test_a_volume_that_cannot_be_made_says_why() -> None:
