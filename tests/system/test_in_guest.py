@@ -13,15 +13,21 @@ from eaves.testing.guest.machine import Guest
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 900
 COMMAND = (
-    ".venv/bin/python -m pytest tests/guest -n 0 -p no:cacheprovider --timeout 600 --basetemp /var/tmp/pytest"
+    ".venv/bin/python -m pytest tests/guest -n 0 -p no:cacheprovider --color no --timeout 600 --basetemp /var/tmp/pytest"
     " --junitxml /run/results/junit.xml"
 )
+DEVICES = (
+    *("-device", "intel-iommu"),
+    *("-device", "pcie-root-port,id=port1,chassis=1", "-device", "e1000e,bus=port1"),
+    *("-device", "qemu-xhci", "-device", "usb-tablet"),
+)
+"""What a box with hardware to assign has."""
 
 
 @pytest.mark.system
 @pytest.mark.timeout(LIMIT_S + 120)
 async def test_guest_tests_pass() -> None:
-    with Guest() as guest:
+    with Guest(DEVICES, append="intel_iommu=on") as guest:
         done = await asyncio.to_thread(guest.run, COMMAND, cwd=ROOT, limit_s=LIMIT_S)
         shown = done.console[-20000:]
         assert done.code == 0, shown

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from eaves.node.desired.vm_model import ClockBase, DeviceModel, DiskDevice, Firmware
 from eaves.node.observed_vm import Accelerator
 from eaves.node.vms.model import Architecture, Disk, DiskFormat, Nic, VmFolders, VmHost, VmSpec
+from eaves.node.vms.passthrough import render_passthrough
 from eaves.node.vms.spec import is_pc
 
 _TCG_CACHE_MIB = 64
@@ -32,6 +33,7 @@ def render_command(spec: VmSpec, host: VmHost, folders: VmFolders, *, is_incomin
         *_render_nics(spec, host),
         *_render_screen(spec, host, folders),
         *_render_tpm(spec, host, folders),
+        *render_passthrough(spec.devices, host.architecture, has_pci_bus=is_pc(spec.machine)),
         *_render_helpers(spec, host),
         *(["-incoming", "defer"] if is_incoming else []),
     ]
@@ -219,6 +221,8 @@ def _render_helpers(spec: VmSpec, host: VmHost) -> list[str]:
     args: list[str] = []
     if spec.device_model is DeviceModel.VIRTIO:
         args += ["-device", "virtio-rng-pci"]
+    if spec.device_model is DeviceModel.VIRTIO and not spec.devices.pci:
+        # A device that reads memory by itself needs all of it in place.
         args += ["-device", "virtio-balloon-pci,id=balloon0,free-page-reporting=on,deflate-on-oom=on"]
     if host.architecture is Architecture.X86_64 and is_pc(spec.machine):
         args += ["-device", "pvpanic"]

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from eaves.node.desired.secret import Secret
 from eaves.node.desired.vm_model import ClockBase, CloudInit, DeviceModel, DiskDevice, Firmware
+from eaves.node.hardware.plan import Assignment
 from eaves.node.observed_vm import Accelerator
 from eaves.node.workloads.abc import WorkloadSpec
 
@@ -69,6 +70,7 @@ class VmSpec(WorkloadSpec, frozen=True):
     huge_page_bytes: int = 0
     balloon_min_bytes: int = 0
     clock_base: ClockBase = ClockBase.UTC
+    devices: Assignment = Assignment()
 
 
 class VmHost(Struct, frozen=True):

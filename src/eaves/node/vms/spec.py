@@ -53,6 +53,7 @@ def want_spec(app: DesiredApp, ready: Ready, architecture: Architecture, *, log_
         huge_page_bytes=vm.huge_page_bytes,
         balloon_min_bytes=vm.balloon_min_bytes,
         clock_base=vm.clock_base,
+        devices=ready.devices,
     )
     _check_machine(spec, architecture)
     _check_disks(spec)
