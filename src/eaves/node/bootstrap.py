@@ -53,6 +53,7 @@ from eaves.node.snapshots import SnapshotTaker
 from eaves.node.status import StatusSocket
 from eaves.node.tunnel.dialler import Dialler
 from eaves.node.tunnel.exec import AttachHandler, ExecHandler
+from eaves.node.tunnel.logs import LiveLogs
 from eaves.node.tunnel.portforward import PortForward
 from eaves.node.tunnel.unixsocket import UnixSocket
 from eaves.wire.envelope import Signer
@@ -110,7 +111,8 @@ class Node:
             want_name=self._name_of_app,
             want_comment=self._log_comment,
         )
-        self.engine = EngineSlot(open_engine, settings, self.observations, self.logs.append_app)
+        self.live_logs = LiveLogs(self.logs.append_app, self.logs.last_number)
+        self.engine = EngineSlot(open_engine, settings, self.observations, self.live_logs.deliver)
         self.engine.seal = lambda payload: identity.seal_envelope(keys, payload)
         self.queue = EventQueue(self.controller.post)
         self.orders = Orders(
@@ -129,6 +131,7 @@ class Node:
         self.notify = NotifyChannel(self.controller, self._hear)
         self.tunnel = Dialler(self.controller)
         self.tunnel.register(StreamKind.EXEC, ExecHandler(self.engine))
+        self.tunnel.register(StreamKind.LOGS, self.live_logs)
         self.tunnel.register(StreamKind.ATTACH, AttachHandler(self.engine))
         self.tunnel.register(StreamKind.PORT_FORWARD, PortForward(self.observations, settings.engine.netns_dir))
         sockets = settings.engine.machine_socket

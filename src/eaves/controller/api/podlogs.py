@@ -1,21 +1,26 @@
 """Serves ``pods/NAME/log``: an app's log lines from telemetry, and those to come.
 
 Nodes upload logs in their own time; while somebody reads, :class:`LogInterest` asks the node to upload quickly. A plain read waits a
-moment for what the node has not sent yet, a follow goes on over restarts of the app until the client or the app goes.
+moment for what the node has not sent yet. A follow takes new lines from the node itself where it can be reached, else from what it
+uploads, and goes on over restarts of the app until the client or the app goes; numbers of lines see that none is lost or shown twice.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 from msgspec import Struct
 
 from eaves.controller.api.http import TEXT, Request, Stream
+from eaves.controller.api.livelogs import open_live_tail
 from eaves.controller.api.routing import Query, Target, is_true
 from eaves.controller.documents import decode_object, key_of
+from eaves.controller.tunnel.abc import Tunnel
 from eaves.kinds import app, edgenode
 from eaves.kinds.pod_projection import CONTAINER_NAME
 from eaves.kinds.times import parse_time
@@ -24,13 +29,18 @@ from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.resource import Object
 from eaves.store.abc import ObjectStore, StoredObject
 from eaves.store.telemetry import LogLine, LogRun, LogSource, Telemetry
+from eaves.wire.tunnel import TunnelProtocolError
 
 INTEREST_S = 60
 """How long one reader keeps a node uploading; a follow renews it in time."""
 FRESH_WAIT_S = 1.5
 """How long a plain read waits for lines that the node holds."""
 FOLLOW_WAIT_S = 20.0
+CATCH_UP_S = 10.0
+"""How long a node may take to upload what was written before its live stream began."""
 PAGE_LINES = 1000
+
+log = logging.getLogger(__name__)
 
 
 class LogInterest(Protocol):
@@ -103,11 +113,13 @@ class PodLogs:
         store: ObjectStore,
         telemetry: Telemetry,
         interest: LogInterest,
+        tunnel: Tunnel,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._telemetry = telemetry
         self._interest = interest
+        self._tunnel = tunnel
         self._clock = clock
 
     async def serve(self, request: Request, target: Target) -> Stream:
@@ -145,6 +157,7 @@ class PodLogs:
     async def _lines(self, stored: StoredObject, options: LogOptions, choice: Choice) -> AsyncGenerator[LogLine, None]:
         source = LogSource(app_id=stored.uid)
         run, cursor, tail = choice.run, choice.after, options.tail
+        shown = ShownMark()
         while True:
             page = await self._telemetry.read_logs(
                 source,
@@ -155,7 +168,8 @@ class PodLogs:
                 limit_lines=max(PAGE_LINES, tail or 0),
             )
             for line in page.lines:
-                yield line
+                if shown.is_new(line):
+                    yield line
             cursor, tail = max(cursor, page.cursor), None
             if page.lines:
                 continue
@@ -163,22 +177,89 @@ class PodLogs:
                 return
             # From here on lines of later runs are wanted too: the app may be restarted while it is followed.
             run = None
+            async with contextlib.aclosing(self._live_lines(stored, cursor)) as live:
+                async for line in live:
+                    shown.note(line)
+                    yield line
             if not await self._wait_more(stored, source, cursor):
                 return
+
+    async def _live_lines(self, stored: StoredObject, cursor: int) -> AsyncGenerator[LogLine, None]:
+        """Lines after the cursor, from the node itself for as long as it can be reached; each later than the one before."""
+        node = await self._find_node(stored)
+        if node is None or (tail := await open_live_tail(self._tunnel, node.uid, stored.uid)) is None:
+            return
+        shown = ShownMark()
+        try:
+            # What is uploaded lacks the last seconds: with it the lines up to the stream's beginning are whole.
+            source = LogSource(node.uid, stored.uid)
+            if not await self._wait_number(source, tail.last_number):
+                return
+            while (page := await self._telemetry.read_logs(source, after=cursor, limit_lines=PAGE_LINES)).lines:
+                for line in page.lines:
+                    shown.note(line)
+                    yield line
+                cursor = page.cursor
+            while (lines := await tail.read(FOLLOW_WAIT_S)) is not None:
+                for line in lines:
+                    if line.number > tail.last_number and shown.is_new(line):
+                        shown.note(line)
+                        yield line
+                if not lines and not await self._is_there(stored):
+                    return
+        except TunnelProtocolError as error:
+            log.warning("live logs ended: app=%s error=%s", stored.uid, error)
+        finally:
+            await tail.close()
+
+    async def _wait_number(self, source: LogSource, number: int) -> bool:
+        """Whether the lines of a device's app are there up to ``number``, which a node that is asked to hurry sends within seconds."""
+        ends_at = self._clock() + CATCH_UP_S
+        while number:
+            newest = await self._telemetry.read_logs(source, tail=1, limit_lines=1)
+            if newest.lines and newest.lines[-1].number >= number:
+                break
+            left_s = ends_at - self._clock()
+            if left_s <= 0 or not await self._telemetry.wait_logs(source, after=newest.cursor, timeout_s=left_s):
+                return False
+        return True
 
     async def _wait_more(self, stored: StoredObject, source: LogSource, cursor: int) -> bool:
         """Whether there are lines after the cursor; False when the app is gone."""
         while not await self._telemetry.wait_logs(source, after=cursor, timeout_s=FOLLOW_WAIT_S):
-            current = await self._store.get(stored.key)
-            if current is None or current.uid != stored.uid:
+            if not await self._is_there(stored):
                 return False
-            await self._want_logs(current)
+            await self._want_logs(stored)
         return True
 
-    async def _want_logs(self, stored: StoredObject) -> bool:
+    async def _is_there(self, stored: StoredObject) -> bool:
+        current = await self._store.get(stored.key)
+        return current is not None and current.uid == stored.uid
+
+    async def _find_node(self, stored: StoredObject) -> StoredObject | None:
         name = stored.fields.get("spec.nodeName", "")
-        node = await self._store.get(key_of(edgenode.RESOURCE, "", name)) if name else None
+        return await self._store.get(key_of(edgenode.RESOURCE, "", name)) if name else None
+
+    async def _want_logs(self, stored: StoredObject) -> bool:
+        node = await self._find_node(stored)
         return node is not None and await self._interest.want_logs(node.uid, stored.uid, INTEREST_S)
+
+
+class ShownMark:
+    """How far the lines of a live stream were shown, to tell them when they come again as uploaded ones.
+
+    Numbers begin anew when the app was removed and came again, and a clock may be set back: a line is new by either of the two.
+    """
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._time_ns = -1
+
+    def note(self, line: LogLine) -> None:
+        self._number, self._time_ns = max(self._number, line.number), max(self._time_ns, line.time_ns)
+
+    def is_new(self, line: LogLine) -> bool:
+        return line.number > self._number or line.time_ns > self._time_ns
 
 
 class NoInterest:
@@ -188,10 +269,11 @@ class NoInterest:
         return False
 
 
-async def _rendered(lines: AsyncIterator[LogLine], timestamps: bool) -> AsyncGenerator[bytes, None]:
-    async for line in lines:
-        text = line.text if line.text.endswith("\n") else f"{line.text}\n"
-        yield f"{render_timestamp(line.time_ns)} {text}".encode() if timestamps else text.encode()
+async def _rendered(lines: AsyncGenerator[LogLine, None], timestamps: bool) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            text = line.text if line.text.endswith("\n") else f"{line.text}\n"
+            yield f"{render_timestamp(line.time_ns)} {text}".encode() if timestamps else text.encode()
 
 
 async def _limited(chunks: AsyncGenerator[bytes, None], limit: int | None) -> AsyncGenerator[bytes, None]:

@@ -122,7 +122,7 @@ def make_kinds(
         (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,
         (node.RESOURCE.gvr, "status"): nodes.serve_status,
         (pod.RESOURCE.gvr, "status"): pods.serve_status,
-        (pod.RESOURCE.gvr, "log"): PodLogs(store, parts.telemetry, parts.interest, clock).serve,
+        (pod.RESOURCE.gvr, "log"): PodLogs(store, parts.telemetry, parts.interest, parts.tunnel, clock).serve,
         (pod.RESOURCE.gvr, "portforward"): PortForward(store, parts.tunnel).serve,
     }
     return kinds, subresources

@@ -140,6 +140,10 @@ class LogStore:
                 apps.setdefault(line.app_id, []).append(line)
         await self._run(lambda: self._append_apps(apps))
 
+    def last_number(self, app_id: str) -> int:
+        """Number of the last line that was taken from an app, 0 = none yet."""
+        return self._marks.get(app_id, Mark(0, 0)).number
+
     def note_device(self, record: newlog.LogRecord) -> None:
         """Keep one line of the daemon's own; callable from any thread, returns at once."""
         with contextlib.suppress(RuntimeError):
