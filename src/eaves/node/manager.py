@@ -43,7 +43,7 @@ from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.readiness import Readiness
 from eaves.node.vms.qemu import QemuEngine
-from eaves.node.volumes.abc import NoLiveDisks, VolumeUsers
+from eaves.node.volumes.abc import VolumeUsers
 from eaves.node.volumes.service import MEASURE_EVERY_S, Volumes
 from eaves.node.volumes.sources import ImageSources
 from eaves.node.workloads.abc import EngineKind
@@ -95,9 +95,8 @@ class Manager:
         self.podman = cli
         self._timers = Timers()
         self._base_policy = DownloadPolicy(proxies=options.proxies, stalled_after_s=options.stalled_after_s)
-        self._engine = EngineSet(
-            {EngineKind.CONTAINER: PodmanEngine(instance, host, cli), EngineKind.VM: QemuEngine(instance)}
-        )
+        self.vms = QemuEngine(instance)
+        self._engine = EngineSet({EngineKind.CONTAINER: PodmanEngine(instance, host, cli), EngineKind.VM: self.vms})
         self.images = Images(
             instance,
             observations,
@@ -107,12 +106,11 @@ class Manager:
             on_change=self._take_images,
             first_retry_s=options.first_retry_s,
         )
-        self._live_disks = NoLiveDisks()
         self._volumes = Volumes(
             instance,
             observations,
             sources=ImageSources(self.images, cli),
-            live=self._live_disks,
+            live=self.vms.disks,
             users=self._volume_users,
             on_change=self._take_volumes,
             measure_every_s=options.measure_every_s,

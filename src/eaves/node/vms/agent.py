@@ -63,7 +63,7 @@ class GuestAgent:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
-    async def run(self, command: str, **arguments: Any) -> Any:
+    async def run(self, command: str, /, **arguments: Any) -> Any:
         """The command's answer. Raises VmError."""
         await self.send(command, **arguments)
         answer = await self._receive()
@@ -73,7 +73,7 @@ class GuestAgent:
             raise VmError(f"{command}: {str(reason)[:_TEXT_LIMIT]}", element="guest agent")
         return answer["return"]
 
-    async def send(self, command: str, **arguments: Any) -> None:
+    async def send(self, command: str, /, **arguments: Any) -> None:
         """Without waiting for an answer: a shutdown has none."""
         message = {"execute": command} | ({"arguments": arguments} if arguments else {})
         self._writer.write(msgspec.json.encode(message) + b"\n")

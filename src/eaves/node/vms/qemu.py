@@ -30,9 +30,10 @@ from eaves.node.observed_vm import VmStatus
 from eaves.node.vms import launch, limits, spec
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.host import observe_vm_host
+from eaves.node.vms.livedisks import MachineDisks
 from eaves.node.vms.model import Architecture, VmFolders, VmHost, VmSpec
 from eaves.node.vms.session import Session
-from eaves.node.vms.state import RECORD, VmRecord, load_seen
+from eaves.node.vms.state import RECORD, VmRecord, load_record, load_seen
 from eaves.node.vms.stopping import stop_machine
 from eaves.node.workloads import cgroups
 from eaves.node.workloads.abc import Ready, Seen, Usage, WorkloadEngine
@@ -48,12 +49,14 @@ class QemuEngine(WorkloadEngine[VmSpec]):
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
         self._specs: dict[str, VmSpec] = {}
+        self._records: dict[str, VmRecord] = {}
         self._sessions: dict[str, Session] = {}
         self._oom_before: dict[str, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._host: VmHost | None = None
         self._host_lock = asyncio.Lock()
         self._wake = asyncio.Event()
+        self.disks = MachineDisks(lambda: self._sessions.values())
 
     def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> VmSpec:
         wanted = spec.want_spec(app, ready, _find_architecture(), log_path=log_path, key=key)
@@ -77,14 +80,13 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         if former is not None:
             # A former daemon was killed while it made this one: what it left is not known to be whole.
             await self.remove(wanted.app_id)
-        record = VmRecord(wanted.app_id, str(uuid.uuid4()), wanted.digest, wanted.root)
-        return await self._start(record, wanted)
+        return await self._start(str(uuid.uuid4()), wanted)
 
     async def start(self, seen: Seen) -> Seen:
         wanted = self._specs.get(seen.app_id)
         if wanted is None or wanted.digest != seen.spec_digest:
             raise VmError("what this machine was made from is not known", element=f"app {seen.app_id}")
-        return await self._start(VmRecord(seen.app_id, seen.workload_id, wanted.digest, wanted.root), wanted)
+        return await self._start(seen.workload_id, wanted)
 
     async def stop(self, app_id: str, grace_s: float) -> Seen | None:
         seen = await self.observe_one(app_id)
@@ -178,7 +180,9 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         self.on_change(app_id)
         await session.run()
 
-    async def _start(self, record: VmRecord, wanted: VmSpec) -> Seen:
+    async def _start(self, workload_id: str, wanted: VmSpec) -> Seen:
+        disks = tuple(disk.path for disk in wanted.disks)
+        record = VmRecord(wanted.app_id, workload_id, wanted.digest, wanted.root, disks)
         host = await self._want_host()
         spec.check_host(wanted, host)
         folders = self._folders(wanted.app_id, wanted.root)
@@ -190,6 +194,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
             wanted, host, folders, cgroup=self._cgroup(wanted.app_id), position=paths.log_position, cpus=[]
         )
         await asyncio.to_thread(files.save_file, folders.keep / RECORD, msgspec.json.encode(record))
+        self._records[wanted.app_id] = record
         await launch.start_monitor(folders)
         seen = await self.observe_one(wanted.app_id)
         if seen is None:
@@ -220,7 +225,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         session = self._sessions.get(seen.app_id)
         if session is None:
             changed = functools.partial(self.on_change, seen.app_id)
-            session = Session(self._folders(seen.app_id), seen.spec_digest, changed)
+            session = Session(self._folders(seen.app_id), self._records[seen.app_id], changed)
             session.learn(self._specs.get(seen.app_id), self._host)
             self._sessions[seen.app_id] = session
             self._wake.set()
@@ -247,6 +252,8 @@ class QemuEngine(WorkloadEngine[VmSpec]):
     def _load(self, app_id: str) -> Seen | None:
         folders = self._folders(app_id)
         seen = load_seen(folders.keep, folders.run)
+        if seen is not None and app_id not in self._records and (record := load_record(folders.keep)) is not None:
+            self._records[app_id] = record
         if seen is not None and seen.pid and app_id not in self._oom_before:
             found = limits.find_cgroups(self._cgroup(app_id))
             self._oom_before[app_id] = cgroups.observe_oom_kills(found) if found else 0
@@ -264,6 +271,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         shutil.rmtree(folders.run, ignore_errors=True)
         limits.remove_cgroups(self._cgroup(app_id))
         self._oom_before.pop(app_id, None)
+        self._records.pop(app_id, None)
 
     def _folders(self, app_id: str, root: str = "") -> VmFolders:
         run = self._instance.apps_run_dir / app_id / "vm"

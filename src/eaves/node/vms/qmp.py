@@ -43,7 +43,7 @@ class Qmp:
             raise QmpError(f"QEMU does not answer: {error}", element="qemu") from error
         return cls(client)
 
-    async def run(self, command: str, *, limit_s: float = COMMAND_LIMIT_S, **arguments: Any) -> Any:
+    async def run(self, command: str, /, *, limit_s: float = COMMAND_LIMIT_S, **arguments: Any) -> Any:
         """Answers what QEMU returns; names with ``_`` are sent with ``-``. Raises QmpError."""
         from qemu.qmp import ExecuteError, QMPError
 

@@ -18,6 +18,7 @@ from eaves.node.vms import agent
 from eaves.node.vms.errors import QmpError, VmError
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
 from eaves.node.vms.qmp import Qmp
+from eaves.node.vms.state import VmRecord
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,12 @@ _BROKEN = ("internal-error", "guest-panicked")
 
 
 class Session:
-    """``on_change`` is called when :attr:`status` differs from before; ``digest`` is that of the spec it was started with."""
+    """``on_change`` is called when :attr:`status` differs from before; ``record`` is that of the machine that runs."""
 
-    def __init__(self, folders: VmFolders, digest: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, folders: VmFolders, record: VmRecord, on_change: Callable[[], None]) -> None:
         self.folders = folders
-        self.digest = digest
+        self.disks = record.disks
+        self._digest = record.digest
         self.spec: VmSpec | None = None
         self._host: VmHost | None = None
         self._on_change = on_change
@@ -87,7 +89,7 @@ class Session:
 
     def learn(self, spec: VmSpec | None, host: VmHost | None) -> None:
         """How the machine was started, once that is known again after a restart of the daemon."""
-        if spec is not None and spec.digest == self.digest:
+        if spec is not None and spec.digest == self._digest:
             self.spec = spec
         self._host = host or self._host
 
@@ -100,7 +102,7 @@ class Session:
         finally:
             await self.close()
 
-    async def command(self, name: str, **arguments: Any) -> Any:
+    async def command(self, name: str, /, **arguments: Any) -> Any:
         """A QMP command; connects if there is no connection. Raises QmpError."""
         return await (await self._connect()).run(name, **arguments)
 
@@ -173,8 +175,7 @@ class Session:
             await asyncio.sleep(_ROOM_EVERY_S)
 
     def _has_room(self) -> bool:
-        folders = {Path(disk.path).parent for disk in self.spec.disks} if self.spec else set()
-        for folder in folders:
+        for folder in {Path(disk).parent for disk in self.disks}:
             with contextlib.suppress(OSError):
                 if shutil.disk_usage(folder).free < _ROOM_BYTES:
                     return False

@@ -29,6 +29,8 @@ class VmRecord(Struct, frozen=True):
     workload_id: str
     digest: str
     root: str
+    disks: tuple[str, ...] = ()
+    """Their paths, in the order of the spec."""
 
 
 class RunState(Struct, frozen=True):
@@ -105,9 +107,13 @@ def want_seen(
     )
 
 
+def load_record(keep: Path) -> VmRecord | None:
+    return load_struct(keep / RECORD, VmRecord)
+
+
 def load_seen(keep: Path, run: Path) -> Seen | None:
     """None when there is no machine."""
-    record = load_struct(keep / RECORD, VmRecord)
+    record = load_record(keep)
     if record is None:
         return None
     state = load_struct(run / "state.json", RunState)

@@ -71,14 +71,6 @@ class VolumeVault(Protocol):
         """Whether what is in ``folder`` is encrypted at rest."""
 
 
-class NoLiveDisks:
-    """On a node that runs no virtual machines."""
-
-    def find(self, path: Path) -> LiveDisk | None:
-        del path
-        return None
-
-
 class VolumeUsers(Struct, frozen=True):
     """Which apps have which volumes: app id → last parts of the volumes' paths.
 
