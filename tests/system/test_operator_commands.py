@@ -139,3 +139,17 @@ def test_a_reboot_is_ordered_waited_for_and_told(
     node.wait("the app again", runs_anew)
     # The same order does not reboot the machine once more.
     assert not mark.exists()
+
+
+def test_a_model_is_written_from_a_real_box(controller: ControllerHost, make_node: MakeNode) -> None:
+    node = make_node(controller)
+    node.wait(
+        "its devices", lambda: (controller.operator.get("edgenodes", node.name) or {}).get("status", {}).get("devices")
+    )
+    model = controller.eaves_kubectl("model-from-node", node.name, "--name", f"box-{node.name}")
+    applied = controller.kubectl.ok("apply", "-f", "-", stdin=model)
+    assert applied.out.strip() == f"hardwaremodel.eaves.dev/box-{node.name} created"
+    shown = controller.kubectl.ok("get", "hwm", f"box-{node.name}", "-o", "jsonpath={.spec.devices[*].name}").out
+    assert shown
+    controller.kubectl.ok("patch", "en", node.name, "--type=merge", "-p", f'{{"spec":{{"model":"box-{node.name}"}}}}')
+    controller.kubectl.ok("wait", "--for=condition=ConfigApplied", f"edgenode/{node.name}", "--timeout=30s")
