@@ -124,6 +124,11 @@ class Instance(Struct, frozen=True):
         return self.run_dir / "dns"
 
     @property
+    def dhcp_dir(self) -> Path:
+        """DHCP clients of containers on switches."""
+        return self.run_dir / "dhcp"
+
+    @property
     def apps_run_dir(self) -> Path:
         """Pid files of containers."""
         return self.run_dir / "apps"
@@ -150,6 +155,7 @@ class Instance(Struct, frozen=True):
             self.scratch_dir,
             self.podman_run_dir,
             self.netns_dir,
+            self.dhcp_dir,
             self.apps_run_dir,
             self.sessions_dir,
         ):

@@ -267,6 +267,7 @@ def _forget_other_boot(instance: Instance) -> None:
             instance.podman_run_dir,
             instance.netns_dir,
             instance.dns_dir,
+            instance.dhcp_dir,
             instance.apps_run_dir,
             instance.sessions_dir,
         ):
@@ -288,6 +289,7 @@ def _remove_folders(instance: Instance) -> None:
         instance.podman_run_dir,
         instance.netns_dir,
         instance.dns_dir,
+        instance.dhcp_dir,
         instance.apps_run_dir,
         instance.sessions_dir,
     )

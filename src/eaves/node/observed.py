@@ -110,6 +110,8 @@ class VolumeStatus(Struct, frozen=True):
 
 
 class Lease(Struct, frozen=True):
+    """An address of an app's interface; on a switch learnt by listening, empty while none is known."""
+
     app_id: str
     interface: str
     mac: str
@@ -122,6 +124,8 @@ class RouteStatus(Struct, frozen=True):
     destination: str
     gateway: str
     link: str
+    gateway_app: str = ""
+    """Id of the app that the gateway is."""
 
 
 class NetworkStatus(Struct, frozen=True):
@@ -134,10 +138,10 @@ class NetworkStatus(Struct, frozen=True):
     bridge_address: str = ""
     uplink: str = ""
     """Host interface that NAT leaves by; empty = air-gapped."""
-    uplink_label: str = ""
-    """Label of that port; empty = the host's own routes decide."""
     uplink_reason: str = ""
     """Why that one."""
+    ports: tuple[str, ...] = ()
+    """Labels of the ports in use: the uplink, or those that a switch joins."""
     routes: tuple[RouteStatus, ...] = ()
     mtu: int = 0
     leases: tuple[Lease, ...] = ()

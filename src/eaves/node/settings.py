@@ -30,8 +30,6 @@ class UplinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     cost: int = 0
     shared_labels: tuple[str, ...] = ()
     """Further names that networks refer to; several ports may have the same."""
-    switch: bool = False
-    """A network of type Switch may take the interface even though this machine has addresses on it."""
 
 
 class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,7 +128,6 @@ def want_ports(settings: NodeSettings) -> tuple[Port, ...]:
             interface=entry.interface,
             cost=entry.cost,
             shared_labels=entry.shared_labels,
-            may_switch=entry.switch,
         )
         for entry in settings.uplinks
     )

@@ -27,7 +27,8 @@ from eaves.node.desired.model import (
     NetworkKind,
 )
 from eaves.node.instance import Instance
-from eaves.node.networks.service import Connection, Networks
+from eaves.node.networks.connection import Connection
+from eaves.node.networks.service import Networks
 from eaves.node.observed import NetworkStatus, Observations
 from eaves.testing.namespaces import Namespace
 from eaves.testing.tap_guest import TapGuest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import ipaddress
 import os
 import select
 import struct
@@ -44,6 +45,7 @@ class TapGuest:
 
     def __init__(self, tap: str, mac: str, folder: Path) -> None:
         self.namespace = Namespace()
+        self._mac = mac
         self._script = folder / f"{tap}.sh"
         self._script.write_text(_SCRIPT)
         self._script.chmod(0o755)
@@ -92,6 +94,15 @@ class TapGuest:
         self.run(*client, "-s", str(self._script), *options)
         lines = Path(f"{self._script}.lease").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def flood_arp(self, prefix: str, number: int) -> None:
+        """Claim addresses ``prefix``1 and on, as fast as it goes."""
+        mac = bytes.fromhex(self._mac.replace(":", ""))
+        for count in range(number):
+            sender = ipaddress.IPv4Address(f"{prefix}{count % 254 + 1}").packed
+            body = b"\x00\x01\x08\x00\x06\x04\x00\x01" + mac + sender + bytes(6) + sender
+            with contextlib.suppress(OSError):
+                os.write(self._outer, b"\xff" * 6 + mac + b"\x08\x06" + body + bytes(18))
 
     def _pump(self) -> None:
         ways = {self._outer: self._inner, self._inner: self._outer}

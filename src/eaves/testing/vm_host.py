@@ -21,7 +21,7 @@ from eaves.kit import process
 from eaves.node.desired.model import AppKind, DesiredApp
 from eaves.node.desired.vm_model import DesiredVm, VmDisk
 from eaves.node.instance import Instance
-from eaves.node.networks.service import Connection
+from eaves.node.networks.connection import Connection
 from eaves.node.vms.model import VmSpec
 from eaves.node.vms.qemu import QemuEngine
 from eaves.node.workloads.abc import Ready, Seen

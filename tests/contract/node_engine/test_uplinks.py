@@ -62,7 +62,7 @@ async def test_each_network_leaves_by_the_ports_that_its_label_names(host: Netwo
     found = {network.name: await came_by(host, network.name) for network in networks}
     assert found == {"cheap": "10.200.0.2", "dear": "10.200.1.2", "free": "10.200.0.2", "shared": "10.200.0.2"}
     status = await host.status(dear, uses("wan1"))
-    assert (status.uplink_label, status.uplink_reason) == ("modem", "cost 10, 1 of 1 ports work")
+    assert (status.ports, status.uplink_reason) == (("modem",), "cost 10, 1 of 1 ports work")
     main = host.namespace.run("ip", "route", "show", "table", "main")
     assert main.count("default") == 2, "the host's own routes are as they were"
 

@@ -44,6 +44,19 @@ def observe_network(objects: DeviceObjects, info: ZInfoNetworkInstance, now: flo
                 state=state,
                 bridge=info.bridgeName,
                 ports=sorted(info.ports),
+                routes=sorted(
+                    " ".join(
+                        filter(
+                            None,
+                            (
+                                route.destination_network,
+                                f"via {route.gateway}" if route.gateway else "",
+                                f"by {route.port}" if route.port else "",
+                            ),
+                        )
+                    )
+                    for route in info.ip_routes
+                ),
                 addresses=len(info.ipAssignments),
                 message=fault,
             )

@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from eaves.node.desired.model import DesiredInterface, DesiredNetwork, NetworkKind
+from eaves.node.desired.model import DesiredInterface, DesiredNetwork
 from eaves.node.networks.model import NetworkState, Problem
 
 Range = tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]
@@ -45,14 +45,7 @@ def forget_networks(state: NetworkState, keep: Iterable[str]) -> None:
 
 
 def check_network(network: DesiredNetwork) -> Problem | None:
-    """Why this network cannot be made here, or None. Afterwards its texts can be parsed without fear."""
-    if network.kind is not NetworkKind.LOCAL:
-        return Problem(
-            network.id,
-            "NetworkKindUnsupported",
-            f"network {network.name} is of kind {network.kind}, this node makes only Local networks",
-            "use type: Local",
-        )
+    """Why this Local network cannot be made here, or None. Afterwards its texts can be parsed without fear."""
     if not network.subnet:
         return Problem(network.id, "SubnetMissing", f"network {network.name} has no subnet", "give it an IPv4 subnet")
     try:

@@ -15,8 +15,9 @@ import msgspec
 
 from eaves.kit import files, process
 from eaves.node.instance import Instance, is_bridge_name
-from eaves.node.networks import addressing, observe, plan, ruleset
+from eaves.node.networks import addressing, observe, plan, ruleset, switches
 from eaves.node.networks.errors import NetworkError
+from eaves.node.networks.iproute import first_line, remove_link, run_batch
 from eaves.node.networks.model import Layout, Route, Rule, SeenHost, WantedBridge, WantedNetns, WantedVif
 from eaves.node.networks.routing import MARK_MASK, ROUTE_PROTOCOL
 
@@ -35,6 +36,14 @@ async def apply_step(step: plan.Step, instance: Instance, pid_of: PidOf) -> None
     match step:
         case plan.MakeBridge():
             await _make_bridge(step)
+        case plan.MakeSwitch():
+            await switches.make_switch(step)
+        case plan.TakePort():
+            await switches.take_port(step)
+        case plan.ReleasePort(interface, was_down):
+            await switches.release_port(interface, was_down=was_down)
+        case plan.SetVlans():
+            await switches.set_vlans(step)
         case plan.RemoveLink(link):
             await remove_link(link)
         case plan.MakeNetns(app_id):
@@ -70,7 +79,7 @@ async def apply_ruleset(layout: Layout, instance: Instance, former: Layout | Non
         except process.ProcessError as error:
             # The kernel takes an interface's chain away with the interface, also between look and change.
             if attempt == 2:
-                raise NetworkError("the firewall table was refused", details=_first_line(error)) from error
+                raise NetworkError("the firewall table was refused", details=first_line(error)) from error
     return observe.parse_table(await observe.observe_table(instance.table))[0]
 
 
@@ -80,7 +89,7 @@ async def remove_table(instance: Instance) -> None:
         await process.run(["nft", "delete", "table", "inet", instance.table], timeout_s=20)
     except process.ProcessError as error:
         if b"No such file or directory" not in error.stderr:
-            raise NetworkError("the firewall table cannot be removed", details=_first_line(error)) from error
+            raise NetworkError("the firewall table cannot be removed", details=first_line(error)) from error
 
 
 async def write_forwarding(value: str) -> None:
@@ -104,22 +113,6 @@ async def has_other_instances(instance: Instance) -> bool:
     """Whether another instance on this machine has bridges; it needs forwarding too."""
     names = await asyncio.to_thread(os.listdir, "/sys/class/net")
     return any(is_bridge_name(name) and not name.startswith(instance.bridge_prefix) for name in names)
-
-
-async def run_batch(lines: Iterable[str], *, netns: Path | None = None) -> None:
-    """Feed ``lines`` to ``ip -batch``, inside ``netns`` if given. Raises NetworkError with the failing line."""
-    inside = ["nsenter", f"--net={netns}"] if netns else []
-    batch = "".join(f"{line}\n" for line in lines)
-    if not batch:
-        return
-    try:
-        await process.run([*inside, "ip", "-batch", "-"], stdin=batch.encode(), timeout_s=20)
-    except process.ProcessError as error:
-        raise NetworkError("the kernel refused a change of interfaces", details=_first_line(error)) from error
-
-
-async def remove_link(link: str) -> None:
-    await process.run(["ip", "link", "delete", link], timeout_s=20, check=False)
 
 
 async def remove_netns(instance: Instance, app_id: str) -> None:
@@ -183,16 +176,25 @@ async def _make_vifs(step: plan.MakeVifs, instance: Instance) -> None:
         pair = f"link add {vif.inside} mtu {vif.mtu} address {vif.mac} type veth"
         lines += [
             f"{pair} peer name {vif.link} mtu {vif.mtu} netns {os.getpid()}",
-            f"addr add {vif.address}/{vif.prefix_length} dev {vif.inside}",
+            *([] if vif.is_switched else [f"addr add {vif.address}/{vif.prefix_length} dev {vif.inside}"]),
             f"link set dev {vif.inside} up",
         ]
     if step.netns.gateway:
         lines.append(f"route replace default via {step.netns.gateway}")
     lines += [_render_guest_route(route) for route in step.netns.routes]
     await run_batch(lines, netns=instance.netns_dir / step.netns.app_id)
+    await _allow_ipv6([vif.inside for vif in step.vifs if vif.is_switched], instance.netns_dir / step.netns.app_id)
     ports = [line for vif in step.vifs for line in _render_port(vif, step.is_filtered)]
     marks = [f"link set dev {vif.link} alias {_quote(vif.mark)}" for vif in step.vifs]
     await run_batch([*ports, *marks])
+
+
+async def _allow_ipv6(names: Iterable[str], netns: Path) -> None:
+    """Local networks speak IPv4 alone, so namespaces start without IPv6; a switch carries whatever is outside."""
+    for name in names:
+        setting = f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"
+        script = f"[ ! -e {setting} ] || echo 0 > {setting}"
+        await process.run(["nsenter", f"--net={netns}", "sh", "-c", script], timeout_s=20)
 
 
 async def _set_guest_routes(netns: WantedNetns, instance: Instance) -> None:
@@ -269,6 +271,8 @@ def _silence_ipv6(links: list[str]) -> None:
 
 def _render_port(vif: WantedVif, is_filtered: bool) -> list[str]:
     isolated, hairpin = ("off", "on") if is_filtered else ("on", "off")
+    if vif.is_switched:
+        isolated, hairpin = "off", "off"
     return [
         f"link set dev {vif.link} master {vif.bridge}",
         f"link set dev {vif.link} type bridge_slave isolated {isolated} hairpin {hairpin}",
@@ -278,9 +282,3 @@ def _render_port(vif: WantedVif, is_filtered: bool) -> list[str]:
 
 def _quote(text: str) -> str:
     return f'"{text}"'
-
-
-def _first_line(error: process.ProcessError) -> str:
-    """nft and ip say first what is wrong and then show where."""
-    lines = error.stderr.decode(errors="replace").strip().splitlines()
-    return lines[0] if lines else error.message

@@ -94,7 +94,7 @@ def render_leases(bridge: WantedBridge, layout: Layout) -> str:
 def render_resolv_conf(netns: WantedNetns, layout: Layout) -> str:
     """``/etc/resolv.conf`` of an app. The first network's dnsmasq is asked; see :func:`render_app_hosts` for the others."""
     bridges = {bridge.network_id: bridge for bridge in layout.bridges}
-    mine = [bridges[vif.network_id] for vif in netns.vifs]
+    mine = [bridges[vif.network_id] for vif in netns.vifs if not vif.is_switched]
     search = " ".join(dict.fromkeys(bridge.domain for bridge in mine if bridge.domain))
     lines = [f"nameserver {gateway}" for gateway in dict.fromkeys(bridge.gateway for bridge in mine[:1])]
     return "".join(f"{line}\n" for line in ([f"search {search}"] if search else []) + lines)
@@ -103,11 +103,12 @@ def render_resolv_conf(netns: WantedNetns, layout: Layout) -> str:
 def render_app_hosts(netns: WantedNetns, layout: Layout) -> str:
     """``/etc/hosts`` of an app: itself, and its peers on networks after the first, whose dnsmasq its resolver does not ask."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    own = next((vif.address for vif in netns.vifs), "127.0.1.1")
+    local = [vif for vif in netns.vifs if not vif.is_switched]
+    own = next((vif.address for vif in local), "127.0.1.1")
     lines.append(f"{own} {netns.hostname}")
-    others = {vif.network_id for vif in netns.vifs[1:]} - {vif.network_id for vif in netns.vifs[:1]}
+    others = {vif.network_id for vif in local[1:]} - {vif.network_id for vif in local[:1]}
     peers = [peer for peer in layout.netns if peer.app_id != netns.app_id and peer.names]
-    near = {vif.network_id for vif in netns.vifs[:1]}
+    near = {vif.network_id for vif in local[:1]}
     for peer in peers:
         if any(vif.network_id in near for vif in peer.vifs):
             continue

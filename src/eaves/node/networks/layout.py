@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from eaves.node.desired.model import AppKind, DesiredApp, DesiredInterface, DesiredNetwork, DesiredNode
+from eaves.node.desired.model import AppKind, DesiredApp, DesiredInterface, DesiredNetwork, DesiredNode, NetworkKind
 from eaves.node.desired.vm_model import Isolation
 from eaves.node.instance import Instance
-from eaves.node.networks import acls, addressing, ports, routing
+from eaves.node.networks import acls, addressing, ports, routing, switching
 from eaves.node.networks.errors import NetworkImpossibleError
 from eaves.node.networks.model import (
     Layout,
@@ -23,6 +23,7 @@ from eaves.node.networks.model import (
     SeenHost,
     WantedBridge,
     WantedNetns,
+    WantedSwitch,
     WantedVif,
 )
 from eaves.node.networks.routing import NetworkWays, Ways
@@ -50,6 +51,11 @@ def plan_layout(
     ways = Ways(ports.merge_ports(ways.ports, desired.ports), ways.faults)
     bridges, found_ways, problems = _want_bridges(desired.networks, state, seen, instance, ways, former)
     apps = list(desired.apps)
+    for network in desired.networks:
+        addressing.want_bridge_number(state, network.id)
+    switches, switch_problems = switching.want_switches(
+        desired.networks, apps, state.bridges, ways.ports, seen, instance
+    )
     addresses, address_problems = _want_addresses(apps, desired.networks, bridges, state)
     blocked = {problem.object_id for problem in address_problems}
     names = _want_names(apps)
@@ -58,12 +64,14 @@ def plan_layout(
     for app in apps:
         if app.id in blocked:
             continue
-        problem = _check_app(app, bridges)
+        problem = _check_app(app, bridges, switches)
         if problem is not None:
             address_problems.append(problem)
             continue
         vifs = tuple(
             _want_vif(app, index, interface, bridges[interface.network_id], addresses, instance, gateways)
+            if interface.network_id in bridges
+            else _want_switch_vif(app, index, interface, switches[interface.network_id], instance)
             for index, interface in enumerate(app.interfaces)
         )
         namespaces.append(
@@ -89,11 +97,13 @@ def plan_layout(
         bridges=tuple(bridges.values()),
         netns=tuple(namespaces),
         port_maps=port_maps,
-        problems=(*problems, *routed.problems, *address_problems, *port_problems),
+        problems=(*problems, *switch_problems, *routed.problems, *address_problems, *port_problems),
         routes=routed.routes,
         rules=routed.rules,
         marks=routed.marks,
         targets=_list_targets(found_ways),
+        switches=tuple(switches.values()),
+        vlans=_want_vlans(switches.values(), namespaces),
     )
     return layout, state
 
@@ -111,7 +121,7 @@ def _want_bridges(
     problems = []
     used = {ipaddress.IPv4Network(text): "an interface of the node" for text in seen.subnets}
     for network in networks:
-        if not network.activate:
+        if not network.activate or network.kind is not NetworkKind.LOCAL:
             continue
         problem = addressing.check_network(network)
         if problem is None:
@@ -182,10 +192,12 @@ def _want_addresses(
     return addresses, problems
 
 
-def _check_app(app: DesiredApp, bridges: Mapping[str, WantedBridge]) -> Problem | None:
+def _check_app(
+    app: DesiredApp, bridges: Mapping[str, WantedBridge], switches: Mapping[str, WantedSwitch]
+) -> Problem | None:
     names = Counter(interface.name for interface in app.interfaces)
     for interface in app.interfaces:
-        if interface.network_id not in bridges:
+        if interface.network_id not in bridges and interface.network_id not in switches:
             return Problem(
                 app.id,
                 "NetworkNotReady",
@@ -196,7 +208,7 @@ def _check_app(app: DesiredApp, bridges: Mapping[str, WantedBridge]) -> Problem 
             return Problem(app.id, "InterfaceTwice", f"app {app.name}: two interfaces are named {interface.name}")
         try:
             for rule in interface.acls:
-                acls.check_rule(rule)
+                acls.check_rule(rule, is_switched=interface.network_id in switches)
         except NetworkImpossibleError as error:
             message = f"app {app.name}, interface {interface.name}: {error.message}"
             return Problem(app.id, "RuleInvalid", message, "correct the app's network rules")
@@ -246,6 +258,8 @@ def _want_guest_routes(vifs: tuple[WantedVif, ...], bridges: Mapping[str, Wanted
     own = {destination for vif in vifs for destination in vif.gateway_for}
     found: dict[str, str] = {}
     for vif in vifs:
+        if vif.is_switched:
+            continue
         for destination, gateway in bridges[vif.network_id].guest_routes:
             if destination not in own:
                 found.setdefault(destination, gateway)
@@ -266,6 +280,38 @@ def _say_reason(ways: NetworkWays) -> str:
     return ways.default.reason if ways.default is not None else ""
 
 
+def _want_switch_vif(
+    app: DesiredApp, index: int, interface: DesiredInterface, switch: WantedSwitch, instance: Instance
+) -> WantedVif:
+    return WantedVif(
+        app_id=app.id,
+        name=interface.name,
+        inside=f"eth{index}",
+        link=addressing.derive_link(instance.veth_prefix, app.id, interface.name),
+        network_id=switch.network_id,
+        bridge=switch.link,
+        address="",
+        prefix_length=0,
+        gateway="",
+        mac=interface.mac.lower() or addressing.derive_mac(app.id, switch.network_id, interface.name),
+        mtu=switch.mtu,
+        acls=interface.acls,
+        is_switched=True,
+        vlan=interface.vlan,
+    )
+
+
+def _want_vlans(
+    switches: Iterable[WantedSwitch], namespaces: Iterable[WantedNetns]
+) -> dict[str, frozenset[tuple[int, int, bool]]]:
+    vifs = [vif for netns in namespaces for vif in netns.vifs if vif.is_switched]
+    found: dict[str, frozenset[tuple[int, int, bool]]] = {}
+    for switch in switches:
+        own = {vif.link: vif.vlan for vif in vifs if vif.network_id == switch.network_id}
+        found |= switching.want_vlans(switch, own)
+    return found
+
+
 def want_hostname(app: DesiredApp) -> str:
     """The app's name if it can be a host name, else one made from its id."""
     name = app.name.lower()
@@ -274,7 +320,8 @@ def want_hostname(app: DesiredApp) -> str:
 
 def _want_gateway(vifs: tuple[WantedVif, ...], bridges: Mapping[str, WantedBridge]) -> str:
     """The default route goes by the first network that leads anywhere."""
-    open_first = sorted(vifs, key=lambda vif: bridges[vif.network_id].air_gapped)
+    local = [vif for vif in vifs if not vif.is_switched]
+    open_first = sorted(local, key=lambda vif: bridges[vif.network_id].air_gapped)
     return open_first[0].gateway if open_first else ""
 
 
@@ -310,7 +357,8 @@ def _want_port_maps(
         app = apps.get(netns.app_id)
         if app is None:
             continue
-        for port_map in (found for vif in netns.vifs for found in acls.want_port_maps(app, vif, uplinks)):
+        local = [vif for vif in netns.vifs if not vif.is_switched]
+        for port_map in (found for vif in local for found in acls.want_port_maps(app, vif, uplinks)):
             key = (port_map.protocol, port_map.node_port)
             holder = holders.setdefault(key, app.id)
             where = f"node port {port_map.node_port}/{port_map.protocol}"

@@ -23,20 +23,20 @@ class NetworkState(Struct):
     earlier_accounting: str = ""
     ports: dict[str, int] = {}
     """Host interface → its number among uplinks: names its routing table and the mark of its connections."""
+    raised: list[str] = []
+    """Host interfaces that were down before a switch took them."""
+    learned: dict[str, list[str]] = {}
+    """Link on a switch → addresses that its app was seen to use, newest first."""
 
 
 class Port(Struct, frozen=True):
-    """A port of the node. ``cost`` 0 is free; ``is_uplink``: the node reaches its controller by it.
-
-    ``may_switch``: a network of type Switch may take the interface even if the host has addresses on it.
-    """
+    """A port of the node. ``cost`` 0 is free; ``is_uplink``: the node reaches its controller by it."""
 
     label: str
     interface: str
     cost: int = 0
     shared_labels: tuple[str, ...] = ()
     is_uplink: bool = True
-    may_switch: bool = False
 
 
 class ProbeTarget(Struct, frozen=True):
@@ -99,8 +99,39 @@ class WantedBridge(Struct, frozen=True):
         return int(self.address.split("/")[1])
 
 
+class SwitchPort(Struct, frozen=True):
+    """A host interface that a switch takes. ``vlan``: the one it carries untagged, 0 = a trunk of all.
+
+    ``has_guard``: it goes down when a spanning-tree message comes in.
+    """
+
+    interface: str
+    label: str
+    vlan: int = 0
+    has_guard: bool = False
+
+
+class WantedSwitch(Struct, frozen=True):
+    """A network instance as a bridge without an address of its own."""
+
+    network_id: str
+    link: str
+    mtu: int
+    ports: tuple[SwitchPort, ...] = ()
+    has_vlans: bool = False
+    forwards_lldp: bool = False
+
+    @property
+    def has_stp(self) -> bool:
+        """Several ways out could be a loop."""
+        return len(self.ports) > 1
+
+
 class WantedVif(Struct, frozen=True):
-    """One interface of an app. ``name`` is the config's, ``inside`` the name in the app (eth0 …), ``link`` the host's end."""
+    """One interface of an app. ``name`` is the config's, ``inside`` the name in the app (eth0 …), ``link`` the host's end.
+
+    ``is_switched``: it is on a switch, where addresses come from outside; ``vlan`` 0 is then a trunk of all VLANs.
+    """
 
     app_id: str
     name: str
@@ -116,10 +147,14 @@ class WantedVif(Struct, frozen=True):
     acls: tuple[AclRule, ...] = ()
     gateway_for: tuple[str, ...] = ()
     """Subnets that the app is the gateway to: it may send from their addresses."""
+    is_switched: bool = False
+    vlan: int = 0
 
     @property
     def mark(self) -> str:
         """Kept as the link's alias: tells after a restart how the link was set up, so that a change shows."""
+        if self.is_switched:
+            return f"{self.app_id} {self.inside} switched {self.mac} {self.mtu}"
         return f"{self.app_id} {self.inside} {self.address}/{self.prefix_length} {self.mac} {self.gateway} {self.mtu}"
 
 
@@ -175,6 +210,8 @@ class Rule(Struct, frozen=True):
 
 
 class Layout(Struct, frozen=True):
+    """``bridges`` are the networks of kind Local, ``switches`` the others; ``vifs`` are the interfaces on the former."""
+
     bridges: tuple[WantedBridge, ...] = ()
     netns: tuple[WantedNetns, ...] = ()
     port_maps: tuple[PortMap, ...] = ()
@@ -184,10 +221,21 @@ class Layout(Struct, frozen=True):
     marks: tuple[tuple[str, int], ...] = ()
     """Uplink → mark of the connections that use it."""
     targets: tuple[ProbeTarget, ...] = ()
+    switches: tuple[WantedSwitch, ...] = ()
+    vlans: Mapping[str, frozenset[tuple[int, int, bool]]] = {}
+    """Link → (first, last, untagged) of its VLANs."""
+
+    @property
+    def networks(self) -> tuple[WantedBridge | WantedSwitch, ...]:
+        return (*self.bridges, *self.switches)
 
     @property
     def vifs(self) -> tuple[WantedVif, ...]:
-        return tuple(vif for netns in self.netns for vif in netns.vifs)
+        return tuple(vif for netns in self.netns for vif in netns.vifs if not vif.is_switched)
+
+    @property
+    def switch_vifs(self) -> tuple[WantedVif, ...]:
+        return tuple(vif for netns in self.netns for vif in netns.vifs if vif.is_switched)
 
 
 class SeenLink(Struct, frozen=True):
@@ -203,6 +251,9 @@ class SeenLink(Struct, frozen=True):
     is_filtered: bool = False
     isolated: bool = False
     hairpin: bool = False
+    has_stp: bool = False
+    has_vlans: bool = False
+    forwards_lldp: bool = False
 
 
 class SeenPort(Struct, frozen=True):
@@ -215,6 +266,11 @@ class SeenPort(Struct, frozen=True):
     """Of its default route in the host's main table."""
     master: str = ""
     kind: str = ""
+    has_ipv6: bool = False
+    """It has an IPv6 address that others can reach."""
+    is_raised: bool = True
+    """Set up, with or without a carrier."""
+    has_guard: bool = False
 
 
 class SeenHost(Struct, frozen=True):
@@ -236,6 +292,10 @@ class SeenHost(Struct, frozen=True):
     routes: frozenset[Route] = frozenset()
     """In our tables."""
     rules: frozenset[Rule] = frozenset()
+    vlans: Mapping[str, frozenset[tuple[int, int, bool]]] = {}
+    """Port of a bridge → (first, last, untagged) of its VLANs; only looked at where switches have any."""
+    raised: frozenset[str] = frozenset()
+    """Host interfaces that were down before a switch took them."""
     guest_routes: Mapping[str, tuple[tuple[str, str], ...]] = {}
     """App id → routes that its namespace was given; unknown after a restart of the daemon."""
     default_uplink: str = ""

@@ -17,6 +17,8 @@ from eaves.node.networks.errors import NetworkError
 from eaves.node.networks.model import Route, Rule, SeenHost, SeenLink, SeenPort
 from eaves.node.networks.routing import PRIORITIES, ROUTE_PROTOCOL
 
+LLDP_MASK = 0x4000
+"""The group address 01:80:c2:00:00:0e in a bridge's ``group_fwd_mask`` (IEEE 802.1AB)."""
 _TCP_LISTEN = "0A"
 _UDP_BOUND = "07"
 _UNKNOWN_PORTS = (32768, 60999)
@@ -80,11 +82,32 @@ def parse_links(links: list[dict[str, Any]], prefixes: tuple[str, ...]) -> dict[
             alias=link.get("ifalias", ""),
             master=names.get(master, "") if isinstance(master, int) else master,
             addresses=addresses,
+            has_stp=bool(info.get("info_data", {}).get("stp_state", 0)),
+            has_vlans=bool(info.get("info_data", {}).get("vlan_filtering", 0)),
+            forwards_lldp=int(str(info.get("info_data", {}).get("group_fwd_mask", "0")), 16) & LLDP_MASK != 0,
             is_filtered=bool(info.get("info_data", {}).get("nf_call_iptables", 0)),
             isolated=bool(port.get("isolated", False)),
             hairpin=bool(port.get("hairpin", False)),
         )
     return found
+
+
+def parse_vlans(ports: list[dict[str, Any]]) -> dict[str, frozenset[tuple[int, int, bool]]]:
+    """``bridge -j -compressvlans vlan show``: link → (first, last, untagged)."""
+    return {
+        port["ifname"]: frozenset(
+            (vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]), "Egress Untagged" in vlan.get("flags", []))
+            for vlan in port.get("vlans", [])
+        )
+        for port in ports
+        if "ifname" in port
+    }
+
+
+async def observe_vlans() -> dict[str, frozenset[tuple[int, int, bool]]]:
+    """VLANs of every bridge port on the host. Raises ProcessError."""
+    shown = await process.run(["bridge", "-j", "-compressvlans", "vlan", "show"], timeout_s=20)
+    return parse_vlans(msgspec.json.decode(shown.stdout or b"[]"))
 
 
 def parse_sockets(text: str, protocol: str) -> set[tuple[str, int]]:
@@ -136,6 +159,12 @@ def parse_ports(links: list[dict[str, Any]], routes: list[dict[str, Any]]) -> di
             gateway=gateways.get(link["ifname"], ""),
             master=link.get("master", ""),
             kind=link.get("linkinfo", {}).get("info_kind", ""),
+            has_ipv6=any(
+                address.get("family") == "inet6" and address.get("scope") != "link"
+                for address in link.get("addr_info", [])
+            ),
+            is_raised="UP" in link.get("flags", []),
+            has_guard=bool(link.get("linkinfo", {}).get("info_slave_data", {}).get("guard", False)),
         )
         for link in links
         if "ifname" in link

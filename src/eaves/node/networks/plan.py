@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from eaves.node.networks.model import Layout, Route, Rule, SeenHost, SeenLink, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.model import (
+    Layout,
+    Route,
+    Rule,
+    SeenHost,
+    SeenLink,
+    SwitchPort,
+    WantedBridge,
+    WantedNetns,
+    WantedSwitch,
+    WantedVif,
+)
 
 
 class MakeBridge(Struct, frozen=True, tag=True):
@@ -17,6 +28,37 @@ class MakeBridge(Struct, frozen=True, tag=True):
     exists: bool
     stale_addresses: tuple[str, ...]
     is_filtered: bool
+
+
+class MakeSwitch(Struct, frozen=True, tag=True):
+    """Make the bridge of a switch or bring an existing one into shape."""
+
+    switch: WantedSwitch
+    exists: bool
+    stale_addresses: tuple[str, ...]
+
+
+class TakePort(Struct, frozen=True, tag=True):
+    """Join a host interface to a switch."""
+
+    network_id: str
+    switch: str
+    port: SwitchPort
+
+
+class ReleasePort(Struct, frozen=True, tag=True):
+    """Give an interface back to the host, down if it was down before."""
+
+    interface: str
+    was_down: bool
+
+
+class SetVlans(Struct, frozen=True, tag=True):
+    """The VLANs of one port of a switch: (first, last, untagged)."""
+
+    link: str
+    add: tuple[tuple[int, int, bool], ...]
+    remove: tuple[tuple[int, int, bool], ...]
 
 
 class RemoveLink(Struct, frozen=True, tag=True):
@@ -77,7 +119,21 @@ class TunePort(Struct, frozen=True, tag=True):
     is_filtered: bool
 
 
-Step = MakeBridge | RemoveLink | MakeNetns | RemoveNetns | MakeVifs | MakeTaps | SetGuestRoutes | SetRouting | TunePort
+Step = (
+    MakeBridge
+    | MakeSwitch
+    | TakePort
+    | ReleasePort
+    | SetVlans
+    | RemoveLink
+    | MakeNetns
+    | RemoveNetns
+    | MakeVifs
+    | MakeTaps
+    | SetGuestRoutes
+    | SetRouting
+    | TunePort
+)
 
 
 def plan_links(layout: Layout, seen: SeenHost) -> list[Step]:
@@ -89,9 +145,54 @@ def plan_links(layout: Layout, seen: SeenHost) -> list[Step]:
             stale = tuple(address for address in link.addresses if address != bridge.address) if link else ()
             exists = link is not None and link.kind == "bridge"
             steps.append(MakeBridge(bridge, exists, stale, seen.has_bridge_filter))
+    steps += _plan_switches(layout, seen)
     for netns in layout.netns:
         steps += _plan_taps(netns, seen) if netns.is_virtual else _plan_netns(netns, seen)
+    steps += _plan_vlans(layout, seen)
     steps += _plan_removals(layout, seen)
+    return steps
+
+
+def is_switch_right(switch: WantedSwitch, link: SeenLink | None) -> bool:
+    return (
+        link is not None
+        and link.kind == "bridge"
+        and link.is_up
+        and link.mtu == switch.mtu
+        and link.alias == switch.network_id
+        and not link.addresses
+        and (link.has_stp, link.has_vlans, link.forwards_lldp)
+        == (switch.has_stp, switch.has_vlans, switch.forwards_lldp)
+    )
+
+
+def _plan_switches(layout: Layout, seen: SeenHost) -> list[Step]:
+    steps: list[Step] = []
+    wanted = {port.interface: switch.link for switch in layout.switches for port in switch.ports}
+    bridges = {name for name, link in seen.links.items() if link.kind == "bridge"}
+    for name, port in sorted(seen.ports.items()):
+        if port.master in bridges and wanted.get(name) != port.master:
+            steps.append(ReleasePort(name, name in seen.raised))
+    for switch in layout.switches:
+        link = seen.links.get(switch.link)
+        if not is_switch_right(switch, link):
+            exists = link is not None and link.kind == "bridge"
+            steps.append(MakeSwitch(switch, exists, link.addresses if link is not None and exists else ()))
+        for member in switch.ports:
+            found = seen.ports.get(member.interface)
+            state = (found.master, found.is_raised, found.has_guard) if found is not None else ()
+            if state != (switch.link, True, member.has_guard):
+                steps.append(TakePort(switch.network_id, switch.link, member))
+    return steps
+
+
+def _plan_vlans(layout: Layout, seen: SeenHost) -> list[Step]:
+    """A port that is not there yet shows no VLANs; it gets them in the next round."""
+    steps: list[Step] = []
+    for link, wanted in sorted(layout.vlans.items()):
+        found = seen.vlans.get(link)
+        if found is not None and found != wanted:
+            steps.append(SetVlans(link, tuple(sorted(wanted - found)), tuple(sorted(found - wanted))))
     return steps
 
 
@@ -131,12 +232,14 @@ def is_bridge_right(bridge: WantedBridge, link: SeenLink | None, has_bridge_filt
 
 
 def is_port_right(vif: WantedVif, link: SeenLink, has_bridge_filter: bool) -> bool:
-    """Whether the host end is on its bridge in the right mode.
+    """Whether the host end is on its bridge in the right mode. On a switch every port sees every other.
 
     With br_netfilter bridged packets pass our table, and apps see each other as on any bridge. Without, ports are isolated from
     each other and the bridge answers ARP for all, so that packets between apps are routed and pass the table that way.
     """
     mode = (link.isolated, link.hairpin)
+    if vif.is_switched:
+        return link.is_up and link.master == vif.bridge and mode == (False, False)
     return link.is_up and link.master == vif.bridge and mode == (not has_bridge_filter, has_bridge_filter)
 
 
@@ -178,8 +281,8 @@ def _is_made(vif: WantedVif, link: SeenLink | None, kind: str) -> bool:
 
 def _plan_removals(layout: Layout, seen: SeenHost) -> list[Step]:
     wanted_netns = {netns.app_id for netns in layout.netns if not netns.is_virtual}
-    wanted_vifs = {vif.link for vif in layout.vifs}
-    wanted_bridges = {bridge.link for bridge in layout.bridges}
+    wanted_vifs = {vif.link for vif in (*layout.vifs, *layout.switch_vifs)}
+    wanted_bridges = {bridge.link for bridge in layout.bridges} | {switch.link for switch in layout.switches}
     surplus = [
         name
         for name, link in sorted(seen.links.items())

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.kit.errors import EavesError
@@ -17,15 +16,23 @@ from eaves.node.desired.model import DesiredNetwork, DesiredNode
 from eaves.node.errors import as_fault
 from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
-from eaves.node.networks import apply, dns, failover, layout, observe, plan, recheck
+from eaves.node.networks import apply, failover, layout, observe, plan, recheck, switching
+from eaves.node.networks.connection import Connection as Connection
+from eaves.node.networks.connection import Tap as Tap
+from eaves.node.networks.connection import want_connection, want_network_status
+from eaves.node.networks.dhcpclient import DhcpClients
 from eaves.node.networks.dnsmasq import NameServers
 from eaves.node.networks.hostnames import HostNames
-from eaves.node.networks.model import Layout, NetworkState, Port, Problem, SeenHost, WantedBridge, WantedNetns
+from eaves.node.networks.iproute import remove_link
+from eaves.node.networks.model import Layout, NetworkState, Port, Problem, SeenHost, WantedBridge
 from eaves.node.networks.ports import want_link_faults
 from eaves.node.networks.probing import PROBE_EVERY_S, Prober
 from eaves.node.networks.routing import Ways, network_table
+from eaves.node.networks.snooping import Snooper
+from eaves.node.networks.switch_table import SwitchTable
+from eaves.node.networks.switches import release_port
 from eaves.node.networks.watch import KernelWatch
-from eaves.node.observed import Fault, InterfaceStatus, Lease, NetworkStatus, Observations, RouteStatus
+from eaves.node.observed import Fault, NetworkStatus, Observations
 from eaves.node.statefile import StateFile
 
 log = logging.getLogger(__name__)
@@ -34,35 +41,6 @@ RESYNC_S = 60.0
 """The kernel tells of changes; this is for what it does not tell."""
 _ROUNDS = 3
 _TROUBLE = (EavesError, OSError)
-
-
-class Tap(Struct, frozen=True):
-    """A persistent tap of a virtual machine, on its bridge and up. ``mac`` is the guest's; the guest gets its address by DHCP.
-
-    ``name`` is the interface's name in the config, ``link`` the tap's on the host. A single queue; open it with
-    ``-netdev tap,ifname=LINK,script=no,downscript=no``.
-    """
-
-    name: str
-    link: str
-    mac: str
-    mtu: int
-
-
-class Connection(Struct, frozen=True):
-    """How an app is connected: ready to be used by its container or virtual machine.
-
-    ``netns`` is the path of a container's namespace, empty for a virtual machine, which has ``taps`` in the order of its
-    interfaces. ``resolv_conf`` and ``hosts`` are texts.
-    """
-
-    netns: str
-    hostname: str
-    resolv_conf: str
-    hosts: str
-    interfaces: tuple[InterfaceStatus, ...]
-    fault: Fault | None = None
-    taps: tuple[Tap, ...] = ()
 
 
 class Metadata(Protocol):
@@ -116,6 +94,11 @@ class Networks:
         self._up_since: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._servers = NameServers(instance, self._wake.set)
+        self._switch_table = SwitchTable(instance)
+        self._snooper = Snooper(self._wake.set)
+        self._clients = DhcpClients(instance)
+        self._resolvers: dict[str, str] = {}
+        """App id → lines for its resolv.conf, from the DHCP of a switch."""
         self._prober = Prober(self._wake.set, every_s=probe_every_s)
         self._guest_routes: dict[str, tuple[tuple[str, str], ...]] = {}
         """App id → routes that this daemon has set in its namespace."""
@@ -126,6 +109,7 @@ class Networks:
 
     async def open(self) -> None:
         self._state = await self._file.load()
+        self._snooper.load(self._state.learned)
 
     def set_desired(self, desired: DesiredNode) -> None:
         self._desired = desired
@@ -157,6 +141,7 @@ class Networks:
                 if self._metadata is not None:
                     self._metadata.close()
                 probes.cancel()
+                self._snooper.close()
                 self._servers.close()
 
     async def teardown(self) -> None:
@@ -165,10 +150,15 @@ class Networks:
         await apply.remove_table(self._instance)
         seen = await observe.observe_host_network(self._instance)
         await apply.remove_routing(seen)
+        await self._clients.remove_others(())
+        await self._switch_table.remove()
+        for interface, port in seen.ports.items():
+            if port.master in seen.links:
+                await release_port(interface, was_down=interface in self._state.raised)
         for app_id in seen.netns:
             await apply.remove_netns(self._instance, app_id)
         for link in sorted(seen.links, key=lambda name: seen.links[name].kind == "bridge"):
-            await apply.remove_link(link)
+            await remove_link(link)
         if self._state.earlier_forwarding and not await apply.has_other_instances(self._instance):
             await apply.write_forwarding(self._state.earlier_forwarding)
         if self._state.earlier_accounting and not await apply.has_other_instances(self._instance):
@@ -195,6 +185,7 @@ class Networks:
             faults |= await self._apply_routing(seen)
             faults |= await self._apply_table(seen, faults)
             await self._leave_failed(former, seen)
+            faults |= await self._apply_switches(faults)
             faults |= await self._apply_names(faults)
             self._hostnames.set_layout(_without(self._layout, faults))
             await self._end_forbidden()
@@ -221,6 +212,8 @@ class Networks:
         self._prober.set_targets(wanted.targets, want_link_faults(wanted.targets, seen), dict(wanted.marks))
         if wanted.bridges and not seen.has_forwarding and not state.earlier_forwarding:
             state.earlier_forwarding = await apply.load_forwarding()
+        state.raised = switching.want_raised(wanted.switches, seen, state.raised)
+        state.learned = self._snooper.learned()
         # What is remembered must be on disk before it is used, else a crash could give an address to two apps.
         await self._file.save(state)
         self._state = state
@@ -234,7 +227,7 @@ class Networks:
     def _keep_leaving(self, wanted: Layout) -> Layout:
         """Apps that are no longer desired stay connected until their container has stopped."""
         here = {netns.app_id for netns in wanted.netns}
-        links = {bridge.link for bridge in wanted.bridges}
+        links = {made.link for made in wanted.networks}
         former = self._applied.netns if self._applied else ()
         taken = {vif.address for vif in wanted.vifs}
         leaving = tuple(
@@ -242,7 +235,7 @@ class Networks:
             for netns in former
             if netns.app_id not in here
             and self._is_in_use(netns.app_id)
-            and all(vif.bridge in links and vif.address not in taken for vif in netns.vifs)
+            and all(vif.bridge in links and (vif.is_switched or vif.address not in taken) for vif in netns.vifs)
         )
         return replace(wanted, netns=(*wanted.netns, *leaving))
 
@@ -271,7 +264,10 @@ class Networks:
         return seen, faults
 
     async def _observe(self) -> SeenHost:
-        return replace(await observe.observe_host_network(self._instance), guest_routes=self._guest_routes)
+        seen = await observe.observe_host_network(self._instance)
+        vlans = await observe.observe_vlans() if self._layout.vlans else {}
+        raised = frozenset(self._state.raised)
+        return replace(seen, guest_routes=self._guest_routes, vlans=vlans, raised=raised)
 
     def _note_routes(self, step: plan.Step) -> None:
         """Looking into every namespace would cost a process each, so what was set there is remembered."""
@@ -360,6 +356,30 @@ class Networks:
         if ended:
             log.info("connections ended that rules forbid now: count=%d", ended)
 
+    async def _apply_switches(self, faults: Mapping[str, Fault]) -> dict[str, Fault]:
+        """Access rules, the addresses that apps use, and DHCP for containers."""
+        live = _without(self._layout, faults)
+        found: dict[str, Fault] = {}
+        try:
+            await self._switch_table.apply(live.switch_vifs)
+        except _TROUBLE as error:
+            log.warning("rules of switches failed: error=%s details=%s", error, getattr(error, "details", ""))
+            found = {switch.network_id: self._as_fault(switch.network_id, error) for switch in live.switches}
+        self._snooper.set_links({vif.link: vif.mac for vif in live.switch_vifs})
+        clients = [
+            (netns, vif) for netns in live.netns if not netns.is_virtual for vif in netns.vifs if vif.is_switched
+        ]
+        for netns, vif in clients:
+            try:
+                await self._clients.apply(netns, vif)
+            except _TROUBLE as error:
+                log.warning("DHCP client failed: app=%s error=%s", netns.app_id, error)
+                found[netns.app_id] = self._as_fault(netns.app_id, error)
+        await self._clients.remove_others({vif.link for _, vif in clients})
+        leases = {netns.app_id: await self._clients.load(vif.link) for netns, vif in reversed(clients)}
+        self._resolvers = {app_id: lease.resolver for app_id, lease in leases.items()}
+        return found
+
     async def _apply_names(self, faults: Mapping[str, Fault]) -> dict[str, Fault]:
         found: dict[str, Fault] = {}
         bridges = [bridge for bridge in self._layout.bridges if bridge.network_id not in faults]
@@ -381,76 +401,42 @@ class Networks:
         soft = {problem.object_id for problem in self._layout.problems if not problem.is_blocking}
         self._faults, self._soft = faults, soft
         self._connections = {
-            netns.app_id: self._connect(netns)
+            netns.app_id: want_connection(
+                netns,
+                self._layout,
+                path=str(self._instance.netns_dir / netns.app_id),
+                addresses=self._snooper.addresses,
+                resolver=self._resolvers.get(netns.app_id, ""),
+                fault=faults.get(netns.app_id),
+            )
             for netns in self._layout.netns
             if (netns.app_id not in faults or netns.app_id in soft)
             and not any(vif.network_id in faults.keys() - soft for vif in netns.vifs)
         }
-        bridges = {bridge.network_id: bridge for bridge in self._layout.bridges}
         wanted = {network.id for network in desired.networks}
         for status in list(self._observations.each(NetworkStatus)):
             if status.id not in wanted:
                 self._observations.remove(NetworkStatus, status.id)
                 self._up_since.pop(status.id, None)
         for network in desired.networks:
-            self._observations.publish(self._status(network, bridges.get(network.id)))
+            self._observations.publish(self._want_status(network))
         self._on_change()
 
-    def _connect(self, netns: WantedNetns) -> Connection:
-        return Connection(
-            netns="" if netns.is_virtual else str(self._instance.netns_dir / netns.app_id),
-            hostname=netns.hostname,
-            resolv_conf=dns.render_resolv_conf(netns, self._layout),
-            hosts=dns.render_app_hosts(netns, self._layout),
-            interfaces=tuple(InterfaceStatus(vif.name, vif.network_id, vif.mac, (vif.address,)) for vif in netns.vifs),
-            fault=self._faults.get(netns.app_id),
-            taps=tuple(Tap(vif.name, vif.link, vif.mac, vif.mtu) for vif in netns.vifs) if netns.is_virtual else (),
-        )
-
-    def _status(self, network: DesiredNetwork, bridge: WantedBridge | None) -> NetworkStatus:
+    def _want_status(self, network: DesiredNetwork) -> NetworkStatus:
         fault = self._faults.get(network.id)
-        is_up = bridge is not None and (fault is None or network.id in self._soft)
-        if is_up:
+        is_made = network.id in {made.network_id for made in self._layout.networks}
+        if is_made and (fault is None or network.id in self._soft):
             self._up_since.setdefault(network.id, time.time())
         else:
             self._up_since.pop(network.id, None)
-        leases = tuple(
-            Lease(vif.app_id, vif.name, vif.mac, vif.address)
-            for vif in self._layout.vifs
-            if vif.network_id == network.id
-        )
-        return NetworkStatus(
-            id=network.id,
-            version=network.version,
-            name=network.name,
-            kind=network.kind,
-            active=is_up,
-            bridge=bridge.link if bridge else "",
-            bridge_address=bridge.address if bridge else "",
-            uplink=self._want_uplink(bridge) if bridge else "",
-            uplink_label=bridge.uplink_label if bridge else "",
-            uplink_reason=bridge.uplink_reason if bridge else "",
-            routes=self._list_routes(network.id),
-            mtu=bridge.mtu if bridge else 0,
-            leases=leases if is_up else (),
+        return want_network_status(
+            network,
+            self._layout,
+            table=network_table(self._instance.routing_table, self._state.bridges.get(network.id, 0)),
+            addresses=self._snooper.addresses,
+            host_uplink=self._default_uplink,
             up_since=self._up_since.get(network.id, 0.0),
             fault=fault,
-        )
-
-    def _want_uplink(self, bridge: WantedBridge) -> str:
-        if bridge.air_gapped:
-            return ""
-        return bridge.uplink if bridge.uplinks else self._default_uplink
-
-    def _list_routes(self, network_id: str) -> tuple[RouteStatus, ...]:
-        number = self._state.bridges.get(network_id)
-        if number is None:
-            return ()
-        table = network_table(self._instance.routing_table, number)
-        return tuple(
-            RouteStatus(route.destination, route.gateway, route.link)
-            for route in self._layout.routes
-            if route.table == table
         )
 
     def _as_fault(self, object_id: str, error: BaseException) -> Fault:
@@ -468,6 +454,12 @@ def _owner(step: plan.Step) -> str:
     match step:
         case plan.MakeBridge(bridge):
             return bridge.network_id
+        case plan.MakeSwitch(switch):
+            return switch.network_id
+        case plan.TakePort(network_id):
+            return network_id
+        case plan.ReleasePort(link) | plan.SetVlans(link):
+            return link
         case plan.MakeNetns(app_id) | plan.RemoveNetns(app_id):
             return app_id
         case plan.MakeVifs(netns) | plan.SetGuestRoutes(netns):
@@ -485,7 +477,8 @@ def _owner(step: plan.Step) -> str:
 def _without(wanted: Layout, faults: Mapping[str, Fault]) -> Layout:
     """The layout without the networks and apps that could not be made: their interfaces are not there to attach rules to."""
     bridges = tuple(bridge for bridge in wanted.bridges if bridge.network_id not in faults)
-    live = {bridge.network_id for bridge in bridges}
+    switches = tuple(switch for switch in wanted.switches if switch.network_id not in faults)
+    live = {made.network_id for made in wanted.networks if made.network_id not in faults}
     netns = tuple(
         found
         for found in wanted.netns
@@ -493,4 +486,4 @@ def _without(wanted: Layout, faults: Mapping[str, Fault]) -> Layout:
     )
     apps = {found.app_id for found in netns}
     port_maps = tuple(port_map for port_map in wanted.port_maps if port_map.app_id in apps)
-    return replace(wanted, bridges=bridges, netns=netns, port_maps=port_maps)
+    return replace(wanted, bridges=bridges, switches=switches, netns=netns, port_maps=port_maps)

@@ -11,7 +11,7 @@ from eaves.node.report.pieces import want_error, want_message, want_problem_erro
 from eaves.wire.pb.config import netinst_pb2
 from eaves.wire.pb.info import info_pb2
 from eaves.wire.pb.info.common_pb2 import ENTITY_NETWORK_INSTANCE, DeviceEntity
-from eaves.wire.pb.info.info_pb2 import ZInfoMsg, ZInfoNetworkInstance, ZmetIPAssignmentEntry, ZmetVifInfo
+from eaves.wire.pb.info.info_pb2 import IPRoute, ZInfoMsg, ZInfoNetworkInstance, ZmetIPAssignmentEntry, ZmetVifInfo
 
 KIND_NUMBERS: dict[str, int] = {
     NetworkKind.LOCAL: netinst_pb2.ZnetInstLocal,
@@ -30,16 +30,28 @@ def want_network_info(device_id: str, status: NetworkStatus, problems: Sequence[
         displayname=status.name,
         activated=status.active,
         upTimeStamp=want_time(status.up_since),
-        ports=[status.uplink] if status.uplink else [],
+        ports=status.ports,
+        ip_routes=[
+            IPRoute(
+                destination_network=route.destination,
+                gateway=route.gateway,
+                port=route.link,
+                gateway_app=route.gateway_app,
+            )
+            for route in status.routes
+        ],
         bridgeNum=int(number[0]) if number else 0,
         bridgeName=status.bridge,
         bridgeIPAddr=status.bridge_address,
         state=_want_state(status),
         mtu=status.mtu,
     )
-    for lease in status.leases:
-        info.ipAssignments.append(ZmetIPAssignmentEntry(macAddress=lease.mac, ipAddress=[lease.address]))
-        info.vifs.append(ZmetVifInfo(vifName=lease.interface, macAddress=lease.mac, appID=lease.app_id))
+    vifs = {(lease.app_id, lease.interface): lease.mac for lease in status.leases}
+    for (app_id, interface), mac in vifs.items():
+        addresses = [lease.address for lease in status.leases if lease.mac == mac and lease.address]
+        if addresses:
+            info.ipAssignments.append(ZmetIPAssignmentEntry(macAddress=mac, ipAddress=addresses))
+        info.vifs.append(ZmetVifInfo(vifName=interface, macAddress=mac, appID=app_id))
     if status.fault is not None:
         info.networkErr.append(want_error(status.fault, entity))
     info.networkErr.extend(want_problem_error(problem, entity, now) for problem in problems)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from eaves.node.desired.model import DesiredApp
 from eaves.node.hardware.plan import Assignment
-from eaves.node.networks.service import Connection
+from eaves.node.networks.connection import Connection
 from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
 from eaves.node.workloads.sessions import Command, Session, SessionUnsupportedError

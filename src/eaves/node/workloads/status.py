@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eaves.node.desired.model import DesiredApp
-from eaves.node.networks.service import Connection
+from eaves.node.networks.connection import Connection
 from eaves.node.observed import AppState, AppStatus, Fault, InterfaceStatus
 from eaves.node.observed_vm import VmStatus
 from eaves.node.workloads.abc import Seen

@@ -18,7 +18,7 @@ from eaves.node.desired.model import (
     Secret,
     VolumeMount,
 )
-from eaves.node.networks.service import Connection
+from eaves.node.networks.connection import Connection
 from eaves.node.observed import InterfaceStatus
 from eaves.node.workloads.abc import Ready
 from eaves.node.workloads.errors import SpecImpossibleError

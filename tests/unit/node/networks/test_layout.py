@@ -142,7 +142,6 @@ def test_impossible_given_address_blocks_its_app_alone(address: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"kind": NetworkKind.SWITCH}, "NetworkKindUnsupported"),
         ({"subnet": ""}, "SubnetMissing"),
         ({"subnet": "fd00::/64"}, "SubnetInvalid"),
         ({"subnet": "nonsense"}, "SubnetInvalid"),

@@ -10,7 +10,7 @@ import pytest
 from eaves.node.desired.model import AppKind, DesiredApp
 from eaves.node.desired.secret import Secret, SecretBytes
 from eaves.node.desired.vm_model import CloudInit, Datasource, DesiredVm, DeviceModel, DiskDevice, Firmware, VmDisk
-from eaves.node.networks.service import Connection, Tap
+from eaves.node.networks.connection import Connection, Tap
 from eaves.node.observed_vm import Accelerator
 from eaves.node.vms.model import Architecture, DiskFormat, VmHost, VmSpec
 from eaves.node.vms.spec import check_host, want_spec

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from eaves.node.desired.model import AppKind, DesiredApp
-from eaves.node.networks.service import Connection
+from eaves.node.networks.connection import Connection
 from eaves.node.workloads.abc import EngineKind, Ready, Seen, Usage, WorkloadEngine, WorkloadSpec, WorkloadState
 from eaves.node.workloads.engines import EngineSet
 from eaves.node.workloads.errors import EngineMissingError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from eaves.node.desired.model import AppKind, DesiredApp
-from eaves.node.networks.service import Connection
+from eaves.node.networks.connection import Connection
 from eaves.node.observed import AppState, AppStatus, Fault, InterfaceStatus, RunRecord
 from eaves.node.workloads.plan import Action, AppRecord, Plan
 from eaves.node.workloads.status import want_status
