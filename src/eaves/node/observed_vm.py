@@ -77,5 +77,5 @@ class SnapshotStatus(Struct, frozen=True):
     app_version: str = ""
     """Version of the app's config that the snapshot belongs to."""
     error: str = ""
-    """For people, with what to do next."""
+    """Why it is not there, for people, with what to do next."""
     error_at: float = 0.0

@@ -10,6 +10,7 @@ from eaves.node.observed import AppState, Fault, ImageState, ImageStatus, Networ
 from eaves.node.volumes.service import Volumes
 from eaves.node.workloads.abc import Ready
 from eaves.node.workloads.plan import Blocker
+from eaves.node.workloads.snapshots import find_rollback, list_volumes
 
 
 class Readiness:
@@ -23,9 +24,13 @@ class Readiness:
         self._devices = devices
 
     def find(self, app: DesiredApp) -> Ready | Blocker:
-        pin = self._images.loaded(app.image_id)
-        if pin is None:
+        # A machine may start from a blank disk, to be installed.
+        is_blank = app.kind is AppKind.VIRTUAL_MACHINE and not app.image_id
+        pin = None if is_blank else self._images.loaded(app.image_id)
+        if pin is None and not is_blank:
             return self._say_image(app)
+        if (rollback := find_rollback(app, list_volumes(self._observations, app))) is not None:
+            return Blocker(AppState.RESTARTING, rollback.message, needs_stop=True)
         volumes = {}
         for volume_id, generation in _list_volumes(app):
             path = self._volumes.path(volume_id, generation)
@@ -40,7 +45,8 @@ class Readiness:
         devices = self._devices.assignment(app)
         if isinstance(devices, Fault):
             return Blocker(AppState.CREATING, f"its devices: {devices.message}", devices)
-        return Ready(pin.image, pin.digest, connection, volumes, devices)
+        image, digest = (pin.image, pin.digest) if pin is not None else ("", "")
+        return Ready(image, digest, connection, volumes, devices)
 
     def _say_image(self, app: DesiredApp) -> Blocker:
         if not app.image_id:

@@ -13,6 +13,7 @@ from eaves.node.desired.model import DesiredNode, Owner
 from eaves.node.desired.networks import parse_networks
 from eaves.node.desired.patches import parse_patches
 from eaves.node.desired.ports import parse_ports
+from eaves.node.desired.snapshots import hand_down_snapshots
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
 from eaves.node.desired.volume_modes import assign_modes
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
@@ -32,6 +33,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
     around = Surroundings(images, volumes, networks, config.global_profile, splits_multipart)
     apps = parse_apps(list(config.apps), around, draft)
     modes, apps = assign_modes(volumes, images, apps, draft)
+    modes, apps = hand_down_snapshots(modes, apps)
     return DesiredNode(
         device_id=config.id.uuid.lower(),
         version=config.id.version,

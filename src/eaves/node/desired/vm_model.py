@@ -54,6 +54,8 @@ class VmDisk(Struct, frozen=True):
     """Place in the boot order from 1, unique among the disks of one machine."""
     read_only: bool = False
     is_root: bool = False
+    has_snapshots: bool = False
+    """Among the disks that snapshots of the app are made of."""
 
 
 class Datasource(StrEnum):

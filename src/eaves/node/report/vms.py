@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eaves.node.observed_vm import SnapshotStatus, VmStatus
+from eaves.node.observed_vm import SnapshotState, SnapshotStatus, VmStatus
 from eaves.node.report.pieces import want_time
 from eaves.wire.pb.eaves.extension_pb2 import GuestInterface, SnapshotInfoExtension, VmInfo
-from eaves.wire.pb.info.common_pb2 import SEVERITY_ERROR, ErrorInfo
+from eaves.wire.pb.info.common_pb2 import SEVERITY_ERROR, SEVERITY_WARNING, ErrorInfo
 from eaves.wire.pb.info.info_pb2 import SNAPSHOT_TYPE_APP_UPDATE, SNAPSHOT_TYPE_IMMEDIATE, ZInfoSnapshot
 
 
@@ -41,7 +41,8 @@ def want_snapshot_info(status: SnapshotStatus) -> ZInfoSnapshot:
     if (created := want_time(status.created_at)) is not None:
         info.create_time.CopyFrom(created)
     if status.error:
+        severity = SEVERITY_ERROR if status.state is SnapshotState.FAILED else SEVERITY_WARNING
         info.snap_err.CopyFrom(
-            ErrorInfo(description=status.error, severity=SEVERITY_ERROR, timestamp=want_time(status.error_at))
+            ErrorInfo(description=status.error, severity=severity, timestamp=want_time(status.error_at))
         )
     return info

@@ -28,6 +28,7 @@ from eaves.node.workloads.lifecycle import TROUBLE, Lifecycle, Wish
 from eaves.node.workloads.logs import LogFollower
 from eaves.node.workloads.paths import AppFiles
 from eaves.node.workloads.plan import Action, AppRecord, Blocker, Plan
+from eaves.node.workloads.snapshots import list_volumes, want_snapshots
 from eaves.node.workloads.status import want_status
 
 log = logging.getLogger(__name__)
@@ -266,6 +267,7 @@ class Keeper:
                 connection=ready.connection if ready else None,
                 fault=self._fault or self._engine.fault(self.app_id),
                 vm=self._engine.describe(self.app_id),
+                snapshots=want_snapshots(app, list_volumes(self._observations, app)),
                 former=former if isinstance(former, AppStatus) else None,
                 now=time.time(),
             )

@@ -57,12 +57,16 @@ class Action(StrEnum):
 
 
 class Blocker(Struct, frozen=True):
-    """What an app waits for before it can start. ``lets_former_run``: a container that it has from before could start meanwhile."""
+    """What an app waits for before it can start.
+
+    ``lets_former_run``: a container that it has from before could start meanwhile. ``needs_stop``: it cannot come while the app runs.
+    """
 
     state: AppState
     waiting_for: str
     fault: Fault | None = None
     lets_former_run: bool = False
+    needs_stop: bool = False
 
 
 class Plan(Struct, frozen=True):
@@ -90,6 +94,8 @@ def plan_app(
     is_running = seen is not None and seen.state is WorkloadState.RUNNING
     if not app.activate:
         return Plan(Action.STOP, AppState.HALTING) if is_running else Plan(Action.NONE, AppState.HALTED)
+    if is_running and blocker is not None and blocker.needs_stop:
+        return Plan(Action.STOP, AppState.RESTARTING, blocker.waiting_for)
     is_other = bool(wanted_digest) and seen is not None and seen.spec_digest != wanted_digest
     if is_other:
         return Plan(Action.REPLACE, _state_of_replacement(app, record), _FORMER_RUN if is_running else "")

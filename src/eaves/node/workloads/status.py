@@ -5,7 +5,7 @@ from __future__ import annotations
 from eaves.node.desired.model import DesiredApp
 from eaves.node.networks.connection import Connection
 from eaves.node.observed import AppState, AppStatus, Fault, InterfaceStatus
-from eaves.node.observed_vm import VmStatus
+from eaves.node.observed_vm import SnapshotStatus, VmStatus
 from eaves.node.workloads.abc import Seen
 from eaves.node.workloads.plan import AppRecord, Plan
 
@@ -22,6 +22,7 @@ def want_status(
     former: AppStatus | None,
     now: float,
     vm: VmStatus | None = None,
+    snapshots: tuple[SnapshotStatus, ...] = (),
 ) -> AppStatus:
     """``connection`` None: what the workload would get next is not known; ``former``: what was told last."""
     is_running = planned.state is AppState.RUNNING
@@ -41,6 +42,7 @@ def want_status(
         interfaces=_want_interfaces(connection, former) if is_running else (),
         volume_ids=tuple(mount.volume_id for mount in app.mounts),
         vm=vm if is_running else None,
+        snapshots=snapshots,
         fault=planned.fault or fault or (connection.fault if connection else None),
     )
 

@@ -1,0 +1,79 @@
+"""Snapshots of machines are handed down to their disks."""
+
+from __future__ import annotations
+
+from eaves.node.desired.model import DesiredNode, DesiredVolume
+from eaves.node.desired.parse import parse_config
+from eaves.testing.device_configs import DATA_ID, ROOT_ID, want_config, want_vm_config
+from eaves.wire.pb.config import appconfig_pb2
+from eaves.wire.pb.config.appconfig_pb2 import SnapshotDesc
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.eaves.extension_pb2 import SnapshotDescExtension
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock
+
+FIRST, SECOND = (f"80000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
+
+
+def no_key(_: CipherBlock) -> bytes:
+    return b""
+
+
+def parse(config: EdgeDevConfig) -> DesiredNode:
+    return parse_config(config, "hash", no_key)
+
+
+def with_snapshots(**fields: object) -> EdgeDevConfig:
+    config = want_vm_config()
+    snapshot = config.apps[0].snapshot
+    snapshot.active_snapshot, snapshot.rollback_cmd.counter = FIRST, 2
+    extension = SnapshotDescExtension(name="before")
+    kind = appconfig_pb2.SNAPSHOT_TYPE_IMMEDIATE
+    snapshot.snapshots.append(SnapshotDesc(id=FIRST, type=kind, eaves=extension))
+    if fields:
+        snapshot.snapshots.append(SnapshotDesc(id=SECOND, **fields))  # type: ignore[arg-type]  # a case of a test
+    return config
+
+
+def by_id(node: DesiredNode) -> dict[str, DesiredVolume]:
+    return {volume.id: volume for volume in node.volumes}
+
+
+def test_every_disk_of_the_machine_has_them_and_the_order_to_go_back() -> None:
+    node = parse(with_snapshots())
+    for volume_id in (ROOT_ID, DATA_ID):
+        volume = by_id(node)[volume_id]
+        assert [(wish.id, wish.name) for wish in volume.snapshots] == [(FIRST, "before")]
+        assert volume.rollback is not None
+        assert (volume.rollback.snapshot_id, volume.rollback.counter) == (FIRST, 2)
+    assert node.apps[0].vm is not None
+    assert [disk.has_snapshots for disk in node.apps[0].vm.disks] == [True, True]
+
+
+def test_an_order_is_there_before_the_first_snapshot_so_that_a_later_one_differs() -> None:
+    volume = by_id(parse(want_vm_config()))[ROOT_ID]
+    assert volume.rollback is not None
+    assert (volume.rollback.snapshot_id, volume.rollback.counter) == ("", 0)
+
+
+def test_a_volume_object_keeps_snapshots_of_its_own() -> None:
+    config = with_snapshots()
+    config.volumes[1].eaves.mode = "Block"
+    node = parse(config)
+    assert by_id(node)[DATA_ID].snapshots == ()
+    assert node.apps[0].vm is not None
+    assert [disk.has_snapshots for disk in node.apps[0].vm.disks] == [True, False]
+
+
+def test_what_is_no_affair_of_disks_is_not_handed_down() -> None:
+    with_memory = with_snapshots(
+        type=appconfig_pb2.SNAPSHOT_TYPE_IMMEDIATE, eaves=SnapshotDescExtension(with_memory=True)
+    )
+    at_update = with_snapshots(type=appconfig_pb2.SNAPSHOT_TYPE_APP_UPDATE)
+    for config in (with_memory, at_update):
+        node = parse(config)
+        assert [wish.id for wish in by_id(node)[ROOT_ID].snapshots] == [FIRST]
+        assert len(node.apps[0].snapshots.wanted) == 2
+
+
+def test_containers_hand_down_nothing() -> None:
+    assert all(volume.rollback is None for volume in parse(want_config()).volumes)
