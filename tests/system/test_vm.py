@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -12,8 +13,9 @@ import pytest
 
 from eaves.testing.daemons import find_ports
 from eaves.testing.file_server import FileServer
-from eaves.testing.guest_image import READY, want_guest_disk
+from eaves.testing.guest_image import PROMPT, READY, want_guest_disk
 from eaves.testing.system import ControllerHost, NodeHost, fetch
+from eaves.testing.vm_host import Console
 from tests.system.conftest import MakeNode
 
 pytestmark = pytest.mark.system
@@ -41,6 +43,18 @@ def want_vm(node: NodeHost, disk: Path, port: int, **vm: Any) -> dict[str, Any]:
     return manifest("App", "plc", spec)
 
 
+def apply(controller: ControllerHost, namespace: str, *objects: dict[str, Any]) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    controller.kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=text)
+
+
+def wait_until(controller: ControllerHost, node: NodeHost, namespace: str, target: str, condition: str) -> None:
+    """By kubectl wait; says where everything stands when it is in vain."""
+    arguments = ("wait", "-n", namespace, f"--for={condition}", target, f"--timeout={BOOT_LIMIT_S}s")
+    done = controller.kubectl.run(*arguments, timeout_s=BOOT_LIMIT_S + 20)
+    assert done.code == 0, f"{done.err}\n{node.explain()}"
+
+
 def test_an_applied_machine_boots_answers_and_goes(
     controller: ControllerHost, namespace: str, make_node: MakeNode
 ) -> None:
@@ -48,19 +62,16 @@ def test_an_applied_machine_boots_answers_and_goes(
     node = make_node(controller)
     port, secret = find_ports(1)[0], f"known-{secrets.token_hex(8)}"
     with FileServer({"/guest.raw": disk.read_bytes()}) as files:
-        objects = [
+        apply(
+            controller,
+            namespace,
             manifest("Datastore", "files", {"type": "HTTP", "url": files.url}),
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "plc"}, "stringData": {"user-data": secret}},
             want_vm(
                 node, disk, port, cloudInit={"userDataFrom": {"secretKeyRef": {"name": "plc", "key": "user-data"}}}
             ),
-        ]
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=text)
-        ready = kubectl.run(
-            "wait", "-n", namespace, "--for=condition=Ready", "app/plc", f"--timeout={BOOT_LIMIT_S}s", timeout_s=200
         )
-        assert ready.code == 0, f"{ready.err}\n{node.explain()}"
+        wait_until(controller, node, namespace, "app/plc", "condition=Ready")
     node.wait("the guest", lambda: READY in kubectl.ok("logs", "-n", namespace, "plc").out, limit_s=BOOT_LIMIT_S)
     node.wait("an answer of the guest", lambda: fetch(port), limit_s=BOOT_LIMIT_S)
 
@@ -94,6 +105,61 @@ def test_an_applied_machine_boots_answers_and_goes(
     node.wait("the machine to go", lambda: not find_machines(node))
     assert fetch(port) is None
     assert find_seeds(node) == []
+
+
+def test_a_machine_goes_back_to_a_snapshot_with_all_of_its_disks(
+    controller: ControllerHost, namespace: str, make_node: MakeNode
+) -> None:
+    disk, kubectl = want_guest_disk(), controller.kubectl
+    node = make_node(controller)
+
+    def patch(spec: dict[str, Any]) -> None:
+        kubectl.ok("patch", "app", "plc", "-n", namespace, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def restarted() -> bool:
+        found = controller.operator.get("apps", "plc", namespace)
+        state = (found or {}).get("status", {}).get("state", {})
+        return bool(state.get("running", {}).get("startedAt", "") not in ("", started))
+
+    with FileServer({"/guest.raw": disk.read_bytes()}) as files:
+        store = manifest("Datastore", "files", {"type": "HTTP", "url": files.url})
+        apply(controller, namespace, store, want_vm(node, disk, find_ports(1)[0], firmware="BIOS"))
+        wait_until(controller, node, namespace, "app/plc", "condition=Ready")
+    in_guest(controller, node, namespace, "echo before > /dev/vdb; sync")
+    # With the machine stopped both disks are of one moment.
+    patch({"running": False})
+    wait_until(controller, node, namespace, "app/plc", "jsonpath={.status.phase}=Halted")
+    apply(controller, namespace, manifest("AppSnapshot", "first", {"appName": "plc"}))
+    wait_until(controller, node, namespace, "appsnapshot/first", "condition=Ready")
+    patch({"running": True})
+    wait_until(controller, node, namespace, "app/plc", "condition=Ready")
+    assert "before" in in_guest(controller, node, namespace, "head -c 6 /dev/vdb; echo after > /dev/vdb; sync")
+    assert "after" in in_guest(controller, node, namespace, "head -c 5 /dev/vdb")
+
+    found = controller.operator.get("apps", "plc", namespace)
+    assert found is not None
+    started = found["status"]["state"]["running"]["startedAt"]
+    patch({"rollback": {"snapshotName": "first", "counter": 1}})
+    node.wait("the machine to start again", restarted, limit_s=BOOT_LIMIT_S)
+    assert "before" in in_guest(controller, node, namespace, "head -c 6 /dev/vdb")
+    wait_until(controller, node, namespace, "appsnapshot/first", "condition=Ready")
+    events = kubectl.ok("get", "events", "-n", namespace, "--field-selector", "involvedObject.name=first").out
+    assert "SnapshotTaken" in events
+
+
+def in_guest(controller: ControllerHost, node: NodeHost, namespace: str, command: str) -> str:
+    """Run a command in the guest's shell by its serial console; answers what it wrote."""
+    found = controller.operator.get("apps", "plc", namespace)
+    assert found is not None
+    path = node.instance.apps_run_dir / found["metadata"]["uid"] / "vm" / "console.sock"
+
+    async def talk() -> str:
+        async with Console(path) as console:
+            await console.type("\n")
+            await console.wait(PROMPT)
+            return await console.run(command)
+
+    return asyncio.run(talk())
 
 
 def find_seeds(node: NodeHost) -> list[Path]:
