@@ -59,6 +59,8 @@ class Container(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
     resources: Annotated[ResourceRequirements | None, about("What it gets.")] = None
     volume_mounts: Annotated[list[VolumeMount], merging("mountPath", "Where volumes are mounted.")] = []
     image_pull_policy: Annotated[str, about("Always IfNotPresent: nodes keep what they have.")] = ""
+    stdin: Annotated[bool, about("It takes input: the serial console of a virtual machine.")] = False
+    tty: Annotated[bool, about("Its input is a terminal: the serial console of a virtual machine.")] = False
 
 
 class EmptyDir(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):

@@ -114,6 +114,9 @@ def _container(source: Mapping[str, Any]) -> Object:
     ]
     if mounts:
         container["volumeMounts"] = mounts
+    if source.get("type") == AppType.VIRTUAL_MACHINE and (source.get("vm") or {}).get("serialConsole", True):
+        # kubectl attach uses a terminal only where the container has one.
+        container |= {"stdin": True, "tty": True}
     container["resources"] = {"limits": dict(_limits(source)), "requests": dict(_limits(source))}
     return container
 

@@ -9,7 +9,7 @@ import pytest
 from eaves.kinds.pod import RESOURCE
 from eaves.kinds.pod_projection import pod_uid, project_pod
 from eaves.kube.schema import validate_schema
-from eaves.testing.objects import make_app, make_edgenode
+from eaves.testing.objects import make_app, make_edgenode, make_vm
 
 NOW = 1795543200.0 + 600
 
@@ -128,3 +128,15 @@ def test_values_of_secrets_are_not_in_a_pod() -> None:
         {"name": "d", "emptyDir": {"sizeLimit": "1Gi"}},
         {"name": "v", "persistentVolumeClaim": {"claimName": "big"}},
     ]
+
+
+def test_a_machine_with_a_serial_console_has_a_terminal() -> None:
+    def container(**spec: Any) -> dict[str, Any]:
+        pod = project_pod(make_vm(**spec))
+        assert list(validate_schema(RESOURCE.schema, pod)) == []
+        found: dict[str, Any] = pod["spec"]["containers"][0]
+        return found
+
+    assert (container()["stdin"], container()["tty"]) == (True, True)
+    assert "tty" not in container(vm={"serialConsole": False})
+    assert "tty" not in project_pod(make_app())["spec"]["containers"][0]

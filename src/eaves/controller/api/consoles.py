@@ -6,25 +6,27 @@ opened before the WebSocket is accepted, so what cannot be is refused with a Sta
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from eaves.controller.api.http import Request
 from eaves.controller.api.relaying import relay
 from eaves.controller.api.routing import Target
-from eaves.controller.api.sockets import Conversation, Socket, choose_subprotocol
+from eaves.controller.api.sockets import Conversation, Socket, SocketClosedError, choose_subprotocol
+from eaves.controller.api.spdysession import Pipe
 from eaves.controller.api.workloads import Workload, find_workload, open_stream
 from eaves.controller.tunnel.abc import Tunnel, TunnelStream
 from eaves.kinds.app_spec import AppType
 from eaves.kube import status
 from eaves.kube.errors import ApiError
 from eaves.store.abc import ObjectStore
+from eaves.wire import channels
+from eaves.wire.channels import Channel
 from eaves.wire.tunnel import CloseCode, StreamKind, StreamRequest
 
 SUBPROTOCOLS = ("binary", "plain.eaves.dev")
 """The first is what browsers' VNC clients offer; a client may also offer none."""
 _QUIET_ENDS = frozenset({CloseCode.DONE, CloseCode.GONE})
-_STDIN, _STDOUT = 0, 1
-"""Channels of ``v5.channel.k8s.io``."""
 
 
 class Consoles:
@@ -54,9 +56,12 @@ class Consoles:
         return Conversation(lambda socket: _talk(RawSocket(socket), socket, stream), subprotocol)
 
 
-async def attach_console(socket: Socket, stream: TunnelStream) -> None:
-    """Show a machine's serial line to a client of ``pods/NAME/attach`` that speaks ``v5.channel.k8s.io`` or an earlier version."""
-    await _talk(ChannelSocket(socket), socket, stream)
+async def attach_console(socket: Pipe, stream: TunnelStream) -> None:
+    """Show a machine's serial line to a client of ``pods/NAME/attach``, in channels, until one of them ends."""
+    cause = await relay(ChannelSocket(socket), stream)
+    ending = channels.encode_exit(0) if cause.code in _QUIET_ENDS else channels.encode_failure(str(cause))
+    with contextlib.suppress(SocketClosedError):
+        await socket.send(ending)
 
 
 def check_screen(workload: Workload) -> None:
@@ -103,7 +108,7 @@ class RawSocket:
     has_half_close = False
     is_broken = True
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Pipe) -> None:
         self._socket = socket
 
     async def receive(self) -> bytes | None:
@@ -124,12 +129,12 @@ class ChannelSocket(RawSocket):
 
     async def receive(self) -> bytes | None:
         while (message := await super().receive()) is not None:
-            if message[0] == _STDIN and len(message) > 1:
+            if message[0] == Channel.STDIN and len(message) > 1:
                 return message[1:]
         return None
 
     async def send(self, data: bytes) -> None:
-        await super().send(bytes((_STDOUT,)) + data)
+        await super().send(channels.encode_message(Channel.STDOUT, data))
 
 
 async def _talk(client: RawSocket, socket: Socket, stream: TunnelStream) -> None:

@@ -1,4 +1,4 @@
-"""Serves ``pods/NAME/exec`` and ``pods/NAME/attach``: the channels of a WebSocket client, carried by a stream of the tunnel to the node.
+"""Serves ``pods/NAME/exec`` and ``pods/NAME/attach``: the channels of a client, carried by a stream of the tunnel to the node.
 
 What can be known before the WebSocket is accepted is refused with an HTTP status. What the node finds later goes over the error channel,
 as a kubelet's runtime errors do: kubectl would take a refused upgrade for a server that knows no WebSockets and come again by SPDY.
@@ -12,9 +12,13 @@ from urllib.parse import parse_qs
 
 from msgspec import Struct
 
+from eaves.controller.api.consoles import attach_console, check_serial, is_machine
 from eaves.controller.api.http import Request
 from eaves.controller.api.routing import Target, is_true
-from eaves.controller.api.sockets import Conversation, Socket, SocketClosedError, choose_subprotocol
+from eaves.controller.api.sockets import Conversation, SocketClosedError, choose_subprotocol
+from eaves.controller.api.spdychannels import SUBPROTOCOLS as SPDY_SUBPROTOCOLS
+from eaves.controller.api.spdychannels import talk_by_spdy
+from eaves.controller.api.spdysession import Pipe
 from eaves.controller.api.workloads import Workload, find_workload
 from eaves.controller.tunnel.abc import Tunnel, TunnelStream
 from eaves.controller.tunnel.errors import StreamClosedError, TunnelError
@@ -25,8 +29,6 @@ from eaves.wire import channels, tunnel
 from eaves.wire.channels import Channel
 from eaves.wire.tunnel import DONE, CloseCause, CloseCode, StreamKind, StreamRequest
 
-_OLD_CLIENT = "only WebSockets are served here, with the subprotocol v5.channel.k8s.io or v4.channel.k8s.io; use kubectl 1.31 or later"
-
 
 class StreamOptions(Struct, frozen=True):
     """What a client of exec or attach asks for."""
@@ -34,6 +36,8 @@ class StreamOptions(Struct, frozen=True):
     command: Sequence[str]
     stdin: bool
     tty: bool
+    expected: frozenset[Channel]
+    """Channels that the client uses."""
 
 
 def parse_stream_options(request: Request, pod: str) -> StreamOptions:
@@ -46,7 +50,11 @@ def parse_stream_options(request: Request, pod: str) -> StreamOptions:
     if not any(wanted[name] for name in ("stdin", "stdout", "stderr")):
         raise status.bad_request("you must specify at least one of stdin, stdout, stderr")
     command = parse_qs(request.scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True).get("command")
-    return StreamOptions(command or (), wanted["stdin"], wanted["tty"])
+    # With a terminal, what a command says is one stream; its size has a channel of its own.
+    used = {"stdin": Channel.STDIN, "stdout": Channel.STDOUT, "tty": Channel.RESIZE}
+    used |= {} if wanted["tty"] else {"stderr": Channel.STDERR}
+    expected = frozenset({Channel.ERROR} | {channel for name, channel in used.items() if wanted[name]})
+    return StreamOptions(command or (), wanted["stdin"], wanted["tty"], expected)
 
 
 class PodStreams:
@@ -69,6 +77,9 @@ class PodStreams:
         """Raises ApiError 400, 404, 503."""
         workload = await find_workload(self._store, target)
         options = parse_stream_options(request, target.name)
+        if is_machine(workload):
+            check_serial(workload)
+            return await self._serve(request, workload, StreamKind.CONSOLE, {"app": workload.app_id}, options)
         return await self._serve(request, workload, StreamKind.ATTACH, {"app": workload.app_id}, options)
 
     async def _serve(
@@ -81,13 +92,17 @@ class PodStreams:
     ) -> Conversation:
         if not self._tunnel.is_connected(workload.device_id):
             raise status.service_unavailable(f"node {workload.node_name} is not connected to this controller", 5)
-        if not request.is_websocket:
-            raise status.bad_request(_OLD_CLIENT)
-        subprotocol = choose_subprotocol(request, channels.SUBPROTOCOLS)
+        subprotocol = choose_subprotocol(request, (*channels.SUBPROTOCOLS, *SPDY_SUBPROTOCOLS))
         wanted = StreamRequest(kind, {**parameters, "stdin": options.stdin, "tty": options.tty})
-        return Conversation(lambda socket: self._talk(socket, workload, wanted), subprotocol)
 
-    async def _talk(self, socket: Socket, workload: Workload, wanted: StreamRequest) -> None:
+        async def talk(client: Pipe) -> None:
+            await self._talk(client, workload, wanted)
+
+        if subprotocol in SPDY_SUBPROTOCOLS:
+            return Conversation(lambda socket: talk_by_spdy(socket, options.expected, talk), subprotocol)
+        return Conversation(talk, subprotocol)
+
+    async def _talk(self, socket: Pipe, workload: Workload, wanted: StreamRequest) -> None:
         try:
             stream = await self._tunnel.open(workload.device_id, wanted)
         except TunnelError as error:
@@ -95,10 +110,13 @@ class PodStreams:
             text = f"error {verb} container {CONTAINER_NAME} on node {workload.node_name}: {error.message}"
             await socket.send(channels.encode_failure(text))
             return
-        await carry_channels(socket, stream, workload.node_name)
+        if wanted.kind == StreamKind.CONSOLE:
+            await attach_console(socket, stream)
+        else:
+            await carry_channels(socket, stream, workload.node_name)
 
 
-async def carry_channels(socket: Socket, stream: TunnelStream, node: str) -> None:
+async def carry_channels(socket: Pipe, stream: TunnelStream, node: str) -> None:
     """Carry messages both ways until the node has told the end or the client has gone. Raises SocketClosedError for the latter."""
     up = asyncio.create_task(_carry_up(socket, stream), name="channels to the node")
     down = asyncio.create_task(_carry_down(stream, socket, node), name="channels to the client")
@@ -117,7 +135,7 @@ async def carry_channels(socket: Socket, stream: TunnelStream, node: str) -> Non
             raise error
 
 
-async def _carry_up(socket: Socket, stream: TunnelStream) -> None:
+async def _carry_up(socket: Pipe, stream: TunnelStream) -> None:
     """Until the client goes."""
     while (message := await socket.receive()) is not None:
         data = message.encode() if isinstance(message, str) else message
@@ -130,7 +148,7 @@ async def _carry_up(socket: Socket, stream: TunnelStream) -> None:
     raise SocketClosedError("the client has gone")
 
 
-async def _carry_down(stream: TunnelStream, socket: Socket, node: str) -> None:
+async def _carry_down(stream: TunnelStream, socket: Pipe, node: str) -> None:
     """Until the node has told how it ended; where it does not, the client is told that."""
     is_told = False
     # As a kubelet does, so that a client knows that the command runs before it says anything.

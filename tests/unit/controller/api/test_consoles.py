@@ -151,6 +151,7 @@ async def test_attach_shows_the_serial_line_by_channels(stage: Stage) -> None:
         await client.send(b"\x00root")
         assert await client.receive() == b"\x01ROOT"
         await client.send(b"\x00x")
+        assert await client.receive() == b'\x03{"metadata":{},"status":"Success"}'
         assert await client.receive() is None
 
 
