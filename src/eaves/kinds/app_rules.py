@@ -48,7 +48,7 @@ def check_app(new: Object, old: Object | None) -> Sequence[FieldError]:
 def _check_spec(spec: AppSpec) -> Iterator[FieldError]:
     yield from check_machine(spec) if spec.type is AppType.VIRTUAL_MACHINE else check_container(spec)
     if spec.type is AppType.VIRTUAL_MACHINE and spec.datastore_ref is not None:
-        yield from _check_path_or_image("spec.image", spec.image)
+        yield from check_path_or_image("spec.image", spec.image)
     else:
         yield from check_image("spec.image", spec.image)
     if spec.node_name:
@@ -83,7 +83,7 @@ def check_image(path: str, image: str) -> Iterator[FieldError]:
         yield invalid(path, image, f"must be an image reference such as registry.example/shop/web:1.4: {error}")
 
 
-def _check_path_or_image(path: str, image: str) -> Iterator[FieldError]:
+def check_path_or_image(path: str, image: str) -> Iterator[FieldError]:
     """What a datastore of any type could have: which type it is only its object tells."""
     name, at, digest = image.partition("@")
     if _PATH.fullmatch(name) is None or ".." in name.split("/"):

@@ -10,10 +10,18 @@ import msgspec
 from msgspec import Struct
 
 from eaves.kinds import rules
-from eaves.kinds.app_rules import LEAST_VOLUME, MOST_VOLUME, check_counter, check_growth, check_image
+from eaves.kinds.app_rules import (
+    LEAST_VOLUME,
+    MOST_VOLUME,
+    check_counter,
+    check_growth,
+    check_image,
+    check_path_or_image,
+)
 from eaves.kinds.columns import at
 from eaves.kinds.fields import Conditions, LocalReference, Quantity, about
 from eaves.kinds.image_format import ImageFormat
+from eaves.kinds.image_reference import ImageReferenceError, parse_image_reference
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kinds.rules import forbidden, invalid
 from eaves.kinds.serving import eaves_resource, text_at
@@ -224,10 +232,21 @@ def _check_source_image(spec: VolumeSpec, source: VolumeSource) -> Iterator[Fiel
         return
     if spec.mode is VolumeMode.FILESYSTEM:
         yield invalid("spec.mode", "Filesystem", "a disk image is a disk; use Block or a container image")
-    if "@sha256:" not in source.image:
-        yield invalid("spec.source.image", source.image, "a disk image needs its digest: add @sha256:…")
-    elif source.datastore_ref is None:
-        yield rules.required("spec.source.datastoreRef", "a disk image comes from a Datastore")
+    if source.datastore_ref is not None:
+        # Files of web servers and S3 need their digest too; which type the datastore has only its object tells.
+        yield from check_path_or_image("spec.source.image", source.image)
+    elif not _names_registry(source.image):
+        yield rules.required(
+            "spec.source.datastoreRef",
+            "a disk image comes from a Datastore, or from the registry that its name begins with",
+        )
+
+
+def _names_registry(image: str) -> bool:
+    try:
+        return bool(parse_image_reference(image).host)
+    except ImageReferenceError:
+        return False
 
 
 def deletion_fault(volume: Object) -> str:

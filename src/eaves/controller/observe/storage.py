@@ -80,6 +80,9 @@ def _image_fact(info: ZInfoContentTree) -> Fact | None:
         return Fact("ImageReady", FALSE, "Downloading", f"the image is being downloaded: {percent} %")
     if info.state in (info_pb2.RESOLVING_TAG, info_pb2.RESOLVED_TAG):
         return Fact("ImageReady", FALSE, "Resolving", "the registry is asked what the tag means")
+    if info.state == info_pb2.LOADING and info.progressPercentage:
+        percent = info.progressPercentage // _PROGRESS_STEP * _PROGRESS_STEP
+        return Fact("ImageReady", FALSE, "Converting", f"the image is being made ready for volumes: {percent} %")
     if info.state in (info_pb2.VERIFYING, info_pb2.VERIFIED, info_pb2.LOADING, info_pb2.DOWNLOADED, info_pb2.DELIVERED):
         return Fact("ImageReady", FALSE, "Verifying", "the image is being verified and unpacked")
     return Fact("ImageReady", FALSE, "Waiting", "the download has not started")

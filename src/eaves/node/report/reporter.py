@@ -292,7 +292,7 @@ _REPORTED = frozenset(_STRUCTS)
 def _gist(subject: Subject) -> Subject:
     """What is worth a message: not each kilobyte of a download or of a volume's use."""
     status = subject.status
-    if isinstance(status, ImageStatus) and status.state is ImageState.DOWNLOADING:
+    if isinstance(status, ImageStatus) and status.state in (ImageState.DOWNLOADING, ImageState.CONVERTING):
         step = status.progress_percent // _PROGRESS_STEP
         return replace(subject, status=replace(status, downloaded_bytes=step))
     if isinstance(status, VolumeStatus):

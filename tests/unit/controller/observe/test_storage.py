@@ -42,6 +42,14 @@ def test_progress_of_a_download_shows_in_the_app_in_steps() -> None:
     assert objects.condition("App", "web", "ImageReady")["status"] == "True"
 
 
+def test_progress_of_a_conversion_shows_too() -> None:
+    objects = ObservedObjects(make_edgenode(), make_app())
+    tree = content_tree_id(app.decode(make_app()))
+    objects.tell(tree_message(tree, info_pb2.LOADING, progressPercentage=57), NOW)
+    status = objects.status("App", "web")
+    assert (status["phase"], status["message"]) == ("Downloading", "the image is being made ready for volumes: 50 %")
+
+
 def test_a_failed_pull_shows_in_the_app_once() -> None:
     objects = ObservedObjects(make_edgenode(), make_app())
     tree = content_tree_id(app.decode(make_app()))
