@@ -1,4 +1,4 @@
-"""AppSnapshot: the disks (and memory) of a virtual machine at one moment, kept on its node.
+"""AppSnapshot: the disks of a virtual machine at one moment, kept on its node.
 
 ``spec.rollback`` of the App goes back to one. What the device API calls a snapshot is the same thing.
 """
@@ -16,9 +16,8 @@ from eaves.kinds import rules
 from eaves.kinds.columns import age_of, at, get
 from eaves.kinds.fields import Conditions, Quantity, Time, about
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kinds.rules import forbidden
 from eaves.kinds.serving import eaves_resource, text_at
-from eaves.kube.errors import FieldError
+from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.resource import Column, Object
 
 
@@ -39,11 +38,13 @@ class AppSnapshotSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_de
         str, about("App of type VirtualMachine in the same namespace; cannot change.", min_length=1, max_length=253)
     ]
     type: Annotated[
-        SnapshotContent, about("Disk, or DiskAndMemory: going back lets the machine go on where it was; cannot change.")
+        SnapshotContent, about("Disk; DiskAndMemory is not available in this version. It cannot change.")
     ] = SnapshotContent.DISK
     trigger: Annotated[
         SnapshotTrigger,
-        about("Immediate, or AppUpdate: when the app next stops for a restart or another image; cannot change."),
+        about(
+            "Immediate, or AppUpdate: when the app next stops for a restart or another image, which EVE devices alone do; cannot change."
+        ),
     ] = SnapshotTrigger.IMMEDIATE
     retain: Annotated[bool, about("The object cannot be deleted while this is true.")] = False
 
@@ -99,8 +100,9 @@ def check_snapshot(new: Object, old: Object | None) -> Sequence[FieldError]:
 
 def _check_spec(spec: AppSnapshotSpec) -> Iterator[FieldError]:
     yield from rules.check_dns_label("spec.appName", spec.app_name)
-    if spec.trigger is SnapshotTrigger.APP_UPDATE and spec.type is SnapshotContent.DISK_AND_MEMORY:
-        yield forbidden("spec.type", "an app that has stopped for an update has no memory to save; use Disk")
+    if spec.type is SnapshotContent.DISK_AND_MEMORY:
+        detail = f'supported values: "{SnapshotContent.DISK}" (memory is not saved in this version)'
+        yield FieldError("spec.type", CauseType.NOT_SUPPORTED, detail, str(spec.type))
 
 
 def deletion_fault(snapshot: Object) -> str:

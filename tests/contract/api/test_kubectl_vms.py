@@ -31,7 +31,7 @@ SNAPSHOT = """
 apiVersion: eaves.dev/v1alpha1
 kind: AppSnapshot
 metadata: {name: before-upgrade}
-spec: {appName: plc, type: DiskAndMemory}
+spec: {appName: plc, type: Disk}
 """
 
 
@@ -43,7 +43,7 @@ def test_explain_tells_of_machines(kubectl: Kubectl) -> None:
     assert "enum: UEFI, BIOS" in out
     assert "cidata" in kubectl.ok("explain", "app.spec.vm.cloudInit.datasource").out
     assert "CDROM" in kubectl.ok("explain", "app.spec.volumes.device").out
-    assert "going back" in kubectl.ok("explain", "appsnapshot.spec.type").out
+    assert "cannot be deleted" in kubectl.ok("explain", "appsnapshot.spec.retain").out
 
 
 def test_a_machine_is_applied_shown_and_changed(kubectl: Kubectl, space: str) -> None:
@@ -99,10 +99,14 @@ def test_faults_inside_the_machine_name_their_path(kubectl: Kubectl, space: str)
 def test_snapshots_are_made_listed_and_guarded(kubectl: Kubectl, space: str) -> None:
     assert "spec.appName: Invalid value" in kubectl.fails("create", "-n", space, "-f", "-", stdin=SNAPSHOT)
     kubectl.ok("create", "-n", space, "-f", "-", stdin=MACHINE)
+    with_memory = SNAPSHOT.replace("type: Disk", "type: DiskAndMemory")
+    assert 'spec.type: Unsupported value: "DiskAndMemory"' in kubectl.fails(
+        "create", "-n", space, "-f", "-", stdin=with_memory
+    )
     kubectl.ok("create", "-n", space, "-f", "-", stdin=SNAPSHOT)
     table = kubectl.ok("get", "appsnapshots", "-n", space).out.splitlines()
     assert table[0].split() == ["NAME", "APP", "TYPE", "PHASE", "SIZE", "TAKEN", "AGE"]
-    assert table[1].split()[:3] == ["before-upgrade", "plc", "DiskAndMemory"]
+    assert table[1].split()[:3] == ["before-upgrade", "plc", "Disk"]
     assert "before-upgrade" in kubectl.ok("get", "asnap", "-n", space, "--field-selector", "spec.appName=plc").out
     kubectl.ok("patch", "asnap", "before-upgrade", "-n", space, "--type=merge", "-p", '{"spec":{"retain":true}}')
     assert "retain" in kubectl.fails("delete", "asnap", "before-upgrade", "-n", space)

@@ -20,9 +20,8 @@ def faults(new: dict[str, Any], old: dict[str, Any] | None = None) -> list[tuple
     ("spec", "expected"),
     [
         ({}, []),
-        ({"type": "DiskAndMemory"}, []),
         ({"trigger": "AppUpdate"}, []),
-        ({"type": "DiskAndMemory", "trigger": "AppUpdate"}, [("spec.type", "FORBIDDEN")]),
+        ({"type": "DiskAndMemory"}, [("spec.type", "NOT_SUPPORTED")]),
         ({"appName": "A_b"}, [("spec.appName", "INVALID")]),
     ],
 )
@@ -35,7 +34,7 @@ def test_what_may_be_asked_for(spec: dict[str, Any], expected: list[tuple[str, s
     [
         ({"retain": True}, []),
         ({"appName": "other"}, [("spec.appName", "INVALID")]),
-        ({"type": "DiskAndMemory"}, [("spec.type", "INVALID")]),
+        ({"type": "DiskAndMemory"}, [("spec.type", "NOT_SUPPORTED"), ("spec.type", "INVALID")]),
         ({"trigger": "AppUpdate"}, [("spec.trigger", "INVALID")]),
     ],
 )

@@ -26,7 +26,6 @@ from eaves.kinds import (
     volumesnapshot,
 )
 from eaves.kinds.app_spec import DEFAULT_NETWORK, AppType
-from eaves.kinds.appsnapshot import SnapshotContent
 from eaves.kube import status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.quantity import parse_bytes
@@ -169,9 +168,6 @@ class Admission:
         if spec.get("type") != AppType.VIRTUAL_MACHINE:
             detail = "the App is a container; only virtual machines have snapshots"
             return [FieldError("spec.appName", CauseType.INVALID, detail, name)]
-        if new["spec"].get("type") == SnapshotContent.DISK_AND_MEMORY and spec.get("devices"):
-            detail = "the state of assigned devices cannot be saved; use Disk"
-            return [FieldError("spec.type", CauseType.INVALID, detail, new["spec"]["type"])]
         return []
 
     async def _check_volume_snapshot(self, new: Object) -> list[FieldError]:
