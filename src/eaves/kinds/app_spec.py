@@ -182,6 +182,9 @@ class AppNetwork(Struct, frozen=True, rename="camel", kw_only=True, omit_default
         str, about("Fixed IP address, inside the network's subnet and outside its DHCP range.", max_length=45)
     ] = ""
     mac_address: Annotated[str, about("Fixed hardware address.", max_length=17)] = ""
+    allow_to_discover: Annotated[
+        bool, about("The app may ask the metadata server for the addresses of the node's other apps.")
+    ] = False
     vlan: Annotated[
         VlanNumber | None,
         about("VLAN that the app sees untagged on a network of type Switch; all of them, tagged, when absent."),

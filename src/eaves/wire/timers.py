@@ -64,6 +64,7 @@ class Timers(Struct, frozen=True):
     download_budget_day_mib: int = 0
     download_budget_month_mib: int = 0
     datastore_allow_insecure_auth: bool = False
+    app_signer: bool = False
 
 
 class ItemStatus(Struct, frozen=True):
@@ -128,6 +129,7 @@ SWITCHES: Mapping[str, str] = {
     "debug.enable.console": "debug_enable_console",
     "newlog.allow.fastupload": "newlog_allow_fastupload",
     "datastore.http.security.allowinsecureauth": "datastore_allow_insecure_auth",
+    "eaves.app.signer": "app_signer",
 }
 
 _OFF_UNLESS_NAMED = ("debug_enable_usb", "debug_enable_vga", "debug_enable_console")

@@ -66,6 +66,17 @@ async def test_each_app_is_told_about_itself(host: EngineHost, registry: Registr
     assert (await curl(host, "one", "/eve/v1/network.json", "-X", "POST"))[0] == 405
 
 
+async def test_an_app_that_may_discover_is_told_of_the_others(host: EngineHost, registry: Registry) -> None:
+    one, two = await start(host, registry, "one", "two")
+    allowed = replace(one.interfaces[0], may_discover=True)
+    await host.apply(apps=(replace(one, interfaces=(allowed,)), two))
+    async with asyncio.timeout(30):
+        while (await curl(host, "one", "/eve/v1/discover-network.json"))[0] != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    found = json.loads((await curl(host, "one", "/eve/v1/discover-network.json"))[1])
+    assert found == {"two": [{"port": "default", "address": await address_in(host, "two")}]}
+
+
 async def test_what_apps_post_is_reported_signed_or_refused(host: EngineHost, registry: Registry) -> None:
     await start(host, registry, "one")
     assert host.manager is not None
@@ -80,6 +91,12 @@ async def test_what_apps_post_is_reported_signed_or_refused(host: EngineHost, re
     assert (await curl(host, "one", "/eve/v1/app/appCustomStatus", *JSON, "-d", "nonsense"))[0] == 400
     large = json.dumps("x" * (33 << 10))
     assert (await curl(host, "one", "/eve/v1/app/appCustomStatus", *JSON, "-d", large))[0] == 413
+    status, refusal = await curl(host, "one", "/eve/v1/tpm/signer", "-d", "payload")
+    assert (status, "eaves.app.signer" in refusal) == (403, True)
+    await host.apply(config_items={"eaves.app.signer": "true"})
+    async with asyncio.timeout(30):
+        while (await curl(host, "one", "/eve/v1/tpm/signer", "-d", "payload"))[0] == 403:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert await curl(host, "one", "/eve/v1/tpm/signer", "-d", "payload") == (200, "sealed payload")
     assert (await curl(host, "one", "/eve/v1/tpm/signer", "-d", "x" * (65 << 10)))[0] == 413
     statuses = {(await curl(host, "one", "/metrics"))[0] for _ in range(3)}

@@ -224,6 +224,7 @@ def _interface(
         macAddress=interface.mac_address.lower(),
         acls=want_acls(app.metadata.uid, interface, network.spec.subnet, ids),
         access_vlan_id=interface.vlan or 0,
+        allow_to_discover=interface.allow_to_discover,
         interface_order=order,
     )
 

@@ -58,3 +58,5 @@ class World(Struct, frozen=True):
     layout: Layout = Layout()
     has_fault: Mapping[str, str] = {}
     """Network or app id → what is wrong with it, for people."""
+    is_signing: bool = False
+    """Whether apps may have payloads signed as the device."""

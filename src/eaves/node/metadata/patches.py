@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -143,6 +142,8 @@ class Patches:
 
 
 def _make_archive(answers: Mapping[str, Answer]) -> bytes:
+    import zipfile  # Rarely wanted, and memory stays taken.
+
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         for name, answer in answers.items():

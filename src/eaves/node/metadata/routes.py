@@ -135,6 +135,11 @@ class Routes:
         return Answer(200)
 
     async def _sign(self, _: Caller, request: Request) -> Answer:
+        """EVE signs for every app. What is signed could as well be a message of the device itself, so it is asked for here."""
+        if not self.world.is_signing:
+            return documents.want_error(
+                403, "this node signs nothing for apps; set its property eaves.app.signer to true"
+            )
         sealed = await self._deeds.seal_payload(request.body)
         if sealed is None:
             return documents.want_error(503, "the device's key is out of reach now; try again later")

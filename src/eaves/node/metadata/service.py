@@ -15,6 +15,9 @@ from eaves.node.metadata.patches import Patches
 from eaves.node.metadata.routes import Routes
 from eaves.node.networks.model import Layout, WantedBridge
 from eaves.node.observed import Observations
+from eaves.wire.timers import parse_value
+
+SIGNER_ITEM = "eaves.app.signer"
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +54,8 @@ class MetadataServer:
             for vif in layout.vifs
             if vif.app_id in apps and vif.network_id in bridges and vif.address
         }
-        self._routes.world = World(desired, layout, faults)
+        is_signing, _ = parse_value(SIGNER_ITEM, desired.config_items.get(SIGNER_ITEM, "false"))
+        self._routes.world = World(desired, layout, faults, is_signing=bool(is_signing))
         self.patches.set_desired(desired.patches)
         self._observations.note_patches(await asyncio.to_thread(self.patches.statuses))
         self._observations.forget_app_data(apps.keys())

@@ -1,20 +1,23 @@
 """Tells when links, addresses, forwarding or firewall tables of the host change, from the kernel's own multicast (rtnetlink(7), nfnetlink).
 
-Messages are not parsed: any of them means "look again". A burst becomes one call.
+Of messages only the type is looked at: any but those about set elements means "look again". A burst becomes one call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
+
+from eaves.node.networks.netlink import split_messages
 
 _NETLINK_NETFILTER = 12
 _LINK_GROUP = 1 << 0
 _IPV4_ADDRESS_GROUP = 1 << 4
 _IPV4_SETTINGS_GROUP = 1 << 23
 _NFTABLES_GROUP = 1 << 6
+_SET_CONTENTS = frozenset((10 << 8) | number for number in (12, 14, 15))
+"""Elements of nftables sets that came or went, and the number of the change: DNS answers cause them all the time."""
 _SETTLE_S = 1.0
 """Other software changes links in bursts, and a look costs a process or two."""
 
@@ -51,11 +54,15 @@ class KernelWatch:
             self._timer.cancel()
 
     def _receive(self, listener: socket.socket) -> None:
-        # ENOBUFS says that messages were lost; that too means "look again".
-        with contextlib.suppress(BlockingIOError, OSError):
-            while listener.recv(1 << 16):
-                pass
-        if self._timer is None:
+        is_news = False
+        try:
+            while data := listener.recv(1 << 16):
+                is_news = is_news or not {kind for kind, _ in split_messages(data)} <= _SET_CONTENTS
+        except BlockingIOError:
+            pass
+        except OSError:
+            is_news = True  # ENOBUFS says that messages were lost.
+        if is_news and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._tell)
 
     def _tell(self) -> None:
