@@ -1,20 +1,23 @@
-"""Lease: a view of an EdgeNode's last contact, which ``kubectl describe node`` reads.
+"""Lease: what clients elect their leaders by, and in one namespace a view of EdgeNodes' last contact.
 
-Leases live in the namespace ``kube-node-lease``, one a node, with the node's name.
+The views live in the namespace ``kube-node-lease``, one a node, with the node's name; ``kubectl describe node`` reads them.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Struct
 
 from eaves.kinds.columns import at
 from eaves.kinds.fields import Time, about
+from eaves.kinds.rules import invalid
 from eaves.kinds.serving import core_resource
 from eaves.kinds.times import render_time
-from eaves.kube.resource import Column, Object, Verb
+from eaves.kube.errors import FieldError
+from eaves.kube.resource import Column, Object
 from eaves.kube.tables import age_column, name_column
 
 NAMESPACE = "kube-node-lease"
@@ -61,12 +64,25 @@ def project_lease(edgenode: Object, last_seen: float) -> Object:
     }
 
 
+def check_lease(new: Object, old: Object | None) -> Sequence[FieldError]:
+    """The rules that Kubernetes has for a Lease's numbers and holder (``pkg/apis/coordination/validation``)."""
+    spec = new.get("spec") or {}
+    faults = []
+    if (seconds := spec.get("leaseDurationSeconds")) is not None and seconds <= 0:
+        faults.append(invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
+    if (transitions := spec.get("leaseTransitions")) is not None and transitions < 0:
+        faults.append(invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
+    if spec.get("holderIdentity") == "":
+        faults.append(invalid("spec.holderIdentity", "", "must not be empty"))
+    return faults
+
+
 RESOURCE = core_resource(
     Lease,
     "leases",
     namespaced=True,
     group="coordination.k8s.io",
     group_reference="coordination",
-    verbs=frozenset({Verb.GET, Verb.LIST, Verb.WATCH}),
     columns=(name_column(), Column("Holder", "string", at("spec.holderIdentity"), "Who holds it."), age_column()),
+    validate=check_lease,
 )

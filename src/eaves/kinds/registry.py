@@ -54,7 +54,6 @@ PROJECTED: frozenset[Gvr] = frozenset(
     {
         node.RESOURCE.gvr,
         pod.RESOURCE.gvr,
-        lease.RESOURCE.gvr,
         usage.NODE_RESOURCE.gvr,
         usage.POD_RESOURCE.gvr,
     }

@@ -20,7 +20,7 @@ def test_names_are_unique() -> None:
 
 
 def test_views_are_not_custom_kinds() -> None:
-    assert {BY_GVR[gvr].kind for gvr in PROJECTED} == {"Node", "Pod", "Lease", "NodeMetrics", "PodMetrics"}
+    assert {BY_GVR[gvr].kind for gvr in PROJECTED} == {"Node", "Pod", "NodeMetrics", "PodMetrics"}
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind)

@@ -20,6 +20,7 @@ from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.flows import AppFlows
 from eaves.controller.api.forms import Forms
 from eaves.controller.api.health import EAVES_VERSION, Check, Health
+from eaves.controller.api.leases import LeaseBackend, LeaseKind
 from eaves.controller.api.namespacekind import NamespaceFinalizer
 from eaves.controller.api.namespaces import NamespaceGate
 from eaves.controller.api.nodekind import NodeKind
@@ -39,7 +40,7 @@ from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
-from eaves.kinds import app, edgenode, namespace, node, pod
+from eaves.kinds import app, edgenode, lease, namespace, node, pod
 from eaves.kinds.registry import PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
@@ -103,13 +104,14 @@ def make_kinds(
     nodes = NodeKind(node_view, readings, writer, deleter, applier, clock)
     pod_view = make_pod_view(store)
     pods = PodKind(pod_view, StoreBackend(edgenode.RESOURCE, store), readings, reader, writer)
-    leases = ViewKind(make_lease_view(store, parts.contacts), readings)
+    leases = LeaseBackend(make_lease_view(store, parts.contacts), StoreBackend(lease.RESOURCE, store))
+    kinds[lease.RESOURCE.gvr] = LeaseKind(StoredKind(leases, readings, writer, deleter, applier))
     reviews: list[KindHandler] = [ReviewKind(resource, parts.authorizer) for resource in REVIEWS]
     usages: list[KindHandler] = [
         ViewKind(make_node_usage(node_view, store, parts.telemetry, clock), readings),
         ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),
     ]
-    views: list[KindHandler] = [nodes, pods, leases, *usages, *reviews]
+    views: list[KindHandler] = [nodes, pods, *usages, *reviews]
     kinds |= {kind.resource.gvr: kind for kind in views}
 
     consoles, streams = Consoles(store, parts.tunnel), PodStreams(store, parts.tunnel)
