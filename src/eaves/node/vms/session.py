@@ -153,15 +153,16 @@ class Session:
     async def _note_status(self) -> None:
         """Ask how the machine stands; one that was stopped by a full disk is let go on when there is room."""
         status = (await self.command("query-status"))["status"]
+        while status == "io-error" and await self._is_full():
+            self._set_paused(_DISK_FULL)
+            await self._await_room()
+            await self.command("cont")
+            # What it could not write it tries again at once.
+            status = (await self.command("query-status"))["status"]
         if status in _BROKEN:
             self.broken_reason = "InternalError" if status == "internal-error" else "GuestPanicked"
             log.warning("machine cannot go on and is ended: app=%s status=%s", self.folders.run.name, status)
             await self.command("quit")
-            return
-        if status == "io-error" and await self._is_full():
-            self._set_paused(_DISK_FULL)
-            await self._await_room()
-            await self.command("cont")
             return
         self._set_paused("" if self._held else _STOPS.get(status, ""))
 
