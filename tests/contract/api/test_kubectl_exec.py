@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
-import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -16,6 +14,7 @@ from eaves.testing.kubectl import find_kubectl
 from eaves.testing.linked_tunnel import LinkedTunnel
 from eaves.testing.objects import make_app, make_edgenode, make_vm
 from eaves.testing.operator_api import ServedApi
+from eaves.testing.terminal import Terminal
 from eaves.wire import channels
 from eaves.wire.channels import Channel
 from eaves.wire.tunnel import StreamKind, StreamRequest
@@ -152,47 +151,3 @@ def test_the_console_ends_with_the_machine(served: ServedApi) -> None:
     terminal.write("exit\r")
     assert "EXIT" in terminal.read_end()
     assert terminal.code == 0
-
-
-class Terminal:
-    """A program on a terminal of 100 by 30."""
-
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self._pid, self._descriptor = pty.fork()
-        if self._pid == 0:
-            os.execvpe("sh", ["sh", "-c", 'stty cols 100 rows 30; exec "$@"', "sh", *command], environment)
-        self._seen = ""
-        self.code: int | None = None
-
-    def write(self, text: str) -> None:
-        os.write(self._descriptor, text.encode())
-
-    def read_until(self, text: str) -> None:
-        while text not in self._seen:
-            assert self._read(), f"ended without {text!r}: {self._seen}"
-
-    def read_end(self) -> str:
-        """All that it said, after its end."""
-        while self._read():
-            pass
-        os.close(self._descriptor)
-        _, status = os.waitpid(self._pid, 0)
-        self.code = os.waitstatus_to_exitcode(status)
-        return self._seen
-
-    def _read(self) -> bool:
-        # A program that says nothing for ever is ended, so that the test fails and does not hang.
-        def end(_number: int, _frame: object) -> None:
-            os.kill(self._pid, signal.SIGKILL)
-
-        before = signal.signal(signal.SIGALRM, end)
-        signal.alarm(60)
-        try:
-            data = os.read(self._descriptor, 4096)
-        except OSError:
-            return False
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
-        self._seen += data.decode(errors="replace")
-        return bool(data)
