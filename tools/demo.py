@@ -46,7 +46,7 @@ PROGRAMS = {
     "swtpm": "swtpm",
     "xorrisofs": "xorriso",
 }
-STEPS = 9
+STEPS = 10
 MACHINE_LIMIT_S = 180
 """A guest without hardware virtualisation on a busy machine."""
 
@@ -188,6 +188,33 @@ class Demo:
             raise
         print(self.kubectl("logs", "gateway", "--tail", "4"), end="", flush=True)
 
+    def open_console(self) -> None:
+        """Type a command at the machine's serial line, as a user would, and show what comes back."""
+        command = "echo up for $(cut -d. -f1 /proc/uptime) s, Linux $(uname -r)"
+        self.say(f"kubectl eaves console gateway, and there: {command}")
+        shown = self.folder / "console.log"
+        with shown.open("wb") as file:
+            console = subprocess.Popen(
+                [str(BIN / "kubectl-eaves"), "console", "gateway"],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+                start_new_session=True,
+            )
+        try:
+            assert console.stdin is not None
+            console.stdin.write(f"{command}\n".encode())
+            console.stdin.flush()
+            answer = re.compile(r"^.*up for \d+ s, Linux \S+", re.MULTILINE)
+            self._wait(
+                "an answer of the console", lambda: bool(answer.search(shown.read_text(errors="replace"))), 60, console
+            )
+            print(answer.findall(shown.read_text(errors="replace"))[-1], flush=True)
+        finally:
+            os.killpg(console.pid, signal.SIGTERM)
+            console.wait(20)
+
     def stay(self) -> None:
         """Until Ctrl-C."""
         print(
@@ -197,10 +224,14 @@ class Demo:
             "  kubectl get nodes,apps,pods -o wide\n"
             "  kubectl logs -f web\n"
             "  kubectl get app gateway -o jsonpath='{.status.vm}'\n"
+            "  kubectl get appsnapshots\n"
             "  kubectl explain app.spec\n"
             "  kubectl eaves why app/web\n"
             '  kubectl patch app web --type merge -p \'{"spec":{"running":false}}\'\n'
             f"  eaves node status --config {self.folder}/node-etc/node.toml\n"
+            "\nThe machine's serial console and its screen, in terminals of their own:\n\n"
+            "    kubectl eaves console gateway    # Ctrl-] leaves it\n"
+            "    kubectl eaves vnc gateway\n"
             "\nCtrl-C here stops all of it and removes what it made.",
             flush=True,
         )
@@ -357,6 +388,7 @@ def run_demo() -> float:
         demo.apply_machine()
         demo.show()
         demo.show_machine()
+        demo.open_console()
         if not is_once:
             print(f"demo: app web answered HTTP 200 after {seconds:.1f} s")
             with contextlib.suppress(KeyboardInterrupt):
