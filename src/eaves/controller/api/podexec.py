@@ -19,7 +19,7 @@ from eaves.controller.api.sockets import Conversation, SocketClosedError, choose
 from eaves.controller.api.spdychannels import SUBPROTOCOLS as SPDY_SUBPROTOCOLS
 from eaves.controller.api.spdychannels import talk_by_spdy
 from eaves.controller.api.spdysession import Pipe
-from eaves.controller.api.workloads import Workload, find_workload
+from eaves.controller.api.workloads import Workload, check_connected, find_workload
 from eaves.controller.tunnel.abc import Tunnel, TunnelStream
 from eaves.controller.tunnel.errors import StreamClosedError, TunnelError
 from eaves.kinds.pod_projection import CONTAINER_NAME
@@ -90,8 +90,7 @@ class PodStreams:
         parameters: dict[str, object],
         options: StreamOptions,
     ) -> Conversation:
-        if not self._tunnel.is_connected(workload.device_id):
-            raise status.service_unavailable(f"node {workload.node_name} is not connected to this controller", 5)
+        check_connected(self._tunnel, workload)
         subprotocol = choose_subprotocol(request, (*channels.SUBPROTOCOLS, *SPDY_SUBPROTOCOLS))
         wanted = StreamRequest(kind, {**parameters, "stdin": options.stdin, "tty": options.tty})
 

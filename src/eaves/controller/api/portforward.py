@@ -15,7 +15,7 @@ from eaves.controller.api.relaying import ByteStream, relay
 from eaves.controller.api.routing import Target
 from eaves.controller.api.sockets import Conversation, choose_subprotocol
 from eaves.controller.api.spdyforward import serve_pairs
-from eaves.controller.api.workloads import Workload, find_workload
+from eaves.controller.api.workloads import Workload, check_connected, find_workload
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.errors import TunnelError
 from eaves.kube import status
@@ -37,8 +37,9 @@ class PortForward:
         self._tunnel = tunnel
 
     async def serve(self, request: Request, target: Target) -> Conversation:
-        """Raises ApiError 400, 404."""
+        """Raises ApiError 400, 404, 503."""
         workload = await find_workload(self._store, target)
+        check_connected(self._tunnel, workload)
         subprotocol = choose_subprotocol(request, (SPDY_SUBPROTOCOL, CHANNEL_SUBPROTOCOL))
         forwarder = Forwarder(self._tunnel, workload, target.name)
         if subprotocol == SPDY_SUBPROTOCOL:

@@ -27,6 +27,12 @@ class Workload(Struct, frozen=True):
     pod_uid: str
 
 
+def check_connected(tunnel: Tunnel, workload: Workload) -> None:
+    """Raises ApiError 503 when the workload's node cannot be called at the moment."""
+    if not tunnel.is_connected(workload.device_id):
+        raise status.service_unavailable(f"node {workload.node_name} is not connected to this controller", 5)
+
+
 async def open_stream(tunnel: Tunnel, workload: Workload, request: StreamRequest) -> TunnelStream:
     """A stream to the workload's node. Raises ApiError 400 when the node refuses it, 503 when the node cannot be reached."""
     try:
