@@ -14,7 +14,7 @@ from eaves.kinds.serving import core_resource, text_at
 from eaves.kube.errors import FieldError
 from eaves.kube.resource import Column, Object
 
-_NULLABLE = Meta(extra_json_schema={"nullable": True})
+NULLABLE = Meta(extra_json_schema={"nullable": True})
 
 
 class ObjectReference(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -50,11 +50,11 @@ class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tru
     reason: Annotated[str, about("Why, as one word.")] = ""
     message: Annotated[str, about("What happened, for people.")] = ""
     source: Annotated[EventSource, about("Who reports.")] = EventSource()
-    first_timestamp: Annotated[Time | None, _NULLABLE, about("When it was first seen.")] = None
-    last_timestamp: Annotated[Time | None, _NULLABLE, about("When it was last seen.")] = None
+    first_timestamp: Annotated[Time | None, NULLABLE, about("When it was first seen.")] = None
+    last_timestamp: Annotated[Time | None, NULLABLE, about("When it was last seen.")] = None
     count: Annotated[int, about("How often it was seen.")] = 0
     type: Annotated[str, about("Normal or Warning.")] = ""
-    event_time: Annotated[Time | None, _NULLABLE, about("When it was first seen, to the microsecond.")] = None
+    event_time: Annotated[Time | None, NULLABLE, about("When it was first seen, to the microsecond.")] = None
     series: Annotated[EventSeries | None, about("Set when it happens again and again.")] = None
     action: Annotated[str, about("What was done or failed.")] = ""
     related: Annotated[ObjectReference | None, about("Another object that has to do with it.")] = None

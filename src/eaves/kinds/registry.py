@@ -11,6 +11,7 @@ from eaves.kinds import (
     datastore,
     edgenode,
     event,
+    event_v1,
     hardwaremodel,
     lease,
     namespace,
@@ -49,6 +50,9 @@ RESOURCES: tuple[Resource, ...] = (
     usage.NODE_RESOURCE,
     usage.POD_RESOURCE,
 )
+
+FACES: tuple[Resource, ...] = (event_v1.RESOURCE,)
+"""Other groups' names for kinds above: served, and nothing of their own."""
 
 PROJECTED: frozenset[Gvr] = frozenset(
     {

@@ -17,6 +17,7 @@ from eaves.controller.api.authorization import AdminAuthorizer, Authorizer
 from eaves.controller.api.backends import StoreBackend
 from eaves.controller.api.consoles import Consoles
 from eaves.controller.api.deleting import Deleter
+from eaves.controller.api.eventkind import EventKind, make_event_view
 from eaves.controller.api.flows import AppFlows
 from eaves.controller.api.forms import Forms
 from eaves.controller.api.health import EAVES_VERSION, Check, Health
@@ -41,7 +42,7 @@ from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
 from eaves.kinds import app, edgenode, lease, namespace, node, pod
-from eaves.kinds.registry import PROJECTED, RESOURCES
+from eaves.kinds.registry import FACES, PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
 from eaves.store.telemetry import Telemetry
@@ -66,7 +67,7 @@ class ApiParts(Struct, frozen=True, kw_only=True):
 def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     """The ASGI application."""
     kinds, subresources = make_kinds(parts)
-    resources: list[Resource] = [*RESOURCES, *REVIEWS]
+    resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS]
     health = Health({"store": _store_check(parts.store), **parts.checks})
     pages = Pages(resources, health, registry, EAVES_VERSION)
     return Api(
@@ -111,7 +112,8 @@ def make_kinds(
         ViewKind(make_node_usage(node_view, store, parts.telemetry, clock), readings),
         ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),
     ]
-    views: list[KindHandler] = [nodes, pods, *usages, *reviews]
+    events = EventKind(make_event_view(store), readings, writer, deleter)
+    views: list[KindHandler] = [nodes, pods, events, *usages, *reviews]
     kinds |= {kind.resource.gvr: kind for kind in views}
 
     consoles, streams = Consoles(store, parts.tunnel), PodStreams(store, parts.tunnel)

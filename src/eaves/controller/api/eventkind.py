@@ -1,0 +1,112 @@
+"""Serves ``events.k8s.io/v1 events``: reads are views of the core group's events, writes go to them through the view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from eaves.controller.api.app import Answer
+from eaves.controller.api.backends import View
+from eaves.controller.api.bodies import is_apply, load_object, make_patch, make_update
+from eaves.controller.api.deleting import Deleter, parse_delete_options
+from eaves.controller.api.drafts import Warn, check_object, drop_unknown
+from eaves.controller.api.http import Request, Response
+from eaves.controller.api.routing import Target
+from eaves.controller.api.stored import Readings, render_deleted
+from eaves.controller.api.views import store_view
+from eaves.controller.api.writeoptions import WriteOptions, check_no_force, parse_write_options
+from eaves.controller.api.writing import Change, Writer
+from eaves.controller.documents import decode_object, key_of
+from eaves.kinds import event, event_v1
+from eaves.kinds.event_v1 import project_event, unproject_event
+from eaves.kube import status
+from eaves.kube.resource import Object, Verb
+from eaves.store.abc import ObjectStore, StoredObject
+
+_PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json")
+
+
+def make_event_view(store: ObjectStore) -> View:
+    """One an event."""
+
+    async def project(stored: StoredObject) -> StoredObject:
+        return store_view(event_v1.RESOURCE, project_event(decode_object(stored)), stored)
+
+    return View(event_v1.RESOURCE, event.RESOURCE, store, project)
+
+
+class EventKind:
+    """The kind's handler."""
+
+    resource = event_v1.RESOURCE
+
+    def __init__(self, view: View, readings: Readings, writer: Writer, deleter: Deleter) -> None:
+        self._view = view
+        self._readings = readings
+        self._writer = writer
+        self._deleter = deleter
+
+    async def serve(self, request: Request, target: Target) -> Answer:
+        match request.verb:
+            case Verb.CREATE:
+                return await self._create(request, target)
+            case Verb.UPDATE:
+                options = parse_write_options("UpdateOptions", request.query, request.header(b"user-agent"))
+                obj, duplicates = await load_object(request, self.resource, options)
+                return await self._change(request, target, make_update(self.resource, obj, duplicates), options)
+            case Verb.PATCH:
+                return await self._patch(request, target)
+            case Verb.DELETE:
+                return await self._delete(request, target)
+            case _:
+                return await self._readings.serve(self._view, request, target)
+
+    async def _create(self, request: Request, target: Target) -> Response:
+        options = parse_write_options("CreateOptions", request.query, request.header(b"user-agent"))
+        obj, duplicates = await load_object(request, self.resource, options)
+        known = drop_unknown(self.resource, obj, options.validation, request.warn, duplicates=duplicates)
+        stored = await self._writer.create(
+            event.RESOURCE, target.namespace, unproject_event(known), options, request.warn
+        )
+        return self._answer(request, stored, 201)
+
+    async def _patch(self, request: Request, target: Target) -> Response:
+        if is_apply(request):
+            # Fields would be owned under names that the stored object does not have.
+            raise status.unsupported_media_type(request.header(b"content-type"), _PATCHES)
+        options = parse_write_options("PatchOptions", request.query, request.header(b"user-agent"))
+        check_no_force(options)
+        change = make_patch(self.resource, await request.body(), request.header(b"content-type"))
+        return await self._change(request, target, change, options)
+
+    async def _change(self, request: Request, target: Target, change: Change, options: WriteOptions) -> Response:
+        key = key_of(event.RESOURCE, target.namespace, target.name)
+        through = msgspec.structs.replace(change, make=self._carry(change, options, request.warn), duplicates=())
+        stored = await self._writer.change(event.RESOURCE, key, through, options, request.warn)
+        return self._answer(request, stored)
+
+    async def _delete(self, request: Request, target: Target) -> Response:
+        options = parse_delete_options(await request.body(), request.header(b"content-type"), request.query)
+        key = key_of(event.RESOURCE, target.namespace, target.name)
+        deleted = await self._deleter.delete(event.RESOURCE, key, options)
+        if not deleted.is_gone:
+            return self._answer(request, deleted.stored)
+        return render_deleted(target, deleted.stored.uid)
+
+    def _carry(self, change: Change, options: WriteOptions, warn: Warn) -> Callable[[Object], Object]:
+        """The change of an event of this group as one of the core group's."""
+
+        def make(current: Object) -> Object:
+            given = change.make(project_event(current))
+            new = drop_unknown(
+                self.resource, given, options.validation, warn, duplicates=change.duplicates, is_patch=change.is_patch
+            )
+            check_object(self.resource, new, project_event(current), warn)
+            return unproject_event(new)
+
+        return make
+
+    def _answer(self, request: Request, stored: StoredObject, code: int = 200) -> Response:
+        shown = store_view(self.resource, project_event(decode_object(stored)), stored)
+        return self._readings.answer(self.resource, request, shown, code)

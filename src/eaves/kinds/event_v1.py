@@ -1,0 +1,95 @@
+"""Event of the group events.k8s.io: the same objects as the core group's events, with other names for their fields.
+
+Recorders of newer client libraries write them; the conversion is that of Kubernetes (``pkg/apis/events/v1/conversion.go``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Struct
+
+from eaves.kinds import event
+from eaves.kinds.event import EventSeries, EventSource, ObjectReference
+from eaves.kinds.fields import Time, about
+from eaves.kinds.serving import core_resource, text_at
+from eaves.kube.resource import ALL_VERBS, Column, Object, Verb
+
+GROUP = "events.k8s.io"
+
+_TO_CORE = {
+    "note": "message",
+    "reportingController": "reportingComponent",
+    "regarding": "involvedObject",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
+_FROM_CORE = {core: name for name, core in _TO_CORE.items()}
+
+
+class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Event is a report of something that happened. Events are kept for an hour."""
+
+    event_time: Annotated[Time | None, event.NULLABLE, about("When it was first seen, to the microsecond.")] = None
+    series: Annotated[EventSeries | None, about("Set when it happens again and again.")] = None
+    reporting_controller: Annotated[str, about("Controller that reports.")] = ""
+    reporting_instance: Annotated[str, about("Its instance.")] = ""
+    action: Annotated[str, about("What was done or failed.")] = ""
+    reason: Annotated[str, about("Why, as one word.")] = ""
+    regarding: Annotated[ObjectReference, about("The object that it is about.")] = ObjectReference()
+    related: Annotated[ObjectReference | None, about("Another object that has to do with it.")] = None
+    note: Annotated[str, about("What happened, for people.")] = ""
+    type: Annotated[str, about("Normal or Warning.")] = ""
+    deprecated_source: Annotated[EventSource, about("Who reports, in the core group's form.")] = EventSource()
+    deprecated_first_timestamp: Annotated[Time | None, event.NULLABLE, about("When it was first seen.")] = None
+    deprecated_last_timestamp: Annotated[Time | None, event.NULLABLE, about("When it was last seen.")] = None
+    deprecated_count: Annotated[int, about("How often it was seen.")] = 0
+
+
+def project_event(core: Object) -> Object:
+    """The core group's event as this one."""
+    return {**_rename(core, _FROM_CORE), "apiVersion": f"{GROUP}/v1", "kind": "Event"}
+
+
+def unproject_event(shown: Object) -> Object:
+    """The other way."""
+    return {**_rename(shown, _TO_CORE), "apiVersion": "v1", "kind": "Event"}
+
+
+def _rename(obj: Object, names: dict[str, str]) -> Object:
+    return {names.get(name, name): value for name, value in obj.items()}
+
+
+def _of_core(column: Column) -> Column:
+    """The same column over an event of this group."""
+    return Column(
+        column.name,
+        column.type,
+        lambda obj, now: column.value(unproject_event(obj), now),
+        column.description,
+        priority=column.priority,
+        format=column.format,
+    )
+
+
+RESOURCE = core_resource(
+    Event,
+    "events",
+    namespaced=True,
+    group=GROUP,
+    group_reference="events",
+    short_names=("ev",),
+    verbs=ALL_VERBS - {Verb.DELETE_COLLECTION},
+    columns=tuple(_of_core(column) for column in event.RESOURCE.columns),
+    selectable_fields={
+        **{
+            f"regarding.{name}": text_at("regarding", name)
+            for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+        },
+        "reason": text_at("reason"),
+        "reportingController": lambda obj: event.RESOURCE.selectable_fields["reportingComponent"](unproject_event(obj)),
+        "type": text_at("type"),
+    },
+)
