@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 
 from eaves.node.desired.model import AclAction, AclDirection, AclRule, DesiredApp
 from eaves.node.networks.errors import NetworkImpossibleError
@@ -42,8 +43,8 @@ def check_rule(rule: AclRule, *, is_switched: bool = False) -> None:
         raise NetworkImpossibleError(f"rule {rule.id}: a limit needs a rate above 0 and a unit of s, m, h or d")
 
 
-def want_port_maps(app: DesiredApp, vif: WantedVif, uplinks: dict[str, str]) -> list[PortMap]:
-    """The port maps that the interface's rules ask for. ``uplinks``: port label → host interface."""
+def want_port_maps(app: DesiredApp, vif: WantedVif, interfaces_of: Callable[[str], tuple[str, ...]]) -> list[PortMap]:
+    """The port maps that the interface's rules ask for. ``interfaces_of``: label of ports → host interfaces."""
     return [
         PortMap(
             app_id=app.id,
@@ -52,10 +53,11 @@ def want_port_maps(app: DesiredApp, vif: WantedVif, uplinks: dict[str, str]) -> 
             address=vif.address,
             app_port=rule.app_port,
             source=_render_source(rule),
-            uplink=uplinks.get(rule.adapter, ""),
+            uplink=uplink,
         )
         for rule in vif.acls
         if rule.action is AclAction.PORT_MAP
+        for uplink in (interfaces_of(rule.adapter) if rule.adapter else ("",))
     ]
 
 

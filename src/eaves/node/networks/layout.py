@@ -17,7 +17,6 @@ from eaves.node.networks.errors import NetworkImpossibleError
 from eaves.node.networks.model import (
     Layout,
     NetworkState,
-    PortMap,
     ProbeTarget,
     Problem,
     SeenHost,
@@ -26,6 +25,7 @@ from eaves.node.networks.model import (
     WantedSwitch,
     WantedVif,
 )
+from eaves.node.networks.portmaps import want_port_maps
 from eaves.node.networks.routing import NetworkWays, Ways
 
 _DEFAULT_MTU = 1500
@@ -87,8 +87,9 @@ def plan_layout(
         )
     active = {app.id: app for app in apps if app.activate}
     held = {(held.app_id, held.protocol, held.node_port) for held in former.port_maps} if former else set()
-    labels = {port.label: port.interface for port in ways.ports}
-    port_maps, port_problems = _want_port_maps(active, namespaces, seen.listening, held, labels)
+    port_maps, port_problems = want_port_maps(
+        active, namespaces, seen.listening, held, lambda label: ports.list_interfaces(label, ways.ports, seen)
+    )
     numbers = routing.want_numbers(state, [name for way in found_ways.values() for name in way.uplinks])
     routed = routing.plan_routing(
         desired.networks, bridges, found_ways, seen, numbers, instance.routing_table, state.bridges
@@ -340,40 +341,6 @@ def _want_names(apps: list[DesiredApp]) -> dict[str, tuple[str, ...]]:
             taken.add(full)
         names[app.id] = tuple(found)
     return names
-
-
-def _want_port_maps(
-    apps: Mapping[str, DesiredApp],
-    namespaces: Iterable[WantedNetns],
-    listening: frozenset[tuple[str, int]],
-    held: set[tuple[str, str, int]],
-    uplinks: dict[str, str],
-) -> tuple[tuple[PortMap, ...], list[Problem]]:
-    """A node port belongs to the first app that asks for it, and never to one when a program of the host listens on it."""
-    port_maps: list[PortMap] = []
-    problems: list[Problem] = []
-    holders: dict[tuple[str, int], str] = {}
-    for netns in namespaces:
-        app = apps.get(netns.app_id)
-        if app is None:
-            continue
-        local = [vif for vif in netns.vifs if not vif.is_switched]
-        for port_map in (found for vif in local for found in acls.want_port_maps(app, vif, uplinks)):
-            key = (port_map.protocol, port_map.node_port)
-            holder = holders.setdefault(key, app.id)
-            where = f"node port {port_map.node_port}/{port_map.protocol}"
-            if holder != app.id:
-                message = f"app {app.name}: {where} belongs to app {apps[holder].name}"
-                problems.append(
-                    Problem(app.id, "PortInUse", message, "give each app its own node port", is_blocking=False)
-                )
-            elif key in listening and (app.id, *key) not in held:
-                message = f"app {app.name}: a program of the node listens on {where}"
-                remedy = "choose another node port or stop that program"
-                problems.append(Problem(app.id, "PortInUse", message, remedy, is_blocking=False))
-            else:
-                port_maps.append(port_map)
-    return tuple(port_maps), problems
 
 
 def _is_domain(name: str) -> bool:

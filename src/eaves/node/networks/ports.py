@@ -65,6 +65,13 @@ def follows_host(label: str, ports: Sequence[Port]) -> bool:
     return label in _GENERAL and not ports
 
 
+def list_interfaces(label: str, ports: Sequence[Port], seen: SeenHost) -> tuple[str, ...]:
+    """Host interfaces that ``label`` means, for port maps; on a host without labels that of its default route."""
+    if follows_host(label, ports):
+        return (seen.default_uplink,) if seen.default_uplink else ()
+    return tuple(port.interface for port in find_ports(label, ports, seen))
+
+
 def check_port(port: Port, seen: SeenPort | None) -> str:
     """Why nothing can leave by the port, by what the host shows; empty = something can."""
     if seen is None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from eaves.node.desired.model import DesiredNetwork, DesiredNode, NetworkKind
+from eaves.node.desired.model import (
+    AclAction,
+    AclDirection,
+    AclRule,
+    AppKind,
+    DesiredApp,
+    DesiredInterface,
+    DesiredNetwork,
+    DesiredNode,
+    NetworkKind,
+)
 from eaves.node.desired.network_model import DesiredRoute, Probe
 from eaves.node.instance import Instance
 from eaves.node.networks import uplink_rules
@@ -140,3 +150,23 @@ def test_connections_are_marked_by_the_uplink_they_use() -> None:
         'iifname { "evbr0" } oifname "eth0" ct state new ct mark set ct mark and 0xffffff xor 0x1000000'
     )
     assert uplink_rules.render_marks(plan(network(), ports=())) == {}
+
+
+def test_a_port_map_of_a_label_opens_on_its_ports_alone() -> None:
+    net = network()
+
+    def open_on(label: str, ports: tuple[Port, ...] = PORTS) -> tuple[list[str], list[str]]:
+        rule = AclRule(
+            1, "", AclDirection.BOTH, AclAction.PORT_MAP, protocol="tcp", local_port="80", adapter=label, app_port=80
+        )
+        interface = DesiredInterface("default", net.id, "", "", (rule,))
+        app = DesiredApp("a", "1", "a", "", AppKind.CONTAINER, True, "", "", 0, 0, 0, interfaces=(interface,))
+        desired = DesiredNode("device", "1", "", networks=(net,), apps=(app,))
+        layout = plan_layout(desired, NetworkState(), SEEN, INSTANCE, Ways(ports))[0]
+        return [found.uplink for found in layout.port_maps], [problem.code for problem in layout.problems]
+
+    assert open_on("") == ([""], [])
+    assert open_on("modem") == (["wwan0"], [])
+    assert open_on("uplink") == (["eth0", "wwan0"], [])
+    assert open_on("uplink", ()) == (["eth0"], [])
+    assert open_on("satellite") == ([], ["PortMissing"])
