@@ -151,7 +151,7 @@ class Dialler:
         watching = asyncio.create_task(self._end_idle(stream, connection), name=f"idle {opening.request.kind}")
         try:
             await self._handle(call, handler, opening, stream)
-            if call.cause is None:
+            if call.cause is None and not stream.is_spoilt:
                 # What was sent may still be on its way to a slow reader; the controller closes when it has taken all.
                 call.serving = asyncio.create_task(_wait_closed(connection), name=f"linger {call.stream_id[:8]}")
                 with contextlib.suppress(asyncio.CancelledError):

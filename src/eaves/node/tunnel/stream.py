@@ -30,6 +30,8 @@ class ClientStream(NodeStream):
         self._is_input_over = False
         self._touched_s = asyncio.get_running_loop().time()
         self.is_accepted = False
+        self.is_spoilt = False
+        """Something came that the controller did not send: whoever did deserves no waiting."""
 
     @property
     def cause(self) -> CloseCause | None:
@@ -59,6 +61,7 @@ class ClientStream(NodeStream):
                 self._end(CloseCause(CloseCode.CUT, "the connection to the controller broke"))
                 break
             except TunnelProtocolError as error:
+                self.is_spoilt = True
                 await self.close(CloseCause(CloseCode.FAILED, str(error)))
                 break
             self._touched_s = asyncio.get_running_loop().time()
