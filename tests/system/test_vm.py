@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,58 @@ def test_a_machine_goes_back_to_a_snapshot_with_all_of_its_disks(
     wait_until(controller, node, namespace, "appsnapshot/first", "condition=Ready")
     events = kubectl.ok("get", "events", "-n", namespace, "--field-selector", "involvedObject.name=first").out
     assert "SnapshotTaken" in events
+
+
+def test_a_legacy_guest_sees_its_disks_its_cdrom_and_its_first_boot_data(
+    controller: ControllerHost, namespace: str, make_node: MakeNode, tmp_path: Path
+) -> None:
+    disk, node = want_guest_disk(), make_node(controller)
+    iso = make_iso(tmp_path)
+    source = {
+        "image": f"cd.iso@sha256:{hashlib.sha256(iso).hexdigest()}",
+        "format": "Iso",
+        "datastoreRef": {"name": "files"},
+    }
+    cloud_init = {"userData": "#!/bin/sh\n: first boot\n"}
+    machine = want_vm(node, disk, find_ports(1)[0], deviceModel="Legacy", cloudInit=cloud_init)
+    machine["spec"]["volumes"].append({"name": "cd", "volumeName": "cd", "device": "CDROM"})
+    with FileServer({"/guest.raw": disk.read_bytes(), "/cd.iso": iso}) as files:
+        apply(
+            controller,
+            namespace,
+            manifest("Datastore", "files", {"type": "HTTP", "url": files.url}),
+            manifest("Volume", "cd", {"nodeName": node.name, "size": "1Mi", "source": source}),
+            machine,
+        )
+        wait_until(controller, node, namespace, "app/plc", "condition=Ready")
+    shown = in_guest(
+        controller,
+        node,
+        namespace,
+        "for disk in /dev/sr?; do mount -t iso9660 -o ro $disk /mnt 2>/dev/null && cat /mnt/* && umount /mnt; done",
+    )
+    assert "hello from a CD" in shown
+    assert ": first boot" in shown
+    assert "instance-id" in shown
+    data = in_guest(controller, node, namespace, "cat /sys/block/sdb/size")
+    assert str((64 << 20) // 512) in data
+
+
+def make_iso(folder: Path) -> bytes:
+    (folder / "cd").mkdir()
+    (folder / "cd" / "hello").write_text("hello from a CD\n")
+    argv = [
+        "xorrisofs",
+        "-quiet",
+        "-output",
+        str(folder / "cd.iso"),
+        "-volid",
+        "tools",
+        "-rational-rock",
+        str(folder / "cd"),
+    ]
+    subprocess.run(argv, check=True, capture_output=True)
+    return (folder / "cd.iso").read_bytes()
 
 
 def in_guest(controller: ControllerHost, node: NodeHost, namespace: str, command: str) -> str:
