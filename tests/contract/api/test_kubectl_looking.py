@@ -45,6 +45,7 @@ def test_resources_and_versions(kubectl: Kubectl) -> None:
     assert {"v1", "eaves.dev/v1alpha1", "authentication.k8s.io/v1"} <= set(versions)
     assert kubectl.ok("api-resources", "--api-group=eaves.dev", "--namespaced=false", "-o", "name").out.split() == [
         "edgenodes.eaves.dev",
+        "hardwaremodels.eaves.dev",
         "onboardingkeys.eaves.dev",
     ]
     assert "apps.eaves.dev" in kubectl.ok("api-resources", "--categories=all", "-o", "name").out
