@@ -7,71 +7,45 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eaves.controller.api import inboxes
 from eaves.controller.api.relaying import ByteStream
 from eaves.controller.api.sockets import SocketClosedError
 from eaves.controller.api.spdyforward import PAIR_TIMEOUT_S, serve_pairs
-from eaves.kube.spdy import Data, Decoder, Encoder, Frame, GoAway, Ping, Reset, RstStream, Settings, SynReply, SynStream
+from eaves.kube.spdy import (
+    Data,
+    Frame,
+    GoAway,
+    Headers,
+    Ping,
+    Reset,
+    RstStream,
+    Settings,
+    SynReply,
+    SynStream,
+    WindowUpdate,
+)
+from eaves.testing.spdy_client import SpdyClient
 
 pytestmark = pytest.mark.looptime
 
-
-class Client:
-    """The client's end of a connection, and the pipe that the server gets."""
-
-    def __init__(self) -> None:
-        self._to_server: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._frames: asyncio.Queue[Frame] = asyncio.Queue()
-        self._encoder, self._decoder = Encoder(), Decoder()
-        self.is_gone = False
-
-    @property
-    def unread(self) -> int:
-        """Messages that the server has not taken."""
-        return self._to_server.qsize()
-
-    def say(self, *frames: Frame) -> None:
-        for frame in frames:
-            self._to_server.put_nowait(self._encoder.encode(frame))
-
-    def say_raw(self, data: bytes) -> None:
-        self._to_server.put_nowait(data)
-
-    def open(self, request: int, port: str = "80") -> tuple[int, int]:
-        """Open a pair as kubectl does; answers the ids of its error and data streams."""
-        error, data = 4 * request + 1, 4 * request + 3
-        headers = {"port": port, "requestid": str(request)}
-        self.say(SynStream(error, {**headers, "streamtype": "error"}), Data(error, b"", fin=True))
-        self.say(SynStream(data, {**headers, "streamtype": "data"}))
-        return error, data
-
-    async def hear(self) -> Frame:
-        async with asyncio.timeout(60):
-            return await self._frames.get()
-
-    async def hear_all(self, stream_id: int) -> bytes:
-        """Data of a stream to its end; other streams' frames are passed over."""
-        heard = b""
-        while True:
-            frame = await self.hear()
-            if isinstance(frame, Data) and frame.stream_id == stream_id:
-                heard += frame.data
-                if frame.fin:
-                    return heard
-
-    def go(self) -> None:
-        self.is_gone = True
-        self._to_server.put_nowait(None)
-
-    async def receive(self) -> bytes | None:
-        return await self._to_server.get()
-
-    async def send(self, data: bytes) -> None:
-        if self.is_gone:
-            raise SocketClosedError("gone")
-        for frame in self._decoder.feed(data):
-            self._frames.put_nowait(frame)
+NAMES = st.sampled_from(["streamtype", "port", "requestid", "other"])
+VALUES = st.sampled_from(["error", "data", "80", "82", "83", "0", "1", ""])
+IDS = st.integers(1, 9)
+HEADERS = st.dictionaries(NAMES, VALUES, max_size=4)
+FRAMES: st.SearchStrategy[Frame] = st.one_of(
+    st.builds(SynStream, IDS, HEADERS, st.booleans(), st.booleans()),
+    st.builds(SynReply, IDS, HEADERS, st.booleans()),
+    st.builds(Headers, IDS, HEADERS, st.booleans()),
+    st.builds(Data, IDS, st.binary(max_size=50), st.booleans()),
+    st.builds(RstStream, IDS, st.integers(1, 11)),
+    st.builds(Settings, st.just({4: 1})),
+    st.builds(Ping, IDS),
+    st.builds(GoAway, IDS),
+    st.builds(WindowUpdate, IDS, IDS),
+)
 
 
 class Ports:
@@ -105,8 +79,8 @@ class Ports:
 
 
 @contextlib.asynccontextmanager
-async def serving(ports: Ports) -> AsyncIterator[Client]:
-    client = Client()
+async def serving(ports: Ports) -> AsyncIterator[SpdyClient]:
+    client = SpdyClient()
     task = asyncio.create_task(serve_pairs(client, ports.forward))
     try:
         yield client
@@ -120,7 +94,7 @@ async def serving(ports: Ports) -> AsyncIterator[Client]:
 
 async def test_a_pair_is_a_connection() -> None:
     async with serving(Ports()) as client:
-        error, data = client.open(0)
+        error, data = client.open_pair(0)
         client.say(Data(data, b"hello"), Data(data, b"", fin=True))
         assert [await client.hear() for _ in range(2)] == [SynReply(error), SynReply(data)]
         assert await client.hear() == Data(data, b"hello")
@@ -146,7 +120,7 @@ async def test_old_clients_name_no_request() -> None:
 
 async def test_what_went_wrong_is_said_on_the_error_stream() -> None:
     async with serving(Ports()) as client:
-        error, data = client.open(0, "81")
+        error, data = client.open_pair(0, "81")
         assert await client.hear_all(error) == b"error forwarding port 81: nothing answers"
         assert await client.hear_all(data) == b""
 
@@ -206,9 +180,9 @@ async def test_pings_of_the_client_are_answered_and_settings_change_nothing() ->
 
 async def test_after_going_away_no_stream_is_taken_and_those_open_go_on() -> None:
     async with serving(Ports()) as client:
-        _, data = client.open(0)
+        _, data = client.open_pair(0)
         client.say(GoAway(0))
-        error, _ = client.open(1)
+        error, _ = client.open_pair(1)
         client.say(Data(data, b"still", fin=True))
         heard = [await client.hear() for _ in range(4)]
         assert RstStream(error, Reset.REFUSED_STREAM) in heard
@@ -217,7 +191,7 @@ async def test_after_going_away_no_stream_is_taken_and_those_open_go_on() -> Non
 
 async def test_what_is_no_spdy_ends_the_connection_with_a_word() -> None:
     async with serving(Ports()) as client:
-        client.open(0)
+        client.open_pair(0)
         assert isinstance(await client.hear(), SynReply)
         assert isinstance(await client.hear(), SynReply)
         client.say_raw(b"\x80\x02\x00\x06\x00\x00\x00\x04\x00\x00\x00\x01")
@@ -227,8 +201,8 @@ async def test_what_is_no_spdy_ends_the_connection_with_a_word() -> None:
 async def test_a_reset_ends_one_connection_and_no_other() -> None:
     ports = Ports()
     async with serving(ports) as client:
-        error, data = client.open(0)
-        _, other = client.open(1)
+        error, data = client.open_pair(0)
+        _, other = client.open_pair(1)
         await asyncio.sleep(1)
         assert ports.active == 2
         client.say(RstStream(data, Reset.CANCEL))
@@ -242,7 +216,7 @@ async def test_a_reset_ends_one_connection_and_no_other() -> None:
 async def test_a_client_that_runs_ahead_is_not_read_until_its_reader_has_caught_up() -> None:
     ports = Ports()
     async with serving(ports) as client:
-        _, data = client.open(0, "82")
+        _, data = client.open_pair(0, "82")
         piece = b"y" * 32_768
         for _ in range(40):
             client.say(Data(data, piece))
@@ -258,16 +232,16 @@ async def test_a_client_that_runs_ahead_is_not_read_until_its_reader_has_caught_
 async def test_a_stream_within_its_bound_holds_up_no_other() -> None:
     ports = Ports()
     async with serving(ports) as client:
-        _, stalled = client.open(0, "82")
+        _, stalled = client.open_pair(0, "82")
         client.say(Data(stalled, b"z" * 100_000))
-        _, other = client.open(1)
+        _, other = client.open_pair(1)
         client.say(Data(other, b"quick", fin=True))
         assert await client.hear_all(other) == b"quick"
 
 
 async def test_what_is_said_to_an_ended_connection_fills_nothing() -> None:
     async with serving(Ports()) as client:
-        _, data = client.open(0, "83")
+        _, data = client.open_pair(0, "83")
         assert len(await client.hear_all(data)) == 100_000
         for _ in range(40):
             client.say(Data(data, bytes(32_768)))
@@ -278,8 +252,21 @@ async def test_what_is_said_to_an_ended_connection_fills_nothing() -> None:
 async def test_a_client_that_goes_leaves_nothing() -> None:
     ports = Ports()
     async with serving(ports) as client:
-        client.open(0, "82")
-        client.open(1)
+        client.open_pair(0, "82")
+        client.open_pair(1)
         client.say(SynStream(99, {"port": "80", "requestid": "9", "streamtype": "data"}))
         await asyncio.sleep(1)
         assert ports.active == 2
+
+
+@given(st.lists(FRAMES, max_size=30))
+def test_whatever_a_client_says_nothing_is_left_of_it(frames: list[Frame]) -> None:
+    async def talk() -> None:
+        ports = Ports()
+        ports.may_read.set()
+        async with serving(ports) as client:
+            client.say(*frames)
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    asyncio.run(talk())
