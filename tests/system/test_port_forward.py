@@ -103,9 +103,14 @@ def test_connections_reach_the_apps_own_loopback_and_survive_its_restart(
             return bool(state.get("running")) and now["status"]["state"] != before["status"]["state"]
 
         node.wait("the restart", is_restarted)
-        with kubectl.start(*arguments, f":{HTTP}") as again:
-            second = local_port(again, HTTP)
-            node.wait("the servers again", lambda: b"hello from inside" in get(second))
+
+        # kubectl ends a forward when a connection is refused, so another one finds out when the servers listen again.
+        def listens() -> bool:
+            with kubectl.start(*arguments, f":{HTTP}") as probing:
+                return b"hello from inside" in get(local_port(probing, HTTP))
+
+        node.wait("the servers again", listens)
+        assert b"hello from inside" in get(http)
 
 
 def test_a_port_that_nobody_listens_on_is_told(controller: ControllerHost, namespace: str, node: NodeHost) -> None:
