@@ -66,7 +66,8 @@ async def _remove_engine(settings: NodeSettings, open_engine: OpenEngine) -> Non
 
 def _make_room(settings: NodeSettings) -> None:
     """The engine's tools write while they remove; on a full disk they need what waiting logs and downloads take."""
-    for folder in (Path(settings.state_dir) / "newlog", settings.engine.downloads_dir):
+    engine = settings.engine
+    for folder in (Path(settings.state_dir) / "newlog", engine.downloads_dir, engine.blobs_dir):
         shutil.rmtree(folder, ignore_errors=True)
 
 

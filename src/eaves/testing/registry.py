@@ -90,12 +90,21 @@ class Registry:
         self.__enter__()
 
     def push(
-        self, name: str, command: Sequence[str] = (), *, padding_bytes: int = 0, entrypoint: Sequence[str] = ()
+        self,
+        name: str,
+        command: Sequence[str] = (),
+        *,
+        padding_bytes: int = 0,
+        entrypoint: Sequence[str] = (),
+        manifest: str = "oci",
     ) -> str:
-        """Make and push ``NAME:TAG``; answers the manifest's digest. ``padding_bytes`` of noise make it big."""
+        """Make and push ``NAME:TAG``; answers the manifest's digest. ``padding_bytes`` of noise make it big.
+
+        ``manifest``: its kind, as skopeo names them: oci or v2s2 (Docker's own).
+        """
         layout = self._folder / f"image-{secrets.token_hex(4)}"
         make_image(layout, command, entrypoint=entrypoint, padding_bytes=padding_bytes)
-        self._copy(f"oci:{layout}:image", name)
+        self._copy(f"oci:{layout}:image", name, f"--format={manifest}")
         shutil.rmtree(layout)
         return self.digest(name)
 

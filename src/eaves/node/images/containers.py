@@ -1,4 +1,4 @@
-"""Container images: manifests and layers by the download helper, then into podman's storage from an OCI layout on disk."""
+"""Container images: manifests and layers by the download helper, then into podman's storage from a folder of links to them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
-from eaves.kit import files
 from eaves.node.containers.cli import PodmanCli
 from eaves.node.desired.model import DesiredImage
 from eaves.node.errors import StorageFullError
@@ -21,8 +19,7 @@ from eaves.node.images.manifest import Manifest, parse_manifest
 from eaves.node.images.retrieval import Origin, Retrieval, Wanted
 from eaves.node.images.store import DiskStore
 
-TAG = "image"
-_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_DIR_VERSION = "Directory Transport Version: 1.1\n"
 _SPARE_BYTES = 64 << 20
 _LOAD_LIMIT_S = 3600.0
 
@@ -81,27 +78,20 @@ class ContainerLoader:
 
     async def load(self, manifest: Manifest, folder: Path) -> str:
         """Bring an image whose blobs are in the store into podman's storage; answers podman's id. ``folder`` is for us alone."""
-        layout = folder / "layout"
-        await asyncio.to_thread(self._make_layout, manifest, layout)
+        source = folder / "image"
+        await asyncio.to_thread(self._make_source, manifest, source)
         # podman makes a name of the path that it is given, and not every path of a disk makes a name that it takes.
-        target = f"oci:{layout.relative_to(folder.parent)}:{TAG}"
+        target = f"dir:{source.relative_to(folder.parent)}"
         options = ("--quiet", f"--signature-policy={self._cli.policy}")
         loaded = await self._cli.run("pull", *options, target, timeout_s=_LOAD_LIMIT_S, cwd=str(folder.parent))
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return loaded.text.strip().splitlines()[-1].removeprefix("sha256:")
 
-    def _make_layout(self, manifest: Manifest, layout: Path) -> None:
-        shutil.rmtree(layout, ignore_errors=True)
-        blobs = layout / "blobs" / "sha256"
-        blobs.mkdir(mode=0o700, parents=True)
+    def _make_source(self, manifest: Manifest, source: Path) -> None:
+        """A folder as podman's ``dir:`` transport reads it: unlike an OCI layout it takes manifests of Docker's own kind too."""
+        shutil.rmtree(source, ignore_errors=True)
+        source.mkdir(mode=0o700, parents=True)
         for blob in manifest.blobs:
-            os.link(self._store.blob(blob.digest), blobs / blob.digest.removeprefix("sha256:"))
-        files.save_file(blobs / manifest.digest.removeprefix("sha256:"), manifest.raw)
-        entry = {
-            "mediaType": manifest.media_type or _OCI_MANIFEST,
-            "digest": manifest.digest,
-            "size": len(manifest.raw),
-            "annotations": {"org.opencontainers.image.ref.name": TAG},
-        }
-        files.save_file(layout / "index.json", msgspec.json.encode({"schemaVersion": 2, "manifests": [entry]}))
-        files.save_file(layout / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+            os.link(self._store.blob(blob.digest), source / blob.digest.removeprefix("sha256:"))
+        (source / "manifest.json").write_bytes(manifest.raw)
+        (source / "version").write_text(_DIR_VERSION, encoding="ascii")

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Protocol
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
@@ -78,14 +78,11 @@ class Client:
             parts = urlsplit(url)
             is_own = origin_of(parts) == self._origin
             sent = authorizer.headers(parts, headers) if is_own else dict(headers)
-            connection = self._connect(parts)
-            try:
-                answer = self._ask(connection, parts, sent)
+            # An answer that was not read to its end holds the socket on its own.
+            with closing(self._connect(parts)) as connection, closing(self._ask(connection, parts, sent)) as answer:
                 if answer.status not in _REDIRECTS or not (location := answer.headers.get("Location")):
                     yield answer
                     return
-            finally:
-                connection.close()
             url = _follow(url, location)
         raise FetchError(
             "the server redirects in a circle", code="RedirectLoop", resolution="check the datastore's URL"
