@@ -128,7 +128,10 @@ class VmSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tr
         bool, about("A serial port, shown by kubectl logs and opened by kubectl attach and kubectl eaves console.")
     ] = True
     guest_agent: Annotated[bool, about("The channel for the QEMU guest agent, which tells addresses.")] = True
-    dedicated_cpus: Annotated[bool, about("Each virtual processor gets one of the node for itself.")] = False
+    dedicated_cpus: Annotated[
+        bool,
+        about("It runs on as many processors of the node as it has, which no other machine gets as dedicated ones."),
+    ] = False
     huge_pages: Annotated[HugePages | None, about("Pages of this size back the memory; the node must have them.")] = (
         None
     )

@@ -13,6 +13,7 @@ from eaves.kit import process
 from eaves.node.desired.secret import Secret, SecretBytes
 from eaves.node.desired.vm_model import CloudInit, Datasource, DeviceModel, Firmware
 from eaves.node.observed_vm import AgentState
+from eaves.node.vms.errors import VmError
 from eaves.node.workloads.abc import WorkloadState
 from eaves.node.workloads.errors import StartError
 from eaves.testing.vm_host import Console, VmHost
@@ -187,3 +188,17 @@ async def _wait_gone(pid: int) -> None:
 
     async with asyncio.timeout(60):
         await pids.wait_exit(pid)
+
+
+async def test_dedicated_processors_belong_to_one_machine(host: VmHost) -> None:
+    everything = os.sched_getaffinity(0)
+    seen = await host.boot(await host.spec(dedicated_cpus=True))
+    mine = os.sched_getaffinity(seen.pid)
+    assert len(mine) == 1
+    assert min(everything) not in mine
+    await host.restart()
+    crowd = len(everything) - 1
+    other = await host.spec(await host.disk("other.raw"), app_id="other", dedicated_cpus=True, vcpus=crowd)
+    with pytest.raises(VmError) as caught:
+        await host.engine.create(other)
+    assert caught.value.code == "DedicatedCpusMissing"

@@ -27,7 +27,7 @@ from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
 from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
-from eaves.node.vms import launch, limits, spec
+from eaves.node.vms import launch, limits, pinning, spec
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.host import observe_vm_host
 from eaves.node.vms.livedisks import MachineDisks
@@ -55,6 +55,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._host: VmHost | None = None
         self._host_lock = asyncio.Lock()
+        self._pinning = asyncio.Lock()
         self._wake = asyncio.Event()
         self.disks = MachineDisks(lambda: self._sessions.values())
 
@@ -190,17 +191,25 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         if found is not None and found.pid:
             return found
         paths = find_app_files(self._instance, wanted.app_id)
-        await launch.prepare(
-            wanted, host, folders, cgroup=self._cgroup(wanted.app_id), position=paths.log_position, cpus=[]
-        )
-        await asyncio.to_thread(files.save_file, folders.keep / RECORD, msgspec.json.encode(record))
-        self._records[wanted.app_id] = record
-        await launch.start_monitor(folders)
+        # Two machines that start at once must not pick the same processors.
+        async with self._pinning if wanted.dedicated_cpus else contextlib.nullcontext():
+            cpus = await asyncio.to_thread(self._pick_cpus, wanted) if wanted.dedicated_cpus else []
+            await launch.prepare(
+                wanted, host, folders, cgroup=self._cgroup(wanted.app_id), position=paths.log_position, cpus=cpus
+            )
+            await asyncio.to_thread(files.save_file, folders.keep / RECORD, msgspec.json.encode(record))
+            self._records[wanted.app_id] = record
+            await launch.start_monitor(folders)
         seen = await self.observe_one(wanted.app_id)
         if seen is None:
             raise VmError("the machine has gone right after its start", element=f"app {wanted.app_id}")
         self._note_running(seen)
         return seen
+
+    def _pick_cpus(self, wanted: VmSpec) -> list[int]:
+        others = [seen.pid for seen in self._observe().values() if seen.pid and seen.app_id != wanted.app_id]
+        everything = os.sched_getaffinity(0)
+        return pinning.pick_cpus(wanted.vcpus, everything, pinning.observe_taken(others, everything))
 
     async def _adopt(self, app_id: str) -> None:
         try:
