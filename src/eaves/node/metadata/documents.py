@@ -70,9 +70,12 @@ def want_diag(caller: Caller, world: World) -> Answer:
         if netns.app_id != caller.app.id:
             continue
         for vif in netns.vifs:
-            bridge = bridges[vif.network_id]
-            way = "no way out" if bridge.air_gapped else f"way out by {bridge.uplink or 'the default route'}"
             network = names.get(vif.network_id, vif.network_id)
+            bridge = bridges.get(vif.network_id)
+            if bridge is None:
+                lines.append(f"interface {vif.inside}: network {network}, a switch")
+                continue
+            way = "no way out" if bridge.air_gapped else f"way out by {bridge.uplink or 'the default route'}"
             lines.append(f"interface {vif.inside}: network {network}, {vif.address}/{vif.prefix_length}, {way}")
     lines += [f"fault: {text}" for object_id, text in sorted(world.has_fault.items()) if object_id in names]
     if fault := world.has_fault.get(caller.app.id):
@@ -91,7 +94,9 @@ def want_peers(caller: Caller, world: World) -> Answer:
         if netns.app_id == caller.app.id or netns.app_id not in apps:
             continue
         found[apps[netns.app_id].name] = [
-            {"port": names.get(vif.network_id, vif.network_id), "address": vif.address} for vif in netns.vifs
+            {"port": names.get(vif.network_id, vif.network_id), "address": vif.address}
+            for vif in netns.vifs
+            if vif.address
         ]
     return want_json(found)
 

@@ -15,6 +15,8 @@ from eaves.node.networks.model import PortMap, WantedVif
 
 _NAMED_PROTOCOLS = ("tcp", "udp", "icmp", "sctp", "dccp")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)+")
+NO_ADAPTER = "-"
+"""Stands in rules for a label that no port bears: no interface has this name."""
 _UNITS = {"": "second", "s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
@@ -97,7 +99,7 @@ def render_rate(rule: AclRule, match: str | None) -> list[str]:
 
 def match_outgoing(rule: AclRule) -> str | None:
     """What packets from an app on a switch are matched with, of IPv4 or IPv6; None when the rule says nothing about them."""
-    if rule.direction is AclDirection.INGRESS:
+    if rule.direction is AclDirection.INGRESS or rule.adapter:
         return None
     return _render_match(rule, far="daddr", local_port="sport", remote_port="dport", hosts="", is_switched=True)
 
@@ -106,12 +108,13 @@ def match_incoming(rule: AclRule) -> str | None:
     """The same for packets to it."""
     if rule.direction is AclDirection.EGRESS:
         return None
-    return _render_match(rule, far="saddr", local_port="dport", remote_port="sport", hosts="", is_switched=True)
+    match = _render_match(rule, far="saddr", local_port="dport", remote_port="sport", hosts="", is_switched=True)
+    return None if match is None else f"{_render_adapter(rule)}{match}"
 
 
 def _match_outgoing(rule: AclRule, hosts: str) -> str | None:
     """None when the rule says nothing about packets from the app."""
-    if rule.direction is AclDirection.INGRESS or rule.action is AclAction.PORT_MAP:
+    if rule.direction is AclDirection.INGRESS or rule.action is AclAction.PORT_MAP or rule.adapter:
         return None
     return _render_match(rule, far="daddr", local_port="sport", remote_port="dport", hosts=hosts)
 
@@ -122,7 +125,8 @@ def _match_incoming(rule: AclRule, hosts: str) -> str | None:
     if rule.action is AclAction.PORT_MAP:
         source = f"ip saddr {text} " if (text := _render_source(rule)) else ""
         return f"{source}{rule.protocol} dport {rule.app_port} ct status dnat ct original proto-dst {rule.local_port} "
-    return _render_match(rule, far="saddr", local_port="dport", remote_port="sport", hosts=hosts)
+    match = _render_match(rule, far="saddr", local_port="dport", remote_port="sport", hosts=hosts)
+    return None if match is None else f"{_render_adapter(rule)}{match}"
 
 
 def parse_ports(text: str) -> tuple[int, int]:
@@ -134,6 +138,12 @@ def parse_ports(text: str) -> tuple[int, int]:
         if 1 <= first <= last <= 65535:
             return first, last
     raise NetworkImpossibleError(f"{text!r} is not a port or a range of ports")
+
+
+def _render_adapter(rule: AclRule) -> str:
+    """The ports of the node by which packets to the app must have come in; packets from it are not asked for theirs."""
+    names = ", ".join(f'"{name}"' for name in rule.adapter.split(",") if name)
+    return f"iifname {{ {names} }} " if names else ""
 
 
 def _render_match(

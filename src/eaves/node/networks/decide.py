@@ -62,7 +62,7 @@ def _is_match(rule: AclRule, connection: Connection, addresses_of: AddressesOf) 
         ports = (connection.node_port, connection.local_port)
         return connection.is_inbound and ports == (int(rule.local_port), rule.app_port)
     forbidden = AclDirection.EGRESS if connection.is_inbound else AclDirection.INGRESS
-    if rule.direction is forbidden:
+    if rule.direction is forbidden or (rule.adapter and not connection.is_inbound):
         return False
     return _has_port(rule.local_port, connection.local_port) and _has_port(rule.remote_port, connection.far_port)
 

@@ -12,7 +12,7 @@ import msgspec
 from eaves.node.desired.model import AppKind, DesiredApp, DesiredInterface, DesiredNetwork, DesiredNode, NetworkKind
 from eaves.node.desired.vm_model import Isolation
 from eaves.node.instance import Instance
-from eaves.node.networks import acls, addressing, ports, routing, switching
+from eaves.node.networks import acls, adapters, addressing, ports, routing, switching
 from eaves.node.networks.errors import NetworkImpossibleError
 from eaves.node.networks.model import (
     Layout,
@@ -50,7 +50,7 @@ def plan_layout(
     addressing.forget_networks(state, [network.id for network in desired.networks])
     ways = Ways(ports.merge_ports(ways.ports, desired.ports), ways.faults)
     bridges, found_ways, problems = _want_bridges(desired.networks, state, seen, instance, ways, former)
-    apps = list(desired.apps)
+    apps = [adapters.resolve_adapters(app, ways.ports, seen) for app in desired.apps]
     for network in desired.networks:
         addressing.want_bridge_number(state, network.id)
     switches, switch_problems = switching.want_switches(

@@ -22,8 +22,9 @@ from eaves.node.desired.model import (
     NetworkKind,
 )
 from eaves.node.instance import Instance
+from eaves.node.networks.acls import NO_ADAPTER
 from eaves.node.networks.layout import plan_layout
-from eaves.node.networks.model import Layout, NetworkState, SeenHost, SeenPort
+from eaves.node.networks.model import Layout, NetworkState, Port, SeenHost, SeenPort
 from eaves.node.networks.routing import Ways
 
 INSTANCE = Instance()
@@ -285,3 +286,16 @@ def test_long_links_fit_the_kernel_for_every_instance() -> None:
         desired = DesiredNode("device", "1", "", apps=(app("x", on(net)),), networks=(net,))
         layout, _ = plan_layout(desired, NetworkState(bridges={"net-default": 9999}), SeenHost(), instance, Ways())
         assert all(len(link) <= 15 for link in (layout.bridges[0].link, layout.vifs[0].link))
+
+
+@pytest.mark.parametrize(
+    ("label", "interfaces"), [("wan", "eth1"), ("uplink", "eth1,eth2"), ("eth3", "eth3"), ("nowhere", NO_ADAPTER)]
+)
+def test_a_rule_for_a_port_of_the_node_opens_no_other(label: str, interfaces: str) -> None:
+    net = network()
+    rule = AclRule(1, "", AclDirection.INGRESS, AclAction.ALLOW, adapter=label)
+    desired = DesiredNode("device", "1", "", apps=(app("web", on(net, "", rule)),), networks=(net,))
+    ways = Ways((Port("wan", "eth1"), Port("lte", "eth2", 10)))
+    seen = SeenHost(ports={"eth1": SeenPort(), "eth2": SeenPort(), "eth3": SeenPort()})
+    layout, _ = plan_layout(desired, NetworkState(), seen, INSTANCE, ways)
+    assert layout.vifs[0].acls[0].adapter == interfaces

@@ -10,6 +10,7 @@ from inline_snapshot import snapshot
 
 from eaves.node.desired.model import AclAction, AclDirection, AclRule
 from eaves.node.networks import dns, observe
+from eaves.node.networks.acls import NO_ADAPTER
 from eaves.node.networks.model import Layout, PortMap, SeenLink, WantedBridge, WantedNetns, WantedVif
 from eaves.node.networks.ruleset import name_host_set, render_ruleset
 
@@ -91,6 +92,24 @@ def test_rules_become_statements_in_their_order() -> None:
         f"ip daddr @{name_host_set('example.org')} meta l4proto 47 return",
         "limit rate over 10/second burst 5 packets drop",
         "return",
+    ]
+
+
+def test_a_rule_for_one_port_of_the_node_is_about_what_comes_in_there() -> None:
+    rules = (
+        AclRule(1, "", BOTH, ALLOW, protocol="tcp", local_port="22", adapter="eth1,eth2"),
+        AclRule(2, "", IN, ALLOW, protocol="udp", local_port="53", adapter=NO_ADAPTER),
+        AclRule(3, "", BOTH, AclAction.PORT_MAP, protocol="tcp", local_port="8080", app_port=80, adapter="eth1"),
+    )
+    text = render_ruleset(
+        Layout((bridge(),), (WantedNetns("a", "a", ("a",), (vif("a", "10.0.0.2", *rules),)),)), "eaves"
+    )
+    assert chain(text, "from_evva0") == ["drop"]
+    assert chain(text, "to_evva0") == [
+        'iifname { "eth1", "eth2" } tcp dport 22 accept',
+        'iifname { "-" } udp dport 53 accept',
+        "tcp dport 80 ct status dnat ct original proto-dst 8080 accept",
+        "drop",
     ]
 
 
