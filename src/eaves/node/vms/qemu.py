@@ -59,6 +59,11 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         self._wake = asyncio.Event()
         self.disks = MachineDisks(lambda: self._sessions.values())
 
+    @property
+    def host(self) -> VmHost | None:
+        """What the node offers; None until the first machine is wanted."""
+        return self._host
+
     def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> VmSpec:
         wanted = spec.want_spec(app, ready, _find_architecture(), log_path=log_path, key=key)
         # A start of what is there already gets no spec; secrets are not kept on disk for it.

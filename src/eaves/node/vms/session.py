@@ -121,9 +121,12 @@ class Session:
                 await self.command("cont")
 
     async def close(self) -> None:
-        qmp, self._qmp = self._qmp, None
+        qmp = self._qmp
         if qmp is not None:
+            # Forgotten only when it is closed: one that was cut off here is closed by who comes next.
             await qmp.close()
+            if self._qmp is qmp:
+                self._qmp = None
 
     async def _connect(self) -> Qmp:
         async with self._connecting:
