@@ -13,10 +13,11 @@ from eaves.kit import process
 from eaves.node.desired.secret import Secret, SecretBytes
 from eaves.node.desired.vm_model import CloudInit, Datasource, DeviceModel, Firmware
 from eaves.node.observed_vm import AgentState
+from eaves.node.vms import balloon
 from eaves.node.vms.errors import VmError
 from eaves.node.workloads.abc import WorkloadState
 from eaves.node.workloads.errors import StartError
-from eaves.testing.vm_host import Console, VmHost
+from eaves.testing.vm_host import BOOT_LIMIT_S, Console, VmHost
 
 pytestmark = pytest.mark.contract
 
@@ -202,3 +203,21 @@ async def test_dedicated_processors_belong_to_one_machine(host: VmHost) -> None:
     with pytest.raises(VmError) as caught:
         await host.engine.create(other)
     assert caught.value.code == "DedicatedCpusMissing"
+
+
+async def test_a_machine_lends_memory_while_the_node_is_short(host: VmHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balloon, "EVERY_S", 0.2)
+    memory = balloon.NodeMemory(1 << 30, 0)
+    monkeypatch.setattr(balloon, "load_memory", lambda: memory)
+    await host.boot(await host.spec(balloon_min_bytes=96 << 20))
+    session = host.engine._sessions["vm"]
+
+    async def wait_for(size_bytes: int) -> None:
+        async with asyncio.timeout(BOOT_LIMIT_S):
+            # The guest takes its time, and its event goes to the engine.
+            while (await session.command("query-balloon"))["actual"] != size_bytes:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    await wait_for(96 << 20)
+    memory = balloon.NodeMemory(1 << 30, 1 << 30)
+    await wait_for(128 << 20)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eaves.node.observed_vm import AgentState, VmStatus
-from eaves.node.vms import agent
+from eaves.node.vms import agent, balloon
 from eaves.node.vms.errors import QmpError, VmError
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
 from eaves.node.vms.qmp import Qmp
@@ -99,6 +99,7 @@ class Session:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow_events())
                 group.create_task(self._follow_agent())
+                group.create_task(self._follow_memory())
         finally:
             await self.close()
 
@@ -211,3 +212,20 @@ class Session:
             self._facts = None
         if self._facts != former:
             self._on_change()
+
+    async def _follow_memory(self) -> None:
+        """Take memory back while the node is short, as far as the machine lends it."""
+        while True:
+            if (spec := self.spec) is not None and spec.balloon_min_bytes:
+                try:
+                    await self._balance(spec)
+                except (QmpError, OSError) as error:
+                    log.debug("machine's memory is left as it is: app=%s error=%s", self.folders.run.name, error)
+            await asyncio.sleep(balloon.EVERY_S)
+
+    async def _balance(self, spec: VmSpec) -> None:
+        node = await asyncio.to_thread(balloon.load_memory)
+        actual = (await self.command("query-balloon"))["actual"]
+        target = balloon.plan_balloon(node, actual, least_bytes=spec.balloon_min_bytes, most_bytes=spec.memory_bytes)
+        if target is not None:
+            await self.command("balloon", value=target)
