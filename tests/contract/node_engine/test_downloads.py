@@ -222,6 +222,23 @@ async def test_a_mirror_is_asked_first_and_never_trusted(
     assert all("authorization" not in asked.headers for asked in mirror.asked)
 
 
+async def test_a_lying_mirror_spoils_nothing_that_came_from_elsewhere(
+    host: EngineHost, server: FileServer, mirror: FileServer
+) -> None:
+    digest = server.add("/disk.raw", CONTENT)
+    mirror.add("/disk.raw", CONTENT)
+    mirror.manners.is_corrupt = True
+    server.manners.stall_after_bytes = 2 << 20
+    store = want_files(server, mirrors=(want_files(mirror, id="mirror"),))
+    await host.apply(images=(want_raw(host, store, digest=digest),))
+    # The mirror's whole file was wrong, then half of the datastore's came: in the next attempt the mirror goes on after that.
+    await wait_fault(host)
+    server.manners.stall_after_bytes = 0
+    assert await read((await wait_loaded(host)).path) == CONTENT
+    assert any(asked.headers.get("range") for asked in mirror.asked)
+    assert server.served_bytes < len(CONTENT) + (1 << 20)
+
+
 async def test_a_registry_mirror_gives_content_and_no_meaning_of_tags(host: EngineHost, registry: Registry) -> None:
     digest = await asyncio.to_thread(registry.push, "shop/mirrored:1", ("sleep", "1"))
     async with FaultProxy(registry.server) as origin, FaultProxy(registry.server) as near:

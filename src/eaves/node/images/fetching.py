@@ -70,10 +70,17 @@ class Fetcher:
         return answer.text.encode()
 
     async def blob(
-        self, path: str, digest: str, *, size_bytes: int = 0, max_bytes: int = 0, tell: Tell | None = None
+        self,
+        path: str,
+        digest: str,
+        *,
+        size_bytes: int = 0,
+        max_bytes: int = 0,
+        is_trusted: bool = True,
+        tell: Tell | None = None,
     ) -> Answer:
         """Bring a blob into the store; answers when it is there and its digest is right. Raises DownloadError."""
-        return await self._ask(BlobRequest(next(self._ids), path, digest, size_bytes, max_bytes), tell)
+        return await self._ask(BlobRequest(next(self._ids), path, digest, size_bytes, max_bytes, is_trusted), tell)
 
     async def set_rate(self, bytes_per_s: int) -> None:
         """Most bytes a second of this process from now on; 0 = any."""

@@ -144,7 +144,12 @@ class Retrieval:
             async with slots, self._blobs.alone(blob.digest):
                 tell = self._teller(blob.digest, here, total)
                 await fetcher.blob(
-                    blob.path(origin), blob.digest, size_bytes=blob.size_bytes, max_bytes=blob.max_bytes, tell=tell
+                    blob.path(origin),
+                    blob.digest,
+                    size_bytes=blob.size_bytes,
+                    max_bytes=blob.max_bytes,
+                    is_trusted=not origin.is_mirror,
+                    tell=tell,
                 )
 
         try:

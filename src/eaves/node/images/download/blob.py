@@ -2,8 +2,8 @@
 
 A partial file is named by the digest that it shall have, so bytes of any datastore continue it: only the digest at the end says
 whether they are right, and when they are not the file is thrown away. A record beside it says from which source and version of it the
-bytes came (for ``If-Range``), and how many of them are surely on the disk: after a power cut the file may be longer than what was
-written, and only that part counts.
+bytes came (for ``If-Range``), how many of them are surely on the disk (after a power cut the file may be longer than what was written,
+and only that part counts), and how many at its start no mirror had a hand in: a mirror that lies costs its own bytes and no others.
 """
 
 from __future__ import annotations
@@ -39,12 +39,16 @@ Tell = Callable[[int, int], None]
 
 
 class PartialRecord(Struct):
-    """``synced_bytes`` are surely on the disk; more of the file counts only while ``boot_id`` is this boot's."""
+    """``synced_bytes`` are surely on the disk; more of the file counts only while ``boot_id`` is this boot's.
+
+    ``untrusted_from``: where the first bytes of a mirror begin, -1 = there are none. It is written down before they are.
+    """
 
     source: str = ""
     validator: str = ""
     synced_bytes: int = 0
     boot_id: str = ""
+    untrusted_from: int = -1
 
 
 class BlobFile:
@@ -89,35 +93,45 @@ class BlobFile:
 class _Writer:
     """Appends to the partial file what belongs to ``record``'s source, with its hash up to date."""
 
-    def __init__(self, blob: BlobFile, file: FileIO, record: PartialRecord, boot_id: str) -> None:
+    def __init__(self, blob: BlobFile, file: FileIO, record: PartialRecord, boot_id: str, *, is_trusted: bool) -> None:
         self._blob = blob
         self._file = file
         self.record = record
         self._boot_id = boot_id
+        self._is_trusted = is_trusted
         self.size = 0
         self.hash = hashlib.sha256()
         self._unsynced = 0
+        self._untrusted_from = record.untrusted_from
+
+    @property
+    def trusted(self) -> int:
+        """How many bytes from the start are of datastores themselves."""
+        return self.size if self._untrusted_from < 0 else self._untrusted_from
 
     def resume(self) -> None:
-        """Take up what is there: hash it, drop what may not have reached the disk."""
+        """Take up what is there; drop what may not have reached the disk."""
         length = os.fstat(self._file.fileno()).st_size
-        kept = length if self.record.boot_id == self._boot_id else min(length, self.record.synced_bytes)
-        self.restart(kept)
+        self.cut_back(length if self.record.boot_id == self._boot_id else min(length, self.record.synced_bytes))
+
+    def cut_back(self, length: int) -> None:
+        """Keep the first ``length`` bytes and hash them."""
+        os.ftruncate(self._file.fileno(), length)
+        if length <= self._untrusted_from:
+            self._untrusted_from = -1
+        self.hash = hashlib.sha256()
+        self.size = 0
+        self._unsynced = 0
         self._file.seek(0)
         while chunk := self._file.read(READ_BYTES):
             self.hash.update(chunk)
             self.size += len(chunk)
 
-    def restart(self, length: int = 0) -> None:
-        """Cut the file to ``length`` bytes and forget the hash."""
-        os.ftruncate(self._file.fileno(), length)
-        self.hash = hashlib.sha256()
-        self.size = 0
-        self._unsynced = 0
-
     def note_source(self, source: str, validator: str) -> None:
-        self.record = PartialRecord(source, validator, min(self.record.synced_bytes, self.size), self._boot_id)
-        self._blob.save_record(self.record)
+        """Before the first byte of ``source`` is written."""
+        if not self._is_trusted and self._untrusted_from < 0:
+            self._untrusted_from = self.size
+        self._save(source, validator, min(self.record.synced_bytes, self.size))
 
     def write(self, chunk: bytes) -> None:
         """Blocks of zeros become holes: disk images are full of them."""
@@ -134,7 +148,10 @@ class _Writer:
     def sync(self) -> None:
         os.fdatasync(self._file.fileno())
         self._unsynced = 0
-        self.record = PartialRecord(self.record.source, self.record.validator, self.size, self._boot_id)
+        self._save(self.record.source, self.record.validator, self.size)
+
+    def _save(self, source: str, validator: str, synced_bytes: int) -> None:
+        self.record = PartialRecord(source, validator, synced_bytes, self._boot_id, self._untrusted_from)
         self._blob.save_record(self.record)
 
 
@@ -173,7 +190,8 @@ class BlobFetch:
             self._tell(size, size)
             return
         with self._blob.locked() as file:
-            writer = _Writer(self._blob, file, self._blob.load_record(), self._boot_id)
+            record = self._blob.load_record()
+            writer = _Writer(self._blob, file, record, self._boot_id, is_trusted=self._request.is_trusted)
             writer.resume()
             try:
                 self._complete(writer)
@@ -186,22 +204,23 @@ class BlobFetch:
 
     def _complete(self, writer: _Writer) -> None:
         """Until the bytes are there and right."""
-        may_start_over = writer.size > 0
         while True:
+            start = writer.size
             self._bring(writer)
             digest = f"sha256:{writer.hash.hexdigest()}"
             if digest == self._request.digest:
                 return
-            self._blob.record_path.unlink(missing_ok=True)
-            writer.restart()
-            if not may_start_over:
+            # What no mirror had a hand in is kept, unless it is all there is: then it is wrong itself.
+            kept = writer.trusted if writer.trusted < writer.size else 0
+            writer.cut_back(kept)
+            # Bytes of an earlier attempt may be to blame; judged by its own ones alone this source gets no other chance.
+            may_try_again = start > 0 if self._request.is_trusted else start > kept
+            if not may_try_again:
                 raise FetchError(
                     f"what was served has the digest {digest}, not {self._request.digest}",
                     code="DigestMismatch",
                     resolution="check what the datastore serves, or the digest that was asked for",
                 )
-            # Bytes of an earlier attempt may be to blame; from its first byte on this source is judged alone.
-            may_start_over = False
 
     def _bring(self, writer: _Writer) -> None:
         """Read until the end; a cut connection is taken up again at once as long as each brings something."""
@@ -244,7 +263,9 @@ class BlobFetch:
         """Find out what this answer continues, and whether it may be so big."""
         start = writer.size
         if answer.status == 200 and start:
-            writer.restart()
+            if writer.trusted and not self._request.is_trusted:
+                raise FetchError("the mirror cannot go on where others stopped", code="DownloadFailed")
+            writer.cut_back(0)
             start = 0
         elif answer.status == 206 and not _starts_at(answer.headers.get("Content-Range"), start):
             raise FetchError("the server sends another part than was asked for", code="DownloadFailed")
@@ -290,7 +311,8 @@ class BlobFetch:
     def _check_limit(self, size: int) -> None:
         limit = self._request.max_bytes
         if limit and size > limit:
-            self._blob.discard()
+            if self._request.is_trusted:
+                self._blob.discard()
             raise FetchError(
                 f"it has {size} bytes or more, at most {limit} are allowed",
                 code="ImageTooLarge",

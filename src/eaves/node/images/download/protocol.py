@@ -47,7 +47,8 @@ class ManifestRequest(Struct, frozen=True, tag="manifest"):
 class BlobRequest(Struct, frozen=True, tag="blob", omit_defaults=True):
     """Bring one blob into the store. ``path``: below the datastore's base; for a registry the repository.
 
-    ``size_bytes``: what it must have, 0 = not known. ``max_bytes``: 0 = any.
+    ``size_bytes``: what it must have, 0 = not known. ``max_bytes``: 0 = any. ``is_trusted``: False for a mirror, which must not spoil
+    what others gave.
     """
 
     id: int
@@ -55,6 +56,7 @@ class BlobRequest(Struct, frozen=True, tag="blob", omit_defaults=True):
     digest: str
     size_bytes: int = 0
     max_bytes: int = 0
+    is_trusted: bool = True
 
 
 class RateRequest(Struct, frozen=True, tag="rate"):
