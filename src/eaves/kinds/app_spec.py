@@ -248,10 +248,6 @@ class AppSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
         GraceSeconds | None,
         about("Time between the request to stop and the kill; 10, for a virtual machine 60 when absent."),
     ] = None
-    suspend_on_node_restart: Annotated[
-        bool,
-        about("A virtual machine's memory is saved when the node restarts for good reason, and it goes on after."),
-    ] = False
     start_delay_seconds: Annotated[int, about("Wait this long after a boot of the node.", ge=0, le=86400)] = 0
     restart_counter: Annotated[int, about("Raise it by one to restart the app.", ge=0, le=0xFFFFFFFF)] = 0
     purge_counter: Annotated[

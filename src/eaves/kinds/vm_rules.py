@@ -40,8 +40,6 @@ def check_container(spec: AppSpec) -> Iterator[FieldError]:
         yield forbidden("spec.vm", detail)
     if spec.image_format not in (None, ImageFormat.CONTAINER):
         yield invalid("spec.imageFormat", spec.image_format, "a container starts from a Container image")
-    if spec.suspend_on_node_restart:
-        yield forbidden("spec.suspendOnNodeRestart", detail)
     if spec.rollback is not None:
         yield forbidden("spec.rollback", detail)
     for index, volume in enumerate(spec.volumes):
@@ -70,8 +68,6 @@ def check_machine(spec: AppSpec) -> Iterator[FieldError]:
     yield from _check_memory(spec, vm)
     if vm.cloud_init is not None:
         yield from _check_cloud_init("spec.vm.cloudInit", vm.cloud_init)
-    if spec.suspend_on_node_restart and spec.devices:
-        yield forbidden("spec.suspendOnNodeRestart", "the state of assigned devices cannot be saved")
     if spec.rollback is not None:
         yield from rules.check_dns_subdomain("spec.rollback.snapshotName", spec.rollback.snapshot_name)
 

@@ -54,7 +54,6 @@ def test_the_full_example_is_accepted() -> None:
     [
         ({"vm": {}}, [("spec.vm", "FORBIDDEN")]),
         ({"imageFormat": "Qcow2"}, [("spec.imageFormat", "INVALID")]),
-        ({"suspendOnNodeRestart": True}, [("spec.suspendOnNodeRestart", "FORBIDDEN")]),
         ({"rollback": {"snapshotName": "s", "counter": 1}}, [("spec.rollback", "FORBIDDEN")]),
         ({"volumes": [{"name": "d"}]}, [("spec.volumes[0].mountPath", "REQUIRED")]),
         (

@@ -49,7 +49,6 @@ def test_the_full_example_is_accepted() -> None:
             {"name": "data", "size": "5Gi"},
             {"name": "cd", "volumeName": "installer", "device": "CDROM", "bootOrder": 1},
         ],
-        suspendOnNodeRestart=True,
         rollback={"snapshotName": "before", "counter": 1},
     )
     apply_defaults(RESOURCE.schema, app)
@@ -81,7 +80,6 @@ def test_the_full_example_is_accepted() -> None:
             {"vm": {"balloon": {"minMemory": "64Mi"}}, "devices": [{"name": "gpu"}]},
             [("spec.vm.balloon", "FORBIDDEN")],
         ),
-        ({"suspendOnNodeRestart": True, "devices": [{"name": "gpu"}]}, [("spec.suspendOnNodeRestart", "FORBIDDEN")]),
         ({"vm": {"vtpm": True, "firmware": "BIOS"}}, [("spec.vm.vtpm", "FORBIDDEN")]),
         ({"vm": {"vtpm": True, "deviceModel": "Legacy"}}, [("spec.vm.vtpm", "FORBIDDEN")]),
         ({"vm": {"vtpm": True, "deviceModel": "Legacy", "firmware": "UEFI"}}, [("spec.vm.vtpm", "FORBIDDEN")]),

@@ -254,7 +254,7 @@ def _restart_counter(app: App, config: AppInstanceConfig) -> int:
         eaves=config.eaves,
     )
     # These change how the app is supervised, not the app.
-    for name in ("restart_policy", "stop_grace_s", "suspend_on_node_restart"):
+    for name in ("restart_policy", "stop_grace_s"):
         essence.eaves.ClearField(name)
     return _counter(
         str(app.spec.restart_counter),

@@ -69,7 +69,6 @@ def fill_machine(app: App, config: AppInstanceConfig, *, runs_eve: bool) -> None
     sizes.enable_vnc = _has_screen(vm) and not (runs_eve and _has_password(vm))
     config.metaDataType = _METADATA[vm.cloud_init.datasource if vm.cloud_init else Datasource.NONE]
     config.cloud_init_version = vm.cloud_init.version if vm.cloud_init else 0
-    config.eaves.suspend_on_node_restart = app.spec.suspend_on_node_restart
     extension = config.eaves.vm
     extension.firmware = firmware
     extension.device_model = vm.device_model
@@ -160,7 +159,6 @@ def unknown_to_eve(app: App) -> Iterator[str]:
         (_has_password(vm), "vm.vnc.passwordSecretKeyRef (there is no screen, since its password would be readable)"),
         (data.meta_data is not None or data.meta_data_from is not None, "vm.cloudInit.metaData"),
         (data.network_config is not None or data.network_config_from is not None, "vm.cloudInit.networkConfig"),
-        (app.spec.suspend_on_node_restart, "suspendOnNodeRestart"),
         (
             vm.root_disk.boot_order is not None or any(volume.boot_order is not None for volume in app.spec.volumes),
             "bootOrder (disks boot in their order)",

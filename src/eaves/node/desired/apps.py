@@ -135,7 +135,6 @@ def _add_machine(
         vm=parse_vm(
             config, app.id, mounts, around.images, around.volumes, data, splits_multipart=around.splits_multipart
         ),
-        suspend_on_node_restart=config.eaves.suspend_on_node_restart,
         snapshots=parse_snapshots(config.snapshot, app.id, app.name, draft),
     )
 

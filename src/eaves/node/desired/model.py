@@ -313,8 +313,6 @@ class DesiredApp(Struct, frozen=True):
     """The hardware of a virtual machine; None for a container, whatever its isolation."""
     devices: tuple[str, ...] = ()
     """Assignment groups of the hardware model that belong to the app alone."""
-    suspend_on_node_restart: bool = False
-    """A virtual machine's memory is saved when the node goes down for good reason, and restored after."""
     snapshots: SnapshotOrders = SnapshotOrders()
 
     @property

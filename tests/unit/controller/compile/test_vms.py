@@ -238,7 +238,6 @@ def test_what_a_running_machine_cannot_take_on_is_a_restart(change: dict[str, An
 @pytest.mark.parametrize(
     "change",
     [
-        {"suspendOnNodeRestart": True},
         {"terminationGracePeriodSeconds": 5},
         {"vm": {"rootDisk": {"size": "20Gi"}}},
         {"volumes": [{"name": "d", "size": "9Gi"}]},
@@ -259,13 +258,12 @@ def test_an_eve_device_gets_a_valid_config_and_the_rest_is_told() -> None:
             "vnc": {"passwordSecretKeyRef": {"name": "plc", "key": "vnc"}},
             "cloudInit": {"userData": "#!/bin/sh", "networkConfig": "version: 2"},
         },
-        suspendOnNodeRestart=True,
     )
     secrets = [make_secret("plc", vnc="hunter2")]
     result = compile_all(app, status=EVE, secrets=secrets)
     (problem,) = result.problems
     assert (problem.reason, problem.effect) == ("UnknownToEve", Effect.PARTIAL)
-    for name in ("vm.machine", "vm.clock", "vm.vnc.passwordSecretKeyRef", "networkConfig", "suspendOnNodeRestart"):
+    for name in ("vm.machine", "vm.clock", "vm.vnc.passwordSecretKeyRef", "networkConfig"):
         assert name in problem.message
     config = result.config.apps[0]
     assert not config.fixedresources.enable_vnc

@@ -135,7 +135,6 @@ def test_the_extension_says_what_the_device_api_cannot() -> None:
     app.fixedresources.disable_vtpm = True
     app.fixedresources.pin_cpu = True
     app.fixedresources.enable_vnc = True
-    app.eaves.suspend_on_node_restart = True
     app.eaves.vm.CopyFrom(
         VmExtension(
             firmware="UEFI", machine="pc", device_model="Legacy", huge_page_bytes=2 << 20, balloon_min_bytes=64 << 20,
@@ -145,7 +144,6 @@ def test_the_extension_says_what_the_device_api_cannot() -> None:
     parsed = app_of(config)
     vm = parsed.vm
     assert vm is not None
-    assert parsed.suspend_on_node_restart
     assert (vm.firmware, vm.machine, vm.device_model) == (Firmware.UEFI, "pc", DeviceModel.LEGACY)
     assert (vm.huge_page_bytes, vm.balloon_min_bytes, vm.clock_base) == (2 << 20, 64 << 20, ClockBase.LOCAL_TIME)
     assert (vm.has_vtpm, vm.dedicated_cpus, vm.has_vnc) == (False, True, True)

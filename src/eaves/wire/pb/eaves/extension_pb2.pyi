@@ -37,7 +37,6 @@ class AppExtension(_message.Message):
     WORKING_DIR_FIELD_NUMBER: _builtins.int
     ISOLATION_FIELD_NUMBER: _builtins.int
     VM_FIELD_NUMBER: _builtins.int
-    SUSPEND_ON_NODE_RESTART_FIELD_NUMBER: _builtins.int
     cpu_millis: _builtins.int
     """Limit in thousandths of a CPU, 0 = vcpus of fixedresources."""
     restart_policy: _builtins.str
@@ -52,8 +51,6 @@ class AppExtension(_message.Message):
     """Replaces the image's working directory when not empty."""
     isolation: _builtins.str
     """Of a container: Process or VM; empty = Process."""
-    suspend_on_node_restart: _builtins.bool
-    """A virtual machine's memory is saved when the node goes down and restored after."""
     @_builtins.property
     def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Replaces the entrypoint of the image when not empty."""
@@ -79,11 +76,10 @@ class AppExtension(_message.Message):
         working_dir: _builtins.str = ...,
         isolation: _builtins.str = ...,
         vm: Global___VmExtension | None = ...,
-        suspend_on_node_restart: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["vm", b"vm"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "command", b"command", "cpu_millis", b"cpu_millis", "isolation", b"isolation", "name", b"name", "namespace", b"namespace", "restart_policy", b"restart_policy", "stop_grace_s", b"stop_grace_s", "suspend_on_node_restart", b"suspend_on_node_restart", "vm", b"vm", "working_dir", b"working_dir"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "command", b"command", "cpu_millis", b"cpu_millis", "isolation", b"isolation", "name", b"name", "namespace", b"namespace", "restart_policy", b"restart_policy", "stop_grace_s", b"stop_grace_s", "vm", b"vm", "working_dir", b"working_dir"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
