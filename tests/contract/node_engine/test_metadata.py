@@ -193,3 +193,21 @@ async def list_ports(address: str) -> list[int]:
     """TCP ports that are listened on at ``address`` besides that of DNS."""
     shown = await process.run(["ss", "-Hltn", f"src {address}"])
     return [int(line.split()[3].rpartition(":")[2]) for line in shown.text.splitlines() if ":53 " not in line]
+
+
+async def test_it_comes_back_with_the_bridge_and_with_the_daemon(host: EngineHost, registry: Registry) -> None:
+    await start(host, registry, "one")
+    assert await curl(host, "one", "/eve/v1/hostname") == (200, "app-one\n")
+    await process.run(["ip", "link", "delete", f"{host.instance.bridge_prefix}0"])
+    await wait_answer(host, "one")
+    await host.stop()
+    assert (await curl(host, "one", "/eve/v1/hostname"))[0] == 0
+    await host.start()
+    await host.apply()
+    await wait_answer(host, "one")
+
+
+async def wait_answer(host: EngineHost, app: str) -> None:
+    async with asyncio.timeout(60):
+        while await curl(host, app, "/eve/v1/hostname", "-m", "2") != (200, f"app-{app}\n"):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
