@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from eaves.kit import process
 from eaves.node.desired.model import DesiredImage, ImageFormat
 from eaves.node.images.model import PartFormat, PartRole
 from eaves.node.images.plan import Pin
@@ -237,3 +238,26 @@ async def test_conversion_shows_its_progress_and_survives_a_power_cut(
     read = await asyncio.to_thread(load_disk, pin.path, pin.format, tmp_path)
     assert read == CONTENT * 20
     assert len(server.asked) == 1, "what was downloaded is not fetched again"
+
+
+async def test_a_disk_too_full_for_the_conversion_is_told_and_overcome(tmp_path: Path, server: FileServer) -> None:
+    """The file is small and what becomes of it is not."""
+    pattern = os.urandom(4096) * (40 << 8)
+    content = await asyncio.to_thread(make_disk, tmp_path, "vmdk", pattern, "-o", "subformat=streamOptimized")
+    assert len(content) < 20 << 20
+    disk = tmp_path / "disk"
+    await asyncio.to_thread(disk.mkdir)
+    await process.run(["mount", "-t", "tmpfs", "-o", "size=98m", "tmpfs", str(disk)])
+    try:
+        async with EngineHost(disk, EngineOptions(first_retry_s=0.3)) as host:
+            digest = server.add("/disk.raw", content)
+            await host.apply(images=(want_raw(host, want_files(server), digest=digest, format=ImageFormat.VMDK),))
+            fault = await wait_fault(host)
+            assert fault.code == "StorageFull"
+            assert "free space" in fault.resolution
+            await process.run(["mount", "-o", "remount,size=256m", str(disk)])
+            pin = await wait_loaded(host)
+            assert await asyncio.to_thread(load_disk, pin.path, pin.format, tmp_path) == pattern
+            assert len(server.asked) == 1, "the download was kept"
+    finally:
+        await process.run(["umount", "--lazy", str(disk)])

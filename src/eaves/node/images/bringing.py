@@ -173,9 +173,7 @@ class Bringer:
                 self._active.remove(retrieval)
                 await retrieval.disconnect()
                 await self._share_rate()
-                with contextlib.suppress(OSError):
-                    # A full disk: a few bytes of the budget are forgotten.
-                    await self._meter.save()
+                await self._meter.save()
 
     async def _share_rate(self) -> None:
         rate = self._book.policy.rate_bytes_per_s

@@ -55,14 +55,15 @@ class Fetcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._process is not None
-        assert self._reader is not None
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
-        self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
 
     async def manifest(self, repository: str, reference: str) -> bytes:
         """A manifest's bytes, unchecked. Raises DownloadError."""

@@ -1,7 +1,9 @@
-"""Counts what is downloaded against the node's budget, over restarts, and shares its rate among the downloads."""
+"""Counts what is downloaded against the node's budget, over restarts."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from eaves.node.images import budget
 from eaves.node.images.budget import Limits, Usage
 from eaves.node.images.errors import BudgetError
 from eaves.node.statefile import StateFile
+
+log = logging.getLogger(__name__)
 
 _SAVE_EVERY_BYTES = 8 << 20
 
@@ -20,6 +24,7 @@ class Meter:
         self._file = StateFile(path, Usage)
         self._usage = Usage()
         self._unsaved = 0
+        self._saving: asyncio.Task[None] | None = None
         self.limits = Limits()
 
     async def open(self) -> None:
@@ -41,18 +46,23 @@ class Meter:
         """Raises BudgetError when these were the last."""
         self._usage = budget.add_usage(self._usage, received_bytes, time.time())
         self._unsaved += received_bytes
+        if self._unsaved >= _SAVE_EVERY_BYTES and self._saving is None:
+            self._saving = asyncio.create_task(self.save(), name="download budget")
+            self._saving.add_done_callback(self._forget_saving)
         self.check(element)
 
-    @property
-    def is_due(self) -> bool:
-        """Whether enough was counted to be written down."""
-        return self._unsaved >= _SAVE_EVERY_BYTES
-
     async def save(self) -> None:
-        """Raises OSError."""
-        if self._unsaved:
-            self._unsaved = 0
+        """Write down what was counted. On a full disk the count since the last time is lost at the next restart."""
+        if not self._unsaved:
+            return
+        self._unsaved = 0
+        try:
             await self._file.save(self._usage)
+        except OSError as error:
+            log.warning("use of the download budget is not saved: error=%s", error)
+
+    def _forget_saving(self, _: asyncio.Task[None]) -> None:
+        self._saving = None
 
     async def remove(self) -> None:
         await self._file.remove()

@@ -176,9 +176,9 @@ class Retrieval:
             setup = access.want_setup(
                 origin.datastore, origin.address, self._blobs.store.folder, self._options, self.element
             )
-            fetcher = Fetcher(setup, self.element)
-            await fetcher.__aenter__()
-            self._fetchers[origin] = fetcher
+            # Known before it starts: whoever cancels the start must find the process.
+            self._fetchers[origin] = Fetcher(setup, self.element)
+            await self._fetchers[origin].__aenter__()
         return self._fetchers[origin]
 
     async def _drop(self, origin: Origin) -> None:

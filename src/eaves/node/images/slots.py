@@ -24,10 +24,6 @@ class Slots:
         self._held: list[Slot] = []
         self._waiting: list[Slot] = []
 
-    @property
-    def held(self) -> int:
-        return len(self._held)
-
     def want(self, host: str, priority: Priority) -> Slot:
         """A place, to be used as an async context manager."""
         return Slot(self, host, priority)

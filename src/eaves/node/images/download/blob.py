@@ -24,10 +24,9 @@ from msgspec import Struct
 from eaves.kit import files
 from eaves.node.images.download.errors import CutError, FetchError
 from eaves.node.images.download.http import as_status_error
-from eaves.node.images.download.pace import Pace
+from eaves.node.images.download.pace import READ_BYTES, Pace
 from eaves.node.images.download.protocol import BlobRequest
 
-READ_BYTES = 1 << 20
 SYNC_EVERY_BYTES = 64 << 20
 _ZEROS = bytes(READ_BYTES)
 _LOCK_WAIT_S = 10.0
@@ -298,7 +297,7 @@ class BlobFetch:
 
     def _next(self, answer: http.client.HTTPResponse) -> bytes:
         try:
-            return answer.read1(READ_BYTES)
+            return answer.read1(self._pace.read_bytes)
         except TimeoutError as error:
             raise FetchError(
                 "nothing came for too long",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+READ_BYTES = 1 << 20
+
 
 class Pace:
     """A debt that grows with each byte and shrinks with time; who takes bytes waits while there is debt. 0 = no limit."""
@@ -18,6 +20,11 @@ class Pace:
         with self._lock:
             self._rate = bytes_per_s
             self._free_at = 0.0
+
+    @property
+    def read_bytes(self) -> int:
+        """How much to read at once: at a low rate little, so that bytes come steadily."""
+        return min(READ_BYTES, max(self._rate // 4, 4096)) if self._rate else READ_BYTES
 
     def wait(self, count: int) -> None:
         with self._lock:
