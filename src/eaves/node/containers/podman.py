@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -156,11 +157,16 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         return await asyncio.to_thread(cgroups.observe_usage, known) if known else None
 
     async def exec(self, seen: Seen, command: Command) -> Session:
-        return await CommandSession.open(self._host.runtime, seen.workload_id, command, self._instance.sessions_dir)
+        config = self._userdata(seen) / "config.json"
+        folder = self._instance.sessions_dir / secrets.token_hex(8)
+        return await CommandSession.open(self._host.runtime, seen.workload_id, config, command, folder)
 
     async def attach(self, seen: Seen, *, stdin: bool) -> Session:
-        userdata = self._instance.storage_dir / "overlay-containers" / seen.workload_id / "userdata"
-        return await AttachSession.open(userdata)
+        return await AttachSession.open(self._userdata(seen))
+
+    def _userdata(self, seen: Seen) -> Path:
+        """Where podman keeps the container's configuration, and its monitor its sockets."""
+        return self._instance.storage_dir / "overlay-containers" / seen.workload_id / "userdata"
 
     async def teardown(self) -> None:
         for app_id in await self.observe():

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from eaves.kit.descriptors import Descriptor, Terminal
 from eaves.kit.process import ProgramMissingError
@@ -23,8 +26,6 @@ from eaves.node.workloads.sessions import Command, Output, Session, SessionError
 
 _HANG_UP_S = 1.0
 """How long a command may take to end by itself when its user has gone."""
-_SILENCE_S = 1.0
-"""After a command's end a child of it may hold its output open without a word; then the session ends anyway."""
 _SHOWN_BYTES = 500
 _CGROUP_MARK = b"/libpod-"
 
@@ -46,51 +47,69 @@ class CommandSession(Session):
         self._input = stdin
         self._terminal = terminal
         self._last_words = b""
-        self._reads = 0
-        self._taking = 0
 
     @classmethod
-    async def open(cls, runtime: str, workload_id: str, command: Command, sessions_dir: Path) -> CommandSession:
-        """Raises ProgramMissingError, OSError."""
-        folder = sessions_dir / secrets.token_hex(8)
+    async def open(cls, runtime: str, workload_id: str, config: Path, command: Command, folder: Path) -> CommandSession:
+        """``config`` is the container's OCI configuration, ``folder`` a new one for this session.
+
+        Raises SessionError, ProgramMissingError, OSError.
+        """
         opening = cls._open_terminal if command.tty else cls._open_pipes
         try:
-            return await asyncio.to_thread(opening, runtime, workload_id, command, folder)
+            process = await asyncio.to_thread(load_process, config, command)
+            argv = [runtime, "exec", f"--pid-file={folder / 'pid'}"]
+            return await asyncio.to_thread(opening, argv, workload_id, process, command, folder)
         except FileNotFoundError as error:
             raise ProgramMissingError(str(error.filename)) from error
 
     @classmethod
-    def _open_pipes(cls, runtime: str, workload_id: str, command: Command, folder: Path) -> CommandSession:
-        argv = [runtime, "exec", f"--pid-file={folder / 'pid'}", workload_id, *command.argv]
+    def _open_pipes(
+        cls, argv: list[str], workload_id: str, process: bytes, command: Command, folder: Path
+    ) -> CommandSession:
         stdin = subprocess.PIPE if command.stdin else subprocess.DEVNULL
         folder.mkdir(mode=0o700, parents=True)
-        process = subprocess.Popen(
-            argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
-        outputs = {Output.STDOUT: _detach(process.stdout), Output.STDERR: _detach(process.stderr)}
-        return cls(process, folder, outputs, _detach(process.stdin) if command.stdin else None, None)
+        with _in_memory(process) as number:
+            runtime = subprocess.Popen(
+                [*argv, f"--process=/proc/self/fd/{number}", workload_id],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=(number,),
+            )
+        outputs = {Output.STDOUT: _detach(runtime.stdout), Output.STDERR: _detach(runtime.stderr)}
+        return cls(runtime, folder, outputs, _detach(runtime.stdin) if command.stdin else None, None)
 
     @classmethod
-    def _open_terminal(cls, runtime: str, workload_id: str, command: Command, folder: Path) -> CommandSession:
-        # setsid makes the terminal the runtime's controlling one, so that it hears of changes of the size.
-        argv = ["setsid", "--ctty", runtime, "exec", f"--pid-file={folder / 'pid'}", "--tty", "--env=TERM=xterm"]
+    def _open_terminal(
+        cls, argv: list[str], workload_id: str, process: bytes, command: Command, folder: Path
+    ) -> CommandSession:
         folder.mkdir(mode=0o700, parents=True)
         terminal = Terminal()
         try:
-            process = subprocess.Popen(
-                [*argv, workload_id, *command.argv], stdin=terminal.far, stdout=terminal.far, stderr=terminal.far
-            )
+            with _in_memory(process) as number:
+                # setsid makes the terminal the runtime's controlling one, so that it hears of changes of the size.
+                runtime = subprocess.Popen(
+                    ["setsid", "--ctty", *argv, "--tty", f"--process=/proc/self/fd/{number}", workload_id],
+                    stdin=terminal.far,
+                    stdout=terminal.far,
+                    stderr=terminal.far,
+                    pass_fds=(number,),
+                )
         except BaseException:
             terminal.close()
             raise
         terminal.close_far()
-        return cls(process, folder, {Output.STDOUT: terminal}, terminal if command.stdin else None, terminal)
+        return cls(runtime, folder, {Output.STDOUT: terminal}, terminal if command.stdin else None, terminal)
 
     async def pump(self, take: Take) -> int:
         pumps = [asyncio.create_task(self._pump(output, take)) for output in self._outputs]
         ending = asyncio.create_task(pids.wait_exit(self._runtime.pid))
         try:
-            await self._wait_end(ending, pumps)
+            # Its end is not the end while something that it has started holds its output open, as with every kubelet.
+            done, _ = await asyncio.wait((ending, *pumps), return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
             for task in (ending, *pumps):
                 task.cancel()
@@ -100,28 +119,11 @@ class CommandSession(Session):
             raise SessionError(_explain(self._last_words))
         return code if code >= 0 else 128 - code
 
-    async def _wait_end(self, ending: asyncio.Task[None], pumps: list[asyncio.Task[None]]) -> None:
-        """Until the command has ended and all that it wrote is taken, or nothing comes any more."""
-        pending: set[asyncio.Task[None]] = {ending, *pumps}
-        while pending:
-            reads = self._reads
-            limit_s = _SILENCE_S if ending.done() else None
-            done, pending = await asyncio.wait(pending, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            if not done and not self._taking and self._reads == reads:
-                return
-
     async def _pump(self, output: Output, take: Take) -> None:
         descriptor = self._outputs[output]
         while data := await descriptor.read():
-            self._reads += 1
             self._last_words = (self._last_words + data)[-_SHOWN_BYTES:]
-            self._taking += 1
-            try:
-                await take(output, data)
-            finally:
-                self._taking -= 1
+            await take(output, data)
 
     async def write(self, data: bytes) -> None:
         if self._input is not None:
@@ -162,6 +164,32 @@ class CommandSession(Session):
         else:
             self._runtime.kill()
         await asyncio.to_thread(self._runtime.wait)
+
+
+def load_process(config: Path, command: Command) -> bytes:
+    """The OCI process of a command: that of the container itself (user, variables, folder, rights, limits) with another command.
+
+    Raises SessionError when the configuration cannot be read. Blocking.
+    """
+    try:
+        process = msgspec.json.decode(config.read_bytes(), type=dict[str, Any])["process"]
+    except (OSError, msgspec.MsgspecError, KeyError) as error:
+        raise SessionError(f"the container's configuration cannot be read: {error}") from error
+    env = [text for text in process.get("env") or () if not (command.tty and text.startswith("TERM="))]
+    if command.tty:
+        env.append("TERM=xterm")
+    return msgspec.json.encode({**process, "args": command.argv, "env": env, "terminal": command.tty})
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    """A descriptor of a file that is on no disk and no command line: the variables in it may be secrets."""
+    number = os.memfd_create("process")
+    try:
+        os.write(number, data)
+        yield number
+    finally:
+        os.close(number)
 
 
 def end_sessions(sessions_dir: Path) -> None:
