@@ -40,7 +40,7 @@ def mirror() -> Iterator[FileServer]:
 
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[EngineHost]:
-    options = EngineOptions(first_retry_s=0.3, stalled_after_s=3.0)
+    options = EngineOptions(first_retry_s=0.3, stalled_after_s=6.0)
     async with EngineHost(tmp_path, options) as found:
         yield found
 
@@ -262,7 +262,7 @@ async def test_a_layer_is_resumed_in_its_middle(host: EngineHost, registry: Regi
 
 async def test_the_budget_is_kept_over_restarts_and_may_be_raised(host: EngineHost, server: FileServer) -> None:
     digest = server.add("/disk.raw", CONTENT)
-    server.manners.bytes_per_s = 4 << 20
+    server.manners.bytes_per_s = 1 << 19
     image = want_raw(host, want_files(server), digest=digest)
     await host.apply(images=(image,), config_items={"eaves.download.budget.day": "1"})
     fault = await wait_fault(host)
@@ -275,6 +275,7 @@ async def test_the_budget_is_kept_over_restarts_and_may_be_raised(host: EngineHo
     await host.apply()
     assert (await wait_fault(host)).code == "DownloadBudgetUsed"
     assert len(server.asked) == asked
+    server.manners.bytes_per_s = 0
     await host.apply(config_items={"eaves.download.budget.day": "100"})
     await wait_loaded(host)
 
@@ -297,15 +298,13 @@ async def test_what_an_app_waits_for_comes_before_what_is_fetched_ahead(
     ahead = want_raw(host, want_files(server), digest=digest)
     await host.apply(images=(ahead,))
     await host.wait(ImageStatus, "disk", lambda status: status.downloaded_bytes > 0)
-    async with FaultProxy(registry.server, Faults(bytes_per_s=4 << 20)) as proxy:
+    async with FaultProxy(registry.server, Faults(bytes_per_s=1 << 20)) as proxy:
         urgent = host.image(registry.datastore(proxy.server), "shop/urgent:1", id="urgent")
         network = host.network()
         app = host.app("urgent", urgent, network)
         await host.apply(images=(ahead, urgent), networks=(network,), apps=(app,))
         await host.wait(ImageStatus, "urgent", lambda status: status.downloaded_bytes > 0)
-        waiting = host.observations.get(ImageStatus, "disk")
-        assert isinstance(waiting, ImageStatus)
-        assert waiting.state is ImageState.WAITING
+        await host.wait(ImageStatus, "disk", lambda status: status.state is ImageState.WAITING)
         await host.wait_app("urgent")
     server.manners.bytes_per_s = 0
     assert await read((await wait_loaded(host)).path) == CONTENT
