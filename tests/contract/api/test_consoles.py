@@ -59,7 +59,8 @@ class Screen:
             threading.Thread(target=self._serve, args=(viewer,), daemon=True).start()
 
     def _serve(self, viewer: socket.socket) -> None:
-        with viewer:
+        # A screen that is dropped is reset under its reader.
+        with viewer, contextlib.suppress(OSError):
             viewer.sendall(GREETING)
             while data := viewer.recv(1 << 16):
                 viewer.sendall(data)

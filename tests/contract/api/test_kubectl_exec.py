@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -151,3 +152,28 @@ def test_the_console_ends_with_the_machine(served: ServedApi) -> None:
     terminal.write("exit\r")
     assert "EXIT" in terminal.read_end()
     assert terminal.code == 0
+
+
+PYTHON_CLIENT = """
+import sys
+from kubernetes import client, config, stream
+
+api = client.CoreV1Api(config.new_client_from_config(sys.argv[1]))
+running = stream.stream(
+    api.connect_get_namespaced_pod_exec, "web", "default", command=sys.argv[2:], stdin=False, stdout=True, stderr=True, tty=False,
+    _preload_content=False,
+)
+running.run_forever(timeout=60)
+out = running.read_stdout() or ""
+print(len(out), repr(running.read_stderr() or ""), running.returncode)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"), [(["count", "200000"], "200000 '' 0"), (["fail", "4"], "0 'it went wrong\\n' 4")]
+)
+def test_the_official_python_client_runs_commands(served: ServedApi, command: list[str], shown: str) -> None:
+    argv = [sys.executable, "-c", PYTHON_CLIENT, str(served.kubeconfig), *command]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == shown

@@ -51,7 +51,8 @@ class Talker:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
+        # A forward that is cut resets its connections.
+        with connection, contextlib.suppress(OSError):
             command = _read_line(connection)
             if command == b"digest":
                 digest, size = hashlib.sha256(), 0
