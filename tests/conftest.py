@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("eaves", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("eaves")
+
 
 def pytest_configure() -> None:
     """Say that the main thread has no event loop.
