@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from eaves.controller.api import imagerules
+from eaves.controller.compile.snapshots import ROOT_ANNOTATION, name_root
 from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import (
     app,
@@ -73,6 +74,8 @@ class Admission:
             new["spec"] = old.get("spec") or {}
         if owner := _OWNERS.get(resource.gvr):
             await self._fill_owner(*owner, new, old)
+        if resource is appsnapshot.RESOURCE:
+            await self._fill_root(new, old)
         if resource is not network.RESOURCE:
             return
         spec = new.setdefault("spec", {})
@@ -156,6 +159,18 @@ class Admission:
         added = [entry for entry in known if all(other.get("uid") != entry["uid"] for other in given)]
         if added:
             new["metadata"]["ownerReferences"] = [*given, *added]
+
+    async def _fill_root(self, new: Object, old: Object | None) -> None:
+        """The root disk that a snapshot is of, noted when it is made and never changed."""
+        metadata = new["metadata"]
+        if old is not None:
+            root = (old["metadata"].get("annotations") or {}).get(ROOT_ANNOTATION, "")
+        else:
+            name = (new.get("spec") or {}).get("appName") or ""
+            found = await self._store.get(key_of(app.RESOURCE, metadata.get("namespace", ""), name))
+            root = name_root(app.decode(decode_object(found))) if found is not None else ""
+        if root:
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), ROOT_ANNOTATION: root}
 
     async def _check_snapshot(self, new: Object) -> list[FieldError]:
         """There is nothing to take a snapshot of but a virtual machine that exists."""

@@ -1,11 +1,17 @@
 """Snapshots of a virtual machine, and the order to go back to one.
 
 An EVE device knows no more than ``max_snapshots`` and throws the oldest away, hence the number is that of the objects.
+
+A snapshot goes with the root disk that it was taken of: another image, or a purge, makes the disk anew, and what was asked of the former
+must never be taken of the new one. Which disk that was is noted on the object when it is made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from eaves.controller.compile.errors import HeldBackError
+from eaves.controller.compile.identifiers import root_volume_id
 from eaves.controller.compile.lookup import Lookup
 from eaves.kinds.app import App
 from eaves.kinds.appsnapshot import AppSnapshot, SnapshotContent, SnapshotTrigger
@@ -18,10 +24,23 @@ from eaves.wire.pb.config.appconfig_pb2 import (
 )
 from eaves.wire.pb.eaves.extension_pb2 import SnapshotDescExtension
 
+ROOT_ANNOTATION = "eaves.dev/root-disk"
+"""On an AppSnapshot: the root disk of its App at the time, see :func:`name_root`. Set by the server."""
+
 _TYPES = {
     SnapshotTrigger.IMMEDIATE: SNAPSHOT_TYPE_IMMEDIATE,
     SnapshotTrigger.APP_UPDATE: SNAPSHOT_TYPE_APP_UPDATE,
 }
+
+
+def name_root(app: App) -> str:
+    """Tells one root disk of an app from another: its volume and generation."""
+    return f"{root_volume_id(app)}.{app.spec.purge_counter}"
+
+
+def is_of_root(annotations: Mapping[str, str], app: App) -> bool:
+    """Whether a snapshot is of the app's present root disk; one that says nothing counts as such."""
+    return annotations.get(ROOT_ANNOTATION, "") in ("", name_root(app))
 
 
 def want_snapshots(app: App, lookup: Lookup) -> SnapshotConfig | None:
@@ -30,7 +49,7 @@ def want_snapshots(app: App, lookup: Lookup) -> SnapshotConfig | None:
         (
             snapshot
             for snapshot in lookup.snapshots(app.metadata.namespace, app.metadata.name)
-            if not snapshot.metadata.deletion_timestamp
+            if not snapshot.metadata.deletion_timestamp and is_of_root(snapshot.metadata.annotations, app)
         ),
         key=lambda snapshot: (snapshot.metadata.creation_timestamp or "", snapshot.metadata.uid),
     )

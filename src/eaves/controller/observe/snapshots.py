@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
+from eaves.controller.compile.snapshots import is_of_root
 from eaves.controller.observe.conditions import (
     FALSE,
     TRUE,
@@ -20,6 +23,7 @@ from eaves.controller.observe.conditions import (
 )
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.pieces import errors_of, time_of
+from eaves.kinds import app as app_kind
 from eaves.kinds.appsnapshot import AppSnapshotPhase
 from eaves.kube.resource import Object
 from eaves.wire.pb.info.info_pb2 import ZInfoApp, ZInfoSnapshot
@@ -61,6 +65,7 @@ def observe_snapshots(objects: DeviceObjects, app: Object, info: ZInfoApp, now: 
     updates = [
         _observe(snapshot, told.get(snapshot["metadata"]["uid"]), node_name, now)
         for snapshot in snapshots_of(app, objects)
+        if not _is_gone(snapshot, app)
     ]
     return [update for update in updates if update is not None]
 
@@ -71,11 +76,23 @@ def observe_wanted_snapshots(objects: DeviceObjects, app: Object, now: float) ->
     updates = []
     for snapshot in snapshots_of(app, objects):
         status = status_of(snapshot)
-        if not status.get("phase"):
+        if _is_gone(snapshot, app):
+            text = "the app has another root disk since, by another image or a purge, and the snapshot went with the former"
+            _assign(status, AppSnapshotPhase.FAILED, "RootReplaced", text, now)
+            updates.append(plan_update(snapshot, status))
+        elif not status.get("phase"):
             text = f"waits for node {node_name} to take its config"
             _assign(status, AppSnapshotPhase.PENDING, "AwaitingNode", text, now)
             updates.append(plan_update(snapshot, status))
     return [update for update in updates if update is not None]
+
+
+def _is_gone(snapshot: Object, app: Object) -> bool:
+    """Whether it was of a root disk that the app has no longer."""
+    try:
+        return not is_of_root(snapshot["metadata"].get("annotations") or {}, app_kind.decode(app))
+    except msgspec.ValidationError:
+        return False
 
 
 def _observe(snapshot: Object, told: ZInfoSnapshot | None, node_name: str, now: float) -> StatusUpdate | None:

@@ -151,9 +151,10 @@ async def test_a_snapshot_needs_a_machine_and_goes_with_it(admin: AsgiClient) ->
     refused = await admin.call("DELETE", path)
     assert (refused.status, "retain" in refused.json()["message"]) == (403, True)
     replaced = {**made.json(), "spec": {"appName": "plc", "type": "Disk", "trigger": "Immediate"}}
-    del replaced["metadata"]["ownerReferences"]
+    del replaced["metadata"]["ownerReferences"], replaced["metadata"]["annotations"]
     answer = await admin.call("PUT", path, replaced)
     assert answer.json()["metadata"]["ownerReferences"] == [owner]
+    assert answer.json()["metadata"]["annotations"] == made.json()["metadata"]["annotations"]
     assert (await admin.call("DELETE", path)).status == 200
 
 

@@ -118,7 +118,7 @@ def compile_fleet(fleet: dict[str, Any], **more: Any) -> Any:
     return compile_node(NodeInputs(**fleet, cipher=DEVICE.node_cipher, **more))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(fleets(), st.randoms(use_true_random=False))
 def test_order_of_the_input_does_not_show(fleet: dict[str, Any], random: Any) -> None:
     shuffled = {
@@ -130,7 +130,7 @@ def test_order_of_the_input_does_not_show(fleet: dict[str, Any], random: Any) ->
     assert one.touched == two.touched
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(fleets())
 def test_secrets_are_never_in_the_clear(fleet: dict[str, Any]) -> None:
     result = compile_fleet(fleet)
@@ -174,7 +174,7 @@ def check_references(config: EdgeDevConfig) -> None:
         assert not datastore.HasField("cipherData") or datastore.cipherData.cipherContextId in contexts
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(fleets(), fleets())
 def test_every_reference_has_its_target_also_after_a_change(before: dict[str, Any], after: dict[str, Any]) -> None:
     first = compile_fleet(before)
@@ -182,7 +182,7 @@ def test_every_reference_has_its_target_also_after_a_change(before: dict[str, An
     check_references(compile_fleet(after, previous=first.config).config)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(fleets())
 def test_every_app_is_in_the_config_or_has_a_problem(fleet: dict[str, Any]) -> None:
     result = compile_fleet(fleet)

@@ -6,6 +6,8 @@ from typing import Any
 
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs
 from eaves.controller.compile.node import compile_node
+from eaves.controller.compile.snapshots import ROOT_ANNOTATION, name_root
+from eaves.kinds.app import decode
 from eaves.testing.objects import make_app, make_edgenode, make_network, make_snapshot, make_vm, uid_of
 from eaves.wire.pb.config.appconfig_pb2 import SNAPSHOT_TYPE_APP_UPDATE, SNAPSHOT_TYPE_IMMEDIATE, SnapshotConfig
 
@@ -67,3 +69,11 @@ def test_going_back_to_what_is_not_there_keeps_the_machine_as_it_is() -> None:
     assert (problem.reason, problem.effect) == ("SnapshotNotFound", Effect.KEPT)
     assert "none" in problem.message
     assert result.config.apps[0].restart == before.apps[0].restart
+
+
+def test_a_snapshot_goes_with_the_root_disk_that_it_was_of() -> None:
+    made_for = {"annotations": {ROOT_ANNOTATION: name_root(decode(make_vm()))}}
+    snapshot = make_snapshot(metadata=made_for)
+    assert [desc.id for desc in compile_snapshots(make_vm(), snapshot).snapshots] == [uid_of("AppSnapshot", "before")]
+    for app in (make_vm(image="registry.example/disks/plc:2"), make_vm(purgeCounter=1)):
+        assert not compile_snapshots(app, snapshot).snapshots

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eaves.controller.compile.snapshots import ROOT_ANNOTATION
 from eaves.controller.observe.compiled import observe_compiled
 from eaves.kinds.pod_projection import project_pod
 from eaves.testing.objects import make_app, make_edgenode, make_snapshot, make_vm, uid_of
@@ -195,3 +196,13 @@ def test_a_container_has_no_conditions_of_machines() -> None:
     objects.tell(message(info_pb2.RUNNING), NOW)
     assert objects.condition("App", "plc", "Paused") == {}
     assert "container started" in objects.events[-1].message
+
+
+def test_a_snapshot_of_a_former_root_disk_says_so() -> None:
+    of_another = {"annotations": {ROOT_ANNOTATION: "another"}}
+    objects = observed(make_snapshot(metadata=of_another, status={"phase": "Ready"}))
+    objects.take(observe_compiled(objects.objects, "hash", [], NOW))
+    status = objects.status("AppSnapshot", "before")
+    assert (status["phase"], status["reason"]) == ("Failed", "RootReplaced")
+    objects.tell(message(info_pb2.RUNNING), NOW)
+    assert objects.status("AppSnapshot", "before")["reason"] == "RootReplaced"
