@@ -96,10 +96,9 @@ class VolumeStage:
         self.volumes.wake()
 
     def apply(self, *volumes: DesiredVolume, disk_images: tuple[str, ...] = ()) -> None:
-        images = tuple(
-            DesiredImage(name, name, name, ImageFormat.RAW, "", 0, 0, ())
-            for name in (*disk_images, *self.sources.disks)
-        )
+        formats = dict.fromkeys((*disk_images, *self.sources.disks), ImageFormat.RAW)
+        formats |= dict.fromkeys(self.sources.trees, ImageFormat.CONTAINER)
+        images = tuple(DesiredImage(name, name, name, kind, "", 0, 0, ()) for name, kind in formats.items())
         self.desired = msgspec.structs.replace(self.desired, volumes=volumes, images=images)
         self.volumes.set_desired(self.desired)
 

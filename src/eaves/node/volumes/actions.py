@@ -32,8 +32,11 @@ class Mount(Struct, frozen=True, tag=True):
 
 
 class Grow(Struct, frozen=True, tag=True):
+    """``is_offline``: the file system is taken down for it, so no app may have it meanwhile."""
+
     key: VolumeKey
     size_bytes: int
+    is_offline: bool = False
 
 
 class TakeSnapshot(Struct, frozen=True, tag=True):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from eaves.kit import files, process
 from eaves.node import mounts
-from eaves.node.errors import is_storage_full
-from eaves.node.volumes import disk, extimage, quota, tree
+from eaves.node.errors import StorageFullError, is_storage_full
+from eaves.node.volumes import disk, extimage, quota, tools, tree
 from eaves.node.volumes.abc import LiveDisks, VolumeSources
 from eaves.node.volumes.actions import Action, DropSnapshot, Grow, Make, Mount, Repair, RollBack, TakeSnapshot
 from eaves.node.volumes.errors import VolumeTooSmallError
@@ -41,7 +41,7 @@ class Workshop:
                 await asyncio.to_thread(seen.path.mkdir, exist_ok=True)
                 await extimage.mount_image(seen.file, seen.path)
             case Grow():
-                await self._grow(seen, action.size_bytes)
+                await self._grow(seen, action)
             case TakeSnapshot():
                 await self._take_snapshot(seen, action.snapshot_id)
             case DropSnapshot():
@@ -49,8 +49,7 @@ class Workshop:
             case RollBack():
                 await self._roll_back(seen, action.snapshot_id)
             case Repair():
-                if seen.form is Form.QCOW2:
-                    await disk.repair(seen.file)
+                await _repair(seen)
 
     async def _make(self, action: Make) -> None:
         async with _new_name(action.base, f"{action.key.folder}.{action.form}") as path:
@@ -79,9 +78,18 @@ class Workshop:
         await asyncio.to_thread(tree.sync_file, path)
 
     async def _make_image(self, action: Make, path: Path) -> None:
+        try:
+            await self._try_image(action, path)
+        except (process.ProcessError, OSError) as error:
+            # Inside of the image a full disk shows as a failed write.
+            if await asyncio.to_thread(_has_room, action.base):
+                raise
+            raise StorageFullError(f"no room for volume {action.key.folder}") from error
+
+    async def _try_image(self, action: Make, path: Path) -> None:
         if action.copy is not None:
             # The plan lets the file system grow once it is mounted.
-            await tree.copy_file(_want_origin(action, action.copy), path)
+            await _copy_image(_want_origin(action, action.copy), path, None if action.copy_snapshot else action.copy)
             return
         await extimage.make_image(path, action.size_bytes)
         if action.image_id:
@@ -107,13 +115,17 @@ class Workshop:
                 ) from error
             raise
 
-    async def _grow(self, seen: Seen, size_bytes: int) -> None:
+    async def _grow(self, seen: Seen, action: Grow) -> None:
+        size_bytes = action.size_bytes
         if seen.form.is_block:
             live = self.live.find(seen.file)
             if live is not None:
                 await live.resize(size_bytes)
             else:
                 await disk.resize(seen.file, seen.form, size_bytes)
+        elif action.is_offline:
+            await extimage.unmount(seen.path)
+            await extimage.grow_unmounted(seen.file, size_bytes)
         elif seen.form is Form.EXT4:
             await extimage.grow_image(seen.file, seen.path, size_bytes)
         else:
@@ -132,11 +144,8 @@ class Workshop:
             if seen.form is Form.FOLDER:
                 await asyncio.to_thread(path.mkdir)
                 await tree.copy_tree(seen.path, path)
-            elif seen.is_mounted:
-                async with extimage.frozen(seen.path):
-                    await tree.copy_file(seen.file, path, limit_s=_STILL_LIMIT_S)
             else:
-                await tree.copy_file(seen.file, path)
+                await _copy_image(seen.file, path, seen, limit_s=_STILL_LIMIT_S)
             await asyncio.to_thread(_put, path, seen.snapshot_path(snapshot_id))
 
     async def _drop_snapshot(self, seen: Seen, snapshot_id: str) -> None:
@@ -205,6 +214,23 @@ def _remove_leftovers(base: Path) -> None:
             for path in folder.glob(f"{mark}*"):
                 with contextlib.suppress(OSError):
                     tree.remove(path)
+
+
+async def _repair(seen: Seen) -> None:
+    if seen.form is Form.QCOW2:
+        await disk.repair(seen.file)
+    elif seen.form is Form.EXT4 and seen.is_mounted:
+        # It is checked when it is mounted again.
+        await extimage.unmount(seen.path)
+
+
+async def _copy_image(source: Path, target: Path, live: Seen | None, *, limit_s: float = tools.LONG_S) -> None:
+    """Copy a disk's file. While the file system in it is mounted, what it keeps in memory is written first, and then waits."""
+    if live is None or not live.is_mounted:
+        await tree.copy_file(source, target)
+        return
+    async with extimage.frozen(live.path):
+        await tree.copy_file(source, target, limit_s=limit_s)
 
 
 def _want_origin(action: Make, source: Seen) -> Path:

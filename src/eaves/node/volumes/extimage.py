@@ -44,8 +44,8 @@ async def mount_image(path: Path, point: Path, *, read_only: bool = False) -> No
     await process.run(["mount", "-t", "ext4", "-o", options, str(path), str(point)])
 
 
-async def _check(path: Path) -> None:
-    done = await tools.run(["e2fsck", "-p", str(path)], timeout_s=tools.LONG_S, check=False)
+async def _check(path: Path, *options: str) -> None:
+    done = await tools.run(["e2fsck", "-p", *options, str(path)], timeout_s=tools.LONG_S, check=False)
     if done.returncode > _CHECK_MENDED:
         raise VolumeDamagedError(
             "the volume's file system is damaged", details=done.text, resolution=f"look at it with e2fsck {path.name}"
@@ -86,6 +86,13 @@ async def grow_image(path: Path, point: Path, size_bytes: int) -> None:
     await asyncio.to_thread(_enlarge, path, size_bytes)
     await tools.run(["losetup", "--set-capacity", device])
     await tools.run(["resize2fs", device], timeout_s=_LIMIT_S)
+
+
+async def grow_unmounted(path: Path, size_bytes: int) -> None:
+    """The same for a file system that nobody has mounted."""
+    await asyncio.to_thread(_enlarge, path, size_bytes)
+    await _check(path, "-f")
+    await tools.run(["resize2fs", str(path)], timeout_s=_LIMIT_S)
 
 
 def find_device(point: Path) -> str | None:

@@ -26,8 +26,9 @@ TROUBLE = (EavesError, OSError)
 
 
 class Trouble(Struct):
-    """What went wrong with one kind of work on one volume. ``retry_at``: monotonic seconds."""
+    """What went wrong with one kind of work on one volume. ``what`` was tried; ``retry_at``: monotonic seconds."""
 
+    what: object
     fault: Fault
     retry_at: float
     backoff: Backoff
@@ -48,15 +49,24 @@ class Jobs:
         found = self._tasks.get(key)
         return found[0] if found else ""
 
-    def is_due(self, key: VolumeKey, work: str) -> bool:
-        """Whether it has not failed lately."""
+    def is_due(self, key: VolumeKey, work: str, what: object = None) -> bool:
+        """Whether it has not failed lately; what is asked for differently now is tried at once."""
         trouble = self._troubles.get((key, work))
-        return trouble is None or trouble.retry_at <= time.monotonic()
+        return trouble is None or trouble.what != what or trouble.retry_at <= time.monotonic()
 
-    def start(self, key: VolumeKey, work: str, run: Callable[[], Awaitable[None]], *, is_long: bool = False) -> None:
-        """Do ``work``; the volume must have none at the moment."""
+    def start(
+        self,
+        key: VolumeKey,
+        work: str,
+        run: Callable[[], Awaitable[None]],
+        *,
+        what: object = None,
+        is_long: bool = False,
+    ) -> None:
+        """Do ``work``, which is to bring about ``what``; the volume must have no work at the moment."""
         assert key not in self._tasks
-        task = asyncio.create_task(self._run(key, work, run, is_long=is_long), name=f"volume {key.folder}")
+        slots = self._copies if is_long else self._slots
+        task = asyncio.create_task(self._run(key, work, what, run, slots), name=f"volume {key.folder}")
         self._tasks[key] = (work, task)
         task.add_done_callback(lambda _: self._end(key))
 
@@ -82,16 +92,18 @@ class Jobs:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _run(self, key: VolumeKey, work: str, run: Callable[[], Awaitable[None]], *, is_long: bool) -> None:
-        async with self._copies if is_long else self._slots:
+    async def _run(
+        self, key: VolumeKey, work: str, what: object, run: Callable[[], Awaitable[None]], slots: asyncio.Semaphore
+    ) -> None:
+        async with slots:
             try:
                 await run()
             except TROUBLE as error:
-                self._note(key, work, error)
+                self._note(key, work, what, error)
             else:
                 self._troubles.pop((key, work), None)
 
-    def _note(self, key: VolumeKey, work: str, error: Exception) -> None:
+    def _note(self, key: VolumeKey, work: str, what: object, error: Exception) -> None:
         former = self._troubles.get((key, work))
         backoff = former.backoff if former else Backoff(_FIRST_DELAY_S, _LIMIT_DELAY_S)
         delay_s = backoff.next_s()
@@ -102,7 +114,7 @@ class Jobs:
             retry_at=0.0 if is_final else time.time() + delay_s,
         )
         self._troubles[key, work] = Trouble(
-            fault, time.monotonic() + (_LIMIT_DELAY_S if is_final else delay_s), backoff
+            what, fault, time.monotonic() + (_LIMIT_DELAY_S if is_final else delay_s), backoff
         )
         log.warning("volume is not as desired: volume=%s code=%s error=%s", key.folder, fault.code, fault.message)
 

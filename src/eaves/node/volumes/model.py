@@ -68,6 +68,8 @@ class StorageFacts(Struct, frozen=True):
     has_quota: bool = False
     has_loop: bool = False
     has_reflink: bool = False
+    grows_mounted: bool = True
+    """Whether a file system can grow while it is mounted, which the kernel lets only processes do that may exceed limits."""
     total_bytes: int = 0
     """Of the file system; 0 = not known."""
 
@@ -93,6 +95,8 @@ class Seen(Struct, frozen=True):
     """What its file takes on the node's disk, when it was looked at."""
     is_mounted: bool = False
     """Of the form EXT4."""
+    is_read_only: bool = False
+    """The mounted file system takes no writes any more: some failed, as they do when the node's disk is full."""
     snapshots: Mapping[str, SeenSnapshot] = {}
 
     @property
@@ -121,6 +125,7 @@ class Use(Struct, frozen=True):
     used_bytes: int = 0
     allocated_bytes: int = 0
     free_bytes: int | None = None
+    is_read_only: bool = False
 
 
 class Disk(Struct, frozen=True):

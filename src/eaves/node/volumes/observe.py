@@ -28,6 +28,10 @@ from eaves.node.volumes.model import (
 _LOOP = Path("/dev/loop-control")
 
 
+_CAP_SYS_RESOURCE = 24
+"""Of capabilities(7)."""
+
+
 class Found(Struct, frozen=True):
     """A volume's name on disk, without what is inside."""
 
@@ -43,8 +47,16 @@ def observe_facts(base: Path) -> StorageFacts:
         has_quota=quota.has_project_quota(base),
         has_loop=has_tools and _LOOP.exists(),
         has_reflink=tree.has_reflink(base),
+        grows_mounted=_has_capability(_CAP_SYS_RESOURCE),
         total_bytes=shutil.disk_usage(base).total,
     )
+
+
+def _has_capability(number: int) -> bool:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return False
 
 
 def list_volumes(bases: Sequence[Path]) -> dict[VolumeKey, Found]:
@@ -141,7 +153,9 @@ def observe_use(seen: Seen) -> Use:
         if not seen.is_mounted:
             return Use(0, allocated)
         inside = os.statvfs(seen.path)
-        return Use((inside.f_blocks - inside.f_bfree) * inside.f_frsize, allocated, inside.f_bavail * inside.f_frsize)
+        used = (inside.f_blocks - inside.f_bfree) * inside.f_frsize
+        is_read_only = bool(inside.f_flag & os.ST_RDONLY)
+        return Use(used, allocated, inside.f_bavail * inside.f_frsize, is_read_only)
     if seen.enforcement is Enforcement.QUOTA:
         used = quota.load_quota(seen.path).used_bytes
         return Use(used, used, max(0, seen.size_bytes - used))

@@ -61,7 +61,7 @@ class VolumePlan(Struct, frozen=True):
 
 def plan_present(volume: DesiredVolume, seen: Seen, record: VolumeRecord, around: Surroundings) -> VolumePlan:
     """Bring a volume that is there to what is asked. It keeps its form, whatever the config says now."""
-    if record.is_working and seen.key not in around.users:
+    if (record.is_working or seen.is_read_only) and seen.key not in around.users:
         return VolumePlan((Repair(seen.key),))
     found = list(_plan_steps(volume, seen, record, around))
     actions = tuple(step for step in found if not isinstance(step, Wait))
@@ -74,6 +74,10 @@ def _plan_steps(
 ) -> Iterator[Action | Wait]:
     if seen.form is Form.EXT4 and not seen.is_mounted:
         yield Mount(seen.key)
+    if seen.is_read_only:
+        users = _join(around.users[seen.key])
+        message = f"volume {volume.name} takes no writes, since some failed; it is mended when {users} has stopped"
+        yield Wait("VolumeReadOnly", message, f"make room on the node's disk, then restart {users}")
     yield from _plan_rollback(volume, seen, record, around)
     yield from _plan_snapshots(volume, seen, record, around)
     yield from _plan_size(volume, seen, around)
@@ -126,7 +130,8 @@ def _needs_stop(seen: Seen, around: Surroundings) -> bool:
 
 def _plan_size(volume: DesiredVolume, seen: Seen, around: Surroundings) -> Iterator[Action | Wait]:
     wanted = volume.size_bytes
-    if seen.enforcement is Enforcement.WATCHED or not wanted or wanted == seen.size_bytes:
+    is_down = seen.form is Form.EXT4 and not seen.is_mounted
+    if seen.enforcement is Enforcement.WATCHED or is_down or not wanted or wanted == seen.size_bytes:
         return
     if wanted < seen.size_bytes:
         # The size of an image that is larger than asked for is no shrinking; nobody asked for less than before.
@@ -135,11 +140,17 @@ def _plan_size(volume: DesiredVolume, seen: Seen, around: Surroundings) -> Itera
             yield Wait("VolumeCannotShrink", message, "make a smaller volume and copy what is needed")
     elif too_large := find_excess(volume, around.facts):
         yield too_large
-    elif seen.form.is_block and seen.key in around.users and seen.key not in around.live:
+    elif seen.key in around.users and not _grows_in_use(seen, around):
         users = _join(around.users[seen.key])
         yield Wait("VolumeInUse", f"volume {volume.name} grows when {users} has stopped", f"stop {users} for a moment")
     else:
-        yield Grow(seen.key, wanted)
+        yield Grow(seen.key, wanted, is_offline=seen.form is Form.EXT4 and not around.facts.grows_mounted)
+
+
+def _grows_in_use(seen: Seen, around: Surroundings) -> bool:
+    if seen.form.is_block:
+        return seen.key in around.live
+    return seen.form is Form.FOLDER or around.facts.grows_mounted
 
 
 def find_excess(volume: DesiredVolume, facts: StorageFacts) -> Wait | None:

@@ -23,7 +23,7 @@ from eaves.node.observed import Observations, VolumeStatus
 from eaves.node.statefile import StateFile
 from eaves.node.volumes import access, apply, garbage, making, observe, plan, surroundings
 from eaves.node.volumes.abc import LiveDisks, VolumeSources, VolumeUsers, VolumeVault
-from eaves.node.volumes.actions import EXCLUSIVE, IN_PLACE, Action, Make, RollBack, TakeSnapshot, name_work
+from eaves.node.volumes.actions import EXCLUSIVE, IN_PLACE, Action, Grow, Make, RollBack, TakeSnapshot, name_work
 from eaves.node.volumes.jobs import TROUBLE, Jobs
 from eaves.node.volumes.model import Disk, Form, Seen, StorageFacts, Use, VolumeKey, parse_key
 from eaves.node.volumes.observe import Found
@@ -236,7 +236,7 @@ class Volumes:
         if self._jobs.current(key):
             return
         for action in planned.actions:
-            if self._jobs.is_due(key, name_work(action)) and self._start(action):
+            if self._jobs.is_due(key, name_work(action), action) and self._start(action):
                 return
 
     def _start(self, action: Action) -> bool:
@@ -250,7 +250,9 @@ class Volumes:
             return False
         self._closed |= alone
         is_long = isinstance(action, Make) and bool(action.image_id or action.copy)
-        self._jobs.start(action.key, name_work(action), lambda: self._do(action, seen, alone), is_long=is_long)
+        self._jobs.start(
+            action.key, name_work(action), lambda: self._do(action, seen, alone), what=action, is_long=is_long
+        )
         return True
 
     def _list_alone(self, action: Action, seen: Seen | None) -> Iterator[VolumeKey]:
@@ -258,7 +260,8 @@ class Volumes:
         if isinstance(action, Make) and action.copy is not None and not action.copy_snapshot:
             yield action.copy.key
         is_offline = seen is not None and seen.form.is_block and self._live.find(seen.file) is None
-        if isinstance(action, EXCLUSIVE) or (isinstance(action, IN_PLACE) and is_offline):
+        is_down = isinstance(action, Grow) and action.is_offline
+        if isinstance(action, EXCLUSIVE) or is_down or (isinstance(action, IN_PLACE) and is_offline):
             yield action.key
 
     async def _do(self, action: Action, seen: Seen | None, alone: set[VolumeKey]) -> None:
@@ -325,7 +328,9 @@ class Volumes:
         self._measured_at = time.monotonic()
         for key, seen in list(self._seen.items()):
             try:
-                self._uses[key] = await asyncio.to_thread(observe.observe_use, seen)
+                self._uses[key] = use = await asyncio.to_thread(observe.observe_use, seen)
+                if use.is_read_only != seen.is_read_only and key in self._seen:
+                    self._seen[key] = msgspec.structs.replace(seen, is_read_only=use.is_read_only)
             except OSError as error:
                 log.warning("volume is not measured: volume=%s error=%s", key.folder, error)
 

@@ -15,7 +15,7 @@ from eaves.node.volumes.plan import VolumePlan
 AWAITED = frozenset({"ImageAwaited"})
 """Waits that end by themselves: no fault."""
 
-FULL_PART = 0.03
+FULL_PART = 0.05
 """The part of its size that is free at most when a volume counts as full."""
 
 _FORMATS = {Form.QCOW2: "Qcow2", Form.RAW: "Raw"}
@@ -66,10 +66,10 @@ def want_status(view: View, former: VolumeStatus | None, now: float) -> VolumeSt
 def _want_state(view: View, fault: Fault | None) -> VolumeState:
     if view.plan.is_usable:
         return VolumeState.READY
-    if view.work:
-        return VolumeState.CREATING
     if fault is not None:
         return VolumeState.FAILED
+    if view.work:
+        return VolumeState.CREATING
     return VolumeState.WAITING if view.plan.waits else VolumeState.CREATING
 
 

@@ -63,6 +63,13 @@ def test_file_system_grows_while_apps_use_it() -> None:
     assert plan(volume(size_bytes=2 * MIB), seen(Form.EXT4), users=IN_USE).actions == (Grow(KEY, 2 * MIB),)
 
 
+def test_file_system_is_taken_down_to_grow_where_the_kernel_asks_for_it() -> None:
+    wish, facts = volume(size_bytes=2 * MIB), StorageFacts(grows_mounted=False)
+    assert plan(wish, seen(Form.EXT4), facts=facts).actions == (Grow(KEY, 2 * MIB, is_offline=True),)
+    assert plan(wish, seen(Form.EXT4), facts=facts, users=IN_USE).waits[0].code == "VolumeInUse"
+    assert plan(wish, seen(Form.EXT4, is_mounted=False), facts=facts).actions == (Mount(KEY),)
+
+
 def test_disk_in_use_grows_through_its_machine_or_waits() -> None:
     wish = volume(size_bytes=2 * MIB)
     assert plan(wish, seen(), users=IN_USE, live=frozenset({KEY})).actions == (Grow(KEY, 2 * MIB),)
