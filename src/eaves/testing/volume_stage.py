@@ -96,11 +96,15 @@ class VolumeStage:
         self.volumes.wake()
 
     def apply(self, *volumes: DesiredVolume, disk_images: tuple[str, ...] = ()) -> None:
+        self.want(*volumes, disk_images=disk_images)
+        self.volumes.set_desired(self.desired)
+
+    def want(self, *volumes: DesiredVolume, disk_images: tuple[str, ...] = ()) -> None:
+        """What :meth:`start` begins with."""
         formats = dict.fromkeys((*disk_images, *self.sources.disks), ImageFormat.RAW)
         formats |= dict.fromkeys(self.sources.trees, ImageFormat.CONTAINER)
         images = tuple(DesiredImage(name, name, name, kind, "", 0, 0, ()) for name, kind in formats.items())
         self.desired = msgspec.structs.replace(self.desired, volumes=volumes, images=images)
-        self.volumes.set_desired(self.desired)
 
     async def wait(
         self, volume_id: str, accept: Callable[[VolumeStatus], bool], limit_s: float = WAIT_LIMIT_S
