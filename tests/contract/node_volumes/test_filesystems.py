@@ -206,6 +206,17 @@ async def test_content_survives_a_power_cut(stage: VolumeStage) -> None:
     assert str(path) in await asyncio.to_thread(load_sources)
 
 
+async def test_volume_that_somebody_unmounted_is_mounted_again(stage: VolumeStage) -> None:
+    stage.apply(volume())
+    path = await stage.wait_ready(volume())
+    (path / "file").write_text("kept")
+    await process.run(["umount", str(path)])
+    stage.volumes.wake()
+    async with asyncio.timeout(30):
+        while not (path / "file").exists():  # noqa: ASYNC110 - the kernel tells no one
+            await asyncio.sleep(0.05)
+
+
 async def test_daemon_that_ends_leaves_the_volume_to_its_apps(stage: VolumeStage) -> None:
     stage.apply(volume())
     path = await stage.wait_ready(volume())

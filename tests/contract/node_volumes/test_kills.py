@@ -139,6 +139,8 @@ async def check_disk(path: Path) -> None:
             ["qemu-io", "-r", "-U", "-f", "qcow2", "-c", "read -P 97 0 16M", str(path)], capture_output=True, check=True
         )
         assert b"verification failed" not in done.stdout
-        subprocess.run(["qemu-img", "check", "-U", "-q", str(path)], check=True, capture_output=True)
+        # 3 = clusters that nothing uses: a kill may cost room, never data.
+        code = subprocess.run(["qemu-img", "check", "-U", "-q", str(path)], check=False, capture_output=True).returncode
+        assert code in (0, 3)
 
     await asyncio.to_thread(check)

@@ -124,8 +124,13 @@ class Workshop:
             else:
                 await disk.resize(seen.file, seen.form, size_bytes)
         elif action.is_offline:
-            await extimage.unmount(seen.path)
-            await extimage.grow_unmounted(seen.file, size_bytes)
+            await extimage.take_down(seen.file, seen.path)
+            # resize2fs that is cut short leaves a file system that nothing mends, unlike the kernel's own growth.
+            async with _new_name(seen.base, seen.file.name) as path:
+                await tree.copy_file(seen.file, path)
+                await extimage.grow_unmounted(path, size_bytes)
+                await asyncio.to_thread(tree.sync_file, path)
+                await asyncio.to_thread(_put, path, seen.file)
         elif seen.form is Form.EXT4:
             await extimage.grow_image(seen.file, seen.path, size_bytes)
         else:
@@ -221,7 +226,7 @@ async def _repair(seen: Seen) -> None:
         await disk.repair(seen.file)
     elif seen.form is Form.EXT4 and seen.is_mounted:
         # It is checked when it is mounted again.
-        await extimage.unmount(seen.path)
+        await extimage.take_down(seen.file, seen.path)
 
 
 async def _copy_image(source: Path, target: Path, live: Seen | None, *, limit_s: float = tools.LONG_S) -> None:

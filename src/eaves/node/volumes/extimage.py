@@ -15,13 +15,14 @@ from pathlib import Path
 from eaves.kit import process
 from eaves.node import mounts
 from eaves.node.volumes import tools
-from eaves.node.volumes.errors import VolumeDamagedError
+from eaves.node.volumes.errors import VolumeDamagedError, VolumeError
 
 _JOURNAL_FROM_BYTES = 256 << 20
 """Below this size mkfs chooses a journal; above, its choice would take up to a gigabyte of the node's disk."""
 _JOURNAL_MIB = 16
 _FREEZE, _THAW = 0xC0045877, 0xC0045878
 _CHECK_MENDED = 1
+_LET_GO_TRIES, _LET_GO_EVERY_S = 200, 0.05
 _LIMIT_S = 600.0
 
 
@@ -66,6 +67,19 @@ async def unmount(point: Path) -> None:
     await process.run(["umount", str(point)])
 
 
+async def take_down(path: Path, point: Path) -> None:
+    """Unmount, and wait until the kernel has let go of the image too: a container that ends has it mounted a little longer.
+
+    Raises VolumeError when it still has.
+    """
+    await unmount(point)
+    for _ in range(_LET_GO_TRIES):
+        if not await asyncio.to_thread(_is_attached, path):
+            return
+        await asyncio.sleep(_LET_GO_EVERY_S)
+    raise VolumeError(f"{path.name} is still held by an app that ends", resolution="it is tried again by itself")
+
+
 @contextlib.asynccontextmanager
 async def mounted(path: Path, point: Path, *, read_only: bool = False) -> AsyncIterator[Path]:
     """The image for a moment, at ``point``."""
@@ -89,7 +103,7 @@ async def grow_image(path: Path, point: Path, size_bytes: int) -> None:
 
 
 async def grow_unmounted(path: Path, size_bytes: int) -> None:
-    """The same for a file system that nobody has mounted."""
+    """The same for an image that nobody has mounted; it is lost when this is cut short."""
     await asyncio.to_thread(_enlarge, path, size_bytes)
     await _check(path, "-f")
     await tools.run(["resize2fs", str(path)], timeout_s=_LIMIT_S)

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from eaves.node.desired.model import DesiredApp, DesiredNode, DesiredVolume
 from eaves.node.instance import Instance
+from eaves.node.mounts import load_sources
 from eaves.node.observed import Observations, VolumeStatus
 from eaves.node.statefile import StateFile
 from eaves.node.volumes import access, apply, garbage, making, observe, plan, surroundings
@@ -126,13 +127,11 @@ class Volumes:
         if desired is None or volume is None:
             return ""
         users = self._users()
-        owners = {app_id: frozenset(garbage.parse_users(names)) for app_id, names in users.in_use.items()}
-        active = {other.id for other in desired.apps if other.activate}
-        for app_id, names in users.held.items():
-            # Between two runs of an app its volume is still its own.
-            if app_id in active:
-                owners[app_id] = owners.get(app_id, frozenset()) | garbage.parse_users(names)
-        return access.find_rival(app, volume, desired.apps, owners)
+        running, held = (
+            {app_id: garbage.parse_users(names) for app_id, names in found.items()}
+            for found in (users.in_use, users.held)
+        )
+        return access.find_rival(app, volume, desired.apps, running, held)
 
     def used_bytes(self, volume_id: str, generation: int) -> int:
         return self._uses.get(VolumeKey(volume_id, generation), Use()).used_bytes
@@ -171,9 +170,12 @@ class Volumes:
     async def _list(self) -> None:
         """Notice what somebody made or took away by hand; a volume's inside is looked at once, and after each action."""
         self._found = await asyncio.to_thread(observe.list_volumes, self._vault.folders())
-        for key in list(self._seen):
-            if key not in self._found or self._found[key].form is not self._seen[key].form:
+        mounted = await asyncio.to_thread(load_sources)
+        for key, seen in list(self._seen.items()):
+            if key not in self._found or self._found[key].form is not seen.form:
                 del self._seen[key]
+            elif seen.form is Form.EXT4 and not self._jobs.current(key):
+                self._seen[key] = msgspec.structs.replace(seen, is_mounted=str(seen.path) in mounted)
         for key, found in self._found.items():
             if key not in self._seen and not self._jobs.current(key) and self._jobs.is_due(key, _LOOK):
                 self._jobs.start(key, _LOOK, lambda found=found: self._look(found))  # type: ignore[misc]
@@ -269,13 +271,21 @@ class Volumes:
             is_marked = action.key in alone and seen is not None and seen.form is Form.QCOW2
             if is_marked:
                 await self._record(action.key, is_working=True)
-            await self._workshop.do(action, seen)
-            await self._note_done(action)
-            found = await asyncio.to_thread(observe.list_volumes, self._vault.folders())
-            await self._look(found[action.key])
-            self._uses[action.key] = await asyncio.to_thread(observe.observe_use, self._seen[action.key])
+            try:
+                await self._workshop.do(action, seen)
+                await self._note_done(action)
+            finally:
+                # Also after a failure: it may have been taken down for the work.
+                await self._look_again(action.key)
         finally:
             self._closed -= alone
+
+    async def _look_again(self, key: VolumeKey) -> None:
+        self._seen.pop(key, None)
+        found = await asyncio.to_thread(observe.list_volumes, self._vault.folders())
+        if key in found:
+            await self._look(found[key])
+            self._uses[key] = await asyncio.to_thread(observe.observe_use, self._seen[key])
 
     async def _note_done(self, action: Action) -> None:
         record = self._state.records.get(action.key.folder, VolumeRecord())
@@ -320,9 +330,11 @@ class Volumes:
 
     def _find_usable(self, key: VolumeKey) -> Seen | None:
         planned = self._plans.get(key)
-        if planned is None or not planned.is_usable or key in self._closed:
+        seen = self._seen.get(key)
+        if planned is None or not planned.is_usable or key in self._closed or seen is None:
             return None
-        return self._seen.get(key)
+        # The plan may be older than what the last action left.
+        return None if seen.form is Form.EXT4 and not seen.is_mounted else seen
 
     async def _measure(self) -> None:
         self._measured_at = time.monotonic()
