@@ -57,10 +57,11 @@ class LiveLogs:
     async def serve(self, request: StreamRequest, offer: Offer) -> None:
         wanted = parse_parameters(request, LogsParameters)
         stream = await offer.accept()
-        follower = _Follower(wanted.app)
+        # Whatever is stored after this number is offered to the follower.
+        follower, start = _Follower(wanted.app), LiveStart(self._last_number(wanted.app))
         self._followers.add(follower)
         listening = asyncio.create_task(_wait_end(stream), name="log follower's end")
-        showing = asyncio.create_task(self._show(follower, stream), name="log follower")
+        showing = asyncio.create_task(_show(follower, start, stream), name="log follower")
         try:
             await asyncio.wait((listening, showing), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -71,16 +72,15 @@ class LiveLogs:
         if not showing.cancelled():
             showing.result()
 
-    async def _show(self, follower: _Follower, stream: NodeStream) -> None:
-        # The follower is known by now: whatever is stored after this number is offered to it.
-        start = LiveStart(self._last_number(follower.app_id))
-        await stream.send(livelogs.encode_record(start))
-        while not follower.is_behind:
-            batch = bytearray(_render(await follower.lines.get()))
-            while not follower.lines.empty() and len(batch) < _BATCH_BYTES:
-                batch += _render(follower.lines.get_nowait())
-            await stream.send(bytes(batch))
-        raise FollowerTooSlowError("the follower does not take the lines as fast as they are written")
+
+async def _show(follower: _Follower, start: LiveStart, stream: NodeStream) -> None:
+    await stream.send(livelogs.encode_record(start))
+    while not follower.is_behind:
+        batch = bytearray(_render(await follower.lines.get()))
+        while not follower.lines.empty() and len(batch) < _BATCH_BYTES:
+            batch += _render(follower.lines.get_nowait())
+        await stream.send(bytes(batch))
+    raise FollowerTooSlowError("the follower does not take the lines as fast as they are written")
 
 
 def _render(line: LogLine) -> bytes:
