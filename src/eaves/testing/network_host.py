@@ -52,13 +52,16 @@ def map_port(node_port: int, app_port: int = 80, *, protocol: str = "tcp", adapt
 
 
 class NetworkHost:
-    """Entered, the test's thread is inside the node's namespace. ``options`` go to :class:`Networks`."""
+    """Entered, the test's thread is inside the node's namespace. ``options`` go to :class:`Networks`.
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    ``namespace``: another one than a new one, for a machine that belongs to the test.
+    """
+
+    def __init__(self, folder: Path, *, namespace: Namespace | None = None, **options: Any) -> None:
         token = secrets.token_hex(4)
         self.folder = folder
         self.instance = Instance(f"t{token}", folder / "data", Path(f"/run/eaves-t{token}"))
-        self.namespace = Namespace()
+        self.namespace = namespace or Namespace()
         self.observations = Observations()
         self.in_use: set[str] = set()
         self.desired = DesiredNode("device", "0", "")
@@ -168,8 +171,9 @@ class NetworkHost:
                         return found
                     await self.turn()
         except TimeoutError:
-            fault = self.networks.fault(f"app-{name}")
-            raise AssertionError(f"app {name}: {self.networks.connection(f'app-{name}')}, fault {fault}") from None
+            faults = [self.networks.fault(f"app-{name}")]
+            faults += [self.networks.fault(network.id) for network in self.desired.networks]
+            raise AssertionError(f"app {name}: {self.networks.connection(f'app-{name}')}, faults {faults}") from None
 
     async def status(
         self, network: DesiredNetwork, accept: Callable[[NetworkStatus], bool], limit_s: float = WAIT_LIMIT_S

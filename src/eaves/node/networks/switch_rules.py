@@ -121,7 +121,8 @@ def _render_always(link: str, way: _Way) -> list[str]:
     fragments = ["ip frag-off & 0x1fff != 0 return", "frag frag-off != 0 return"]
     if way is _Way.OUT:
         return [
-            "ether type arp return",
+            # Not "ether type": where a bridge keeps VLANs apart, a frame's type is that of its tag.
+            "meta protocol arp return",
             # An app that played the router would lead the others' packets to itself.
             "icmpv6 type { nd-router-advert, nd-redirect } drop",
             "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld2-listener-report } return",
@@ -131,7 +132,7 @@ def _render_always(link: str, way: _Way) -> list[str]:
             *fragments,
         ]
     return [
-        "ether type arp return",
+        "meta protocol arp return",
         "icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query } return",
         "icmp type { destination-unreachable, time-exceeded, parameter-problem } return",
         "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } return",
