@@ -95,7 +95,7 @@ class Manager:
         self.podman = cli
         self._timers = Timers()
         self._base_policy = DownloadPolicy(proxies=options.proxies, stalled_after_s=options.stalled_after_s)
-        self.vms = QemuEngine(instance)
+        self.vms = QemuEngine(instance, cli)
         self._engine = EngineSet({EngineKind.CONTAINER: PodmanEngine(instance, host, cli), EngineKind.VM: self.vms})
         self.images = Images(
             instance,

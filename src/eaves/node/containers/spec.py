@@ -57,7 +57,7 @@ def want_spec(app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> Co
 
     Raises SpecImpossibleError for what no container can have.
     """
-    _check(app)
+    check_app(app)
     connection = ready.connection
     spec = ContainerSpec(
         app_id=app.id,
@@ -137,7 +137,8 @@ def is_reserved(name: str) -> bool:
     return _RESERVED_ENV.fullmatch(name) is not None
 
 
-def _check(app: DesiredApp) -> None:
+def check_app(app: DesiredApp) -> None:
+    """Raises SpecImpossibleError for what no container can have, whatever isolates it."""
     for name, value in app.env.items():
         if not _ENV_NAME.fullmatch(name) or "\0" in value.reveal():
             raise SpecImpossibleError(f"{name!r} cannot be an environment variable", element=f"app {app.name}")

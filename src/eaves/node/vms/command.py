@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from eaves.node.desired.vm_model import ClockBase, DeviceModel, DiskDevice, Firmware
 from eaves.node.observed_vm import Accelerator
+from eaves.node.vms.isolation.model import GuestBoot
 from eaves.node.vms.model import Architecture, Disk, DiskFormat, Nic, VmFolders, VmHost, VmSpec
 from eaves.node.vms.passthrough import render_passthrough
 from eaves.node.vms.spec import is_pc
@@ -20,8 +21,8 @@ _TCG_CACHE_MIB = 64
 _NAMES_LIMIT = 60
 
 
-def render_command(spec: VmSpec, host: VmHost, folders: VmFolders, *, is_incoming: bool = False) -> list[str]:
-    """QEMU's argv. ``is_incoming``: it waits for the memory of a suspended machine instead of booting."""
+def render_command(spec: VmSpec, host: VmHost, folders: VmFolders, boot: GuestBoot | None = None) -> list[str]:
+    """QEMU's argv. ``boot``: what a small guest boots from; a machine boots from its disks."""
     return [
         host.qemu,
         *_render_base(spec, host),
@@ -35,7 +36,7 @@ def render_command(spec: VmSpec, host: VmHost, folders: VmFolders, *, is_incomin
         *_render_tpm(spec, host, folders),
         *render_passthrough(spec.devices, host.architecture, has_pci_bus=is_pc(spec.machine)),
         *_render_helpers(spec, host),
-        *(["-incoming", "defer"] if is_incoming else []),
+        *(_render_guest(spec, boot) if boot is not None else []),
     ]
 
 
@@ -228,6 +229,20 @@ def _render_helpers(spec: VmSpec, host: VmHost) -> list[str]:
         args += ["-device", "pvpanic"]
     else:
         args += ["-device", "pvpanic-pci"]
+    return args
+
+
+def _render_guest(spec: VmSpec, boot: GuestBoot) -> list[str]:
+    """Kernel, initrd and the folders that the guest sees."""
+    args = ["-kernel", boot.kernel, "-initrd", boot.initrd]
+    args += ["-append", "console=ttyS0 console=ttyAMA0 quiet loglevel=0 panic=0 rdinit=/init"]
+    shares = [("root", boot.root, False), ("share", boot.share, False)]
+    if spec.container is not None:
+        shares += [(f"volume{n}", share.source, share.read_only) for n, share in enumerate(spec.container.shares)]
+    for tag, path, read_only in shares:
+        option = ",readonly=on" if read_only else ""
+        args += ["-fsdev", f"local,id={tag},path={_escape(path)},security_model=passthrough{option}"]
+        args += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
     return args
 
 

@@ -11,6 +11,7 @@ from eaves.node.desired.secret import Secret
 from eaves.node.desired.vm_model import ClockBase, CloudInit, DeviceModel, DiskDevice, Firmware
 from eaves.node.hardware.plan import Assignment
 from eaves.node.observed_vm import Accelerator
+from eaves.node.vms.isolation.model import ContainerGuest
 from eaves.node.workloads.abc import WorkloadSpec
 
 
@@ -70,6 +71,8 @@ class VmSpec(WorkloadSpec, frozen=True):
     huge_page_bytes: int = 0
     balloon_min_bytes: int = 0
     clock_base: ClockBase = ClockBase.UTC
+    container: ContainerGuest | None = None
+    """What a small guest runs; None for a machine that boots from its disks."""
     devices: Assignment = Assignment()
 
 

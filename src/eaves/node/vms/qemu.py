@@ -22,6 +22,7 @@ import msgspec
 from eaves.kit import files
 from eaves.kit.errors import EavesError
 from eaves.node import pids
+from eaves.node.containers.cli import PodmanCli
 from eaves.node.desired.model import DesiredApp
 from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
@@ -30,6 +31,7 @@ from eaves.node.observed_vm import VmStatus
 from eaves.node.vms import launch, limits, pinning, spec
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.host import observe_vm_host
+from eaves.node.vms.isolation.prepare import GuestRoots
 from eaves.node.vms.livedisks import MachineDisks
 from eaves.node.vms.model import Architecture, VmFolders, VmHost, VmSpec
 from eaves.node.vms.session import Session
@@ -46,8 +48,11 @@ _NOTE_LIMIT_S = 20.0
 
 
 class QemuEngine(WorkloadEngine[VmSpec]):
-    def __init__(self, instance: Instance) -> None:
+    """``cli`` is needed by containers with a kernel of their own, whose images podman holds."""
+
+    def __init__(self, instance: Instance, cli: PodmanCli | None = None) -> None:
         self._instance = instance
+        self._roots = GuestRoots(instance, cli) if cli is not None else None
         self._specs: dict[str, VmSpec] = {}
         self._records: dict[str, VmRecord] = {}
         self._sessions: dict[str, Session] = {}
@@ -110,6 +115,9 @@ class QemuEngine(WorkloadEngine[VmSpec]):
             pids.send_signal(seen.pid, signal.SIGKILL)
             await self._await_note(seen)
         await self._forget(app_id)
+        record = self._records.get(app_id)
+        if self._roots is not None and (record is None or record.is_guest):
+            await self._roots.remove(app_id)
         await asyncio.to_thread(self._remove, app_id)
 
     async def wait_end(self, seen: Seen) -> Seen | None:
@@ -188,7 +196,9 @@ class QemuEngine(WorkloadEngine[VmSpec]):
 
     async def _start(self, workload_id: str, wanted: VmSpec) -> Seen:
         disks = tuple(disk.path for disk in wanted.disks)
-        record = VmRecord(wanted.app_id, workload_id, wanted.digest, wanted.root, disks)
+        record = VmRecord(
+            wanted.app_id, workload_id, wanted.digest, wanted.root, disks, is_guest=wanted.container is not None
+        )
         host = await self._want_host()
         spec.check_host(wanted, host)
         folders = self._folders(wanted.app_id, wanted.root)
@@ -200,7 +210,13 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         async with self._pinning if wanted.dedicated_cpus else contextlib.nullcontext():
             cpus = await asyncio.to_thread(self._pick_cpus, wanted) if wanted.dedicated_cpus else []
             await launch.prepare(
-                wanted, host, folders, cgroup=self._cgroup(wanted.app_id), position=paths.log_position, cpus=cpus
+                wanted,
+                host,
+                folders,
+                cgroup=self._cgroup(wanted.app_id),
+                position=paths.log_position,
+                cpus=cpus,
+                roots=self._roots,
             )
             await asyncio.to_thread(files.save_file, folders.keep / RECORD, msgspec.json.encode(record))
             self._records[wanted.app_id] = record

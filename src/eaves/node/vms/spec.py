@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from eaves.node.desired.model import DesiredApp
+from eaves.node.containers.spec import check_app
+from eaves.node.desired.model import AppKind, DesiredApp
 from eaves.node.desired.vm_model import DeviceModel, DiskDevice, Firmware, VmDisk
+from eaves.node.vms.isolation.model import OVERHEAD_BYTES, ContainerGuest, Share
 from eaves.node.vms.model import Architecture, Disk, DiskFormat, Nic, VmHost, VmSpec
 from eaves.node.workloads.abc import EngineKind, Ready
 from eaves.node.workloads.errors import SpecImpossibleError
@@ -26,6 +28,8 @@ def want_spec(app: DesiredApp, ready: Ready, architecture: Architecture, *, log_
 
     Raises SpecImpossibleError for what no machine can have; what this node lacks :func:`check_host` says.
     """
+    if app.kind is AppKind.CONTAINER:
+        return _want_guest(app, ready, architecture, log_path=log_path, key=key)
     if app.vm is None:
         raise SpecImpossibleError("the config says nothing of its hardware", element=f"app {app.name}")
     vm = app.vm
@@ -57,6 +61,41 @@ def want_spec(app: DesiredApp, ready: Ready, architecture: Architecture, *, log_
     )
     _check_machine(spec, architecture)
     _check_disks(spec)
+    return msgspec.structs.replace(spec, digest=digest_spec(spec, key))
+
+
+def _want_guest(app: DesiredApp, ready: Ready, architecture: Architecture, *, log_path: str, key: bytes) -> VmSpec:
+    """A container with a kernel of its own. What the app asked for is its container's; the kernel has its memory on top."""
+    check_app(app)
+    connection = ready.connection
+    guest = ContainerGuest(
+        image=ready.image,
+        hostname=connection.hostname,
+        env=app.env,
+        command=app.command,
+        args=app.args,
+        working_dir=app.working_dir,
+        shares=tuple(
+            Share(ready.volumes[mount.volume_id, mount.generation], mount.mount_path, mount.read_only)
+            for mount in app.mounts
+        ),
+        files=app.files,
+    )
+    spec = VmSpec(
+        app_id=app.id,
+        engine=EngineKind.VM,
+        name=app.name,
+        root=f"{app.root_generation}.{app.purge_counter}",
+        log_path=log_path,
+        memory_bytes=app.memory_bytes + OVERHEAD_BYTES,
+        vcpus=max(1, -(-app.cpu_millis // 1000)),
+        cpu_millis=app.cpu_millis,
+        machine=want_machine(DeviceModel.VIRTIO, architecture),
+        nics=tuple(Nic(tap.link, tap.mac, tap.mtu) for tap in connection.taps),
+        has_guest_agent=False,
+        devices=ready.devices,
+        container=guest,
+    )
     return msgspec.structs.replace(spec, digest=digest_spec(spec, key))
 
 

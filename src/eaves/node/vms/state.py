@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from eaves.kit import files
 from eaves.node import pids
+from eaves.node.vms.isolation.model import EXIT, SHARE
 from eaves.node.workloads.abc import EngineKind, Seen, WorkloadState
 
 RECORD = "vm.json"
@@ -31,6 +32,8 @@ class VmRecord(Struct, frozen=True):
     root: str
     disks: tuple[str, ...] = ()
     """Their paths, in the order of the spec."""
+    is_guest: bool = False
+    """A container with a kernel of its own: how its command ended, the guest itself says."""
 
 
 class RunState(Struct, frozen=True):
@@ -120,7 +123,16 @@ def load_seen(keep: Path, run: Path) -> Seen | None:
     is_alive = state is not None and is_same_process(state.pid, state.ticks)
     has_monitor = state is not None and is_same_process(state.monitor_pid, state.monitor_ticks)
     end = None if is_alive else load_struct(run / "end.json", RunEnd)
-    return want_seen(record, state, end, is_alive=is_alive, has_monitor=has_monitor)
+    seen = want_seen(record, state, end, is_alive=is_alive, has_monitor=has_monitor)
+    if record.is_guest and seen.state is WorkloadState.ENDED and not seen.exit_code:
+        seen = msgspec.structs.replace(seen, exit_code=parse_exit(files.load_file(run / SHARE / EXIT)))
+    return seen
+
+
+def parse_exit(raw: bytes | None) -> int:
+    """What a guest wrote of its command's end; anything but a number from 0 to 255 is an error."""
+    text = (raw or b"").strip()
+    return int(text) if text.isdigit() and len(text) <= 3 and int(text) < 256 else LOST_EXIT_CODE
 
 
 def load_struct(path: Path, kind: type[_S]) -> _S | None:

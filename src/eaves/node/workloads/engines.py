@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from eaves.node.desired.model import AppKind, DesiredApp
+from eaves.node.desired.vm_model import Isolation
 from eaves.node.guard import keep_running
 from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
@@ -19,7 +20,8 @@ from eaves.node.workloads.sessions import Command, Session
 
 def pick_engine(app: DesiredApp) -> EngineKind:
     """Which kind of engine runs ``app``."""
-    return EngineKind.VM if app.kind is AppKind.VIRTUAL_MACHINE else EngineKind.CONTAINER
+    is_apart = app.kind is AppKind.VIRTUAL_MACHINE or app.isolation is Isolation.VM
+    return EngineKind.VM if is_apart else EngineKind.CONTAINER
 
 
 class EngineSet(WorkloadEngine[WorkloadSpec]):
