@@ -14,6 +14,9 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
+LIMIT_S = 60
+"""For one message over a WebSocket, on a machine that is busy with other tests."""
+
 
 class Answer(Struct):
     """A whole answer."""
@@ -201,7 +204,7 @@ class AsgiSocket:
 
     async def __aexit__(self, *_error: object) -> None:
         self.go()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             await self._task
 
     async def send(self, data: bytes | str) -> None:
@@ -222,7 +225,7 @@ class AsgiSocket:
         self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1006})
 
     async def _take(self) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             message = await self._from_app.get()
         if message is None:
             await self._task

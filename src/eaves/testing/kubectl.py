@@ -85,7 +85,7 @@ class Following:
 
     def __exit__(self, *_error: object) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -104,5 +104,5 @@ class Following:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout_s: float = 30) -> int:
+    def wait(self, timeout_s: float = 120) -> int:
         return self._process.wait(timeout_s)

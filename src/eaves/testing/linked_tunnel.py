@@ -14,7 +14,7 @@ from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import DONE, CloseCause, CloseCode, Refusal, RefusalCode, StreamRequest
 
 QUEUED_MESSAGES = 4
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 class LinkedTunnel(Tunnel):

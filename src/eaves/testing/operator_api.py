@@ -147,19 +147,19 @@ class ServedApi:
 
     def __enter__(self) -> ServedApi:
         self._thread.start()
-        self._started.wait(30)
+        self._started.wait(120)
         if self._failure is not None:
             raise self._failure
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
+        self._thread.join(120)
         assert not self._thread.is_alive(), "the served API does not stop"
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the API's loop and wait for it."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
     def _run(self) -> None:
         try:

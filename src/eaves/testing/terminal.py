@@ -7,7 +7,7 @@ import pty
 import signal
 from collections.abc import Mapping, Sequence
 
-SILENCE_LIMIT_S = 60
+SILENCE_LIMIT_S = 150
 
 
 class Terminal:

@@ -144,7 +144,7 @@ def read(viewer: socket.socket, size: int) -> bytes:
 def test_any_viewer_reaches_the_screen_by_a_local_port(plugin: Plugin, screen: tuple[Screen, Path]) -> None:
     with plugin.start("vnc", "plc") as following:
         port = wait_port(following)
-        viewers = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(2)]
+        viewers = [socket.create_connection(("127.0.0.1", port), timeout=150) for _ in range(2)]
         for number, viewer in enumerate(viewers):
             assert read(viewer, len(GREETING)) == GREETING
             said = bytes((number,)) * 300_000
@@ -156,7 +156,7 @@ def test_any_viewer_reaches_the_screen_by_a_local_port(plugin: Plugin, screen: t
         assert [read(viewer, 1) for viewer in viewers] == [b"", b""]
         for viewer in viewers:
             viewer.close()
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as again:
+        with socket.create_connection(("127.0.0.1", port), timeout=150) as again:
             assert read(again, len(GREETING)) == GREETING
         following.signal(signal.SIGINT)
         assert following.wait() == 0
@@ -165,7 +165,7 @@ def test_any_viewer_reaches_the_screen_by_a_local_port(plugin: Plugin, screen: t
 
 def test_a_machine_without_its_socket_turns_viewers_away(plugin: Plugin) -> None:
     with plugin.start("vnc", "app/mute") as following:
-        with socket.create_connection(("127.0.0.1", wait_port(following)), timeout=30) as viewer:
+        with socket.create_connection(("127.0.0.1", wait_port(following)), timeout=150) as viewer:
             assert read(viewer, 1) == b""
         line = following.wait_line("viewer turned away")
     assert f"node {NODE}: the machine runs without a screen" in line

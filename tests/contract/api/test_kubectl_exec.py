@@ -97,7 +97,7 @@ class Program:
 
     def run(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [find_kubectl(), *arguments], input=stdin, capture_output=True, timeout=60, env=self.environment
+            [find_kubectl(), *arguments], input=stdin, capture_output=True, timeout=150, env=self.environment
         )
 
 
@@ -163,7 +163,7 @@ running = stream.stream(
     api.connect_get_namespaced_pod_exec, "web", "default", command=sys.argv[2:], stdin=False, stdout=True, stderr=True, tty=False,
     _preload_content=False,
 )
-running.run_forever(timeout=60)
+running.run_forever(timeout=150)
 out = running.read_stdout() or ""
 print(len(out), repr(running.read_stderr() or ""), running.returncode)
 """
@@ -174,6 +174,6 @@ print(len(out), repr(running.read_stderr() or ""), running.returncode)
 )
 def test_the_official_python_client_runs_commands(served: ServedApi, command: list[str], shown: str) -> None:
     argv = [sys.executable, "-c", PYTHON_CLIENT, str(served.kubeconfig), *command]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == shown

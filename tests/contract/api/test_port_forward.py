@@ -85,7 +85,7 @@ def _read_line(connection: socket.socket) -> bytes:
     return line.rstrip(b"\n")
 
 
-def ask(port: int, command: bytes, rest: bytes = b"", timeout_s: float = 60) -> bytes:
+def ask(port: int, command: bytes, rest: bytes = b"", timeout_s: float = 150) -> bytes:
     """Say the command and the rest, say that this is all, and hear the answer to its end."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         connection.sendall(command + b"\n")
@@ -156,7 +156,7 @@ def test_two_hundred_connections_are_open_at_the_same_time(
 ) -> None:
     with contextlib.ExitStack() as stack:
         connections = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", forward), timeout=60)) for _ in range(200)
+            stack.enter_context(socket.create_connection(("127.0.0.1", forward), timeout=150)) for _ in range(200)
         ]
         served.call(tunnel.wait_count(lambda count: count >= 200))
         for number, connection in enumerate(connections):
@@ -247,6 +247,6 @@ assert forwarding.error(int(port)) is None, forwarding.error(int(port))
 
 def test_the_official_python_client(served: ServedApi, talker: Talker) -> None:
     command = [sys.executable, "-c", PYTHON_CLIENT, str(served.kubeconfig), str(talker.port), "300000"]
-    done = subprocess.run(command, capture_output=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, timeout=150)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout == pattern(300_000)
