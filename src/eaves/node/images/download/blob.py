@@ -1,35 +1,24 @@
 """One blob: bytes into a partial file, hashed on the way, renamed when the digest is right. Resumes across everything.
 
-A partial file is named by the digest that it shall have, so bytes of any datastore continue it: only the digest at the end says
-whether they are right, and when they are not the file is thrown away. A record beside it says from which source and version of it the
-bytes came (for ``If-Range``), how many of them are surely on the disk (after a power cut the file may be longer than what was written,
-and only that part counts), and how many at its start no mirror had a hand in: a mirror that lies costs its own bytes and no others.
+Only the digest at the end says whether bytes are right. When they are not, what a mirror had a hand in is thrown away: a mirror that lies
+costs its own bytes and no others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import http.client
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
-
-import msgspec
-from msgspec import Struct
 
 from eaves.kit import files
 from eaves.node.images.download.errors import CutError, FetchError
 from eaves.node.images.download.http import as_status_error
-from eaves.node.images.download.pace import READ_BYTES, Pace
+from eaves.node.images.download.pace import Pace
+from eaves.node.images.download.partial import BlobFile, PartialWriter
 from eaves.node.images.download.protocol import BlobRequest
-
-SYNC_EVERY_BYTES = 64 << 20
-_ZEROS = bytes(READ_BYTES)
-_LOCK_WAIT_S = 10.0
 
 Open = Callable[[dict[str, str]], contextlib.AbstractContextManager[http.client.HTTPResponse]]
 """GET of the blob with additional headers."""
@@ -37,125 +26,8 @@ Tell = Callable[[int, int], None]
 """Called with the bytes on disk and the blob's size (0 = not known)."""
 
 
-class PartialRecord(Struct):
-    """``synced_bytes`` are surely on the disk; more of the file counts only while ``boot_id`` is this boot's.
-
-    ``untrusted_from``: where the first bytes of a mirror begin, -1 = there are none. It is written down before they are.
-    """
-
-    source: str = ""
-    validator: str = ""
-    synced_bytes: int = 0
-    boot_id: str = ""
-    untrusted_from: int = -1
-
-
-class BlobFile:
-    """Where a blob is, or will be, in the store ``folder``."""
-
-    def __init__(self, folder: Path, digest: str) -> None:
-        name = digest.removeprefix("sha256:")
-        self.path = folder / "sha256" / name
-        self.partial = folder / "partial" / name
-        self.record_path = folder / "partial" / f"{name}.json"
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[FileIO]:
-        """The partial file, ours alone. A helper whose daemon was killed may hold it for another moment."""
-        descriptor = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            deadline = time.monotonic() + _LOCK_WAIT_S
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        raise FetchError("another download of the same blob is under way") from error
-                    time.sleep(0.05)
-            yield file
-
-    def load_record(self) -> PartialRecord:
-        raw = files.load_file(self.record_path)
-        with contextlib.suppress(msgspec.DecodeError):
-            return msgspec.json.decode(raw, type=PartialRecord) if raw else PartialRecord()
-        return PartialRecord()
-
-    def save_record(self, record: PartialRecord) -> None:
-        files.save_file(self.record_path, msgspec.json.encode(record))
-
-    def discard(self) -> None:
-        self.partial.unlink(missing_ok=True)
-        self.record_path.unlink(missing_ok=True)
-
-
-class _Writer:
-    """Appends to the partial file what belongs to ``record``'s source, with its hash up to date."""
-
-    def __init__(self, blob: BlobFile, file: FileIO, record: PartialRecord, boot_id: str, *, is_trusted: bool) -> None:
-        self._blob = blob
-        self._file = file
-        self.record = record
-        self._boot_id = boot_id
-        self._is_trusted = is_trusted
-        self.size = 0
-        self.hash = hashlib.sha256()
-        self._unsynced = 0
-        self._untrusted_from = record.untrusted_from
-
-    @property
-    def trusted(self) -> int:
-        """How many bytes from the start are of datastores themselves."""
-        return self.size if self._untrusted_from < 0 else self._untrusted_from
-
-    def resume(self) -> None:
-        """Take up what is there; drop what may not have reached the disk."""
-        length = os.fstat(self._file.fileno()).st_size
-        self.cut_back(length if self.record.boot_id == self._boot_id else min(length, self.record.synced_bytes))
-
-    def cut_back(self, length: int) -> None:
-        """Keep the first ``length`` bytes and hash them."""
-        os.ftruncate(self._file.fileno(), length)
-        if length <= self._untrusted_from:
-            self._untrusted_from = -1
-        self.hash = hashlib.sha256()
-        self.size = 0
-        self._unsynced = 0
-        self._file.seek(0)
-        while chunk := self._file.read(READ_BYTES):
-            self.hash.update(chunk)
-            self.size += len(chunk)
-
-    def note_source(self, source: str, validator: str) -> None:
-        """Before the first byte of ``source`` is written."""
-        if not self._is_trusted and self._untrusted_from < 0:
-            self._untrusted_from = self.size
-        self._save(source, validator, min(self.record.synced_bytes, self.size))
-
-    def write(self, chunk: bytes) -> None:
-        """Blocks of zeros become holes: disk images are full of them."""
-        if chunk == _ZEROS[: len(chunk)]:
-            os.ftruncate(self._file.fileno(), self.size + len(chunk))
-        else:
-            _write_all(self._file.fileno(), chunk, self.size)
-        self.hash.update(chunk)
-        self.size += len(chunk)
-        self._unsynced += len(chunk)
-        if self._unsynced >= SYNC_EVERY_BYTES:
-            self.sync()
-
-    def sync(self) -> None:
-        os.fdatasync(self._file.fileno())
-        self._unsynced = 0
-        self._save(self.record.source, self.record.validator, self.size)
-
-    def _save(self, source: str, validator: str, synced_bytes: int) -> None:
-        self.record = PartialRecord(source, validator, synced_bytes, self._boot_id, self._untrusted_from)
-        self._blob.save_record(self.record)
-
-
 class BlobFetch:
-    """Fetches one blob. ``source`` names it for ``If-Range``; ``spare_bytes`` are left free on the disk."""
+    """Fetches one blob. ``source`` names it for ``If-Range``."""
 
     def __init__(
         self,
@@ -190,7 +62,7 @@ class BlobFetch:
             return
         with self._blob.locked() as file:
             record = self._blob.load_record()
-            writer = _Writer(self._blob, file, record, self._boot_id, is_trusted=self._request.is_trusted)
+            writer = PartialWriter(self._blob, file, record, self._boot_id, is_trusted=self._request.is_trusted)
             writer.resume()
             try:
                 self._complete(writer)
@@ -201,7 +73,7 @@ class BlobFetch:
                 raise
             self._accept(file)
 
-    def _complete(self, writer: _Writer) -> None:
+    def _complete(self, writer: PartialWriter) -> None:
         """Until the bytes are there and right."""
         while True:
             start = writer.size
@@ -221,7 +93,7 @@ class BlobFetch:
                     resolution="check what the datastore serves, or the digest that was asked for",
                 )
 
-    def _bring(self, writer: _Writer) -> None:
+    def _bring(self, writer: PartialWriter) -> None:
         """Read until the end; a cut connection is taken up again at once as long as each brings something."""
         cuts = 0
         while True:
@@ -237,7 +109,7 @@ class BlobFetch:
             else:
                 return
 
-    def _read(self, writer: _Writer) -> None:
+    def _read(self, writer: PartialWriter) -> None:
         """One answer."""
         with self._open(self._want_headers(writer)) as answer:
             if answer.status == 416:
@@ -250,7 +122,7 @@ class BlobFetch:
             self._begin(writer, answer)
             self._copy(writer, answer)
 
-    def _want_headers(self, writer: _Writer) -> dict[str, str]:
+    def _want_headers(self, writer: PartialWriter) -> dict[str, str]:
         if not writer.size:
             return {}
         headers = {"Range": f"bytes={writer.size}-"}
@@ -258,7 +130,7 @@ class BlobFetch:
             headers["If-Range"] = writer.record.validator
         return headers
 
-    def _begin(self, writer: _Writer, answer: http.client.HTTPResponse) -> None:
+    def _begin(self, writer: PartialWriter, answer: http.client.HTTPResponse) -> None:
         """Find out what this answer continues, and whether it may be so big."""
         start = writer.size
         if answer.status == 200 and start:
@@ -285,7 +157,7 @@ class BlobFetch:
             validator = ""
         writer.note_source(self._source, validator or answer.headers.get("Last-Modified") or "")
 
-    def _copy(self, writer: _Writer, answer: http.client.HTTPResponse) -> None:
+    def _copy(self, writer: PartialWriter, answer: http.client.HTTPResponse) -> None:
         while chunk := self._next(answer):
             self._check_limit(writer.size + len(chunk))
             writer.write(chunk)
@@ -331,14 +203,6 @@ def _starts_at(text: str | None, start: int) -> bool:
     """Whether a Content-Range (``bytes 100-199/200``) begins at ``start``."""
     unit, _, rest = (text or "").partition(" ")
     return unit == "bytes" and rest.partition("-")[0].strip() == str(start)
-
-
-def _write_all(descriptor: int, chunk: bytes, offset: int) -> None:
-    view = memoryview(chunk)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
 
 
 SPARE_BYTES = 64 << 20
