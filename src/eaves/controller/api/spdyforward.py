@@ -82,7 +82,7 @@ class _Pairs:
     def _expire(self, key: str) -> None:
         pair = self._waiting.pop(key)
         for stream in pair.streams.values():
-            self._start(stream.reset())
+            self._start(_reset(stream))
 
     async def _serve(self, port: int, data: SpdyStream, error: SpdyStream) -> None:
         error.stop_receiving()
@@ -94,6 +94,11 @@ class _Pairs:
                 await error.send(text.encode())
             await error.send_end()
             await data.send_end()
+
+
+async def _reset(stream: SpdyStream) -> None:
+    with contextlib.suppress(SocketClosedError):
+        await stream.reset()
 
 
 def parse_port(text: str) -> int:
