@@ -50,10 +50,12 @@ class GuestAgent:
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
                 self._reader, self._writer = await asyncio.open_unix_connection(self._path, limit=_ANSWER_BYTES)
-            await self._synchronise()
         except (OSError, TimeoutError) as error:
             raise VmError("the guest agent cannot be reached", element="guest agent") from error
-        except VmError:
+        try:
+            await self._synchronise()
+        except BaseException:
+            # Whoever waits may be cancelled, too: then nobody leaves the context that was not entered.
             self._writer.close()
             raise
         return self
