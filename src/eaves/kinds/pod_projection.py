@@ -228,6 +228,8 @@ def _container_status(app: Object, source: Mapping[str, Any]) -> Object:
         "lastState": source.get("lastState") or {},
     }
     if source.get("containerID"):
-        scheme = "qemu" if get(app, ["spec", "type"]) == AppType.VIRTUAL_MACHINE else "podman"
+        # A container with a kernel of its own is a machine too.
+        is_machine = get(app, ["spec", "type"]) == AppType.VIRTUAL_MACHINE or source.get("vm")
+        scheme = "qemu" if is_machine else "podman"
         status["containerID"] = f"{scheme}://{source['containerID']}"
     return status

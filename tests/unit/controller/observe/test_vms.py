@@ -206,3 +206,12 @@ def test_a_snapshot_of_a_former_root_disk_says_so() -> None:
     assert (status["phase"], status["reason"]) == ("Failed", "RootReplaced")
     objects.tell(message(info_pb2.RUNNING), NOW)
     assert objects.status("AppSnapshot", "before")["reason"] == "RootReplaced"
+
+
+def test_the_pod_of_a_container_with_a_kernel_of_its_own() -> None:
+    objects = ObservedObjects(make_edgenode(), make_app("plc", isolation="VM"))
+    objects.tell(message(info_pb2.RUNNING, vm=VmInfo(accelerator="KVM", guest_agent="Disabled")), NOW)
+    assert objects.status("App", "plc")["vm"]["accelerator"] == "KVM"
+    assert objects.condition("App", "plc", "AgentConnected") == {}
+    pod = project_pod(objects.find("App", "plc"))
+    assert pod["status"]["containerStatuses"][0]["containerID"] == "qemu://plc"
