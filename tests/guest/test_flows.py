@@ -1,0 +1,64 @@
+"""What rules and flow logs need of a stock kernel, whose connection tracking, packet logs and bridge filters are modules."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from eaves.kit import process
+from eaves.node.desired.model import AclAction, AclDirection, AclRule
+from eaves.node.flows import packets
+from eaves.node.networks import conntrack, ruleset, switch_rules
+from eaves.node.networks.model import Layout, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.netlink import NETLINK_NETFILTER, split_messages
+
+TABLE, GROUP, LINK = "evguest", 0x4242, "evguest0"
+RULES = (
+    AclRule(1, "", AclDirection.EGRESS, AclAction.DROP, host="example.org"),
+    AclRule(2, "", AclDirection.BOTH, AclAction.LIMIT, protocol="icmp", limit_rate=5),
+    AclRule(3, "", AclDirection.EGRESS, AclAction.ALLOW, subnet="fd00::/8"),
+)
+VIF = WantedVif("a", "n", "eth0", LINK, "n", "evbr0", "10.9.0.2", 24, "10.9.0.1", "02:00:00:00:00:01", 1500, RULES)
+BRIDGE = WantedBridge("n", "evbr0", "10.9.0.1/24", "10.9.0.0/24", 1500, False, flow_log=True, metadata_port=9)
+
+
+@pytest.fixture
+def tables() -> Iterator[None]:
+    subprocess.run(["ip", "link", "add", LINK, "type", "veth", "peer", "name", f"{LINK}p"], check=True)
+    yield
+    for family in ("inet", "bridge"):
+        subprocess.run(["nft", "delete", "table", family, TABLE], check=False)
+    subprocess.run(["ip", "link", "delete", LINK], check=True)
+
+
+@pytest.mark.usefixtures("tables")
+async def test_the_stock_kernel_takes_the_tables_and_tells_of_connections() -> None:
+    layout = Layout((BRIDGE,), (WantedNetns("a", "a", ("a",), (VIF,)),))
+    rules = tuple(rule for rule in RULES if not rule.host)
+    switched = WantedVif("b", "n", "eth0", LINK, "n", "evbr0", "", 0, "", VIF.mac, 1500, rules)
+    for text in (
+        ruleset.render_ruleset(layout, TABLE, log_group=GROUP),
+        switch_rules.render_switch_ruleset((switched,), TABLE),
+    ):
+        await process.run(["nft", "-f", "-"], stdin=text.encode(), timeout_s=120)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as log:
+        for message in packets.render_bindings(GROUP):
+            log.send(message)
+            ((_, answer),) = split_messages(log.recv(1 << 16))
+            assert answer[:4] == bytes(4), "the kernel accepts a listener of the group"
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    found = [
+        entry
+        for entry in await asyncio.to_thread(conntrack.list_entries, frozenset({"127.0.0.1"}))
+        if entry.original.destination_port == port
+    ]
+    assert len(found) == 1
+    assert await asyncio.to_thread(conntrack.end_entries, found) == 1
+    writer.close()
+    server.close()
