@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from eaves.kit import process
-from eaves.node.desired.model import NetworkKind
-from eaves.node.desired.network_model import DesiredRoute, Probe
+from eaves.node.desired.model import DesiredApp, DesiredNetwork, NetworkKind
+from eaves.node.desired.network_model import AccessPort, DesiredRoute, Probe
 from eaves.node.networks.model import Port
 from eaves.testing.namespaces import Namespace
 from eaves.testing.network_host import NetworkHost
@@ -57,6 +58,11 @@ def plug(host: NetworkHost, site: Namespace, desk: Namespace) -> None:
     desk.batch("addr add 10.20.0.7/24 dev cable")
 
 
+def on_vlan(host: NetworkHost, name: str, network: DesiredNetwork, vlan: int) -> DesiredApp:
+    app = host.app(name, network)
+    return msgspec.structs.replace(app, interfaces=(msgspec.structs.replace(app.interfaces[0], vlan=vlan),))
+
+
 async def set_address(host: NetworkHost, app: str, address: str) -> None:
     inside = (await host.connection(app, limit_s=LIMIT_S)).netns
     await process.run(["nsenter", f"--net={inside}", "ip", "addr", "add", address, "dev", "eth0"])
@@ -70,6 +76,35 @@ async def wait_ping(host: NetworkHost, app: str, address: str) -> None:
     async with asyncio.timeout(LIMIT_S):
         while not await can_ping(host, app, address):  # noqa: ASYNC110 - each try waits for an answer
             await asyncio.sleep(0.1)
+
+
+async def test_vlans_are_apart_on_one_switch(tmp_path: Path, site: Namespace, desk: Namespace) -> None:
+    # Kernels before 6.9 take spanning-tree messages in the first namespace alone.
+    async with NetworkHost(tmp_path, namespace=Namespace.at("/proc/self/ns/net"), ports=PORTS) as host:
+        plug(host, site, desk)
+        network = host.network("floor", **SWITCH, access_ports=(AccessPort("desk", 20),))
+        ten, twenty = on_vlan(host, "ten", network, 10), on_vlan(host, "twenty", network, 20)
+        host.apply(networks=(network,), apps=(ten, twenty, host.app("trunk", network)))
+        await set_address(host, "ten", "10.10.0.5/24")
+        await set_address(host, "twenty", "10.20.0.5/24")
+        await wait_ping(host, "ten", "10.10.0.1")
+        await wait_ping(host, "twenty", "10.20.0.1")
+        await wait_ping(host, "twenty", "10.20.0.7")
+        await set_address(host, "ten", "10.20.0.6/24")
+        assert not await can_ping(host, "ten", "10.20.0.5"), "the same switch, another VLAN"
+        inside = (await host.connection("trunk")).netns
+        trunk = Namespace.at(inside)
+        trunk.batch(
+            "link add link eth0 name eth0.10 type vlan id 10",
+            "addr add 10.10.0.9/24 dev eth0.10",
+            "link set eth0.10 up",
+        )
+        trunk.close()
+        await wait_ping(host, "trunk", "10.10.0.5")
+        host.apply(apps=(on_vlan(host, "ten", network, 20), twenty))
+        await wait_ping(host, "ten", "10.20.0.5")
+        status = await host.status(network, lambda found: found.active)
+        assert (status.fault, sorted(status.ports)) == (None, ["desk", "trunk"])
 
 
 async def test_a_guarded_port_goes_down_when_a_bridge_is_plugged_in(

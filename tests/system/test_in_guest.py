@@ -11,7 +11,7 @@ import pytest
 from eaves.testing.guest.machine import Guest
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 900
+LIMIT_S = 1800
 COMMAND = (
     ".venv/bin/python -m pytest tests/guest -n 0 -p no:cacheprovider --color no --timeout 600 --basetemp /var/tmp/pytest"
     " --junitxml /run/results/junit.xml"

@@ -6,9 +6,9 @@ the kernel (socket(7), SO_ATTACH_FILTER); a flood costs the kernel's filter and 
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
-import ctypes
 import ipaddress
 import socket
 import struct
@@ -206,5 +206,6 @@ _PROGRAM = (
 
 
 def _attach_filter(listener: socket.socket) -> None:
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _PROGRAM))
-    listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HL", len(_PROGRAM), ctypes.addressof(program)))
+    program = array.array("B", b"".join(struct.pack("HBBI", *line) for line in _PROGRAM))
+    address, _ = program.buffer_info()
+    listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HL", len(_PROGRAM), address))

@@ -6,7 +6,7 @@ of the host, is left alone and the operator is told why. The switch is there all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from eaves.node.desired.model import DesiredApp, DesiredNetwork, NetworkKind
 from eaves.node.instance import Instance
@@ -55,6 +55,22 @@ def want_switches(
             forwards_lldp=network.forward_lldp,
         )
     return found, problems
+
+
+def check_addresses(apps: Sequence[DesiredApp], switches: Mapping[str, WantedSwitch]) -> list[Problem]:
+    """Fixed addresses that nobody can give."""
+    return [
+        Problem(
+            app.id,
+            "AddressNotUsed",
+            f"app {app.name}: address {interface.address} is not used, {interface.name} is a switch",
+            "reserve the address at the DHCP server outside, or set it inside the app",
+            is_blocking=False,
+        )
+        for app in apps
+        for interface in app.interfaces
+        if interface.address and interface.network_id in switches
+    ]
 
 
 def want_raised(switches: Iterable[WantedSwitch], seen: SeenHost, known: Iterable[str]) -> list[str]:

@@ -111,6 +111,15 @@ def test_a_label_that_nobody_bears_is_told_and_an_empty_one_is_an_island() -> No
     assert (codes(island), island.switches[0].ports) == ([], ())
 
 
+def test_a_fixed_address_on_a_switch_is_told_not_to_be_used() -> None:
+    network = switch()
+    made = app("a", network)
+    fixed = msgspec.structs.replace(made.interfaces[0], address="10.0.0.9")
+    layout = plan(network, apps=(msgspec.structs.replace(made, interfaces=(fixed,)),))
+    assert codes(layout) == ["AddressNotUsed"]
+    assert [vif.app_id for vif in layout.switch_vifs] == ["app-a"]
+
+
 def test_vlans_of_apps_and_ports() -> None:
     network = switch(access_ports=(AccessPort("floor-b", 20),))
     layout = plan(network, apps=(app("a", network, vlan=20), app("trunk", network)))
