@@ -21,7 +21,7 @@ from eaves.testing.vm_host import Console
 
 pytestmark = pytest.mark.contract
 
-LIMIT_S = 120.0
+LIMIT_S = 200.0
 _SCRIPT = "trap 'exit 0' TERM; echo the app is up; while :; do sleep 1000 & wait $!; done"
 
 

@@ -19,7 +19,7 @@ from eaves.testing.vm_host import Console
 
 pytestmark = pytest.mark.contract
 
-LIMIT_S = 120.0
+LIMIT_S = 200.0
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ _UEFI = {
 
 async def observe_vm_host(instance: Instance) -> VmHost:
     """Raises HostError when QEMU is missing, with the packages that bring what machines need."""
-    architecture = _find_architecture()
+    architecture = find_architecture()
     qemu = await _find_program(f"qemu-system-{architecture}")
     if not qemu or not await _find_program("qemu-img"):
         raise HostError(
@@ -80,7 +80,8 @@ def parse_qemu_version(text: str) -> tuple[int, ...]:
     return version
 
 
-def _find_architecture() -> Architecture:
+def find_architecture() -> Architecture:
+    """Raises HostError for a machine of another kind."""
     machine = platform.machine().lower()
     names = {"amd64": Architecture.X86_64, "arm64": Architecture.AARCH64}
     try:

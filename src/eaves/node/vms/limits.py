@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 
 from msgspec import Struct
 
-from eaves.node.workloads.cgroups import Cgroups
+from eaves.node.workloads import cgroups
+from eaves.node.workloads.abc import Usage
+from eaves.node.workloads.cgroups import Cgroups, observe_cgroups
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,20 @@ def find_cgroups(path: str) -> Cgroups | None:
     if (_ROOT / "memory" / below).is_dir():
         return Cgroups(1, str(_ROOT / "memory" / below), str(_ROOT / "cpuacct" / below))
     return None
+
+
+def observe_usage(pid: int, cgroup: str) -> Usage | None:
+    """By its control group; by its process where it has none of its own."""
+    found = observe_cgroups(pid)
+    if found is not None and found.memory.endswith(cgroup):
+        return cgroups.observe_usage(found)
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (OSError, IndexError, ValueError):
+        return None
+    ticks = int(stat[11]) + int(stat[12])
+    return Usage(ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def remove_cgroups(path: str) -> None:

@@ -11,11 +11,9 @@ import contextlib
 import functools
 import logging
 import os
-import platform
 import shutil
 import signal
 import uuid
-from pathlib import Path
 
 import msgspec
 
@@ -30,11 +28,11 @@ from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
 from eaves.node.vms import launch, limits, pinning, spec
 from eaves.node.vms.errors import VmError
-from eaves.node.vms.host import observe_vm_host
+from eaves.node.vms.host import find_architecture, observe_vm_host
 from eaves.node.vms.isolation.prepare import GuestRoots
 from eaves.node.vms.livedisks import MachineDisks
-from eaves.node.vms.model import Architecture, VmFolders, VmHost, VmSpec
-from eaves.node.vms.session import Session
+from eaves.node.vms.model import VmFolders, VmHost, VmSpec
+from eaves.node.vms.session import DISK_FULL, Session
 from eaves.node.vms.state import RECORD, VmRecord, load_record, load_seen
 from eaves.node.vms.stopping import stop_machine
 from eaves.node.workloads import cgroups
@@ -70,7 +68,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         return self._host
 
     def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> VmSpec:
-        wanted = spec.want_spec(app, ready, _find_architecture(), log_path=log_path, key=key)
+        wanted = spec.want_spec(app, ready, find_architecture(), log_path=log_path, key=key)
         # A start of what is there already gets no spec; secrets are not kept on disk for it.
         self._specs[app.id] = wanted
         if (session := self._sessions.get(app.id)) is not None:
@@ -155,7 +153,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
     async def usage(self, seen: Seen) -> Usage | None:
         if not seen.pid:
             return None
-        return await asyncio.to_thread(_observe_usage, seen.pid, self._cgroup(seen.app_id))
+        return await asyncio.to_thread(limits.observe_usage, seen.pid, self._cgroup(seen.app_id))
 
     async def teardown(self) -> None:
         for app_id in await asyncio.to_thread(self._list_apps):
@@ -171,9 +169,9 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         session = self._sessions.get(app_id)
         if session is None or not session.paused_reason:
             return None
-        return Fault(
-            "MachinePaused", f"the machine stands still: {session.paused_reason}", "free space on the node's disk"
-        )
+        is_full = session.paused_reason == DISK_FULL
+        resolution = "free space on the node's disk" if is_full else "look at its console, or restart it"
+        return Fault("MachinePaused", f"the machine stands still: {session.paused_reason}", resolution)
 
     async def run(self) -> None:
         """Follow the machines that run, so that what happens to them is known at once. Until cancelled."""
@@ -319,21 +317,3 @@ async def _wait_any(*processes: int) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _observe_usage(pid: int, cgroup: str) -> Usage | None:
-    """By its control group; by its process where it has none of its own."""
-    found = cgroups.observe_cgroups(pid)
-    if found is not None and found.memory.endswith(cgroup):
-        return cgroups.observe_usage(found)
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except (OSError, IndexError, ValueError):
-        return None
-    ticks = int(stat[11]) + int(stat[12])
-    return Usage(ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE"))
-
-
-def _find_architecture() -> Architecture:
-    return Architecture.AARCH64 if platform.machine().lower() in ("aarch64", "arm64") else Architecture.X86_64

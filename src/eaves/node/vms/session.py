@@ -28,7 +28,7 @@ _AGENT_AT_FIRST_S = 3.0
 _ROOM_EVERY_S = 3.0
 _ROOM_BYTES = 64 << 20
 """A paused guest goes on when its disk's file system has this much again."""
-_DISK_FULL = "the node's disk is full"
+DISK_FULL = "the node's disk is full"
 _STOPS = {
     "paused": "it was paused",
     "suspended": "its guest sleeps",
@@ -158,7 +158,7 @@ class Session:
         """Ask how the machine stands; one that was stopped by a full disk is let go on when there is room."""
         status = (await self.command("query-status"))["status"]
         while status == "io-error" and await self._is_full():
-            self._set_paused(_DISK_FULL)
+            self._set_paused(DISK_FULL)
             await self._await_room()
             await self.command("cont")
             # What it could not write it tries again at once.
