@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from eaves.node.observed_vm import GuestInterface
-from eaves.node.vms.agent import parse_interfaces
+from eaves.node.vms.agent import load_facts, parse_interfaces
 
 
 def test_interfaces_without_loopback() -> None:
@@ -34,3 +37,22 @@ def test_a_guest_cannot_flood_the_status() -> None:
     found = parse_interfaces(answer)
     assert len(found) <= 32
     assert all(len(interface.name) <= 200 and len(interface.addresses) <= 32 for interface in found)
+
+
+async def test_an_agent_that_never_answers_leaves_no_connection_when_who_asked_is_gone(tmp_path: Path) -> None:
+    ends: list[asyncio.Task[bytes]] = []
+    connected = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(asyncio.create_task(reader.read()))
+        connected.set()
+        await ends[0]
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "agent.sock"):
+        asking = asyncio.create_task(load_facts(tmp_path / "agent.sock"))
+        await connected.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+        async with asyncio.timeout(30):
+            assert b"guest-sync-delimited" in await ends[0]
