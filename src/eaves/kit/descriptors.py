@@ -73,7 +73,7 @@ class Terminal(Descriptor):
     def resize(self, columns: int, rows: int) -> None:
         """Tell the programs in the foreground that their window has another size."""
         with contextlib.suppress(OSError):
-            fcntl.ioctl(self.number, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            set_size(self.number, columns, rows)
 
     def close_far(self) -> None:
         """Our copy of the far end: without it, reading ends when the last program has closed its own."""
@@ -85,6 +85,11 @@ class Terminal(Descriptor):
         """Hang up."""
         self.close_far()
         super().close()
+
+
+def set_size(number: int, columns: int, rows: int) -> None:
+    """The size of a terminal, from either end. Raises OSError for what is none."""
+    fcntl.ioctl(number, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 async def _wait(number: int, add: Callable[..., object], remove: Callable[[int], object]) -> None:

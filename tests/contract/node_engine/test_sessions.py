@@ -86,8 +86,7 @@ async def check_terminal(host: EngineHost) -> None:
     talk = await run(host, "sh", "-c", "tty; echo $TERM $COLOUR; read x; stty size; exit $x", stdin=b"", tty=True)
     await talk.wait(b"xterm blue green")
     assert b"/dev/pts/0" in talk.said[Output.STDOUT]
-    talk.session.resize(123, 45)
-    # The runtime passes the size on when its signal comes; typing first would race with it.
+    await talk.session.resize(123, 45)
     sizes = await run(host, "sh", "-c", "until stty size </dev/pts/0 | grep -q '45 123'; do sleep 0.05; done")
     assert await sizes.end() == 0
     await talk.session.write(b"5\n")

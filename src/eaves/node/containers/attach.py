@@ -44,7 +44,7 @@ class AttachSession(Session):
     async def close_input(self) -> None:
         """There is none."""
 
-    def resize(self, columns: int, rows: int) -> None:
+    async def resize(self, columns: int, rows: int) -> None:
         """There is no terminal."""
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from eaves.kit.descriptors import Descriptor, Terminal
+from eaves.kit.descriptors import Descriptor, Terminal, set_size
 from eaves.kit.process import ProgramMissingError
 from eaves.node import pids
 from eaves.node.workloads.sessions import Command, Output, Session, SessionError, Take
@@ -47,6 +47,7 @@ class CommandSession(Session):
         self._input = stdin
         self._terminal = terminal
         self._last_words = b""
+        self._size: tuple[int, int] | None = None
 
     @classmethod
     async def open(cls, runtime: str, workload_id: str, config: Path, command: Command, folder: Path) -> CommandSession:
@@ -122,6 +123,9 @@ class CommandSession(Session):
     async def _pump(self, output: Output, take: Take) -> None:
         descriptor = self._outputs[output]
         while data := await descriptor.read():
+            if self._size is not None and not self._last_words:
+                # It was said before the command was there.
+                await self.resize(*self._size)
             self._last_words = (self._last_words + data)[-_SHOWN_BYTES:]
             await take(output, data)
 
@@ -136,9 +140,12 @@ class CommandSession(Session):
         elif self._input is not None:
             self._input.close()
 
-    def resize(self, columns: int, rows: int) -> None:
+    async def resize(self, columns: int, rows: int) -> None:
+        """Of our terminal, whose size a runtime gives to the container's at the start, and of that one: not each runtime follows later."""
         if self._terminal is not None:
             self._terminal.resize(columns, rows)
+            self._size = columns, rows
+            await asyncio.to_thread(_resize_inner, self._folder / "pid", columns, rows)
 
     async def close(self) -> None:
         for descriptor in (*self._outputs.values(), self._input):
@@ -197,6 +204,17 @@ def end_sessions(sessions_dir: Path) -> None:
     for folder in sessions_dir.glob("*"):
         _signal_session(folder / "pid", signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resize_inner(pid_file: Path, columns: int, rows: int) -> None:
+    """Give the command's own terminal its size. Blocking."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pid_file.read_text(encoding="ascii"))
+        number = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            set_size(number, columns, rows)
+        finally:
+            os.close(number)
 
 
 def _signal_session(pid_file: Path, number: signal.Signals) -> None:

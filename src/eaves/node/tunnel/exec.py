@@ -105,6 +105,6 @@ async def _listen(stream: NodeStream, session: Session) -> None:
             await session.write(data)
         elif channel == Channel.RESIZE:
             if (size := channels.parse_size(data)) is not None:
-                session.resize(size.width, size.height)
+                await session.resize(size.width, size.height)
         elif channel == Channel.CLOSE and data[:1] == bytes((Channel.STDIN,)):
             await session.close_input()

@@ -59,7 +59,7 @@ class Session(ABC):
         """No more input comes."""
 
     @abstractmethod
-    def resize(self, columns: int, rows: int) -> None:
+    async def resize(self, columns: int, rows: int) -> None:
         """The terminal has another size; without a terminal nothing happens."""
 
     @abstractmethod
