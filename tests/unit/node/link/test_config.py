@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ class Stage:
     def requests(self) -> list[ConfigRequest]:
         calls = self.controller.calls
         return [ConfigRequest.FromString(call.payload) for call in calls if call.endpoint is Endpoint.CONFIG]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Look every second of the loop's clock, which runs on while a thread writes a file: a time alone says nothing of what
+        has been done by then."""
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end
+            await asyncio.sleep(1)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -141,10 +150,9 @@ async def test_config_for_another_device_or_from_the_past_is_refused(tmp_path: P
     stage = Stage(tmp_path)
     stage.replies = [config_reply("1", "h1", seconds=1000), bad, bad, config_reply("3", "h3", seconds=1000), Reply(304)]
     async with stage.running():
-        await asyncio.sleep(70)
+        await stage.until(lambda: words in stage.poller.problem)
         assert stage.applied == [("1", "h1")]
-        assert words in stage.poller.problem
-        await asyncio.sleep(300)
+        await stage.until(lambda: len(stage.applied) == 2)
         assert stage.applied == [("1", "h1"), ("3", "h3")]
         assert stage.poller.problem == ""
 

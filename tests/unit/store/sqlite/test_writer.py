@@ -93,7 +93,9 @@ async def test_a_defect_in_a_job_leaves_nobody_waiting(writer: Writer) -> None:
         writer.submit(defect),
         return_exceptions=True,
     )
-    assert [type(answer) for answer in answers] == [StoreUnavailableError, StoreUnavailableError]
+    # The first is of the same group, unless it took so long that the group was closed after it.
+    assert answers[0] == 1 or isinstance(answers[0], StoreUnavailableError)
+    assert isinstance(answers[1], StoreUnavailableError)
     assert isinstance(reported[0], KeyError)
     assert await writer.submit(lambda connection: connection.execute("INSERT INTO t VALUES (1)").rowcount) == 1
 
