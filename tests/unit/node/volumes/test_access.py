@@ -93,8 +93,9 @@ def test_there_is_never_a_second_writer_and_somebody_always_gets_it(steps: list[
         active[name] = wanted
         apps = [app(each, activate=active[each]) for each in "abc"]
         running = {each for each in running if active[each]}
-        owners = [{f"id-{each}": {KEY} for each in found} for found in (running, running | held)]
         for each in apps:
+            # Keepers ask one after another, and who gets it counts as running before the next one asks.
+            owners = [{f"id-{name}": {KEY} for name in found} for found in (running, running | held)]
             if each.activate and not find_rival(each, VOLUME, apps, *owners):
                 running.add(each.name)
                 held.add(each.name)
