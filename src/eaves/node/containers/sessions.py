@@ -161,15 +161,13 @@ class CommandSession(Session):
 
     async def _kill(self) -> None:
         """By hanging up, and where that does not help, by force."""
+        leader, session = await asyncio.to_thread(_find_session, self._folder / "pid")
         for number in (signal.SIGHUP, signal.SIGKILL):
-            await asyncio.to_thread(_signal_session, self._folder / "pid", number)
+            await asyncio.to_thread(_signal_session, leader, session, number)
             exiting = asyncio.create_task(pids.wait_exit(self._runtime.pid))
-            done, _ = await asyncio.wait((exiting,), timeout=_HANG_UP_S)
-            if done:
-                break
+            await asyncio.wait((exiting,), timeout=_HANG_UP_S)
             exiting.cancel()
-        else:
-            self._runtime.kill()
+        self._runtime.kill()
         await asyncio.to_thread(self._runtime.wait)
 
 
@@ -202,7 +200,7 @@ def _in_memory(data: bytes) -> Iterator[int]:
 def end_sessions(sessions_dir: Path) -> None:
     """Kill what a daemon that was killed itself has left. Blocking."""
     for folder in sessions_dir.glob("*"):
-        _signal_session(folder / "pid", signal.SIGKILL)
+        _signal_session(*_find_session(folder / "pid"), signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -217,25 +215,30 @@ def _resize_inner(pid_file: Path, columns: int, rows: int) -> None:
             os.close(number)
 
 
-def _signal_session(pid_file: Path, number: signal.Signals) -> None:
-    """Signal the command and all processes of its session, unless its number belongs to something else by now."""
-    with contextlib.suppress(OSError, ValueError):
+def _find_session(pid_file: Path) -> tuple[int, int]:
+    """The command and its session, which runc opens for it, whereas crun leaves it in its own; zeros when it has gone. Blocking."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
         leader = int(pid_file.read_text(encoding="ascii"))
-        for pid in [leader, *_list_session(leader)]:
-            if _CGROUP_MARK in Path(f"/proc/{pid}/cgroup").read_bytes():
-                pids.send_signal(pid, number)
+        return leader, _load_session(leader)
+    return 0, 0
 
 
-def _list_session(leader: int) -> list[int]:
-    found = []
+def _signal_session(leader: int, session: int, number: signal.Signals) -> None:
+    """Signal all of the session that is in a container: what a number belonged to before may be something else by now."""
+    if not session:
+        return
     for name in os.listdir("/proc"):  # noqa: PTH208 - a Path for each process costs more than the rest
-        if not name.isdecimal() or int(name) == leader:
+        if not name.isdecimal():
             continue
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-            if int(fields[3]) == leader:
-                found.append(int(name))
-    return found
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            is_ours = int(name) == leader or _load_session(int(name)) == session
+            if is_ours and _CGROUP_MARK in Path(f"/proc/{name}/cgroup").read_bytes():
+                pids.send_signal(int(name), number)
+
+
+def _load_session(pid: int) -> int:
+    """Session of a process, proc(5). Raises OSError, ValueError, IndexError."""
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[3])
 
 
 def _detach(pipe: object) -> Descriptor:
