@@ -44,7 +44,7 @@ def test_the_good_app_runs_beside_impossible_ones(
 
         node.wait("the good app's answer", lambda: fetch(port))
         told = {
-            "no-image": "unknown",
+            "no-image": "has no shop/no-such:1",
             "no-program": "no-such-program",
             "no-datastore": "no-such",
             "no-secret": "Secret",

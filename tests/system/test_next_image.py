@@ -27,7 +27,7 @@ def test_an_app_runs_on_while_its_next_image_cannot_be_had(
     )
     why = controller.eaves_kubectl("-n", namespace, "why", "app/shell")
     assert "the node works by generation 2" in why
-    assert "manifest unknown" in why
+    assert "has no shop/nothing:1" in why
     assert [container["Id"] for container in node.containers()] == [container["Id"] for container in before]
     assert operator.condition("apps", "shell", "Ready", namespace)["status"] == "True"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import weakref
 from collections.abc import Awaitable, Callable
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -18,15 +20,20 @@ class TcpServer:
         self._talk = talk
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._lingering: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
+        """Closed by their talks, with last bytes that may still wait for a peer to take them."""
         self.port = 0
 
     @property
     def is_running(self) -> bool:
         return self._server is not None
 
-    async def start(self, port: int = 0) -> None:
-        """Listen; ``port`` 0 takes a free one."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+    async def start(self, port: int = 0, *, listening: socket.socket | None = None) -> None:
+        """Listen; ``port`` 0 takes a free one. ``listening`` is a socket that is bound already, which :meth:`stop` closes."""
+        if listening is not None:
+            self._server = await asyncio.start_server(self._accept, sock=listening)
+        else:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -41,6 +48,8 @@ class TcpServer:
             task.cancel()
         if self._open:
             await asyncio.wait(list(self._open))
+        for writer in self._lingering:
+            writer.transport.abort()
         # An aborted transport closes its socket in the loop's next turn.
         await asyncio.sleep(0)
         self._server = None
@@ -57,7 +66,9 @@ class TcpServer:
     def _forget(self, task: asyncio.Task[None]) -> None:
         writer = self._open.pop(task)
         # Closed by the talk already = its last bytes are on their way and are not cut.
-        if not writer.is_closing():
+        if writer.is_closing():
+            self._lingering.add(writer)
+        else:
             writer.transport.abort()
         if (
             not task.cancelled()

@@ -186,6 +186,11 @@ async def test_a_hundred_connections_at_once(stage: Stage, inside: Namespace) ->
         await stream.send_end()
         return await read_all(stream)
 
-    async with await asyncio.start_server(echo, sock=listen_inside(inside)), asyncio.TaskGroup() as group:
-        asked = [group.create_task(ask(number)) for number in range(100)]
+    server = TcpServer(echo)
+    await server.start(listening=listen_inside(inside))
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask(number)) for number in range(100)]
+    finally:
+        await server.stop()
     assert [task.result() for task in asked] == [b"%d" % number for number in range(100)]

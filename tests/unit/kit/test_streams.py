@@ -9,6 +9,7 @@ import ssl
 import pytest
 
 from eaves.kit import streams
+from eaves.testing.tcp_server import TcpServer
 
 
 @pytest.mark.parametrize("first", [b"", b"no TLS at all\n"], ids=["closed at once", "not TLS"])
@@ -17,15 +18,17 @@ async def test_a_handshake_that_ends_early_is_an_oserror(first: bytes) -> None:
         writer.write(first)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        host, port = server.sockets[0].getsockname()
-        _reader, writer = await asyncio.open_connection(host, port)
+    server = TcpServer(serve)
+    await server.start()
+    try:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         with pytest.raises(OSError):
             await asyncio.wait_for(
                 streams.start_tls(writer, ssl.create_default_context(), server_hostname="localhost"), 20
             )
         assert writer.is_closing()
+    finally:
+        await server.stop()
     del writer, _reader
     # A writer without its transport would be told here as an unraisable error, which fails the test.
     gc.collect()
