@@ -107,6 +107,7 @@ async def test_vlans_are_apart_on_one_switch(tmp_path: Path, site: Namespace, de
         assert (status.fault, sorted(status.ports)) == (None, ["desk", "trunk"])
 
 
+@pytest.mark.soak
 async def test_a_guarded_port_goes_down_when_a_bridge_is_plugged_in(
     tmp_path: Path, site: Namespace, desk: Namespace
 ) -> None:

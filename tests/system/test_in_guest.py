@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT_S = 1800
 COMMAND = (
     ".venv/bin/python -m pytest tests/guest -n 0 -p no:cacheprovider --color no --timeout 600 --basetemp /var/tmp/pytest"
-    " --junitxml /run/results/junit.xml"
+    " -m '{which}' --junitxml /run/results/junit.xml"
 )
 DEVICES = (
     *("-device", "intel-iommu"),
@@ -26,9 +26,10 @@ DEVICES = (
 
 @pytest.mark.system
 @pytest.mark.timeout(LIMIT_S + 120)
-async def test_guest_tests_pass() -> None:
+@pytest.mark.parametrize("which", ["not soak", pytest.param("soak", marks=pytest.mark.soak)])
+async def test_guest_tests_pass(which: str) -> None:
     with Guest(DEVICES, append="intel_iommu=on") as guest:
-        done = await asyncio.to_thread(guest.run, COMMAND, cwd=ROOT, limit_s=LIMIT_S)
+        done = await asyncio.to_thread(guest.run, COMMAND.format(which=which), cwd=ROOT, limit_s=LIMIT_S)
         shown = done.console[-20000:]
         assert done.code == 0, shown
         (suite,) = ElementTree.parse(guest.results / "junit.xml").getroot().iter("testsuite")
