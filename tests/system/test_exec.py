@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from eaves.testing import chroot
 from eaves.testing.kubectl import find_kubectl
 from eaves.testing.registry import Registry
 from eaves.testing.system import ControllerHost, NodeHost, want_app
 from tests.system.conftest import MakeNode
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.skipif(chroot.is_chroot(), reason=chroot.REASON)]
 
 COUNT = "n=0; while true; do n=$((n+1)); echo line $n; sleep 0.2; done"
 

@@ -110,7 +110,7 @@ def test_connections_reach_the_apps_own_loopback_and_survive_its_restart(
                 return b"hello from inside" in get(local_port(probing, HTTP))
 
         node.wait("the servers again", listens)
-        assert b"hello from inside" in get(http)
+        node.wait("an answer by the same forward", lambda: b"hello from inside" in get(http))
 
 
 def test_a_port_that_nobody_listens_on_is_told(controller: ControllerHost, namespace: str, node: NodeHost) -> None:

@@ -104,7 +104,7 @@ def _make(scratch: Path) -> None:
     kernel = _unpack(scratch, _find_kernel_package())
     shutil.copy(next((kernel / "boot").glob("vmlinuz-*")), out / "vmlinuz")
     root = scratch / "root"
-    _fill_root(root, next((kernel / "lib/modules").iterdir()), _unpack(scratch, _AGENT_PACKAGE))
+    _fill_root(root, next(kernel.glob("**/lib/modules/*")), _unpack(scratch, _AGENT_PACKAGE))
     names = _run("find", ".", folder=root)
     archive = subprocess.run(
         ["busybox", "cpio", "-o", "-H", "newc"], check=True, capture_output=True, cwd=root, input=names.encode()

@@ -145,7 +145,8 @@ async def test_stalled_download_is_tried_again(host: EngineHost, registry: Regis
         await host.apply(images=(image,))
         await host.wait(ImageStatus, image.id, lambda status: status.downloaded_bytes > 0)
         proxy.faults = Faults(is_silent=True)
-        assert await wait_fault(host, image.id) == "DownloadStalled"
+        # Silence comes in the middle of a layer, or between two requests.
+        assert await wait_fault(host, image.id) in ("DownloadStalled", "RegistryUnreachable")
         proxy.faults = Faults()
         await wait_state(host, image.id, ImageState.LOADED)
 

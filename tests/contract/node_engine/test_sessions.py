@@ -10,10 +10,11 @@ from eaves.node.desired.model import Secret
 from eaves.node.observed import AppStatus
 from eaves.node.workloads.errors import NotRunningError
 from eaves.node.workloads.sessions import Command, Output, Session, SessionError
+from eaves.testing import chroot
 from eaves.testing.engine_host import EngineHost
 from eaves.testing.registry import Registry
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.skipif(chroot.is_chroot(), reason=chroot.REASON)]
 
 WAIT_S = 90.0
 
