@@ -52,6 +52,7 @@ async def test_new_daemon_adopts_what_runs(host: EngineHost, registry: Registry)
     await wait_port(port)
 
 
+@pytest.mark.soak
 async def test_daemon_that_dies_while_starting_apps_makes_none_twice(host: EngineHost, registry: Registry) -> None:
     image, network = host.image(registry.datastore(), "shop/web:1"), host.network()
     apps = tuple(host.app(f"web{number}", image, network) for number in range(4))

@@ -99,6 +99,10 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         if started.returncode != 0 and b"already exists" in started.stderr:
             await process.run([self._host.runtime, "delete", "--force", seen.workload_id], check=False)
             started = await self._cli.run("start", seen.workload_id, check=False)
+        if started.returncode != 0 and b" start %s` failed" % seen.workload_id.encode() in started.stderr:
+            # A daemon that was killed in the middle of a start left the runtime's half of it; podman would ask for the other half forever.
+            await self._settle(seen.workload_id)
+            started = await self._cli.run("start", seen.workload_id, check=False)
         if started.returncode != 0:
             raise _start_error(started)
         return await self._started(seen.app_id)

@@ -64,7 +64,7 @@ class DhcpClients:
             inside=vif.inside, folder=folder, default=_DEFAULT.format(inside=vif.inside) if has_default else ":"
         )
         mark = f"{netns.app_id} {vif.inside} {vif.mac}\n"
-        pid, is_same = await asyncio.to_thread(self._save, folder, script, mark)
+        pid, is_same = await asyncio.to_thread(self._save, folder, self._script_path(vif.link), script, mark)
         if pid and is_same:
             return
         if pid:
@@ -78,22 +78,30 @@ class DhcpClients:
                 pid = await asyncio.to_thread(pids.load_pid, folder / "pid", str(folder))
                 if pid:
                     await _stop(pid)
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await asyncio.to_thread(self._forget, folder)
 
     async def load(self, link: str) -> Lease:
         """The lease of an interface, empty while there is none."""
         raw = await asyncio.to_thread(files.load_file, self._instance.dhcp_dir / link / "lease")
         return parse_lease(raw.decode(errors="replace") if raw else "")
 
-    def _save(self, folder: Path, script: str, mark: str) -> tuple[int, bool]:
+    def _script_path(self, link: str) -> Path:
+        """Not among the run-time files: Debian mounts /run so that nothing in it can be executed."""
+        return self._instance.host_dir / f"dhcp-{link}.sh"
+
+    def _save(self, folder: Path, script_path: Path, script: str, mark: str) -> tuple[int, bool]:
         """(pid, whether it runs for the same interface): a namespace that was made anew needs a new client."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_same = True
-        for name, text, mode in (("script", script, 0o700), ("mark", mark, 0o600)):
-            if files.load_file(folder / name) != text.encode():
-                files.save_file(folder / name, text.encode(), mode=mode)
-                is_same = is_same and name == "script"
+        if files.load_file(script_path) != script.encode():
+            files.save_file(script_path, script.encode(), mode=0o700)
+        is_same = files.load_file(folder / "mark") == mark.encode()
+        if not is_same:
+            files.save_file(folder / "mark", mark.encode(), mode=0o600)
         return pids.load_pid(folder / "pid", str(folder)), is_same
+
+    def _forget(self, folder: Path) -> None:
+        self._script_path(folder.name).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     async def _start(self, netns: WantedNetns, vif: WantedVif, folder: Path) -> None:
         await asyncio.to_thread((folder / "lease").unlink, missing_ok=True)
@@ -104,7 +112,7 @@ class DhcpClients:
             "-p",
             str(folder / "pid"),
             "-s",
-            str(folder / "script"),
+            str(self._script_path(vif.link)),
             "-b",
             "-t",
             "1",

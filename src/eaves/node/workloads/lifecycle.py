@@ -160,7 +160,8 @@ class Lifecycle:
 
     async def _try_start(self, spec: WorkloadSpec | None) -> bool:
         """False when there is nothing to start. A start that fails is noted and raised."""
-        is_new = self.seen is None
+        # One that a killed daemon had made and not started yet is as new as none: it may be whole or not.
+        is_new = self.seen is None or plan.has_never_run(self.record, self.seen)
         try:
             if self.seen is not None:
                 self.seen = await self._engine.start(self.seen)

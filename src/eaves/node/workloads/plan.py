@@ -152,6 +152,11 @@ def is_next_image_awaited(app: DesiredApp, record: AppRecord, blocker: Blocker |
     return blocker is not None and record.image_id not in ("", app.image_id)
 
 
+def has_never_run(record: AppRecord, seen: Seen) -> bool:
+    """Whether no start of the workload is on record, so that nothing of the app's own is in it."""
+    return seen.state is WorkloadState.CREATED and not (record.has_run and record.digest == seen.spec_digest)
+
+
 def has_restart_command(app: DesiredApp, record: AppRecord) -> bool:
     return record.restart_counter is not None and app.restart_counter != record.restart_counter
 

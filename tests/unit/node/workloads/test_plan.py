@@ -19,6 +19,7 @@ from eaves.node.workloads.plan import (
     AppRecord,
     Blocker,
     Plan,
+    has_never_run,
     plan_app,
     plan_meanwhile,
     record_end,
@@ -329,3 +330,18 @@ def test_failed_start_is_recorded() -> None:
     record = record_start_failure(RAN, 5)
     assert record.last == RunRecord(5, 5, 128, "StartError")
     assert want_delay_s(record) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "state", "digest", "never"),
+    [
+        (AppRecord(), WorkloadState.CREATED, "d1", True),
+        (RAN, WorkloadState.CREATED, "d2", True),
+        (RAN, WorkloadState.CREATED, "d1", False),
+        (AppRecord(), WorkloadState.ENDED, "d1", False),
+    ],
+)
+def test_workload_that_never_ran_may_be_made_anew(
+    record: AppRecord, state: WorkloadState, digest: str, never: bool
+) -> None:
+    assert has_never_run(record, see(state, digest)) is never
