@@ -1,6 +1,6 @@
 """S3: objects of a bucket, requests signed with AWS Signature Version 4.
 
-By hand, since it is sixty lines that AWS publishes test vectors for, and an SDK costs twenty megabytes (ADR 0017). Source: "Signature
+By hand, since it is sixty lines that AWS publishes test vectors for, and an SDK costs twenty megabytes (ADR 12). Source: "Signature
 Calculations for the Authorization Header" of the S3 API reference. Buckets are named in the host or in the path, which
 :mod:`eaves.node.images.access` has decided.
 """
