@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from eaves.kinds import rules
-from eaves.kinds.columns import age_of, at, get
+from eaves.kinds.columns import age_at, at
 from eaves.kinds.fields import Conditions, Quantity, Time, about
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kinds.serving import eaves_resource, text_at
@@ -105,16 +105,6 @@ def _check_spec(spec: AppSnapshotSpec) -> Iterator[FieldError]:
         yield FieldError("spec.type", CauseType.NOT_SUPPORTED, detail, str(spec.type))
 
 
-def deletion_fault(snapshot: Object) -> str:
-    """Why the object may not be deleted; empty when it may. Checked where deletes are admitted."""
-    return "spec.retain is true, which guards it; set it to false first" if snapshot["spec"].get("retain") else ""
-
-
-def _taken(obj: Object, now: float) -> str:
-    text = get(obj, ["status", "takenAt"])
-    return age_of(text, now) if text else ""
-
-
 RESOURCE = eaves_resource(
     AppSnapshot,
     "appsnapshots",
@@ -125,7 +115,7 @@ RESOURCE = eaves_resource(
         Column("Type", "string", at("spec.type"), "Disk or DiskAndMemory."),
         Column("Phase", "string", at("status.phase"), "Summary."),
         Column("Size", "string", at("status.size"), "Bytes on the node's disk."),
-        Column("Taken", "string", _taken, "How long ago."),
+        Column("Taken", "string", age_at("status.takenAt"), "How long ago."),
         Column("Node", "string", at("status.nodeName"), "Node that holds it.", priority=1),
         Column("Message", "string", at("status.message"), "What is going on.", priority=1),
     ),

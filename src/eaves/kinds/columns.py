@@ -44,20 +44,21 @@ def count(path: str) -> Getter:
     return value
 
 
-def age_at(path: str) -> Getter:
-    """How long ago the time at a path was."""
-    keys = path.split(".")
-
-    def value(obj: Object, now: float) -> str:
-        return age_of(get(obj, keys), now)
-
-    return value
-
-
 def age_of(text: str, now: float) -> str:
     """``5m3s`` for a time; ``<unknown>`` for none."""
     moment = parse_time(text)
     return "<unknown>" if moment is None else render_duration(now - moment)
+
+
+def age_at(path: str) -> Getter:
+    """The age of the time at a dotted path; empty when there is none yet."""
+    keys = path.split(".")
+
+    def value(obj: Object, now: float) -> str:
+        text = get(obj, keys)
+        return age_of(text, now) if text else ""
+
+    return value
 
 
 def condition(kind: str) -> Getter:

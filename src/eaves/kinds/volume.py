@@ -249,13 +249,6 @@ def _names_registry(image: str) -> bool:
         return False
 
 
-def deletion_fault(volume: Object) -> str:
-    """Why the object may not be deleted; empty when it may. Checked where deletes are admitted."""
-    if volume["spec"].get("reclaimPolicy") != ReclaimPolicy.RETAIN:
-        return ""
-    return "spec.reclaimPolicy is Retain, which guards its data; set it to Delete first"
-
-
 def _users(obj: Object, _: float) -> str:
     return ",".join((obj.get("status") or {}).get("usedBy") or ())
 

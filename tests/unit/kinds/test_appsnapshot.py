@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from eaves.kinds.appsnapshot import RESOURCE, decode, deletion_fault
+from eaves.kinds.appsnapshot import RESOURCE, decode
+from eaves.kinds.deletion import deletion_fault
 from eaves.kube.schema import validate_schema
 from eaves.testing.objects import make_snapshot
 
@@ -44,8 +45,8 @@ def test_what_is_taken_does_not_change(change: dict[str, Any], expected: list[tu
 
 
 def test_a_retained_one_cannot_be_deleted() -> None:
-    assert deletion_fault(make_snapshot()) == ""
-    assert "retain" in deletion_fault(make_snapshot(retain=True))
+    assert deletion_fault(RESOURCE, make_snapshot()) == ""
+    assert "retain" in deletion_fault(RESOURCE, make_snapshot(retain=True))
 
 
 def test_columns() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eaves.kinds import datastore, volume, volumesnapshot
+from eaves.kinds.deletion import deletion_fault
 from eaves.testing.objects import make_datastore, make_volume, make_volume_snapshot
 
 DIGEST = "sha256:" + "ab" * 32
@@ -89,13 +90,13 @@ def test_snapshots_of_volumes() -> None:
     assert [fault.path for fault in check(make_volume_snapshot(volumeName="a/b"), None)] == ["spec.volumeName"]
     moved = check(make_volume_snapshot(volumeName="other"), make_volume_snapshot())
     assert [fault.path for fault in moved] == ["spec.volumeName"]
-    assert volumesnapshot.deletion_fault(make_volume_snapshot()) == ""
-    assert "retain" in volumesnapshot.deletion_fault(make_volume_snapshot(retain=True))
+    assert deletion_fault(volumesnapshot.RESOURCE, make_volume_snapshot()) == ""
+    assert "retain" in deletion_fault(volumesnapshot.RESOURCE, make_volume_snapshot(retain=True))
 
 
 def test_a_retained_volume_cannot_be_deleted() -> None:
-    assert volume.deletion_fault(make_volume()) == ""
-    assert "Retain" in volume.deletion_fault(make_volume(reclaimPolicy="Retain"))
+    assert deletion_fault(volume.RESOURCE, make_volume()) == ""
+    assert "Retain" in deletion_fault(volume.RESOURCE, make_volume(reclaimPolicy="Retain"))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from eaves.kinds import (
     volumesnapshot,
 )
 from eaves.kinds.app_spec import DEFAULT_NETWORK, AppType
+from eaves.kinds.deletion import deletion_fault
 from eaves.kube import status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.quantity import parse_bytes
@@ -110,9 +111,8 @@ class Admission:
         gvr = resource.gvr
         if resource is namespace.RESOURCE and name in PROTECTED_NAMESPACES:
             raise status.forbidden("", "namespaces", name, "this namespace may not be deleted")
-        for kind in (volume, appsnapshot, volumesnapshot):
-            if resource is kind.RESOURCE and (why := kind.deletion_fault(obj)):
-                raise status.forbidden(gvr.group, gvr.resource, name, why)
+        if why := deletion_fault(resource, obj):
+            raise status.forbidden(gvr.group, gvr.resource, name, why)
 
     async def _check_app(self, new: Object) -> list[FieldError]:
         spec = new["spec"]

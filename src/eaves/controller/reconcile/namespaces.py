@@ -17,8 +17,9 @@ from eaves.controller.documents import decode_object
 from eaves.controller.objects import Objects, key_of
 from eaves.controller.watching import Snapshot, follow
 from eaves.controller.workqueue import WorkQueue
-from eaves.kinds import namespace, network, subnets, volume
+from eaves.kinds import namespace, network, subnets
 from eaves.kinds.app_spec import DEFAULT_NETWORK
+from eaves.kinds.deletion import deletion_fault
 from eaves.kinds.registry import PROJECTED, RESOURCES
 from eaves.kinds.times import render_time
 from eaves.kube.resource import Object, Resource
@@ -113,12 +114,12 @@ class NamespaceReconciler:
             log.debug("namespace changed while it was emptied: name=%s", name)
 
     async def _delete_all(self, resource: Resource, name: str) -> list[Object]:
-        """Delete every object of a kind in the namespace; answers those that stay: held by finalizers, or Volumes to retain."""
+        """Delete every object of a kind in the namespace; answers those that stay: held by finalizers, or to be retained."""
         page = await self._objects.store.list(resource.store_name, name)
         held = []
         for index, stored in enumerate(page.items):
             obj = decode_object(stored)
-            if resource is volume.RESOURCE and volume.deletion_fault(obj):
+            if deletion_fault(resource, obj):
                 held.append(obj)
                 continue
             marked = mark_deleted(resource, obj, render_time(self._clock()))
@@ -144,7 +145,8 @@ class NamespaceReconciler:
             wanted["NamespaceFinalizersRemaining"] = ("SomeFinalizersRemain", message)
         else:
             message = (
-                "Volumes with spec.reclaimPolicy Retain guard their data: set it to Delete to let the namespace go"
+                "Volumes with spec.reclaimPolicy Retain and snapshots with spec.retain guard their data:"
+                " set Delete and false to let the namespace go"
             )
             wanted["NamespaceDeletionContentFailure"] = ("ContentDeletionFailed", message)
         status = dict(obj.get("status") or {})

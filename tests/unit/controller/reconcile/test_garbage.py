@@ -12,7 +12,7 @@ import pytest
 from eaves.controller.objects import Objects
 from eaves.controller.reconcile.oldevents import EventSweeper
 from eaves.testing.asgi import AsgiClient
-from eaves.testing.objects import make_edgenode, make_volume
+from eaves.testing.objects import make_edgenode, make_volume, make_volume_snapshot
 from eaves.testing.operator_api import ADMIN_TOKEN, ApiBench, open_api
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -155,6 +155,19 @@ async def test_a_namespace_waits_for_a_volume_to_retain(bench: ApiBench, admin: 
     assert "Retain" in conditions["NamespaceDeletionContentFailure"]
     path = "/apis/eaves.dev/v1alpha1/namespaces/x/volumes/data"
     await admin.call("PATCH", path, {"spec": {"reclaimPolicy": "Delete"}}, content_type=MERGE)
+    await wait_gone(admin, f"{SPACES}/x")
+
+
+async def test_a_namespace_waits_for_a_snapshot_to_retain(bench: ApiBench, admin: AsgiClient) -> None:
+    assert (await admin.call("POST", SPACES, {"metadata": {"name": "x"}})).status == 201
+    await bench.put(make_volume_snapshot("daily", namespace="x", retain=True))
+    deleted = (await admin.call("DELETE", f"{SPACES}/x")).json()
+    waiting = await wait_changed(admin, deleted, SPACES)
+    conditions = {each["type"]: each["message"] for each in waiting["status"]["conditions"]}
+    assert "volumesnapshots.eaves.dev has 1 resource instances" in conditions["NamespaceContentRemaining"]
+    assert "spec.retain" in conditions["NamespaceDeletionContentFailure"]
+    path = "/apis/eaves.dev/v1alpha1/namespaces/x/volumesnapshots/daily"
+    await admin.call("PATCH", path, {"spec": {"retain": False}}, content_type=MERGE)
     await wait_gone(admin, f"{SPACES}/x")
 
 
