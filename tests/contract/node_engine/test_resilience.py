@@ -52,7 +52,6 @@ async def test_new_daemon_adopts_what_runs(host: EngineHost, registry: Registry)
     await wait_port(port)
 
 
-@pytest.mark.soak
 async def test_daemon_that_dies_while_starting_apps_makes_none_twice(host: EngineHost, registry: Registry) -> None:
     image, network = host.image(registry.datastore(), "shop/web:1"), host.network()
     apps = tuple(host.app(f"web{number}", image, network) for number in range(4))
@@ -67,6 +66,37 @@ async def test_daemon_that_dies_while_starting_apps_makes_none_twice(host: Engin
     assert host.manager is not None
     listed = await host.manager.podman.run("ps", "--all", "--format", "{{.Names}}")
     assert sorted(listed.text.split()) == sorted(f"{host.instance.name}-{app.id}" for app in apps)
+
+
+@pytest.mark.parametrize("is_started", [False, True], ids=["made", "started"])
+async def test_container_that_a_killed_daemon_left_half_started_is_started(
+    host: EngineHost, registry: Registry, is_started: bool
+) -> None:
+    """Podman was killed between the runtime's work and its own note of it."""
+    image = host.image(registry.datastore(), "shop/shell:1")
+    await host.apply(images=(image,), apps=(host.app("shell", image),))
+    before = await host.wait_app("shell")
+    manager = host.manager
+    assert manager is not None
+    await host.stop()
+    await manager.podman.run("stop", "--time=0", before.container_id)
+    await manager.podman.run("init", before.container_id)
+    if is_started:
+        await process.run([manager.host.runtime, "start", before.container_id])
+    await host.start()
+    await host.apply()
+    after = await host.wait_app("shell")
+    assert after.container_id == before.container_id, "its root is kept"
+    code, _ = await host.exec("shell", "ls")
+    assert code == 0
+    assert await count_processes(host, "shell") == 1
+
+
+async def count_processes(host: EngineHost, name: str) -> int:
+    """Of the app's container and of any other that bears its id."""
+    assert host.manager is not None
+    listed = await host.manager.podman.run("ps", "--format", "{{.Names}}")
+    return listed.text.split().count(f"{host.instance.name}-app-{name}")
 
 
 async def test_apps_run_again_after_a_power_cut(host: EngineHost, registry: Registry) -> None:

@@ -92,16 +92,15 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         return await self._started(wanted.app_id)
 
     async def start(self, seen: Seen) -> Seen:
-        if seen.is_lost:
+        # A daemon was killed in the middle of a start: what the runtime had made by then waits, or runs, under a monitor that would
+        # not tell its pid again.
+        is_half_started = seen.state is WorkloadState.CREATED and await asyncio.to_thread(pids.is_process, seen.pid)
+        if seen.is_lost or is_half_started:
             await self._settle(seen.workload_id)
         await asyncio.to_thread(self._prepare_run_dir, seen.app_id)
         started = await self._cli.run("start", seen.workload_id, check=False)
         if started.returncode != 0 and b"already exists" in started.stderr:
             await process.run([self._host.runtime, "delete", "--force", seen.workload_id], check=False)
-            started = await self._cli.run("start", seen.workload_id, check=False)
-        if started.returncode != 0 and b" start %s` failed" % seen.workload_id.encode() in started.stderr:
-            # A daemon that was killed in the middle of a start left the runtime's half of it; podman would ask for the other half forever.
-            await self._settle(seen.workload_id)
             started = await self._cli.run("start", seen.workload_id, check=False)
         if started.returncode != 0:
             raise _start_error(started)
