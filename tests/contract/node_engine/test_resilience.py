@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from eaves.kit import process
+from eaves.node import pids
+from eaves.node.containers import observe
 from eaves.node.desired.model import DesiredVolume, RestartPolicy, VolumeMount
 from eaves.node.observed import AppState, AppStatus, VolumeStatus
 from eaves.node.workloads import logs
@@ -79,7 +81,12 @@ async def test_container_that_a_killed_daemon_left_half_started_is_started(
     manager = host.manager
     assert manager is not None
     await host.stop()
+    monitor_file = host.instance.apps_run_dir / "app-shell" / "monitor"
+    monitor = await asyncio.to_thread(observe.load_monitor_pid, monitor_file, before.container_id)
+    assert monitor
     await manager.podman.run("stop", "--time=0", before.container_id)
+    # It becomes podman's clean-up, which would take a container that only waits for its start away again.
+    await pids.wait_exit(monitor)
     await manager.podman.run("init", before.container_id)
     if is_started:
         await process.run([manager.host.runtime, "start", before.container_id])
