@@ -22,24 +22,25 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from eaves.wire.pb.eaves import cluster_pb2 as eaves_dot_cluster__pb2
 from eaves.wire.pb.evecommon import acipherinfo_pb2 as evecommon_dot_acipherinfo__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63onfig/edge_node_cluster.proto\x12\x15org.lfedge.eve.config\x1a\x1b\x65vecommon/acipherinfo.proto\"F\n\x15LoadBalancerInterface\x12\x16\n\x0einterface_name\x18\x01 \x01(\t\x12\x15\n\raddress_cidrs\x18\x02 \x03(\t\"W\n\x13LoadBalancerService\x12@\n\ninterfaces\x18\x01 \x03(\x0b\x32,.org.lfedge.eve.config.LoadBalancerInterface\"\x83\x04\n\x0f\x45\x64geNodeCluster\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x19\n\x11\x63luster_interface\x18\x03 \x01(\t\x12\x19\n\x11\x63luster_ip_prefix\x18\x04 \x01(\t\x12\x16\n\x0eis_worker_node\x18\x05 \x01(\x08\x12\x16\n\x0ejoin_server_ip\x18\x06 \x01(\t\x12\x46\n\x17\x65ncrypted_cluster_token\x18\x07 \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x38\n\x0c\x63luster_type\x18\x08 \x01(\x0e\x32\".org.lfedge.eve.config.ClusterType\x12\x1b\n\x13tie_breaker_node_id\x18\t \x01(\t\x12\x32\n\tha_scheme\x18\x0b \x01(\x0e\x32\x1f.org.lfedge.eve.config.HAScheme\x12I\n\x15load_balancer_service\x18\x0c \x01(\x0b\x32*.org.lfedge.eve.config.LoadBalancerService\x12\x19\n\x11master_node_uuids\x18\r \x03(\t\x12\'\n\x1f\x65nable_native_k8s_orchestration\x18\x0e \x01(\x08*\x80\x01\n\x0b\x43lusterType\x12\x1c\n\x18\x43LUSTER_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LUSTER_TYPE_K3S_BASE\x10\x01\x12#\n\x1f\x43LUSTER_TYPE_REPLICATED_STORAGE\x10\x02\x12\x13\n\x0f\x43LUSTER_TYPE_HA\x10\x03*A\n\x08HAScheme\x12\x19\n\x15HA_SCHEME_UNSPECIFIED\x10\x00\x12\x1a\n\x16HA_SCHEME_K3S_EMBEDDED\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63onfig/edge_node_cluster.proto\x12\x15org.lfedge.eve.config\x1a\x13\x65\x61ves/cluster.proto\x1a\x1b\x65vecommon/acipherinfo.proto\"F\n\x15LoadBalancerInterface\x12\x16\n\x0einterface_name\x18\x01 \x01(\t\x12\x15\n\raddress_cidrs\x18\x02 \x03(\t\"W\n\x13LoadBalancerService\x12@\n\ninterfaces\x18\x01 \x03(\x0b\x32,.org.lfedge.eve.config.LoadBalancerInterface\"\xb0\x04\n\x0f\x45\x64geNodeCluster\x12\x14\n\x0c\x63luster_name\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x19\n\x11\x63luster_interface\x18\x03 \x01(\t\x12\x19\n\x11\x63luster_ip_prefix\x18\x04 \x01(\t\x12\x16\n\x0eis_worker_node\x18\x05 \x01(\x08\x12\x16\n\x0ejoin_server_ip\x18\x06 \x01(\t\x12\x46\n\x17\x65ncrypted_cluster_token\x18\x07 \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x38\n\x0c\x63luster_type\x18\x08 \x01(\x0e\x32\".org.lfedge.eve.config.ClusterType\x12\x1b\n\x13tie_breaker_node_id\x18\t \x01(\t\x12\x32\n\tha_scheme\x18\x0b \x01(\x0e\x32\x1f.org.lfedge.eve.config.HAScheme\x12I\n\x15load_balancer_service\x18\x0c \x01(\x0b\x32*.org.lfedge.eve.config.LoadBalancerService\x12\x19\n\x11master_node_uuids\x18\r \x03(\t\x12\'\n\x1f\x65nable_native_k8s_orchestration\x18\x0e \x01(\x08\x12+\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x1a.eaves.v1.ClusterExtension*\x80\x01\n\x0b\x43lusterType\x12\x1c\n\x18\x43LUSTER_TYPE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LUSTER_TYPE_K3S_BASE\x10\x01\x12#\n\x1f\x43LUSTER_TYPE_REPLICATED_STORAGE\x10\x02\x12\x13\n\x0f\x43LUSTER_TYPE_HA\x10\x03*A\n\x08HAScheme\x12\x19\n\x15HA_SCHEME_UNSPECIFIED\x10\x00\x12\x1a\n\x16HA_SCHEME_K3S_EMBEDDED\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'config.edge_node_cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLUSTERTYPE']._serialized_start=766
-  _globals['_CLUSTERTYPE']._serialized_end=894
-  _globals['_HASCHEME']._serialized_start=896
-  _globals['_HASCHEME']._serialized_end=961
-  _globals['_LOADBALANCERINTERFACE']._serialized_start=86
-  _globals['_LOADBALANCERINTERFACE']._serialized_end=156
-  _globals['_LOADBALANCERSERVICE']._serialized_start=158
-  _globals['_LOADBALANCERSERVICE']._serialized_end=245
-  _globals['_EDGENODECLUSTER']._serialized_start=248
-  _globals['_EDGENODECLUSTER']._serialized_end=763
+  _globals['_CLUSTERTYPE']._serialized_start=832
+  _globals['_CLUSTERTYPE']._serialized_end=960
+  _globals['_HASCHEME']._serialized_start=962
+  _globals['_HASCHEME']._serialized_end=1027
+  _globals['_LOADBALANCERINTERFACE']._serialized_start=107
+  _globals['_LOADBALANCERINTERFACE']._serialized_end=177
+  _globals['_LOADBALANCERSERVICE']._serialized_start=179
+  _globals['_LOADBALANCERSERVICE']._serialized_end=266
+  _globals['_EDGENODECLUSTER']._serialized_start=269
+  _globals['_EDGENODECLUSTER']._serialized_end=829
 # @@protoc_insertion_point(module_scope)

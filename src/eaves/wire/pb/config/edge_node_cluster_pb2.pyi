@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from eaves.wire.pb.eaves import cluster_pb2 as _cluster_pb2
 from eaves.wire.pb.evecommon import acipherinfo_pb2 as _acipherinfo_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -121,6 +122,7 @@ class EdgeNodeCluster(_message.Message):
     LOAD_BALANCER_SERVICE_FIELD_NUMBER: _builtins.int
     MASTER_NODE_UUIDS_FIELD_NUMBER: _builtins.int
     ENABLE_NATIVE_K8S_ORCHESTRATION_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     cluster_name: _builtins.str
     """Name."""
     cluster_id: _builtins.str
@@ -153,6 +155,10 @@ class EdgeNodeCluster(_message.Message):
     def master_node_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """All master nodes known to controller; others pruned."""
 
+    @_builtins.property
+    def eaves(self) -> _cluster_pb2.ClusterExtension:
+        """Settings that only Eaves nodes know; other devices skip them."""
+
     def __init__(
         self,
         *,
@@ -169,10 +175,11 @@ class EdgeNodeCluster(_message.Message):
         load_balancer_service: Global___LoadBalancerService | None = ...,
         master_node_uuids: _abc.Iterable[_builtins.str] | None = ...,
         enable_native_k8s_orchestration: _builtins.bool = ...,
+        eaves: _cluster_pb2.ClusterExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encrypted_cluster_token", b"encrypted_cluster_token", "load_balancer_service", b"load_balancer_service"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eaves", b"eaves", "encrypted_cluster_token", b"encrypted_cluster_token", "load_balancer_service", b"load_balancer_service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "cluster_interface", b"cluster_interface", "cluster_ip_prefix", b"cluster_ip_prefix", "cluster_name", b"cluster_name", "cluster_type", b"cluster_type", "enable_native_k8s_orchestration", b"enable_native_k8s_orchestration", "encrypted_cluster_token", b"encrypted_cluster_token", "ha_scheme", b"ha_scheme", "is_worker_node", b"is_worker_node", "join_server_ip", b"join_server_ip", "load_balancer_service", b"load_balancer_service", "master_node_uuids", b"master_node_uuids", "tie_breaker_node_id", b"tie_breaker_node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "cluster_interface", b"cluster_interface", "cluster_ip_prefix", b"cluster_ip_prefix", "cluster_name", b"cluster_name", "cluster_type", b"cluster_type", "eaves", b"eaves", "enable_native_k8s_orchestration", b"enable_native_k8s_orchestration", "encrypted_cluster_token", b"encrypted_cluster_token", "ha_scheme", b"ha_scheme", "is_worker_node", b"is_worker_node", "join_server_ip", b"join_server_ip", "load_balancer_service", b"load_balancer_service", "master_node_uuids", b"master_node_uuids", "tie_breaker_node_id", b"tie_breaker_node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

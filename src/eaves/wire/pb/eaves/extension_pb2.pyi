@@ -6,6 +6,7 @@ that do not know them skip them, so everything here has a default that works wit
 """
 
 from collections import abc as _abc
+from eaves.wire.pb.eaves import cluster_pb2 as _cluster_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -136,28 +137,32 @@ Global___VmExtension: _TypeAlias = VmExtension  # noqa: Y015
 
 @_typing.final
 class AppSecrets(_message.Message):
-    """Of evecommon.EncryptionBlock: secrets of an application."""
+    """Of evecommon.EncryptionBlock: secrets of an application, or of a member of a cluster."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VNC_PASSWORD_FIELD_NUMBER: _builtins.int
     META_DATA_FIELD_NUMBER: _builtins.int
     NETWORK_CONFIG_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
     vnc_password: _builtins.str
     meta_data: _builtins.bytes
     """cloud-init meta-data, replaces what the node would make when not empty."""
     network_config: _builtins.bytes
     """cloud-init network-config."""
+    @_builtins.property
+    def cluster(self) -> _cluster_pb2.ClusterSecrets: ...
     def __init__(
         self,
         *,
         vnc_password: _builtins.str = ...,
         meta_data: _builtins.bytes = ...,
         network_config: _builtins.bytes = ...,
+        cluster: _cluster_pb2.ClusterSecrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["meta_data", b"meta_data", "network_config", b"network_config", "vnc_password", b"vnc_password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "meta_data", b"meta_data", "network_config", b"network_config", "vnc_password", b"vnc_password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

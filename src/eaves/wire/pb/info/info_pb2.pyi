@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from eaves.wire.pb.eaves import cluster_pb2 as _cluster_pb2
 from eaves.wire.pb.eaves import extension_pb2 as _extension_pb2
 from eaves.wire.pb.evecommon import devmodelcommon_pb2 as _devmodelcommon_pb2
 from eaves.wire.pb.evecommon import evecommon_pb2 as _evecommon_pb2
@@ -3852,6 +3853,7 @@ class ZInfoKubeCluster(_message.Message):
     STORAGE_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     EVE_VM_APPS_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """Cluster UUID."""
     @_builtins.property
@@ -3874,6 +3876,10 @@ class ZInfoKubeCluster(_message.Message):
     def eve_vm_apps(self) -> _containers.RepeatedCompositeFieldContainer[_edge_node_cluster_pb2.KubeVMIInfo]:
         """VMIs."""
 
+    @_builtins.property
+    def eaves(self) -> _cluster_pb2.ClusterInfoExtension:
+        """What only Eaves nodes tell; other controllers skip it."""
+
     def __init__(
         self,
         *,
@@ -3883,10 +3889,11 @@ class ZInfoKubeCluster(_message.Message):
         storage: _edge_node_cluster_pb2.KubeStorageInfo | None = ...,
         cluster_id: _builtins.str = ...,
         eve_vm_apps: _abc.Iterable[_edge_node_cluster_pb2.KubeVMIInfo] | None = ...,
+        eaves: _cluster_pb2.ClusterInfoExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["storage", b"storage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["eaves", b"eaves", "storage", b"storage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "eve_apps", b"eve_apps", "eve_vm_apps", b"eve_vm_apps", "nodes", b"nodes", "pod_name_spaces", b"pod_name_spaces", "storage", b"storage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "eaves", b"eaves", "eve_apps", b"eve_apps", "eve_vm_apps", b"eve_vm_apps", "nodes", b"nodes", "pod_name_spaces", b"pod_name_spaces", "storage", b"storage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
