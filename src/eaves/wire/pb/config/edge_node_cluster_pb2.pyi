@@ -157,7 +157,7 @@ class EdgeNodeCluster(_message.Message):
 
     @_builtins.property
     def eaves(self) -> _cluster_pb2.ClusterExtension:
-        """Settings that only Eaves nodes know; other devices skip them."""
+        """What Eaves adds to a cluster; other devices skip it."""
 
     def __init__(
         self,

@@ -3878,7 +3878,7 @@ class ZInfoKubeCluster(_message.Message):
 
     @_builtins.property
     def eaves(self) -> _cluster_pb2.ClusterInfoExtension:
-        """What only Eaves nodes tell; other controllers skip it."""
+        """What an Eaves node tells beyond the device API; other controllers skip it."""
 
     def __init__(
         self,
