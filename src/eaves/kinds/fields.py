@@ -117,3 +117,25 @@ class NodeAddress(Struct, frozen=True, rename="camel", kw_only=True):
 
     type: Annotated[AddressType, about("Kind of address.")]
     address: Annotated[str, about("The address.")]
+
+
+class SelectorOperator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class SelectorRequirement(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """One demand on a label."""
+
+    key: Annotated[str, about("Label.", min_length=1)]
+    operator: Annotated[SelectorOperator, about("In, NotIn, Exists or DoesNotExist.")]
+    values: Annotated[list[str], about("Values for In and NotIn.")] = []
+
+
+class LabelSelector(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """Chooses objects by their labels; all demands must be met."""
+
+    match_labels: Annotated[dict[str, str], about("Labels and the values that they must have.")] = {}
+    match_expressions: Annotated[list[SelectorRequirement], about("Further demands.")] = []

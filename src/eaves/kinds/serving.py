@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from eaves.kube.resource import (
     Verb,
     accept_all,
     keep,
+    warn_of_nothing,
 )
 from eaves.kube.schema import Schema
 from eaves.kube.schema_from_types import schema_of
@@ -48,8 +49,10 @@ def eaves_resource(
     subresources: Sequence[Subresource] = (),
     default: Callable[[Object], None] = keep,
     validate: Validation = accept_all,
+    warn: Callable[[Object], Iterable[str]] = warn_of_nothing,
+    has_status: bool = True,
 ) -> Resource:
-    """A kind of group eaves.dev with a status subresource, and others if given. ``columns`` are those between Name and Age."""
+    """A kind of group eaves.dev with a status subresource, unless it has none, and others. ``columns`` are those between Name and Age."""
     return Resource(
         gvr=Gvr(GROUP, VERSION, plural),
         kind=kind.__name__,
@@ -59,10 +62,12 @@ def eaves_resource(
         columns=(name_column(), *columns, age_column()),
         short_names=tuple(short_names),
         categories=tuple(categories),
-        subresources=(STATUS, *subresources),
+        subresources=(*((STATUS,) if has_status else ()), *subresources),
         selectable_fields=selectable_fields or {},
         default=default,
         validate=validate,
+        warn=warn,
+        has_status=has_status,
         description=inspect.cleandoc(kind.__doc__ or ""),
     )
 

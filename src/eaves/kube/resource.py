@@ -6,7 +6,7 @@ new kind is one more value of this type and no code here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +64,11 @@ def accept_all(_new: Object, _old: Object | None) -> Sequence[FieldError]:
     return ()
 
 
+def warn_of_nothing(_object: Object) -> Iterable[str]:
+    """The warnings of a kind that has none."""
+    return ()
+
+
 def keep(_object: Object) -> None:
     """The defaulting of a kind that has none beyond its schema."""
 
@@ -100,6 +105,8 @@ class Resource(Struct, frozen=True):
     selectable_fields: Mapping[str, Callable[[Object], str]] = {}
     default: Callable[[Object], None] = keep
     validate: Callable[[Object, Object | None], Sequence[FieldError]] = accept_all
+    warn: Callable[[Object], Iterable[str]] = warn_of_nothing
+    """Texts that a writer of a good object is told."""
     has_status: bool = True
     """Whether ``status`` is a subresource: then writes to the main path leave it alone and the reverse."""
     is_custom: bool = True

@@ -145,7 +145,7 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
     faults.extend(resource.validate(new, old))
     if faults:
         raise status.invalid(resource.gvr.group, resource.kind, name, faults)
-    for text in metadata.find_finalizer_warnings(new):
+    for text in (*metadata.find_finalizer_warnings(new), *resource.warn(new)):
         warn(text)
 
 

@@ -1,0 +1,284 @@
+"""Rules for a K3sCluster that its schema cannot express."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+import msgspec
+import yaml
+
+from eaves.kinds import rules
+from eaves.kinds.app_rules import check_counter
+from eaves.kinds.cron import check_schedule
+from eaves.kinds.durations import check_duration
+from eaves.kinds.k3s_options import MANAGED, OPTIONS, PACKAGED, is_known
+from eaves.kinds.k3s_version import K3sVersion, check_k3s_version, explain_skew, parse_k3s_version
+from eaves.kinds.k3scluster_spec import AddOn, ClusterDatastore, K3sClusterSpec, MemberPool, UpgradePolicy
+from eaves.kinds.rules import forbidden, invalid, required
+from eaves.kube import names
+from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.resource import Object
+
+LEAST_MEMORY, MOST_MEMORY = "256Mi", "16Ti"
+LEAST_CPUS, MOST_CPUS = "50m", "1024"
+_HOUR_S = 3600
+_SCALARS = (str, int, float, bool)
+_PACKAGED = "supported values: " + ", ".join(f'"{name}"' for name in PACKAGED)
+
+
+def check_cluster(new: Object, old: Object | None) -> Sequence[FieldError]:
+    """Every fault of a K3sCluster, and of a change of one."""
+    spec = msgspec.convert(new["spec"], K3sClusterSpec)
+    faults = [*rules.check_dns_label("metadata.name", new["metadata"].get("name", "")), *_check_spec(spec)]
+    if old is not None:
+        faults.extend(_check_change(spec, msgspec.convert(old["spec"], K3sClusterSpec), old.get("status") or {}))
+    return faults
+
+
+def find_warnings(new: Object) -> Iterator[str]:
+    """What is allowed and hardly wanted."""
+    spec = msgspec.convert(new["spec"], K3sClusterSpec)
+    wanted = wanted_servers(spec)
+    if spec.datastore is ClusterDatastore.EMBEDDED_ETCD and wanted > 1 and wanted % 2 == 0:
+        yield (
+            f"spec.servers: {wanted} servers with embedded etcd bear the loss of no more servers than {wanted - 1}; take an odd number"
+        )
+    if spec.backup is None and spec.datastore is ClusterDatastore.EMBEDDED_ETCD:
+        yield "spec.backup: no snapshots are taken; without one the cluster is lost with its servers' disks"
+
+
+def wanted_servers(spec: K3sClusterSpec) -> int:
+    """How many servers the spec asks for."""
+    return len(set(spec.servers.node_names)) if spec.servers.selector is None else spec.servers.count or 0
+
+
+def _check_spec(spec: K3sClusterSpec) -> Iterator[FieldError]:
+    yield from check_k3s_version("spec.version", spec.version)
+    if spec.release:
+        yield from rules.check_dns_subdomain("spec.release", spec.release)
+    yield from _check_members(spec)
+    yield from _check_datastore(spec)
+    yield from _check_addresses(spec)
+    yield from _check_options(spec)
+    for index, add_on in enumerate(spec.add_ons):
+        yield from _check_add_on(f"spec.addOns[{index}]", add_on)
+    yield from rules.check_quantity(
+        "spec.resources.memory", spec.resources.memory, minimum=LEAST_MEMORY, maximum=MOST_MEMORY
+    )
+    yield from rules.check_quantity("spec.resources.cpus", spec.resources.cpus, minimum=LEAST_CPUS, maximum=MOST_CPUS)
+    yield from _check_upgrade(spec.upgrade)
+    yield from _check_backup(spec)
+
+
+def _check_members(spec: K3sClusterSpec) -> Iterator[FieldError]:
+    for field, pool in (("servers", spec.servers), ("agents", spec.agents)):
+        yield from _check_pool(f"spec.{field}", pool)
+    if not spec.servers.node_names and spec.servers.selector is None:
+        yield required("spec.servers", "name at least one node in nodeNames, or choose some by selector and count")
+    if spec.servers.selector is not None and not spec.servers.count:
+        yield required(
+            "spec.servers.count", "how many of the nodes that the selector matches become servers: 1, 3 or 5"
+        )
+    named = set(spec.servers.node_names)
+    for index, name in enumerate(spec.agents.node_names):
+        if name in named:
+            yield invalid(f"spec.agents.nodeNames[{index}]", name, "is a server already; servers run pods too")
+    for index, name in enumerate(spec.replace):
+        yield from rules.check_dns_subdomain(f"spec.replace[{index}]", name)
+        if name in named or name in spec.agents.node_names:
+            yield invalid(f"spec.replace[{index}]", name, "is named in nodeNames; take it out there")
+
+
+def _check_pool(path: str, pool: MemberPool) -> Iterator[FieldError]:
+    if pool.selector is not None and pool.node_names:
+        yield forbidden(f"{path}.nodeNames", "either names or a selector, not both")
+    if pool.selector is None and pool.count is not None:
+        yield forbidden(f"{path}.count", "goes with selector; nodeNames say how many they are")
+    for index, name in enumerate(pool.node_names):
+        yield from rules.check_dns_subdomain(f"{path}.nodeNames[{index}]", name)
+    yield from rules.check_no_repeats([(f"{path}.nodeNames[{i}]", name) for i, name in enumerate(pool.node_names)])
+    if pool.selector is None:
+        return
+    for key, value in sorted(pool.selector.match_labels.items()):
+        for text in (*names.check_qualified_name(key), *names.check_label_value(value)):
+            yield invalid(f"{path}.selector.matchLabels[{key}]", value, text)
+    for index, demand in enumerate(pool.selector.match_expressions):
+        at = f"{path}.selector.matchExpressions[{index}]"
+        for text in names.check_qualified_name(demand.key):
+            yield invalid(f"{at}.key", demand.key, text)
+        if bool(demand.values) is not (demand.operator in ("In", "NotIn")):
+            yield invalid(
+                f"{at}.values", demand.values, "must be there for In and NotIn, and not for Exists and DoesNotExist"
+            )
+
+
+def _check_datastore(spec: K3sClusterSpec) -> Iterator[FieldError]:
+    if spec.datastore is ClusterDatastore.SQLITE and wanted_servers(spec) > 1:
+        yield invalid("spec.datastore", str(spec.datastore), "SQLite is for one server; take EmbeddedEtcd or External")
+    if spec.datastore is ClusterDatastore.EXTERNAL and spec.datastore_secret_ref is None:
+        yield required("spec.datastoreSecretRef", "names the Secret with the key endpoint of the External datastore")
+    if spec.datastore is not ClusterDatastore.EXTERNAL and spec.datastore_secret_ref is not None:
+        yield forbidden("spec.datastoreSecretRef", "goes with datastore: External")
+    for field, reference in (
+        ("datastoreSecretRef", spec.datastore_secret_ref),
+        ("tokenSecretRef", spec.token_secret_ref),
+    ):
+        if reference is not None:
+            yield from rules.check_dns_subdomain(f"spec.{field}.name", reference.name)
+
+
+def _check_addresses(spec: K3sClusterSpec) -> Iterator[FieldError]:
+    subnets = set()
+    for index, entry in enumerate(spec.addresses):
+        path = f"spec.addresses[{index}]"
+        yield from rules.check_dns_subdomain(f"{path}.nodeName", entry.node_name)
+        faults = list(rules.check_interface_address(f"{path}.address", entry.address))
+        yield from faults
+        if not faults:
+            subnets.add(IPv4Interface(entry.address).network)
+    yield from rules.check_no_repeats(
+        [(f"spec.addresses[{i}].address", e.address) for i, e in enumerate(spec.addresses)]
+    )
+    if not spec.api_address:
+        return
+    if faults := list(rules.check_ipv4("spec.apiAddress", spec.api_address)):
+        yield from faults
+        return
+    address = IPv4Address(spec.api_address)
+    if any(address == IPv4Interface(entry.address).ip for entry in spec.addresses if "/" in entry.address):
+        yield invalid("spec.apiAddress", spec.api_address, "is the address of a member; take one that nobody has")
+    if subnets and not any(address in subnet for subnet in subnets):
+        shown = ", ".join(sorted(str(subnet) for subnet in subnets))
+        yield invalid("spec.apiAddress", spec.api_address, f"must be in the subnet of the members ({shown})")
+
+
+def _check_options(spec: K3sClusterSpec) -> Iterator[FieldError]:
+    version = parse_k3s_version(spec.version)
+    for name, value in sorted(spec.config.items()):
+        path = f"spec.config[{name}]"
+        plain = name.removesuffix("+")
+        if plain in MANAGED:
+            yield forbidden(path, f"Eaves manages this option: {MANAGED[plain]}")
+        elif plain not in OPTIONS or (version is not None and not is_known(plain, version.minor)):
+            yield FieldError(path, CauseType.NOT_SUPPORTED, _explain_unknown(plain, spec.version), name)
+        else:
+            yield from _check_value(path, value, is_list=OPTIONS[plain].is_list)
+    for index, component in enumerate(spec.disable):
+        if component not in PACKAGED:
+            yield FieldError(f"spec.disable[{index}]", CauseType.NOT_SUPPORTED, _PACKAGED, component)
+
+
+def _explain_unknown(name: str, version: str) -> str:
+    option = OPTIONS.get(name)
+    if option is not None:
+        return (
+            f"K3s {version} does not have this option; it came with v1.{option.since}" if option.since else "it is gone"
+        )
+    close = [
+        known for known in sorted(OPTIONS) if known.replace("-", "") == name.replace("-", "").replace("_", "").lower()
+    ]
+    return (
+        f"K3s has no such option{f'; did you mean {close[0]}?' if close else ' (names are those of its config file)'}"
+    )
+
+
+def _check_value(path: str, value: Any, *, is_list: bool) -> Iterator[FieldError]:
+    if isinstance(value, list):
+        if not is_list:
+            yield invalid(path, value, "must be a single value")
+        elif not all(isinstance(item, _SCALARS) for item in value):
+            yield invalid(path, value, "must be a list of texts and numbers")
+    elif not isinstance(value, _SCALARS):
+        yield invalid(
+            path, value, "must be a text, a number, true or false" + (", or a list of such" if is_list else "")
+        )
+
+
+def _check_add_on(path: str, add_on: AddOn) -> Iterator[FieldError]:
+    yield from rules.check_dns_label(f"{path}.name", add_on.name)
+    if bool(add_on.manifest) is (add_on.helm is not None):
+        yield required(path, "must have exactly one of manifest and helm")
+    if add_on.manifest:
+        yield from _check_manifest(f"{path}.manifest", add_on.manifest)
+    if add_on.helm is None:
+        return
+    chart = add_on.helm
+    has_place = "://" in chart.chart
+    if has_place and not chart.chart.startswith(("oci://", "https://", "http://")):
+        yield invalid(
+            f"{path}.helm.chart", chart.chart, "must start with oci://, https:// or http://, or be a name in repo"
+        )
+    if not has_place and not chart.repo:
+        yield required(f"{path}.helm.repo", "a chart that is a name needs the repository that has it")
+    if chart.repo and not chart.repo.startswith(("https://", "http://")):
+        yield invalid(f"{path}.helm.repo", chart.repo, "must start with https:// or http://")
+    if chart.target_namespace:
+        yield from rules.check_dns_label(f"{path}.helm.targetNamespace", chart.target_namespace)
+
+
+def _check_manifest(path: str, text: str) -> Iterator[FieldError]:
+    """Objects with a kind and a name. What they mean is the cluster's business."""
+    try:
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        yield invalid(path, f"{len(text)} characters", f"must be YAML: {' '.join(str(error).split())}")
+        return
+    if not documents:
+        yield required(path, "must hold at least one object")
+    for number, document in enumerate(documents, 1):
+        is_object = isinstance(document, Mapping) and document.get("apiVersion") and document.get("kind")
+        if not is_object:
+            yield invalid(path, f"document {number}", "must be a Kubernetes object with apiVersion and kind")
+
+
+def _check_upgrade(upgrade: UpgradePolicy) -> Iterator[FieldError]:
+    yield from check_duration("spec.upgrade.drainTimeout", upgrade.drain_timeout, least_s=10, most_s=7 * 24 * _HOUR_S)
+    yield from check_duration("spec.upgrade.healthTimeout", upgrade.health_timeout, least_s=10, most_s=24 * _HOUR_S)
+
+
+def _check_backup(spec: K3sClusterSpec) -> Iterator[FieldError]:
+    backup = spec.backup
+    if backup is None:
+        if spec.operations.restore is not None and "/" in spec.operations.restore.snapshot:
+            yield required("spec.backup", "a snapshot in a Datastore needs backup.datastoreRef")
+        return
+    if spec.datastore is not ClusterDatastore.EMBEDDED_ETCD:
+        yield forbidden(
+            "spec.backup", f"only EmbeddedEtcd has snapshots; back the {spec.datastore} datastore up where it is"
+        )
+    if backup.schedule:
+        yield from check_schedule("spec.backup.schedule", backup.schedule)
+    if backup.datastore_ref is not None:
+        yield from rules.check_dns_subdomain("spec.backup.datastoreRef.name", backup.datastore_ref.name)
+    if backup.path.startswith("/") or ".." in backup.path.split("/") or any(sign.isspace() for sign in backup.path):
+        yield invalid("spec.backup.path", backup.path, "must be relative, without '..' and white space")
+
+
+def _check_change(new: K3sClusterSpec, old: K3sClusterSpec, status: Mapping[str, Any]) -> Iterator[FieldError]:
+    yield from rules.check_immutable("spec.datastore", str(new.datastore), str(old.datastore))
+    yield from rules.check_immutable("spec.tokenSecretRef", _name(new.token_secret_ref), _name(old.token_secret_ref))
+    orders, former = new.operations, old.operations
+    yield from check_counter("spec.operations.snapshot", orders.snapshot, former.snapshot)
+    yield from check_counter(
+        "spec.operations.rotateCertificates", orders.rotate_certificates, former.rotate_certificates
+    )
+    yield from check_counter("spec.operations.rotateToken", orders.rotate_token, former.rotate_token)
+    if former.restore is not None:
+        counter = orders.restore.counter if orders.restore is not None else 0
+        yield from check_counter("spec.operations.restore.counter", counter, former.restore.counter)
+    version = parse_k3s_version(new.version)
+    if new.version != old.version and version is not None:
+        members = status.get("members") or ()
+        running = [found for entry in members if (found := _running(entry)) is not None]
+        if running and (fault := explain_skew(min(running), max(running), version)):
+            yield invalid("spec.version", new.version, fault)
+
+
+def _running(member: Mapping[str, Any]) -> K3sVersion | None:
+    return parse_k3s_version(str(member.get("runningVersion") or ""))
+
+
+def _name(reference: Any) -> str:
+    return reference.name if reference is not None else ""
