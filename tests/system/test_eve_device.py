@@ -181,6 +181,30 @@ def find_rows(path: Path, needles: list[bytes]) -> Iterator[str]:
     database.close()
 
 
+async def test_describe_node_shows_pressure_as_it_comes_and_goes(
+    own_controller: ControllerHost, device: Device
+) -> None:
+    kubectl = own_controller.kubectl
+    await asyncio.to_thread(own_controller.eaves_kubectl, "approve", "eve-1")
+    await send(device, device_info(device))
+    message = device.metrics()
+    message.dm.deviceMemory.memoryMB, message.dm.memory.usedMem = 4000, 1000
+    disk = message.dm.disk.add(mountPath="/persist", total=10000, used=9500)
+    assert (await device.post(Endpoint.METRICS, message)).status == 201
+    wanted = "--for=condition=DiskPressure={}"
+    await asyncio.to_thread(kubectl.ok, "wait", wanted.format("True"), "node/eve-1", "--timeout=60s")
+    shown = (await asyncio.to_thread(kubectl.ok, "describe", "node", "eve-1")).out
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    assert rows["DiskPressure"].split()[1] == "True"
+    assert "more than 90% of the node's storage is in use" in rows["DiskPressure"]
+    assert rows["MemoryPressure"].split()[1] == "False"
+    told = await asyncio.to_thread(kubectl.ok, "events", "--for", "edgenode/eve-1")
+    assert "NodeHasDiskPressure" in told.out
+    disk.used = 5000
+    assert (await device.post(Endpoint.METRICS, message)).status == 201
+    await asyncio.to_thread(kubectl.ok, "wait", wanted.format("False"), "node/eve-1", "--timeout=60s")
+
+
 async def test_the_database_holds_hashes_of_tokens_only(own_controller: ControllerHost, device: Device) -> None:
     bearer = own_controller.operator._client.headers["Authorization"].removeprefix("Bearer ")
     assert await asyncio.to_thread(own_controller.daemon.stop) == 0

@@ -14,8 +14,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from eaves.controller.gateway.devices import Device
 from eaves.controller.gateway.errors import UnprocessableError
+from eaves.controller.observe.pressure import Pressure, judge_pressure
 from eaves.store.devices import DeviceRegistry, InfoMessage
 from eaves.store.telemetry import RecordKind, Telemetry
+from eaves.wire.identifiers import DeviceId
 from eaves.wire.pb.flowlog.flowlog_pb2 import FlowMessage
 from eaves.wire.pb.hardwarehealth.hardware_health_pb2 import ZHardwareHealth
 from eaves.wire.pb.info import info_pb2
@@ -42,6 +44,12 @@ class Wake(Protocol):
     def __call__(self) -> None: ...
 
 
+class TakePressure(Protocol):
+    """Hears how scarce a device's storage and memory are."""
+
+    def __call__(self, device_id: DeviceId, pressure: Pressure) -> None: ...
+
+
 class Ingest:
     """The endpoints."""
 
@@ -50,12 +58,14 @@ class Ingest:
         registry: DeviceRegistry,
         telemetry: Telemetry,
         wake: Wake,
+        take_pressure: TakePressure,
         now_s: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
         self._registry = registry
         self._telemetry = telemetry
         self._wake = wake
+        self._take_pressure = take_pressure
         self._now_s = now_s
         self._time_ns = time_ns
 
@@ -83,6 +93,7 @@ class Ingest:
         at_ns = self._moment(message.atTimeStamp)
         device.clock.see(at_ns, self._now_s())
         await self._telemetry.append_record(RecordKind.METRICS, device.id, at_ns, payload)
+        self._take_pressure(device.id, judge_pressure(message.dm))
 
     async def take_flows(self, device: Device, payload: bytes) -> None:
         message = _parse(FlowMessage, payload)

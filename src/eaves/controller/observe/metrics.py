@@ -1,33 +1,21 @@
-"""Metrics messages: their summary, which ``kubectl top`` is computed from, and the pressure conditions of a node."""
+"""Metrics messages: their summary, which ``kubectl top`` and the pressure conditions of a node are computed from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Struct
 
-from eaves.controller.observe.conditions import (
-    FALSE,
-    TRUE,
-    Fact,
-    condition_status,
-    plan_update,
-    set_conditions,
-    status_of,
-)
-from eaves.controller.observe.contact import conclude
-from eaves.controller.observe.model import StatusUpdate
-from eaves.kube.resource import Object
-from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg, appCpuMetric, deviceMetric
+from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg, appCpuMetric, deviceMetric, diskMetric
 
 MIB = 1 << 20
 NANOS = 10**9
 
-_HIGH, _LOW = 0.90, 0.85
-"""Pressure begins above the first share in use and ends below the second."""
-
-_MEMORY_HIGH, _MEMORY_LOW = 0.95, 0.90
+_APP_FOLDERS = (PurePosixPath("/persist"), PurePosixPath("/var/lib/eaves"))
+"""Where EVE and an Eaves node keep what belongs to apps."""
+_WAYS_TO_APPS = frozenset(path for folder in _APP_FOLDERS for path in (folder, *folder.parents))
 
 
 class Usage(Struct, frozen=True):
@@ -70,20 +58,20 @@ def summarise_metrics(message: ZMetricMsg) -> MetricsSummary:
         )
     return MetricsSummary(
         at=_seconds(message.atTimeStamp),
-        node=_node_usage(message.dm),
+        node=summarise_device(message.dm),
         apps=apps,
         dormant_s=message.dm.dormant_time_in_seconds,
     )
 
 
-def _node_usage(device: deviceMetric) -> Usage:
+def summarise_device(device: deviceMetric) -> Usage:
+    """The figures of the node itself; storage is that of the file system which holds its apps."""
     total = device.deviceMemory.memoryMB * MIB
     used = device.memory.usedMem * MIB
     if not used and device.deviceMemory.memoryMB:
         # EVE gives no use of the whole machine: what it uses itself and what it gave to apps is the nearest.
         used = (device.deviceMemory.used_eveMB + device.deviceMemory.allocated_appsMB) * MIB
-    mounts = [disk for disk in device.disk if disk.mountPath and disk.total]
-    storage = max(mounts, key=lambda disk: disk.total, default=None)
+    storage = _find_storage(device)
     return Usage(
         cpu_ns=_cpu_ns(device.cpuMetric),
         memory_bytes=used,
@@ -96,33 +84,18 @@ def _node_usage(device: deviceMetric) -> Usage:
     )
 
 
+def _find_storage(device: deviceMetric) -> diskMetric | None:
+    """The file system that holds apps, which is the innermost on the way to their folder; the largest where there is none."""
+    mounts = [disk for disk in device.disk if disk.mountPath and disk.total]
+    holding = [disk for disk in mounts if PurePosixPath(disk.mountPath) in _WAYS_TO_APPS]
+    if holding:
+        return max(holding, key=lambda disk: len(PurePosixPath(disk.mountPath).parts))
+    return max(mounts, key=lambda disk: disk.total, default=None)
+
+
 def _cpu_ns(cpu: appCpuMetric) -> int:
     return int(cpu.total_ns or cpu.total * NANOS)
 
 
 def _seconds(moment: Timestamp) -> float:
     return moment.seconds + moment.nanos / NANOS
-
-
-def observe_metrics(edgenode: Object, summary: MetricsSummary, now: float) -> StatusUpdate | None:
-    """DiskPressure and MemoryPressure of a node; None as long as they stay."""
-    status = status_of(edgenode)
-    node = summary.node
-    facts = []
-    if node.storage_total_bytes:
-        share = node.storage_bytes / node.storage_total_bytes
-        facts.append(_pressure(status, "DiskPressure", "storage", share, _HIGH, _LOW))
-    if node.memory_total_bytes:
-        share = node.memory_bytes / node.memory_total_bytes
-        facts.append(_pressure(status, "MemoryPressure", "memory", share, _MEMORY_HIGH, _MEMORY_LOW))
-    if all(condition_status(status, fact.type) == fact.status for fact in facts):
-        return None
-    set_conditions(status, facts, now)
-    return plan_update(edgenode, status, conclude(edgenode, status, now))
-
-
-def _pressure(status: Mapping[str, object], kind: str, what: str, share: float, high: float, low: float) -> Fact:
-    limit = low if condition_status(status, kind) == TRUE else high
-    if share > limit:
-        return Fact(kind, TRUE, f"{what.capitalize()}Full", f"more than {limit:.0%} of the node's {what} is in use")
-    return Fact(kind, FALSE, f"{what.capitalize()}Sufficient", f"the node has {what} left")

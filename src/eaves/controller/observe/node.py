@@ -23,6 +23,7 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.contact import conclude
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.pieces import name_of, time_of
+from eaves.controller.observe.pressure import DISK, LOW_DISK_SPACE, is_out_of_space
 from eaves.kinds.edgenode import PortMedium
 from eaves.kinds.times import parse_time, render_time
 from eaves.kube.resource import Object
@@ -70,7 +71,9 @@ def observe_device(objects: DeviceObjects, info: ZInfoDevice, now: float) -> lis
     status |= _resources(info)
     _note_config(status, info)
     set_conditions(
-        status, [*_facts(info), Fact("Connected", TRUE, "InContact", "the device calls"), *config_facts(status)], now
+        status,
+        [*_facts(status, info), Fact("Connected", TRUE, "InContact", "the device calls"), *config_facts(status)],
+        now,
     )
     update = plan_update(edgenode, status, [*events, *conclude(edgenode, status, now)])
     return [] if update is None else [update]
@@ -204,18 +207,20 @@ def _boot_events(edgenode: Object, status: Status, info: ZInfoDevice) -> Iterato
     )
 
 
-def _facts(info: ZInfoDevice) -> Iterator[Fact]:
+def _facts(status: Status, info: ZInfoDevice) -> Iterator[Fact]:
     reasons = [
         reason for reason in info.maintenance_mode_reasons if reason != info_pb2.MAINTENANCE_MODE_REASON_USER_REQUESTED
     ]
     disk_is_low = info_pb2.MAINTENANCE_MODE_REASON_LOW_DISK_SPACE in reasons
     if disk_is_low:
         yield Fact(
-            "DiskPressure",
+            DISK,
             TRUE,
-            "LowDiskSpace",
+            LOW_DISK_SPACE,
             "the device stopped its apps because its disk is nearly full; free space",
         )
+    elif is_out_of_space(status):
+        yield Fact(DISK, FALSE, "StorageSufficient", "the device runs its apps again")
     if reasons:
         names = ", ".join(
             name_of(MaintenanceModeReason, reason).removeprefix("MAINTENANCE_MODE_REASON_").lower().replace("_", " ")

@@ -24,6 +24,7 @@ from eaves.controller.observe.compiled import (
 )
 from eaves.controller.observe.contact import observe_contact, silence_limit_s
 from eaves.controller.observe.info import observe_info
+from eaves.controller.observe.pressure import Pressure, observe_pressure
 from eaves.controller.reconcile.configs import Outcome
 from eaves.controller.reconcile.contact import ContactKeeper
 from eaves.controller.reconcile.deviceview import DeviceView, load_view
@@ -72,6 +73,7 @@ class DeviceObserver:
         self._arrived = asyncio.Event()
         self._verdicts: dict[DeviceId, Verdict] = {}
         self._polled: dict[DeviceId, str] = {}
+        self._pressures: dict[DeviceId, Pressure] = {}
         self.queue: WorkQueue[DeviceId] = WorkQueue("devices", self._observe, workers=WORKERS)
         self.placements: WorkQueue[ObjectKey] = WorkQueue("placements", self._observe_unplaced, workers=1)
         nodes.call_when_gone(self._forget)
@@ -95,6 +97,12 @@ class DeviceObserver:
         """The device polled and named the config that it has."""
         if config_hash and self._polled.get(device_id) != config_hash:
             self._polled[device_id] = config_hash
+            self.queue.add(device_id)
+
+    def take_pressure(self, device_id: DeviceId, pressure: Pressure) -> None:
+        """The device told how much of its storage and memory is in use."""
+        if self._pressures.get(device_id) != pressure:
+            self._pressures[device_id] = pressure
             self.queue.add(device_id)
 
     def take_unplaced(self, app: ObjectKey) -> None:
@@ -159,6 +167,8 @@ class DeviceObserver:
             view.apply([observe_config_poll(view.current.edgenode, polled, now)])
         for info in infos:
             view.apply(observe_info(ZInfoMsg.FromString(info.message.payload), view.current, now))
+        if (pressure := self._pressures.get(device_id)) is not None:
+            view.apply([observe_pressure(view.current.edgenode, pressure, now)])
         view.apply(observe_contact(view.current, self._last_seen(device_id, view, now), now))
 
     def _last_seen(self, device_id: DeviceId, view: DeviceView, now: float) -> float:
@@ -186,6 +196,7 @@ class DeviceObserver:
         self._inbox.pop(device_id, None)
         self._verdicts.pop(device_id, None)
         self._polled.pop(device_id, None)
+        self._pressures.pop(device_id, None)
 
 
 def is_deletion(message: ZInfoMsg) -> bool:

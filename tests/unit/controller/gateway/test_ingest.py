@@ -150,3 +150,18 @@ async def test_a_message_that_ends_a_thing_is_forgotten_with_it(rig: Rig) -> Non
 
 async def no_app_info(rig: Rig, device: Device) -> bool:
     return not await rig.registry.load_info(device.id, info_pb2.ZiApp)
+
+
+async def test_metrics_of_a_full_disk_become_a_condition_of_the_node_and_go_again(rig: Rig) -> None:
+    device = await rig.onboarded(serial="A1")
+    message = device.metrics()
+    disk = message.dm.disk.add(mountPath="/persist", total=1000, used=950)
+    assert (await device.post(Endpoint.METRICS, message)).status == 201
+    await rig.until(lambda: has_disk_pressure(rig, device, "True"))
+    disk.used = 500
+    assert (await device.post(Endpoint.METRICS, message)).status == 201
+    await rig.until(lambda: has_disk_pressure(rig, device, "False"))
+
+
+async def has_disk_pressure(rig: Rig, device: Device, status: str) -> bool:
+    return bool((await rig.condition(device, "DiskPressure")).get("status") == status)

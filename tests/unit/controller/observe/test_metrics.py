@@ -1,10 +1,8 @@
-"""The summary of a metrics message, and pressure that does not flutter."""
+"""The summary of a metrics message."""
 
 from __future__ import annotations
 
-from eaves.controller.observe.metrics import MetricsSummary, Usage, observe_metrics, summarise_metrics
-from eaves.testing.objects import make_edgenode
-from eaves.testing.observed_objects import ObservedObjects
+from eaves.controller.observe.metrics import MetricsSummary, Usage, summarise_metrics
 from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg, appDiskMetric, appMetric, diskMetric, networkMetric
 
 NOW = 1795543200.0
@@ -44,26 +42,17 @@ def test_memory_of_a_device_that_does_not_tell_its_own_use() -> None:
     assert summarise_metrics(message).node.memory_bytes == 1000 * MIB
 
 
-def summary(storage: int, memory: int = 10) -> MetricsSummary:
-    node = Usage(storage_bytes=storage, storage_total_bytes=100, memory_bytes=memory, memory_total_bytes=100)
-    return MetricsSummary(NOW, node, {})
+def test_storage_is_that_of_the_file_system_which_holds_apps() -> None:
+    message = ZMetricMsg()
+    message.dm.disk.append(diskMetric(disk="/dev/sdb1", mountPath="/data", total=90000, used=89000))
+    message.dm.disk.append(diskMetric(disk="/dev/sda1", mountPath="/", total=20000, used=5000))
+    assert summarise_metrics(message).node.storage_bytes == 5000 * MIB
+    message.dm.disk.append(diskMetric(disk="/dev/sda2", mountPath="/var/lib", total=30000, used=6000))
+    assert summarise_metrics(message).node.storage_bytes == 6000 * MIB
 
 
-def test_pressure_has_hysteresis() -> None:
-    objects = ObservedObjects(make_edgenode())
-    seen = []
-    for share in (50, 89, 91, 86, 84, 88):
-        objects.take([observe_metrics(objects.edgenode, summary(share), NOW)])
-        seen.append(objects.condition("EdgeNode", "", "DiskPressure")["status"])
-    assert seen == ["False", "False", "True", "True", "False", "False"]
-    assert objects.writes == 3
-
-
-def test_memory_pressure() -> None:
-    objects = ObservedObjects(make_edgenode())
-    objects.take([observe_metrics(objects.edgenode, summary(1, memory=96), NOW)])
-    assert objects.condition("EdgeNode", "", "MemoryPressure")["status"] == "True"
-
-
-def test_a_message_without_totals_says_nothing_of_pressure() -> None:
-    assert observe_metrics(make_edgenode(), MetricsSummary(NOW, Usage(), {}), NOW) is None
+def test_storage_of_a_device_that_keeps_apps_elsewhere_is_the_largest() -> None:
+    message = ZMetricMsg()
+    message.dm.disk.append(diskMetric(disk="/dev/sda1", mountPath="/boot", total=100, used=90))
+    message.dm.disk.append(diskMetric(disk="/dev/sda2", mountPath="/srv", total=20000, used=5000))
+    assert summarise_metrics(message).node.storage_bytes == 5000 * MIB
