@@ -1,4 +1,4 @@
-"""TLS on an open stream, with one outcome for every way in which a handshake can end early."""
+"""Beginning TLS on an open stream, and ending a stream, with one outcome for every way in which the other side can fail to play along."""
 
 from __future__ import annotations
 
@@ -27,6 +27,27 @@ async def start_tls(
     if _restore(writer, plain):
         plain.abort()
         raise ConnectionResetError(_CLOSED)
+
+
+async def close(writer: asyncio.StreamWriter, within_s: float = 1.0) -> None:
+    """End the stream and wait until it is over; a peer that does not take the last bytes or answer the end of TLS is cut off in time.
+
+    asyncio itself would hold the socket for half a minute, and forever when its loop ends before.
+    """
+    if not writer.is_closing():
+        # Else a TLS transport of Python 3.11 forgets its protocol, and can no longer be aborted.
+        writer.close()
+    try:
+        async with asyncio.timeout(within_s):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        # It is over all the same, and nobody asks how.
+        return
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
 
 
 _CLOSED = "closed during the TLS handshake"

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 from msgspec import Struct
 
+from eaves.kit import streams
 from eaves.wire import certificates, cipher, controller_certs, logfile, newlog, paths
 from eaves.wire.controller_certs import ControllerCerts
 from eaves.wire.envelope import Signer, open_envelope, parse_envelope
@@ -138,12 +139,7 @@ class TlsTransport:
         if self._streams is not None:
             _, writer = self._streams
             self._streams = None
-            writer.close()
-            try:
-                async with asyncio.timeout(5):
-                    await writer.wait_closed()
-            except (OSError, TimeoutError):
-                return
+            await streams.close(writer, 5)
 
 
 async def _read_reply(reader: asyncio.StreamReader) -> Reply:

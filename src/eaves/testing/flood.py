@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 
+from eaves.kit import streams
 from eaves.testing.device import Device, TlsTransport, make_onboarding_pair
 from eaves.wire import paths
 
@@ -59,26 +60,26 @@ class Flood:
             yield noise + b"\r\n\r\n"
 
     async def _send(self, requests: Iterator[bytes]) -> None:
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        opened: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         for request in requests:
             self.sent += 1
             try:
                 async with asyncio.timeout(ANSWER_LIMIT_S):
-                    if streams is None:
-                        streams = await self._open()
-                    streams[1].write(request)
-                    await streams[1].drain()
-                    status, is_kept = await _read_status(streams[0])
+                    if opened is None:
+                        opened = await self._open()
+                    opened[1].write(request)
+                    await opened[1].drain()
+                    status, is_kept = await _read_status(opened[0])
             except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError) as error:
                 self.answers["silence" if isinstance(error, TimeoutError) else "closed"] += 1
                 is_kept = False
             else:
                 self.answers[status] += 1
-            if not is_kept and streams is not None:
-                await _close(streams[1])
-                streams = None
-        if streams is not None:
-            await _close(streams[1])
+            if not is_kept and opened is not None:
+                await streams.close(opened[1])
+                opened = None
+        if opened is not None:
+            await streams.close(opened[1])
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(
@@ -105,7 +106,7 @@ class Flood:
             return
         finally:
             if writer is not None:
-                await _close(writer)
+                await streams.close(writer)
 
 
 def _head(method: str, path: str, *headers: str) -> bytes:
@@ -122,10 +123,3 @@ async def _read_status(reader: asyncio.StreamReader) -> tuple[str, bool]:
     headers = dict(line.split(": ", 1) for line in head[1:] if ": " in line)
     await reader.readexactly(int(headers.get("content-length", "0")))
     return head[0].split(" ")[1], headers.get("connection") != "close"
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(2):
-            await writer.wait_closed()

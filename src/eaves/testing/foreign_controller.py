@@ -271,7 +271,7 @@ class ForeignController:
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                     break
                 connection.start_next_cycle()
-            await _close(writer)
+            await streams.close(writer)
         except (OSError, h11.RemoteProtocolError):
             return
 
@@ -401,12 +401,6 @@ class ForeignController:
     def _certs_hash(self) -> str:
         digest = hashlib.sha256(self.authority.signing_pem + self.authority.ecdh_pem).digest()
         return base64.urlsafe_b64encode(digest).decode()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
 
 
 async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:

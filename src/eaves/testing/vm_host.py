@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from eaves.kit import process
+from eaves.kit import process, streams
 from eaves.node.desired.model import AppKind, DesiredApp
 from eaves.node.desired.vm_model import DesiredVm, VmDisk
 from eaves.node.instance import Instance
@@ -149,9 +149,7 @@ class Console:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        await streams.close(self._writer)
 
     async def wait(self, pattern: str, limit_s: float = BOOT_LIMIT_S) -> str:
         """Until the guest has written ``pattern`` (a regular expression) since the last wait; answers what matched."""

@@ -106,11 +106,7 @@ class _Connection:
             self.http.receive_data(data)
 
     async def close(self) -> None:
-        self.writer.close()
-        # TLS close alerts to a dead peer would wait for its answer; nobody needs it.
-        with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
-            async with asyncio.timeout(1):
-                await self.writer.wait_closed()
+        await streams.close(self.writer)
 
 
 class HttpClient:

@@ -6,7 +6,6 @@ A guest is free to send what it likes: answers are bounded in size and time, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from eaves.kit import streams
 from eaves.node.observed_vm import GuestInterface
 from eaves.node.vms.errors import VmError
 
@@ -61,9 +61,7 @@ class GuestAgent:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        await streams.close(self._writer)
 
     async def run(self, command: str, /, **arguments: Any) -> Any:
         """The command's answer. Raises VmError."""
