@@ -19,6 +19,9 @@ from pathlib import Path
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
+from eaves.controller.access.aggregating import RoleAggregator
+from eaves.controller.access.following import AccessFollower
+from eaves.controller.access.wanting import want_access
 from eaves.controller.api.upgrading import UpgradingProtocol
 from eaves.controller.api.wiring import ApiParts, make_api
 from eaves.controller.devicelistener import listen_for_devices
@@ -109,12 +112,14 @@ async def _run(
         settings.gateway,
     )
     metrics = _make_metrics(side)
+    access = AccessFollower(objects.store)
     api = make_api(
         ApiParts(
             store=objects.store,
             telemetry=stores.telemetry,
             tokens=stores.credentials,
             contacts=_Contacts(side),
+            access=access,
             interest=side.hub,
             tunnel=side.tunnel,
         ),
@@ -130,11 +135,14 @@ async def _run(
     )
 
     await want_first_objects(objects, want_gateway_server(settings, devices.port), identity.current.root_pem)
-    access = want_api_url(settings, operators.port)
-    await want_admin_access(stores.credentials, folder / KUBECONFIG, access, identity.current.authority_pem)
+    await want_access(objects)
+    url = want_api_url(settings, operators.port)
+    await want_admin_access(stores.credentials, folder / KUBECONFIG, url, identity.current.authority_pem)
 
     for name, service in side.services().items():
         supervisor.add(name, service)
+    supervisor.add("access", access.run)
+    supervisor.add("roles", RoleAggregator(objects).run)
     supervisor.add("namespaces", NamespaceReconciler(objects).run)
     supervisor.add("garbage", GarbageCollector(objects).run)
     supervisor.add("old-events", EventSweeper(objects).run)
@@ -145,7 +153,7 @@ async def _run(
     running = asyncio.create_task(supervisor.run(), name="supervisor")
     # Both ports are bound by now; who calls early waits in their backlog.
     ready = asyncio.create_task(side.wait_ready(), name="ready")
-    ready.add_done_callback(lambda task: None if task.cancelled() else _say_ready(access, devices.port, folder))
+    ready.add_done_callback(lambda task: None if task.cancelled() else _say_ready(url, devices.port, folder))
     await running
     ready.cancel()
     notify_systemd("STOPPING=1")

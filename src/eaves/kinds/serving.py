@@ -88,6 +88,7 @@ def core_resource(
     default: Callable[[Object], None] = keep,
     validate: Validation = accept_all,
     has_status: bool = False,
+    has_free_names: bool = False,
 ) -> Resource:
     """A kind of Kubernetes itself, version v1. ``columns`` are all columns."""
     return Resource(
@@ -106,6 +107,7 @@ def core_resource(
         validate=validate,
         has_status=has_status,
         is_custom=False,
+        has_free_names=has_free_names,
         description=inspect.cleandoc(kind.__doc__ or ""),
     )
 

@@ -7,7 +7,7 @@ writes to the main path leave ``status`` alone and the reverse, finalizers canno
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -219,19 +219,25 @@ def _count_generation(resource: Resource, new: Object, old: Object) -> None:
 def check_metadata(resource: Resource, obj: Object) -> Iterator[FieldError]:
     """Rules for a new or changed object's metadata."""
     meta = obj.get("metadata") or {}
-    for fault in names.check_name_prefix(meta["generateName"]) if meta.get("generateName") else ():
+    check_prefix = names.check_path_prefix if resource.has_free_names else names.check_name_prefix
+    for fault in check_prefix(meta["generateName"]) if meta.get("generateName") else ():
         yield FieldError("metadata.generateName", CauseType.INVALID, fault, meta["generateName"])
     name = meta.get("name", "")
     if not name:
         yield FieldError("metadata.name", CauseType.REQUIRED, "name or generateName is required")
     else:
-        check = names.check_label_name if resource.gvr.resource == "namespaces" else names.check_subdomain
-        for fault in check(name):
+        for fault in _name_check(resource)(name):
             yield FieldError("metadata.name", CauseType.INVALID, fault, name)
     yield from check_labels(meta.get("labels") or {}, "metadata.labels")
     yield from _check_annotations(meta.get("annotations") or {})
     yield from _check_finalizers(meta.get("finalizers") or [])
     yield from _check_owners(meta.get("ownerReferences") or ())
+
+
+def _name_check(resource: Resource) -> Callable[[str], Sequence[str]]:
+    if resource.has_free_names:
+        return names.check_path_segment
+    return names.check_label_name if resource.gvr.resource == "namespaces" else names.check_subdomain
 
 
 def check_labels(labels: Mapping[str, str], path: str) -> Iterator[FieldError]:

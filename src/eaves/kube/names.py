@@ -55,6 +55,16 @@ def check_name_prefix(prefix: str) -> list[str]:
     return check_subdomain(f"{prefix[:-1]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix)
 
 
+def check_path_segment(name: str) -> list[str]:
+    """A name that may be anything which can stand in a path: roles have such (``system:basic-user``)."""
+    return [f"may not be '{name}'"] if name in (".", "..") else check_path_prefix(name)
+
+
+def check_path_prefix(name: str) -> list[str]:
+    """The beginning of such a name."""
+    return [f"may not contain '{character}'" for character in "/%" if character in name]
+
+
 def check_qualified_name(name: str) -> list[str]:
     """``[prefix/]name`` of labels, annotations and finalizers."""
     prefix, slash, rest = name.rpartition("/")

@@ -111,6 +111,8 @@ class Resource(Struct, frozen=True):
     """Whether ``status`` is a subresource: then writes to the main path leave it alone and the reverse."""
     is_custom: bool = True
     """Behaves as a CustomResourceDefinition's kind (no strategic merge patch, PUT needs a resourceVersion, items carry kind)."""
+    has_free_names: bool = False
+    """Whether names are any segment of a path (``system:basic-user``), as those of roles."""
     description: str = ""
 
     @property

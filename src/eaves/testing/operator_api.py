@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,9 @@ import trustme
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
+from eaves.controller.access.aggregating import RoleAggregator
+from eaves.controller.access.following import AccessFollower
+from eaves.controller.access.wanting import want_access
 from eaves.controller.api.app import Api
 from eaves.controller.api.upgrading import UpgradingProtocol
 from eaves.controller.api.wiring import ApiParts, make_api
@@ -101,18 +104,21 @@ async def open_api(
     await _save_tokens(credentials)
     objects = Objects(store)
     await want_namespaces(objects)
+    await want_access(objects)
+    access = AccessFollower(store)
     contacts, interest = Contacted(), Interested()
     given: dict[str, Any] = {
         "store": store,
         "telemetry": telemetry,
         "tokens": credentials,
         "contacts": contacts,
+        "access": access,
         "interest": interest,
     }
     api = make_api(ApiParts(**(given | parts)), CollectorRegistry())
-    services: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    services: list[Callable[[], Coroutine[Any, Any, None]]] = [access.run]
     if reconcilers:
-        services = (NamespaceReconciler(objects).run, GarbageCollector(objects).run)
+        services += [NamespaceReconciler(objects).run, GarbageCollector(objects).run, RoleAggregator(objects).run]
     tasks = [asyncio.create_task(service()) for service in services]
     try:
         yield ApiBench(api, store, telemetry, contacts, interest)

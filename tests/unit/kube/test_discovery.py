@@ -25,7 +25,12 @@ def test_core_versions_name_the_address_of_the_server() -> None:
 
 def test_groups_leave_out_core_and_prefer_a_served_version() -> None:
     groups = discovery.render_groups(RESOURCES)["groups"]
-    assert {group["name"] for group in groups} == {"eaves.dev", "coordination.k8s.io", "metrics.k8s.io"}
+    assert {group["name"] for group in groups} == {
+        "eaves.dev",
+        "coordination.k8s.io",
+        "metrics.k8s.io",
+        "rbac.authorization.k8s.io",
+    }
     eaves = one(groups, "name", "eaves.dev")
     assert eaves["preferredVersion"] == {"groupVersion": "eaves.dev/v1alpha1", "version": "v1alpha1"}
 

@@ -46,6 +46,7 @@ def test_there_is_one_document_a_group_version() -> None:
         "apis/eaves.dev/v1alpha1",
         "apis/coordination.k8s.io/v1",
         "apis/metrics.k8s.io/v1beta1",
+        "apis/rbac.authorization.k8s.io/v1",
     }
 
 

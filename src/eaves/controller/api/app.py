@@ -11,18 +11,25 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import msgspec
+
 from eaves.controller.api.audit import RequestLog
 from eaves.controller.api.authentication import Authenticator
 from eaves.controller.api.authorization import Attributes, Authorizer, check_allowed
 from eaves.controller.api.delivery import Streams, send_response
 from eaves.controller.api.faults import error_response
 from eaves.controller.api.http import TEXT, Receive, Request, Response, Scope, Send, Stream
-from eaves.controller.api.routing import Target, parse_target, verb_of
+from eaves.controller.api.impersonating import HEADER_PREFIX, impersonate
+from eaves.controller.api.routing import Target, name_asked, parse_target, verb_of
 from eaves.controller.api.sockets import Conversation
 from eaves.kit.errors import EavesError
 from eaves.kube import status
+from eaves.kube.resource import Verb
 
 Answer = Response | Stream | Conversation
+
+_ACTING = frozenset({"exec", "attach", "portforward"})
+"""Subresources that a kube-apiserver asks ``create`` for, by whatever method they are opened."""
 
 NOT_FOUND = Response(b"404 page not found\n", 404, TEXT, {"X-Content-Type-Options": "nosniff"})
 
@@ -75,8 +82,8 @@ class Api:
         request = Request(scope, receive, str(uuid.uuid4()))
         is_known = False
         try:
-            request.identity = await self._authenticator.authenticate(request)
             request.target = parse_target(request.path)
+            await self._identify(request)
             is_known = request.target is not None and self._resources.knows(request)
             answer = await self._answer(request, is_known)
         except EavesError as error:
@@ -96,18 +103,35 @@ class Api:
         finally:
             self._requests.finished(request, code, time.perf_counter() - started, is_known=is_known)
 
+    async def _identify(self, request: Request) -> None:
+        identity = request.identity = await self._authenticator.authenticate(request)
+        if any(name.startswith(HEADER_PREFIX) for name, _ in request.scope["headers"]):
+            request.identity = await impersonate(request, self._authorizer)
+            request.impersonator = identity
+
     async def _answer(self, request: Request, is_known: bool) -> Answer:
         target = request.target
         if target is None:
             return await self._answer_page(request)
         verb = verb_of(request.method, target, request.query)
         request.verb = verb or request.method.lower()
-        await check_allowed(self._authorizer, Attributes(request.identity, request.verb, target))
+        await self._check_allowed(request, target)
         if not is_known:
             return self._resources.refuse(target)
         if verb is None:
             raise status.method_not_allowed(target.group, target.resource, request.method.lower())
         return await self._resources.serve(request)
+
+    async def _check_allowed(self, request: Request, target: Target) -> None:
+        """Raises ApiError 403."""
+        is_list = not target.name and request.verb in (Verb.LIST, Verb.WATCH)
+        if is_list and (name := name_asked(request.scope["query_string"])):
+            # Whoever may see one object by name may also list and watch that one.
+            target = msgspec.structs.replace(target, name=name)
+        await check_allowed(self._authorizer, Attributes(request.identity, request.verb, target))
+        if request.is_websocket and request.verb == Verb.GET and target.subresource in _ACTING:
+            # A WebSocket begins with a GET whatever it is for; who may only read must not run commands by it.
+            await check_allowed(self._authorizer, Attributes(request.identity, Verb.CREATE, target))
 
     async def _answer_page(self, request: Request) -> Answer:
         verb = request.method.lower()

@@ -1,4 +1,4 @@
-"""May this caller do this: the seam behind which RBAC will stand, and the first rule set.
+"""May this caller do this: the seam between the pipeline and access rules, and the authorizer by roles and bindings.
 
 The pipeline asks once a request. The texts are those a kube-apiserver answers, because people and tools know them.
 """
@@ -10,15 +10,12 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from eaves.controller.api.identity import GROUP_AUTHENTICATED, GROUP_MASTERS, Identity
+from eaves.controller.access.following import AccessFollower
+from eaves.controller.api.identity import GROUP_MASTERS, Identity
 from eaves.controller.api.routing import Target
 from eaves.kube import status
 from eaves.kube.errors import ApiError
-
-PUBLIC_PATHS = ("/healthz", "/livez", "/readyz", "/version")
-DISCOVERY_PATHS = ("/api", "/apis", "/openapi")
-_SELF_REVIEWS = frozenset({"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"})
-_REVIEW_GROUPS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
+from eaves.kube.rbac import Action, PolicyRule
 
 
 class Attributes(Struct, frozen=True):
@@ -31,32 +28,19 @@ class Attributes(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """``reason`` is appended to the refusal, for people."""
+    """``reason`` says by what it is allowed, or is appended to the refusal, for people."""
 
     allowed: bool
     reason: str = ""
 
 
-class ResourceRule(Struct, frozen=True, rename="camel"):
-    """Verbs on resources, as a rules review prints them."""
-
-    verbs: Sequence[str]
-    api_groups: Sequence[str]
-    resources: Sequence[str]
-
-
-class PathRule(Struct, frozen=True):
-    """Verbs on plain paths."""
-
-    verbs: Sequence[str]
-    paths: Sequence[str]
-
-
 class Rules(Struct, frozen=True):
     """What somebody may do in one namespace."""
 
-    resources: Sequence[ResourceRule]
-    paths: Sequence[PathRule]
+    resources: Sequence[PolicyRule]
+    paths: Sequence[PolicyRule]
+    faults: Sequence[str] = ()
+    """Why more might be allowed: roles of his bindings that do not exist."""
 
 
 class Authorizer(Protocol):
@@ -69,31 +53,47 @@ class Authorizer(Protocol):
         ...
 
 
-class AdminAuthorizer:
-    """Members of ``system:masters`` may do everything, others who are known may look around and ask what they may do."""
+_ALLOWED = Decision(True)
+
+
+class RbacAuthorizer:
+    """Members of ``system:masters`` may do everything; others what roles and bindings give them."""
+
+    def __init__(self, access: AccessFollower) -> None:
+        self._access = access
 
     async def authorize(self, attributes: Attributes) -> Decision:
-        groups = attributes.identity.groups
-        if GROUP_MASTERS in groups:
-            return Decision(True)
-        if attributes.target is None:
-            if attributes.verb in ("get", "head") and _is_below(attributes.path, PUBLIC_PATHS):
-                return Decision(True)
-            is_known = GROUP_AUTHENTICATED in groups
-            return Decision(is_known and attributes.verb == "get" and _is_below(attributes.path, DISCOVERY_PATHS))
-        target = attributes.target
-        is_self_review = target.group in _REVIEW_GROUPS and target.resource in _SELF_REVIEWS
-        return Decision(is_self_review and attributes.verb == "create" and GROUP_AUTHENTICATED in groups)
+        identity = attributes.identity
+        if GROUP_MASTERS in identity.groups:
+            return _ALLOWED
+        await self._want_ready()
+        verdict = self._access.index.decide(identity.user, identity.groups, action_of(attributes))
+        return Decision(verdict.allowed, verdict.reason)
 
     async def rules(self, identity: Identity, namespace: str) -> Rules:
-        public = PathRule(["get"], [path for base in PUBLIC_PATHS for path in (base, f"{base}/*")])
-        if GROUP_MASTERS in identity.groups:
-            return Rules([ResourceRule(["*"], ["*"], ["*"])], [PathRule(["*"], ["*"])])
-        if GROUP_AUTHENTICATED not in identity.groups:
-            return Rules([], [public])
-        reviews = ResourceRule(["create"], sorted(_REVIEW_GROUPS), sorted(_SELF_REVIEWS))
-        looking = PathRule(["get"], [path for base in DISCOVERY_PATHS for path in (base, f"{base}/*")])
-        return Rules([reviews], [public, looking])
+        await self._want_ready()
+        found, faults = self._access.index.rules_of(identity.user, identity.groups, namespace)
+        rules = list(dict.fromkeys(found))
+        return Rules([rule for rule in rules if rule.resources], [rule for rule in rules if rule.paths], faults)
+
+    async def _want_ready(self) -> None:
+        """Raises ApiError 503 when roles cannot be read."""
+        if not self._access.is_ready and not await self._access.wait_ready():
+            raise status.service_unavailable("roles and bindings are not read yet; try again")
+
+
+def action_of(attributes: Attributes) -> Action:
+    """What is asked, in the terms of access rules."""
+    target = attributes.target
+    if target is None:
+        return Action(attributes.verb, path=attributes.path)
+    space = scope_of(target)
+    return Action(attributes.verb, target.group, target.resource, target.subresource, space, target.name)
+
+
+def scope_of(target: Target) -> str:
+    """The namespace whose bindings count. Access to one namespace object is granted inside it."""
+    return target.name if (target.group, target.resource) == ("", "namespaces") else target.namespace
 
 
 async def check_allowed(authorizer: Authorizer, attributes: Attributes) -> None:
@@ -110,8 +110,7 @@ def refusal(attributes: Attributes, reason: str) -> ApiError:
     if target is None:
         sentence = f'User "{user}" cannot {attributes.verb} path "{attributes.path}"'
         return status.forbidden("", "", "", _with(sentence, reason))
-    # Access to one namespace object is granted inside it.
-    namespace = target.name if (target.group, target.resource) == ("", "namespaces") else target.namespace
+    namespace = scope_of(target)
     scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
     sentence = f'User "{user}" cannot {attributes.verb} resource "{target.resource_path}" in API group "{target.group}" {scope}'
     return status.forbidden(target.group, target.resource, target.name, _with(sentence, reason))
@@ -119,7 +118,3 @@ def refusal(attributes: Attributes, reason: str) -> ApiError:
 
 def _with(sentence: str, reason: str) -> str:
     return f"{sentence}: {reason}" if reason else sentence
-
-
-def _is_below(path: str, bases: Sequence[str]) -> bool:
-    return any(path == base or path.startswith(f"{base}/") for base in bases)

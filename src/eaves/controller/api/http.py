@@ -53,6 +53,7 @@ class Request:
         "_query",
         "audit_id",
         "identity",
+        "impersonator",
         "method",
         "path",
         "receive",
@@ -69,6 +70,8 @@ class Request:
         self.path: str = scope["path"]
         self.audit_id = audit_id
         self.identity: Identity = ANONYMOUS
+        self.impersonator: Identity | None = None
+        """Who calls as :attr:`identity`, when that is somebody else."""
         self.target: Target | None = None
         self.verb = ""
         self.warnings: list[str] = []

@@ -74,6 +74,20 @@ def _parse_parts(group: str, version: str, parts: list[str]) -> Target | None:
     return Target(group, version, parts[0], namespace, name, subresource, is_watch_path)
 
 
+def name_asked(query: bytes) -> str:
+    """The one name that a list or watch is about (``fieldSelector=metadata.name=NAME``), empty when it is about more."""
+    if b"metadata.name" not in query:
+        return ""
+    terms = parse_query(query).get("fieldSelector", "").split(",")
+    names = {
+        value.removeprefix("=")
+        for term in terms
+        for key, is_set, value in [term.partition("=")]
+        if is_set and key == "metadata.name"
+    }
+    return names.pop() if len(names) == 1 else ""
+
+
 def is_true(query: Query, name: str) -> bool:
     """A boolean parameter: absent is false, and only ``0`` and ``false`` say so too (an empty one is true)."""
     value = query.get(name)

@@ -14,7 +14,7 @@ from eaves.controller.api.listoptions import parse_list_options, parse_watch_opt
 from eaves.controller.api.reading import Reader
 from eaves.controller.api.routing import Target
 from eaves.controller.api.watching import Watcher
-from eaves.controller.api.writeoptions import check_no_force, parse_write_options
+from eaves.controller.api.writeoptions import check_no_force, load_write_options
 from eaves.controller.api.writing import MAIN, STATUS, Writer
 from eaves.controller.documents import key_of
 from eaves.kube import encode, status
@@ -96,7 +96,7 @@ class StoredKind:
                 return await self._readings.serve(self._backend, request, target)
 
     async def _create(self, request: Request, target: Target) -> Response:
-        options = parse_write_options("CreateOptions", request.query, request.header(b"user-agent"))
+        options = load_write_options("CreateOptions", request)
         obj, duplicates = await load_object(request, self.resource, options)
         stored = await self._writer.create(
             self.resource, target.namespace, obj, options, request.warn, duplicates=duplicates
@@ -104,7 +104,7 @@ class StoredKind:
         return self._readings.answer(self.resource, request, stored, 201)
 
     async def _update(self, request: Request, target: Target, subresource: str) -> Response:
-        options = parse_write_options("UpdateOptions", request.query, request.header(b"user-agent"))
+        options = load_write_options("UpdateOptions", request)
         obj, duplicates = await load_object(request, self.resource, options)
         change = make_update(self.resource, obj, duplicates, subresource)
         key = key_of(self.resource, target.namespace, target.name)
@@ -112,7 +112,7 @@ class StoredKind:
         return self._readings.answer(self.resource, request, stored)
 
     async def _patch(self, request: Request, target: Target, subresource: str) -> Response:
-        options = parse_write_options("PatchOptions", request.query, request.header(b"user-agent"))
+        options = load_write_options("PatchOptions", request)
         key = key_of(self.resource, target.namespace, target.name)
         body = await request.body()
         if is_apply(request):

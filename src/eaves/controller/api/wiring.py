@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
+from eaves.controller.access.escalation import EscalationGuard
+from eaves.controller.access.following import AccessFollower
 from eaves.controller.api.admission import Admission
 from eaves.controller.api.app import Api
 from eaves.controller.api.applying import Applier
 from eaves.controller.api.audit import RequestLog, Sink
 from eaves.controller.api.authentication import Authenticator, TokenAuthenticator, TokenLookup
-from eaves.controller.api.authorization import AdminAuthorizer, Authorizer
+from eaves.controller.api.authorization import Authorizer, RbacAuthorizer
 from eaves.controller.api.backends import StoreBackend
 from eaves.controller.api.consoles import Consoles
 from eaves.controller.api.deleting import Deleter
@@ -55,13 +57,18 @@ class ApiParts(Struct, frozen=True, kw_only=True):
     telemetry: Telemetry
     tokens: TokenLookup
     contacts: Contacts
+    access: AccessFollower
+    """Roles and bindings; whoever makes the parts runs it."""
     interest: LogInterest = NoInterest()
     tunnel: Tunnel = NoTunnel()
     authenticator: Authenticator | None = None
-    authorizer: Authorizer = AdminAuthorizer()
     checks: Mapping[str, Check] = {}
     sinks: Sequence[Sink] = ()
     clock: Callable[[], float] = time.time
+
+    @property
+    def authorizer(self) -> Authorizer:
+        return RbacAuthorizer(self.access)
 
 
 def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
@@ -87,7 +94,9 @@ def make_kinds(
     reader = Reader(store)
     readings = Readings(reader, Watcher(store, reader), Forms(clock))
     admission = Admission(store)
-    writer = Writer(store, admission, NamespaceGate(store), clock)
+    authorizer = parts.authorizer
+    guard = EscalationGuard(store, parts.access, authorizer)
+    writer = Writer(store, admission, NamespaceGate(store), clock, guard)
     deleter = Deleter(store, admission, reader, clock)
     applier = Applier(store, writer, clock)
 
@@ -107,7 +116,7 @@ def make_kinds(
     pods = PodKind(pod_view, StoreBackend(edgenode.RESOURCE, store), readings, reader, writer)
     leases = LeaseBackend(make_lease_view(store, parts.contacts), StoreBackend(lease.RESOURCE, store))
     kinds[lease.RESOURCE.gvr] = LeaseKind(StoredKind(leases, readings, writer, deleter, applier))
-    reviews: list[KindHandler] = [ReviewKind(resource, parts.authorizer) for resource in REVIEWS]
+    reviews: list[KindHandler] = [ReviewKind(resource, authorizer) for resource in REVIEWS]
     usages: list[KindHandler] = [
         ViewKind(make_node_usage(node_view, store, parts.telemetry, clock), readings),
         ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),

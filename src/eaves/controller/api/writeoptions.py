@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct
 
+from eaves.controller.api.http import Request
+from eaves.controller.api.identity import ANONYMOUS, Identity
 from eaves.controller.api.routing import Query, is_true
 from eaves.kube import status
 from eaves.kube.errors import CauseType, FieldError
@@ -30,6 +33,14 @@ class WriteOptions(Struct, frozen=True):
     force: bool = False
     is_manager_given: bool = False
     """Whether the request named its manager; apply must."""
+    identity: Identity = ANONYMOUS
+    """Who writes, for what depends on that: only what one has may be granted."""
+
+
+def load_write_options(kind: str, request: Request) -> WriteOptions:
+    """The options of a request, with its caller. Raises ApiError 422."""
+    options = parse_write_options(kind, request.query, request.header(b"user-agent"))
+    return msgspec.structs.replace(options, identity=request.identity)
 
 
 def parse_write_options(kind: str, query: Query, user_agent: str) -> WriteOptions:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
 from eaves.controller.api.admission import Admission
 from eaves.controller.api.drafts import Warn, check_object, drop_unknown
+from eaves.controller.api.identity import Identity
 from eaves.controller.api.namespaces import NamespaceGate
 from eaves.controller.api.writeoptions import WriteOptions
 from eaves.controller.deletion import save_update
@@ -47,6 +49,14 @@ class Change(Struct, frozen=True):
     """Whether ``make`` has already settled who owns which field (server-side apply does)."""
 
 
+class Guard(Protocol):
+    """Says whether somebody may write an object as it is; asked last, of objects that are valid."""
+
+    async def check(self, identity: Identity, resource: Resource, new: Object, old: Object | None) -> None:
+        """Raises ApiError 403."""
+        ...
+
+
 class Writer:
     """Create and change."""
 
@@ -56,8 +66,10 @@ class Writer:
         admission: Admission,
         namespaces: NamespaceGate,
         clock: Callable[[], float] = time.time,
+        guard: Guard | None = None,
     ) -> None:
         self._store = store
+        self._guard = guard
         self._admission = admission
         self._namespaces = namespaces
         self._clock = clock
@@ -106,6 +118,8 @@ class Writer:
         async with self._admission.turn(resource, new):
             await self._admission.fill(resource, new, None)
             await self._admission.check(resource, new, None)
+            if self._guard is not None:
+                await self._guard.check(options.identity, resource, new, None)
             if not is_owned:
                 managed.track_create(resource, new, options.manager, render_time(now))
             document = encode_document(resource, new)
@@ -152,6 +166,8 @@ class Writer:
             if change.subresource == MAIN:
                 await self._admission.fill(resource, new, old)
                 await self._admission.check(resource, new, old)
+                if self._guard is not None:
+                    await self._guard.check(options.identity, resource, new, old)
             if not change.is_owned:
                 now = render_time(self._clock())
                 managed.track_update(resource, new, old, options.manager, now, change.subresource)
