@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from hypothesis import HealthCheck, settings
+
+from eaves.testing import chroot
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 settings.register_profile("eaves", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -18,3 +21,7 @@ def pytest_configure() -> None:
     collected fails for a loop that it never saw.
     """
     asyncio.set_event_loop(None)
+    if chroot.is_chroot():
+        # Workers inherit it. Where it may not be done, the tests of exec say so and are skipped.
+        with contextlib.suppress(OSError):
+            chroot.enter_root()

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from eaves.kit.errors import EavesError
 from eaves.kit.process import check_programs
+from eaves.testing import chroot
 from eaves.testing.file_server import FileServer
 from eaves.testing.guest_image import READY, want_guest_disk
 from eaves.testing.registry import Registry
@@ -398,6 +399,10 @@ def run_demo() -> float:
 
 
 def main() -> int:
+    if chroot.is_chroot():
+        # Without it only `kubectl exec` fails, and says so.
+        with contextlib.suppress(OSError):
+            chroot.enter_root()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         seconds = run_demo()

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from eaves.kit.errors import EavesError
+from eaves.kit.errors import EavesError, render_failure
 
 
 def run_command(command: click.Command, program: str) -> int:
@@ -26,13 +26,3 @@ def run_command(command: click.Command, program: str) -> int:
         sys.stderr.close()
         return 141
     return code if isinstance(code, int) else 0
-
-
-def render_failure(program: str, error: EavesError) -> str:
-    """One line, then what was seen and what to do, each on a line of its own if known."""
-    lines = [f"{program}: {error}"]
-    if error.details:
-        lines.extend(f"  {line}" for line in error.details.splitlines()[-5:])
-    if error.resolution:
-        lines.append(f"  to do: {error.resolution}")
-    return "\n".join(lines)

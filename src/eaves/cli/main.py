@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib import metadata
 
 import click
 
+from eaves import __version__
 from eaves.cli import failures
 
 _COMMANDS = {
@@ -46,7 +46,7 @@ EXAMPLES = """Examples:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
-@click.version_option(metadata.version("eaves"), prog_name="eaves")
+@click.version_option(__version__, prog_name="eaves")
 def command() -> None:
     """Eaves turns edge hardware into one place to run containers, managed with kubectl."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from eaves.kit.errors import EavesError
-from eaves.kit.logging import start_logging
 
 if TYPE_CHECKING:
     from eaves.node.settings import NodeSettings
@@ -38,12 +38,12 @@ def run(settings_file: Path | None) -> None:
       eaves node run
       EAVES_NODE_LOG_LEVEL=DEBUG eaves node run --config ./node.toml
     """
-    from eaves.node.bootstrap import run_node
     from eaves.node.settings import load_node_settings
 
-    settings = load_node_settings(settings_file)
-    start_logging(settings.log_level)
-    asyncio.run(run_node(settings))
+    load_node_settings(settings_file)
+    # The daemon replaces this process, since what a command line is read with would stay in its memory: 5 MB.
+    arguments = [str(settings_file)] if settings_file else []
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "eaves.node", *arguments])  # noqa: S606 - no shell is wanted
 
 
 @command.command()

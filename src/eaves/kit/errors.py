@@ -40,3 +40,13 @@ class EavesError(Exception):
 
     def __str__(self) -> str:
         return f"{self.element}: {self.message}" if self.element else self.message
+
+
+def render_failure(program: str, error: EavesError) -> str:
+    """For a terminal: one line, then what was seen and what to do, each on a line of its own if known."""
+    lines = [f"{program}: {error}"]
+    if error.details:
+        lines.extend(f"  {line}" for line in error.details.splitlines()[-5:])
+    if error.resolution:
+        lines.append(f"  to do: {error.resolution}")
+    return "\n".join(lines)

@@ -13,11 +13,11 @@ import platform
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from eaves import __version__
 from eaves.kit import files
 from eaves.kit.supervisor import Supervisor
 from eaves.kit.systemd import notify_systemd
@@ -63,8 +63,6 @@ from eaves.wire.tunnel import StreamKind
 
 log = logging.getLogger(__name__)
 
-VERSION = metadata.version("eaves")
-
 
 class Node:
     """All parts of one node daemon. :meth:`open`, then :meth:`run`."""
@@ -102,7 +100,7 @@ class Node:
             serial=serial,
             soft_serial=soft_serial,
         )
-        self.attestation = Attestation(self.controller, run / "integrity_token", version=VERSION)
+        self.attestation = Attestation(self.controller, run / "integrity_token", version=__version__)
         self.checkpoint = Checkpoint(link_dir, self.certs.open)
         self.counters = CounterFile(state / "boot.json")
         self.logs = LogStore(
@@ -137,10 +135,10 @@ class Node:
         sockets = settings.engine.machine_socket
         self.tunnel.register(StreamKind.CONSOLE, UnixSocket(self.observations, sockets("console"), "serial console"))
         self.tunnel.register(StreamKind.VNC, UnixSocket(self.observations, sockets("vnc"), "screen"))
-        self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), VERSION)
+        self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), __version__)
         self.flows = FlowUploader(self.controller, self.observations)
         self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor)
-        self.status = StatusSocket(run / "node.sock", SnapshotTaker(self, VERSION).take)
+        self.status = StatusSocket(run / "node.sock", SnapshotTaker(self, __version__).take)
         self._onboarded = asyncio.Event()
         self._connect()
 
@@ -275,7 +273,7 @@ class Node:
 
     def _log_comment(self) -> str:
         return encode_device_comment(
-            DeviceComment(device_id=self.controller.device_id or "", image="IMGA", version=VERSION)
+            DeviceComment(device_id=self.controller.device_id or "", image="IMGA", version=__version__)
         )
 
 
@@ -297,7 +295,7 @@ async def run_node(settings: NodeSettings, *, open_engine: OpenEngine = open_man
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, node.stop)
         notify_systemd("READY=1")
-        log.info("node daemon runs: version=%s server=%s serial=%s", VERSION, settings.server, node.serial)
+        log.info("node daemon runs: version=%s server=%s serial=%s", __version__, settings.server, node.serial)
         await node.run()
         log.info("node daemon stops, apps go on running")
     finally:

@@ -8,8 +8,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from eaves.cli import failures, main, plugin
-from eaves.kit.errors import EavesError
+from eaves.cli import main, plugin
+from eaves.kit.errors import EavesError, render_failure
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,16 @@ def test_the_node_command_does_not_load_the_controller() -> None:
     assert [name for name in done.stdout.strip("[]\n").split(", ") if name.startswith("'eaves.controller")] == []
 
 
+def test_the_node_daemon_does_not_keep_what_only_commands_need() -> None:
+    script = "import sys; import eaves.node.__main__; print({name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert [name for name in ("click", "rich", "yaml", "uvicorn", "zipfile") if f"'{name}'" in done.stdout] == []
+
+
 def test_an_error_is_a_line_and_its_remedy() -> None:
     error = EavesError("port 6443 is in use", element="api", details="bound by pid 1", resolution="set api.listen")
     assert (
-        failures.render_failure("eaves", error)
-        == "eaves: api: port 6443 is in use\n  bound by pid 1\n  to do: set api.listen"
+        render_failure("eaves", error) == "eaves: api: port 6443 is in use\n  bound by pid 1\n  to do: set api.listen"
     )
 
 

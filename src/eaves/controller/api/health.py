@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from importlib import metadata
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from eaves import __version__
 from eaves.controller.api.http import TEXT, Request, Response
 from eaves.kit.errors import EavesError
 
 KUBERNETES_MAJOR = "1"
 KUBERNETES_MINOR = "37"
 """The version of the Kubernetes API conventions that are served; kubectl warns when its own is more than one minor away."""
-
-EAVES_VERSION = metadata.version("eaves")
-"""Looked up at import, since it reads files."""
 
 Check = Callable[[], Awaitable[None]]
 """Raises an EavesError when something is not well."""
@@ -70,7 +67,7 @@ def render_version() -> bytes:
         "minor": KUBERNETES_MINOR,
         "emulationMajor": KUBERNETES_MAJOR,
         "emulationMinor": KUBERNETES_MINOR,
-        "gitVersion": f"v{KUBERNETES_MAJOR}.{KUBERNETES_MINOR}.0+eaves{EAVES_VERSION}",
+        "gitVersion": f"v{KUBERNETES_MAJOR}.{KUBERNETES_MINOR}.0+eaves{__version__}",
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
+from eaves import __version__
 from eaves.controller.access.escalation import EscalationGuard
 from eaves.controller.access.following import AccessFollower
 from eaves.controller.api.admission import Admission
@@ -22,7 +23,7 @@ from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.eventkind import EventKind, make_event_view
 from eaves.controller.api.flows import AppFlows
 from eaves.controller.api.forms import Forms
-from eaves.controller.api.health import EAVES_VERSION, Check, Health
+from eaves.controller.api.health import Check, Health
 from eaves.controller.api.leases import LeaseBackend, LeaseKind
 from eaves.controller.api.namespacekind import NamespaceFinalizer
 from eaves.controller.api.namespaces import NamespaceGate
@@ -76,7 +77,7 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     kinds, subresources = make_kinds(parts)
     resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS]
     health = Health({"store": _store_check(parts.store), **parts.checks})
-    pages = Pages(resources, health, registry, EAVES_VERSION)
+    pages = Pages(resources, health, registry, __version__)
     return Api(
         authenticator=parts.authenticator or TokenAuthenticator(parts.tokens, parts.clock),
         authorizer=parts.authorizer,
