@@ -1,0 +1,254 @@
+"""Machines for K3s on one host: each with a network stack and with its own of the places that K3s takes on a machine.
+
+K3s, the real one too, keeps fixed places (``/run/k3s``, ``/var/lib/kubelet``, ``/etc/rancher``, …), so that two cannot run side by side.
+A :class:`Machine` is a network namespace and a mount namespace in which those places are folders of the test's; what must outlive a power
+cut is on disk, the rest goes with :meth:`Machine.cut_power`. The host's own sysctls that the kubelet sets are put back at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from eaves.testing.daemons import Daemon, run_program, wait_for
+
+LASTING = (
+    "/etc/rancher",
+    "/var/lib/rancher",
+    "/var/lib/kubelet",
+    "/var/lib/cni",
+    "/var/log/pods",
+    "/var/log/containers",
+)
+FLEETING = ("/run/k3s", "/run/flannel", "/run/netns")
+_SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+_SYSCTLS_BEFORE = Path("/run/eaves-testing-sysctls.json")
+_CGROUPS = Path("/sys/fs/cgroup")
+_KILL_LIMIT_S = 30.0
+
+
+class Lan:
+    """A network that machines are plugged into: ``10.N.0.0/24`` of its own on a bridge in a namespace of its own."""
+
+    def __init__(self) -> None:
+        self._holder = _Holder(("--net",))
+        self._number = 100 + secrets.randbelow(100)
+        self._next = 11
+        self._holder.run("ip", "link", "set", "lo", "up")
+        self._holder.run("ip", "link", "add", "br0", "type", "bridge")
+        self._holder.run("ip", "address", "add", f"10.{self._number}.0.1/24", "dev", "br0")
+        self._holder.run("ip", "link", "set", "br0", "up")
+
+    def plug(self, pid: int) -> str:
+        """Give the namespace of ``pid`` an ``eth0`` on this network; answers its address."""
+        address, port = f"10.{self._number}.0.{self._next}", f"p{self._next}"
+        self._next += 1
+        self._holder.run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        self._holder.run("ip", "link", "set", port, "master", "br0", "up")
+        return address
+
+    def gateway(self) -> str:
+        return f"10.{self._number}.0.1"
+
+    def set_port(self, address: str, *, is_up: bool) -> None:
+        """Pull a machine's cable, or put it back."""
+        self._holder.run("ip", "link", "set", f"p{address.rpartition('.')[2]}", "up" if is_up else "down")
+
+    def close(self) -> None:
+        self._holder.close()
+
+
+class Machine:
+    """One machine. ``folder`` keeps its disk; run things on it by :meth:`argv`, :meth:`run` and :meth:`daemon`."""
+
+    def __init__(self, folder: Path, name: str, lan: Lan) -> None:
+        self.name = name
+        self.folder = folder / name
+        self.cgroup = f"/eaves-test-{secrets.token_hex(4)}"
+        """Parent of its pods' control groups: kubelets that share one would end each other's pods."""
+        self._made = [path for path in (*LASTING, *FLEETING) if not Path(path).exists()]
+        _record_sysctls()
+        self._holder = _Holder(("--net", "--mount", "--propagation", "private"))
+        for path in (*LASTING, *FLEETING):
+            self._place(path)
+        _make_cgroups(self.cgroup)
+        self.address = lan.plug(self._holder.pid)
+        self.run("ip", "link", "set", "lo", "up")
+        self.run("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
+        self.run("ip", "link", "set", "eth0", "up")
+        self.run("ip", "route", "add", "default", "via", lan.gateway())
+
+    @property
+    def pid(self) -> int:
+        """Of a process that does nothing but be there."""
+        return self._holder.pid
+
+    @property
+    def prefix(self) -> list[str]:
+        """Goes before a command that is to run on this machine."""
+        return self._holder.prefix
+
+    def run(self, *argv: str, check: bool = True, limit_s: float = 120.0) -> str:
+        """What a command on this machine printed."""
+        return run_program([*self.prefix, *argv], check=check, limit_s=limit_s)
+
+    def daemon(self, name: str, argv: Sequence[str]) -> Daemon:
+        return Daemon(f"{self.name}-{name}", argv, self.folder / f"{name}.log", {}, prefix=self.prefix)
+
+    def path(self, path: str) -> Path:
+        """Where a file in one of K3s's places lies for the test."""
+        for place in (*LASTING, *FLEETING):
+            if path.startswith(place):
+                return self._disk(place) / path[len(place) :].lstrip("/")
+        return Path(path)
+
+    def cut_power(self) -> None:
+        """Everything that runs goes at once, with the network's state; the disk stays."""
+        self._kill_all()
+        for path in FLEETING:
+            self.run(
+                "sh",
+                "-c",
+                f"umount -R -l {path} 2>/dev/null; rm -rf {self._disk(path)}/*; mount --bind {self._disk(path)} {path}",
+            )
+        self.run(
+            "sh",
+            "-c",
+            "ip -o link | sed -n 's/^[0-9]*: \\(cni0\\|flannel[.0-9]*\\)[:@].*/\\1/p' | xargs -rn1 ip link delete",
+        )
+        self.run(
+            "sh",
+            "-c",
+            "nft flush ruleset; ip route flush proto static; ip -4 route show | grep -o '^10.42[^ ]*' | xargs -rn1 ip route delete",
+            check=False,
+        )
+
+    def close(self) -> None:
+        """Leave nothing of it on the host."""
+        self._kill_all()
+        self._holder.close()
+        _remove_cgroups(self.cgroup)
+        for path in self._made:
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
+        _restore_sysctls()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _place(self, path: str) -> None:
+        disk = self._disk(path)
+        disk.mkdir(parents=True)
+        Path(path).mkdir(parents=True, exist_ok=True)
+        self.run("mount", "--bind", str(disk), path)
+
+    def _disk(self, path: str) -> Path:
+        return self.folder / "disk" / path.strip("/").replace("/", "-")
+
+    def _kill_all(self) -> None:
+        """Processes in its network or mount namespace, and those in its control groups, which pods' are."""
+
+        def kill() -> bool:
+            found = [*_pids_in_namespaces(self._holder), *_pids_in_cgroups(self.cgroup)]
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not found
+
+        wait_for(f"the processes of {self.name} to end", kill, _KILL_LIMIT_S)
+
+
+class _Holder:
+    """A process that does nothing but be in new namespaces."""
+
+    def __init__(self, namespaces: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            ["unshare", *namespaces, "sh", "-c", "echo in; exec sleep infinity"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"in\n"
+        self._process.stdout.close()
+        self.pid = self._process.pid
+        flags = [f"--{name}" for name in ("net", "mount") if f"--{name}" in namespaces]
+        self.prefix = ["nsenter", f"--target={self.pid}", *flags, "--"]
+
+    def run(self, *argv: str) -> str:
+        return run_program([*self.prefix, *argv])
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _pids_in_namespaces(holder: _Holder) -> list[int]:
+    own = {kind: str(Path(f"/proc/{holder.pid}/ns/{kind}").readlink()) for kind in ("net", "mnt")}
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != holder.pid:
+            with contextlib.suppress(OSError):
+                if any(str((entry / "ns" / kind).readlink()) == name for kind, name in own.items()):
+                    found.append(int(entry.name))
+    return found
+
+
+def _hierarchies() -> list[Path]:
+    if (_CGROUPS / "cgroup.controllers").exists():
+        return [_CGROUPS]
+    return [
+        top
+        for top in sorted(_CGROUPS.iterdir())
+        if (top / "cgroup.procs").exists() and top.name != "unified"
+    ]
+
+
+def _make_cgroups(path: str) -> None:
+    for top in _hierarchies():
+        folder = top / path.lstrip("/")
+        folder.mkdir(exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if (top / name).exists() and (folder / name).exists():
+                (folder / name).write_text((top / name).read_text())
+
+
+def _each_cgroup(path: str) -> Iterator[Path]:
+    for top in _hierarchies():
+        for folder, _, _ in os.walk(top / path.lstrip("/"), topdown=False):
+            yield Path(folder)
+
+
+def _pids_in_cgroups(path: str) -> list[int]:
+    found: set[int] = set()
+    for folder in _each_cgroup(path):
+        with contextlib.suppress(OSError):
+            found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
+    return sorted(found)
+
+
+def _remove_cgroups(path: str) -> None:
+    end = time.monotonic() + _KILL_LIMIT_S
+    while any(True for _ in _each_cgroup(path)) and time.monotonic() < end:
+        for folder in _each_cgroup(path):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        time.sleep(0.05)
+
+
+def _record_sysctls() -> None:
+    """As they were before the first kubelet of this boot."""
+    with contextlib.suppress(FileExistsError), _SYSCTLS_BEFORE.open("x") as file:
+        json.dump({name: Path("/proc/sys", name).read_text().strip() for name in _SYSCTLS}, file)
+
+
+def _restore_sysctls() -> None:
+    with contextlib.suppress(OSError):
+        for name, value in json.loads(_SYSCTLS_BEFORE.read_text()).items():
+            Path("/proc/sys", name).write_text(value)

@@ -1,0 +1,144 @@
+"""Eaves nodes that form K3s clusters, for system tests: each node daemon on a machine of its own, all under one controller.
+
+The controller runs on the host; each machine reaches it, and the server that has K3s's files, under the same loopback addresses by a
+:class:`eaves.testing.relay.Relay`. Cut that and the controller is away; pull the machine's cable and its neighbours are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eaves.kube.resource import Object
+from eaves.testing.file_server import FileServer
+from eaves.testing.k3s import Release
+from eaves.testing.k3s_machine import Lan, Machine
+from eaves.testing.namespaces import Namespace
+from eaves.testing.relay import Relay
+from eaves.testing.system import ControllerHost, NodeHost
+
+READY_LIMIT_S = 600.0
+
+
+class ClusterNode(NodeHost):
+    """A node daemon on a :class:`Machine`."""
+
+    def __init__(self, folder: Path, controller: ControllerHost, machine: Machine, ports: Sequence[int]) -> None:
+        super().__init__(folder, controller, prefix=machine.prefix)
+        self.machine = machine
+        with Namespace.at(f"/proc/{machine.pid}/ns/net") as inside:
+            self.relays = [Relay(inside, port) for port in ports]
+
+    def cut_controller(self) -> None:
+        for relay in self.relays:
+            relay.cut()
+
+    def mend_controller(self) -> None:
+        for relay in self.relays:
+            relay.mend()
+
+    def cut_power(self) -> None:
+        """All that runs on the machine goes at once; its disk stays."""
+        self.daemon.kill()
+        self.machine.cut_power()
+        shutil.rmtree(self.instance.run_dir, ignore_errors=True)
+
+    def remove(self) -> None:
+        with contextlib.suppress(AssertionError):
+            self.daemon.stop()
+        for relay in self.relays:
+            relay.close()
+        self.machine.close()
+        shutil.rmtree(self.instance.run_dir, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class ClusterStage:
+    """Nodes and a datastore of K3s's files. Use as a context manager."""
+
+    def __init__(self, folder: Path, controller: ControllerHost, releases: Sequence[Release]) -> None:
+        self._folder = folder / f"cluster-{secrets.token_hex(3)}"
+        self._folder.mkdir(parents=True)
+        self.controller = controller
+        self.releases = releases
+        self.nodes: list[ClusterNode] = []
+        self._stack = contextlib.ExitStack()
+        self._lan = Lan()
+        self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._stack.callback(self._lan.close)
+        self.files = self._stack.enter_context(FileServer())
+
+    def __enter__(self) -> ClusterStage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add_node(self, *, is_started: bool = True) -> ClusterNode:
+        """A joined node, ready when ``is_started``."""
+        machine = Machine(self._folder, f"k{len(self.nodes)}-{secrets.token_hex(3)}", self._lan)
+        ports = (self.controller.gateway_port, self.controller.api_port, self.port)
+        node = ClusterNode(self._folder, self.controller, machine, ports)
+        self._stack.callback(node.remove)
+        node.join()
+        if is_started:
+            node.start()
+            node.wait_ready()
+        self.nodes.append(node)
+        return node
+
+    @property
+    def port(self) -> int:
+        return int(self.files.url.rpartition(":")[2])
+
+    def set_cable(self, node: ClusterNode, *, is_plugged: bool) -> None:
+        self._lan.set_port(node.machine.address, is_up=is_plugged)
+
+    def want_releases(self, namespace: str) -> None:
+        """A Datastore ``k3s`` in ``namespace`` with each release's files, and the K3sReleases that name them."""
+        operator = self.controller.operator
+        spec = {"type": "HTTP", "url": self.files.url}
+        operator.create("datastores", _object("Datastore", "k3s", spec), namespace)
+        for release in self.releases:
+            program = self._serve(release.program, release.version)
+            images = self._serve(release.images, release.version)
+            built: dict[str, Any] = {"architecture": "amd64", "binary": program, "images": [images]}
+            name = release.version.replace("+", "-")
+            operator.create(
+                "k3sreleases",
+                _object("K3sRelease", name, {"version": release.version, "architectures": [built]}),
+                namespace,
+            )
+
+    def _serve(self, file: Path, version: str) -> dict[str, Any]:
+        path = f"/{version.replace('+', '-')}/{file.name}"
+        content = file.read_bytes()
+        digest = self.files.add(path, content)
+        return {
+            "datastoreRef": {"name": "k3s"},
+            "path": path.lstrip("/"),
+            "sha256": digest.removeprefix("sha256:"),
+            "size": len(content),
+        }
+
+
+def _object(kind: str, name: str, spec: Object) -> Object:
+    return {"apiVersion": "eaves.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def want_cluster(
+    name: str, version: str, servers: Sequence[ClusterNode], agents: Sequence[ClusterNode] = (), **spec: Any
+) -> Object:
+    """A K3sCluster over these nodes."""
+    wanted: Object = {
+        "version": version,
+        "servers": {"nodeNames": [node.name for node in servers]},
+        "disable": ["traefik", "servicelb", "metrics-server", "local-storage"],
+        **({"agents": {"nodeNames": [node.name for node in agents]}} if agents else {}),
+        **spec,
+    }
+    return _object("K3sCluster", name, wanted)

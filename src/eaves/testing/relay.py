@@ -1,0 +1,72 @@
+"""A relay from one network namespace into another: what listens on this host's loopback is reached from inside under the same address."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+from eaves.testing.namespaces import Namespace
+
+_CHUNK = 1 << 18
+
+
+class Relay:
+    """``127.0.0.1:port`` inside ``namespace`` leads to the same outside, until :meth:`close`, or while :attr:`is_cut` is not set."""
+
+    def __init__(self, namespace: Namespace, port: int) -> None:
+        self._port = port
+        self.is_cut = False
+        self._streams: set[socket.socket] = set()
+        with namespace.entered():
+            self._listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self._accept, name=f"relay {port}", daemon=True).start()
+
+    def cut(self) -> None:
+        """End what is open and refuse what comes, until :meth:`mend`."""
+        self.is_cut = True
+        for stream in [*self._streams]:
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self.is_cut = False
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                inside, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass, args=(inside,), name=f"relay {self._port}", daemon=True).start()
+
+    def _pass(self, inside: socket.socket) -> None:
+        try:
+            with inside:
+                if self.is_cut:
+                    return
+                with socket.create_connection(("127.0.0.1", self._port), 10) as outside:
+                    outside.settimeout(None)
+                    self._streams |= {inside, outside}
+                    back = threading.Thread(target=_pump, args=(outside, inside), daemon=True)
+                    back.start()
+                    _pump(inside, outside)
+                    back.join()
+                    self._streams -= {inside, outside}
+        except OSError:
+            return
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Until the source ends, which the target is told."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(_CHUNK):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

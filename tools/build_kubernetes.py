@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+"""Builds Kubernetes and its companions for the stand-in of K3s, into the cache that all checkouts share.
+
+Does nothing when all is there. Ends with 0 when it is, or with ``--optional`` (as ``make setup`` calls it) also when it could not be made:
+then it says what will not be tested and what to do. Needs Go; a cold build takes about ten minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from eaves.testing import kubernetes
+
+
+def main() -> int:
+    try:
+        kubernetes.build(lambda line: print(f"kubernetes: {line}", flush=True))
+    except kubernetes.BuildError as error:
+        print(f"kubernetes: {error}", file=sys.stderr)
+        if "--optional" not in sys.argv:
+            return 1
+        print("kubernetes: tests of K3s clusters will be reported as not run", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
