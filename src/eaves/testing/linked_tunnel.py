@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from eaves.controller.tunnel import errors
-from eaves.controller.tunnel.abc import Tunnel, TunnelStream
+from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.errors import NotConnectedError, TunnelError
 from eaves.node.tunnel import abc as node_side
-from eaves.node.tunnel.abc import Handler, NodeStream
+from eaves.node.tunnel.abc import Handler
+from eaves.tunnel.stream import StreamClosedError, TunnelStream
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import DONE, CloseCause, CloseCode, Refusal, RefusalCode, StreamRequest
 
@@ -77,7 +78,7 @@ class LinkedTunnel(Tunnel):
             await handler.serve(request, link)
         except node_side.RefusedError as error:
             link.refuse(error.refusal)
-        except node_side.StreamClosedError:
+        except StreamClosedError:
             pass
         finally:
             link.close(DONE)
@@ -94,10 +95,10 @@ class _Link:
         self.closed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         up, down = _Way(self), _Way(self)
-        self.controller = _ControllerEnd(self, down, up)
-        self.node = _NodeEnd(self, up, down)
+        self.controller = _End(self, down, up, self.hang_up)
+        self.node = _End(self, up, down, self.close)
 
-    async def accept(self) -> NodeStream:
+    async def accept(self) -> TunnelStream:
         self.answered.set_result(None)
         return self.node
 
@@ -156,9 +157,11 @@ class _Way:
 _CLOSED = object()
 
 
-class _ControllerEnd(TunnelStream):
-    def __init__(self, link: _Link, receiving: _Way, sending: _Way) -> None:
-        self._link, self._receiving, self._sending = link, receiving, sending
+class _End(TunnelStream):
+    """``closing`` is how this side ends the stream."""
+
+    def __init__(self, link: _Link, receiving: _Way, sending: _Way, closing: Callable[[CloseCause], None]) -> None:
+        self._link, self._receiving, self._sending, self._closing = link, receiving, sending, closing
 
     @property
     def cause(self) -> CloseCause | None:
@@ -174,33 +177,8 @@ class _ControllerEnd(TunnelStream):
         await self._put(None)
 
     async def close(self, cause: CloseCause = DONE) -> None:
-        self._link.hang_up(cause)
+        self._closing(cause)
 
     async def _put(self, data: bytes | None) -> None:
         if not await self._sending.put(data):
-            raise errors.StreamClosedError(self._link.cause or DONE)
-
-
-class _NodeEnd(NodeStream):
-    def __init__(self, link: _Link, receiving: _Way, sending: _Way) -> None:
-        self._link, self._receiving, self._sending = link, receiving, sending
-
-    @property
-    def cause(self) -> CloseCause | None:
-        return self._link.cause
-
-    async def receive(self) -> bytes | None:
-        return await self._receiving.take()
-
-    async def send(self, data: bytes | memoryview) -> None:
-        await self._put(bytes(data))
-
-    async def send_end(self) -> None:
-        await self._put(None)
-
-    async def close(self, cause: CloseCause = DONE) -> None:
-        self._link.close(cause)
-
-    async def _put(self, data: bytes | None) -> None:
-        if not await self._sending.put(data):
-            raise node_side.StreamClosedError(self._link.cause or DONE)
+            raise StreamClosedError(self._link.cause or DONE)

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from eaves.node.tunnel.abc import Handler, NodeStream, Offer
+from eaves.node.tunnel.abc import Handler, Offer
 from eaves.testing.daemons import BIN
 from eaves.testing.kubectl import find_kubectl
 from eaves.testing.linked_tunnel import LinkedTunnel
 from eaves.testing.objects import make_app, make_edgenode, make_vm
 from eaves.testing.operator_api import ServedApi
 from eaves.testing.terminal import Terminal
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire import channels
 from eaves.wire.channels import Channel
 from eaves.wire.tunnel import StreamKind, StreamRequest
@@ -34,7 +35,7 @@ class Commands(Handler):
         code = await self._run(command, stream)
         await stream.send(channels.encode_exit(code))
 
-    async def _run(self, command: list[str], stream: NodeStream) -> int:
+    async def _run(self, command: list[str], stream: TunnelStream) -> int:
         if command[0] == "fail":
             await stream.send(channels.encode_message(Channel.STDERR, b"it went wrong\n"))
             return int(command[1])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from eaves.controller.tunnel.abc import TunnelStream
 from eaves.controller.tunnel.errors import RefusedError
 from eaves.node.observed import AppState, AppStatus, Observations
 from eaves.node.tunnel import dialling
@@ -21,6 +20,7 @@ from eaves.testing.linked_tunnel import LinkedTunnel
 from eaves.testing.namespaces import Namespace
 from eaves.testing.objects import DEVICE_ID
 from eaves.testing.tcp_server import TcpServer
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import CloseCause, CloseCode, RefusalCode, StreamKind, StreamRequest
 

@@ -9,8 +9,8 @@ import os
 import pytest
 
 from eaves.controller.tunnel import errors
-from eaves.controller.tunnel.abc import TunnelStream
-from eaves.node.tunnel.abc import NodeStream, Offer, RefusedError
+from eaves.node.tunnel.abc import Offer, RefusedError
+from eaves.tunnel.stream import StreamClosedError, TunnelStream
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import DONE, CloseCause, CloseCode, RefusalCode, StreamRequest
 from tests.contract.tunnel.conftest import TunnelStage
@@ -28,7 +28,7 @@ class Echo:
         self.ended: asyncio.Queue[CloseCause | None] = asyncio.Queue()
 
     async def serve(self, request: StreamRequest, offer: Offer) -> None:
-        stream: NodeStream | None = None
+        stream: TunnelStream | None = None
         try:
             stream = await offer.accept()
             await stream.send(str(request.parameters["greeting"]).encode())
@@ -101,7 +101,7 @@ async def test_the_node_hears_why_the_controller_closed(stage: TunnelStage) -> N
         stream = await stage.rig.side.tunnel.open(device, ECHO)
         await stream.close(CloseCause(CloseCode.DONE, "enough"))
         assert await echo.wait_end() == CloseCause(CloseCode.DONE, "enough")
-        with pytest.raises(errors.StreamClosedError, match="enough"):
+        with pytest.raises(StreamClosedError, match="enough"):
             await stream.send(b"more")
 
 

@@ -15,11 +15,12 @@ from eaves.controller.api.routing import Target
 from eaves.controller.api.sockets import Conversation, Socket, SocketClosedError, choose_subprotocol
 from eaves.controller.api.spdysession import Pipe
 from eaves.controller.api.workloads import Workload, find_workload, open_stream
-from eaves.controller.tunnel.abc import Tunnel, TunnelStream
+from eaves.controller.tunnel.abc import Tunnel
 from eaves.kinds.app_spec import AppType
 from eaves.kube import status
 from eaves.kube.errors import ApiError
 from eaves.store.abc import ObjectStore
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire import channels
 from eaves.wire.channels import Channel
 from eaves.wire.tunnel import CloseCode, StreamKind, StreamRequest

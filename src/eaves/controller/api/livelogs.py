@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from eaves.controller.tunnel.abc import Tunnel, TunnelStream
+from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.errors import TunnelError
 from eaves.store.telemetry import LogLine
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire import livelogs
 from eaves.wire.identifiers import AppId, DeviceId
 from eaves.wire.livelogs import LiveLine, LiveStart, LogsParameters, RecordReader

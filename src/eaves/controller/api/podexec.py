@@ -20,11 +20,12 @@ from eaves.controller.api.spdychannels import SUBPROTOCOLS as SPDY_SUBPROTOCOLS
 from eaves.controller.api.spdychannels import talk_by_spdy
 from eaves.controller.api.spdysession import Pipe
 from eaves.controller.api.workloads import Workload, check_connected, find_workload
-from eaves.controller.tunnel.abc import Tunnel, TunnelStream
-from eaves.controller.tunnel.errors import StreamClosedError, TunnelError
+from eaves.controller.tunnel.abc import Tunnel
+from eaves.controller.tunnel.errors import TunnelError
 from eaves.kinds.pod_projection import CONTAINER_NAME
 from eaves.kube import status
 from eaves.store.abc import ObjectStore
+from eaves.tunnel.stream import StreamClosedError, TunnelStream
 from eaves.wire import channels, tunnel
 from eaves.wire.channels import Channel
 from eaves.wire.tunnel import DONE, CloseCause, CloseCode, StreamKind, StreamRequest

@@ -7,8 +7,7 @@ import contextlib
 from typing import Protocol
 
 from eaves.controller.api.sockets import SocketClosedError
-from eaves.controller.tunnel.abc import TunnelStream
-from eaves.controller.tunnel.errors import StreamClosedError
+from eaves.tunnel.stream import StreamClosedError, TunnelStream
 from eaves.wire.tunnel import DONE, CloseCause, CloseCode
 
 _GONE = CloseCause(CloseCode.GONE, "the client has gone")

@@ -6,13 +6,14 @@ from msgspec import Struct
 
 from eaves.controller.api.routing import Target
 from eaves.controller.documents import decode_object, key_of
-from eaves.controller.tunnel.abc import Tunnel, TunnelStream
+from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.errors import RefusedError, TunnelError
 from eaves.kinds import app, edgenode
 from eaves.kinds.pod_projection import pod_uid
 from eaves.kube import status
 from eaves.kube.resource import Object
 from eaves.store.abc import ObjectStore
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire.identifiers import AppId, DeviceId
 from eaves.wire.tunnel import StreamRequest
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from eaves.controller.tunnel.abc import Tunnel, TunnelStream
+from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.errors import (
     NotConnectedError,
     OpenTimeoutError,
@@ -22,6 +22,7 @@ from eaves.controller.tunnel.errors import (
     TunnelError,
 )
 from eaves.controller.tunnel.stream import SocketStream
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire import tunnel
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import CloseCause, CloseCode, StreamId, StreamRequest, TunnelProtocolError

@@ -16,7 +16,8 @@ from eaves.controller.gateway.errors import GatewayError
 from eaves.controller.gateway.verify import Verifier
 from eaves.controller.tunnel.broker import Broker, Wish
 from eaves.controller.tunnel.errors import OpenTimeoutError, RefusedError
-from eaves.controller.tunnel.stream import CLOSE_TIMEOUT_S, Receive, Send, SocketStream
+from eaves.controller.tunnel.stream import Receive, Send, SocketStream
+from eaves.tunnel.stream import CLOSE_TIMEOUT_S
 from eaves.wire import tunnel
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import CloseCause, CloseCode, FrameKind, FreshKey, Opening, Session, TunnelProtocolError
@@ -88,8 +89,9 @@ class StreamEndpoint:
 
 
 async def _wait_accepted(wish: Wish, stream: SocketStream) -> bool:
-    frame = await stream.receive_frame()
-    if frame is None:
+    try:
+        frame = await stream.receive_frame()
+    except OSError:
         wish.fail(OpenTimeoutError("the node's connection broke while the stream was opened", resolution="try again"))
         return False
     if frame.kind is FrameKind.REFUSE:

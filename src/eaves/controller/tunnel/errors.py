@@ -5,18 +5,19 @@ TunnelError
 ├── TooManyStreamsError     the node's or the controller's bound is reached
 ├── OpenTimeoutError        the node did not dial back in time
 ├── RefusedError            the node said no; ``refusal`` says why
-├── RequestTooLongError     the request does not fit into one message
-└── StreamClosedError       the stream has ended; ``cause`` says why
+└── RequestTooLongError     the request does not fit into one message
+
+What becomes of an open stream is :class:`eaves.tunnel.stream.StreamClosedError`.
 """
 
 from __future__ import annotations
 
 from eaves.kit.errors import EavesError
-from eaves.wire.tunnel import CloseCause, Refusal
+from eaves.wire.tunnel import Refusal
 
 
 class TunnelError(EavesError):
-    """A stream could not be opened or used."""
+    """A stream could not be opened."""
 
     code = "TunnelError"
 
@@ -46,11 +47,3 @@ class RefusedError(TunnelError):
 
 class RequestTooLongError(TunnelError):
     code = "RequestTooLong"
-
-
-class StreamClosedError(TunnelError):
-    code = "StreamClosed"
-
-    def __init__(self, cause: CloseCause) -> None:
-        super().__init__(f"the stream is closed ({cause})")
-        self.cause = cause

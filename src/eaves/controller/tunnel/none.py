@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from eaves.controller.tunnel.abc import Tunnel, TunnelStream
+from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.errors import NotConnectedError
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import StreamRequest
 

@@ -15,8 +15,9 @@ from eaves.kit.errors import EavesError
 from eaves.node.link import identity, websocket
 from eaves.node.link.calls import Controller
 from eaves.node.link.websocket import SocketBounds
-from eaves.node.tunnel.abc import Handler, Offer, RefusedError, StreamClosedError
+from eaves.node.tunnel.abc import Handler, Offer, RefusedError
 from eaves.node.tunnel.stream import ClientStream
+from eaves.tunnel.stream import StreamClosedError
 from eaves.wire import tunnel
 from eaves.wire.tunnel import (
     DONE,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from eaves.node.tunnel.abc import NodeStream, Offer, RefusedError
+from eaves.node.tunnel.abc import Offer, RefusedError
 from eaves.node.workloads.errors import NotRunningError, WorkloadError
 from eaves.node.workloads.sessions import Command, Output, Session, SessionError, SessionUnsupportedError
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire import channels
 from eaves.wire.channels import AttachParameters, Channel, ExecParameters
 from eaves.wire.tunnel import RefusalCode, StreamRequest, parse_parameters
@@ -97,7 +98,7 @@ def _describe_end(showing: asyncio.Task[int]) -> bytes:
         return channels.encode_failure(f"error executing command in container: {error.message}")
 
 
-async def _listen(stream: NodeStream, session: Session) -> None:
+async def _listen(stream: TunnelStream, session: Session) -> None:
     """Hand on what the user does, until the user has gone."""
     while (message := await stream.receive()) is not None:
         channel, data = message[0], message[1:]

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 
 from eaves.kit.errors import EavesError
 from eaves.node.observed import LogLine
-from eaves.node.tunnel.abc import NodeStream, Offer
+from eaves.node.tunnel.abc import Offer
+from eaves.tunnel.stream import TunnelStream
 from eaves.wire import livelogs
 from eaves.wire.livelogs import LiveLine, LiveStart, LogsParameters
 from eaves.wire.tunnel import StreamRequest, parse_parameters
@@ -73,7 +74,7 @@ class LiveLogs:
             showing.result()
 
 
-async def _show(follower: _Follower, start: LiveStart, stream: NodeStream) -> None:
+async def _show(follower: _Follower, start: LiveStart, stream: TunnelStream) -> None:
     await stream.send(livelogs.encode_record(start))
     while not follower.is_behind:
         batch = bytearray(_render(await follower.lines.get()))
@@ -87,7 +88,7 @@ def _render(line: LogLine) -> bytes:
     return livelogs.encode_record(LiveLine(line.number, line.time_ns, line.stream, line.text, line.run))
 
 
-async def _wait_end(stream: NodeStream) -> None:
+async def _wait_end(stream: TunnelStream) -> None:
     """A follower has nothing to say; it ends the stream when it goes."""
     while await stream.receive() is not None:
         pass

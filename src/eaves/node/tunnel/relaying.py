@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 
-from eaves.node.tunnel.abc import NodeStream, StreamClosedError
+from eaves.tunnel.stream import StreamClosedError, TunnelStream
 
 READ_BYTES = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -18,7 +18,7 @@ class _BrokenOffError(Exception):
     """One side is no longer there, so the other way is of no use either."""
 
 
-async def relay(stream: NodeStream, connected: socket.socket) -> None:
+async def relay(stream: TunnelStream, connected: socket.socket) -> None:
     """Takes the socket over and closes it. Each way waits for its reader; the end of one way is handed on as such."""
     reader, writer = await asyncio.open_connection(sock=connected, limit=READ_BYTES)
     pumps = {
@@ -41,7 +41,7 @@ async def relay(stream: NodeStream, connected: socket.socket) -> None:
             await writer.wait_closed()
 
 
-async def _pump_in(stream: NodeStream, writer: asyncio.StreamWriter) -> None:
+async def _pump_in(stream: TunnelStream, writer: asyncio.StreamWriter) -> None:
     while (data := await stream.receive()) is not None:
         writer.write(data)
         await writer.drain()
@@ -58,7 +58,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def _pump_out(reader: asyncio.StreamReader, stream: NodeStream) -> None:
+async def _pump_out(reader: asyncio.StreamReader, stream: TunnelStream) -> None:
     while data := await reader.read(READ_BYTES):
         await stream.send(data)
     await stream.send_end()

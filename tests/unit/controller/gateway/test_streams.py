@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from eaves.controller.tunnel import errors
-from eaves.controller.tunnel.abc import TunnelStream
 from eaves.controller.tunnel.broker import Broker, TunnelLimits
 from eaves.testing.device import Device
 from eaves.testing.deviceside import Rig
+from eaves.tunnel.stream import StreamClosedError, TunnelStream
 from eaves.wire import notify, tunnel
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import CloseCause, CloseCode, FrameKind, FreshKey, Opening, Session, StreamId, StreamRequest
@@ -268,5 +268,5 @@ async def test_streams_of_a_device_that_is_removed_end(rig: Rig) -> None:
     stream = await caller.opened()
     rig.side.tunnel.drop(caller.device.id)
     assert tunnel.parse_close(session.open((await line.next())["bytes"]).data).code is CloseCode.STOPPING
-    with pytest.raises(errors.StreamClosedError, match="no longer part of the fleet"):
+    with pytest.raises(StreamClosedError, match="no longer part of the fleet"):
         await stream.send(b"x")
