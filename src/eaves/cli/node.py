@@ -125,6 +125,30 @@ def status(settings_file: Path | None, as_json: bool) -> None:
 
 @command.command()
 @_SETTINGS
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write a file that only you can read.")
+def kubeconfig(settings_file: Path | None, output: Path | None) -> None:
+    """Print the admin's kubeconfig of the K3s cluster that this node is a server of.
+
+    It works on this machine without any controller and has all rights in the cluster: for emergencies, as root.
+
+    \b
+    Examples:
+      sudo eaves node kubeconfig --output ~/.kube/config
+      KUBECONFIG=<(sudo eaves node kubeconfig) kubectl get nodes
+    """
+    from eaves.node.clusters.breakglass import load_admin_kubeconfig, save_private
+    from eaves.node.settings import load_node_settings
+
+    text = load_admin_kubeconfig(load_node_settings(settings_file).engine)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        save_private(output, text)
+        click.echo(f"written to {output}")
+
+
+@command.command()
+@_SETTINGS
 @click.option("--keep-settings", is_flag=True, help="Keep settings and join files, so that the node can onboard anew.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(settings_file: Path | None, keep_settings: bool, yes: bool) -> None:

@@ -111,6 +111,7 @@ class Node:
         )
         self.live_logs = LiveLogs(self.logs.append_app, self.logs.last_number)
         self.engine = EngineSlot(open_engine, settings, self.observations, self.live_logs.deliver)
+        self.engine.note_device = self.logs.note_device
         self.engine.seal = lambda payload: identity.seal_envelope(keys, payload)
         self.queue = EventQueue(self.controller.post)
         self.orders = Orders(

@@ -14,9 +14,12 @@ from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.settings import NodeSettings, want_ports
 from eaves.node.workloads.errors import NotRunningError
 from eaves.node.workloads.sessions import Command, Session
+from eaves.wire.newlog import LogRecord
 
 Seal = Callable[[bytes], bytes]
 """Payload → envelope signed by the device; blocking."""
+NoteDevice = Callable[[LogRecord], None]
+"""Keeps one line of the device's own log; returns at once."""
 DeliverLogs = Callable[[list[LogLine]], Awaitable[None]]
 """Takes log lines; when it returns they are kept."""
 
@@ -46,6 +49,9 @@ class Engine(Protocol):
     def use_seal(self, seal: Seal) -> None:
         """The device's signature, for apps that ask for it."""
 
+    def use_device_log(self, note: NoteDevice) -> None:
+        """The device's log, for what K3s writes."""
+
     async def teardown(self) -> None:
         """Stop and remove everything."""
 
@@ -60,6 +66,7 @@ async def open_manager(settings: NodeSettings, observations: Observations, deliv
     options = EngineOptions(
         ports=want_ports(settings),
         proxies={"HTTPS_PROXY": settings.proxy, "HTTP_PROXY": settings.proxy} if settings.proxy else {},
+        k3s_binary=settings.k3s_binary,
     )
     return await Manager.open(settings.engine, observations, deliver, options=options)
 
@@ -76,6 +83,8 @@ class EngineSlot:
         self._deliver = deliver
         self.seal: Seal | None = None
         """Lent to the engine when it opens."""
+        self.note_device: NoteDevice | None = None
+        """As well."""
         self._engine: Engine | None = None
         self._desired: DesiredNode | None = None
         self.podman_version = ""
@@ -109,6 +118,8 @@ class EngineSlot:
         self.podman_version = engine.podman_version
         if self.seal is not None:
             engine.use_seal(self.seal)
+        if self.note_device is not None:
+            engine.use_device_log(self.note_device)
         self._engine = engine
         self._note(None)
         try:

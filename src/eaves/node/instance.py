@@ -107,6 +107,20 @@ class Instance(Struct, frozen=True):
         return self.data_dir / "blobs"
 
     @property
+    def k3s_dir(self) -> Path:
+        """K3s's programs and the data of a cluster that this node is a member of."""
+        return self.data_dir / "k3s"
+
+    @property
+    def k3s_run_dir(self) -> Path:
+        return self.run_dir / "k3s"
+
+    @property
+    def k3s_cgroup(self) -> str:
+        """Parent of K3s and of all its pods."""
+        return f"{self.cgroup}/k3s"
+
+    @property
     def scratch_dir(self) -> Path:
         """Temporary files of podman, on the disk that has the room."""
         return self.downloads_dir / "scratch"
@@ -158,6 +172,8 @@ class Instance(Struct, frozen=True):
             self.dhcp_dir,
             self.apps_run_dir,
             self.sessions_dir,
+            self.k3s_dir,
+            self.k3s_run_dir,
         ):
             folder.mkdir(mode=_PRIVATE, exist_ok=True)
         self.dns_dir.mkdir(mode=0o755, exist_ok=True)

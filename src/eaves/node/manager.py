@@ -21,11 +21,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.kit import files
+from eaves.node.clusters.slot import ClusterSlot
 from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.podman import PodmanEngine
 from eaves.node.containers.sessions import end_sessions
 from eaves.node.desired.model import DesiredNode
-from eaves.node.engine import Seal
+from eaves.node.engine import NoteDevice, Seal
 from eaves.node.flows.service import ROUND_S, FlowLog
 from eaves.node.guard import keep_running
 from eaves.node.hardware.service import Devices
@@ -71,6 +72,8 @@ class EngineOptions(Struct, frozen=True):
     stalled_after_s: float = STALLED_AFTER_S
     measure_every_s: float = MEASURE_EVERY_S
     flow_round_s: float = ROUND_S
+    k3s_binary: str = ""
+    """Program for clusters of controllers that name none."""
 
 
 async def drop_lines(_: list[LogLine]) -> None:
@@ -138,6 +141,14 @@ class Manager:
             on_change=self._take_apps,
             on_failed_start=self._recheck_images,
         )
+        self.clusters = ClusterSlot(
+            instance,
+            observations,
+            find_pin=self.images.loaded,
+            ports=options.ports,
+            own_binary=options.k3s_binary,
+            proxies=options.proxies,
+        )
         self._rechecks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -165,6 +176,7 @@ class Manager:
         await manager.images.open()
         await manager._devices.open()
         await manager._apps.open()
+        await manager.clusters.open()
         return manager
 
     @property
@@ -174,6 +186,10 @@ class Manager:
     def use_seal(self, seal: Seal) -> None:
         """Lend the device's signature to apps that ask for it."""
         self._metadata.seal = seal
+
+    def use_device_log(self, note: NoteDevice) -> None:
+        """K3s is a part of the device, as EVE has it: its lines go where the daemon's go."""
+        self.clusters.note_line = note
 
     async def apply(self, desired: DesiredNode) -> None:
         """Take ``desired`` as the wish from now on; returns at once."""
@@ -185,6 +201,7 @@ class Manager:
         self._networks.set_desired(desired)
         self._devices.set_desired(desired)
         self._apps.set_desired(desired)
+        self.clusters.set_desired(desired)
 
     async def run(self) -> None:
         """Until cancelled. Containers, networks and name servers then go on by themselves."""
@@ -195,6 +212,7 @@ class Manager:
             group.create_task(keep_running("images", self.images.run), name="images")
             group.create_task(keep_running("devices", self._devices.run), name="devices")
             group.create_task(keep_running("apps", self._apps.run), name="apps")
+            group.create_task(keep_running("clusters", self.clusters.run), name="clusters")
 
     async def usages(self) -> list[AppUsage]:
         """Counters of every app that runs now."""
@@ -211,6 +229,7 @@ class Manager:
 
     async def teardown(self) -> None:
         """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""
+        await self.clusters.teardown()
         await self._engine.teardown()
         await self._devices.teardown()
         await self._networks.teardown()
@@ -237,6 +256,7 @@ class Manager:
 
     def _take_images(self) -> None:
         self._apps.wake()
+        self.clusters.wake()
         self._volumes.wake()
 
     def _take_apps(self) -> None:
@@ -270,6 +290,7 @@ def _forget_other_boot(instance: Instance) -> None:
             instance.dhcp_dir,
             instance.apps_run_dir,
             instance.sessions_dir,
+            instance.k3s_run_dir,
         ):
             shutil.rmtree(folder, ignore_errors=True)
         instance.prepare()
@@ -292,6 +313,8 @@ def _remove_folders(instance: Instance) -> None:
         instance.dhcp_dir,
         instance.apps_run_dir,
         instance.sessions_dir,
+        instance.k3s_dir,
+        instance.k3s_run_dir,
     )
     for folder in own:
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,6 +15,15 @@ from typing import TypeVar
 from msgspec import Struct
 
 from eaves.node.flows.model import FlowBatch
+from eaves.node.observed_cluster import (
+    AddOnStatus,
+    ClusterSnapshot,
+    ClusterState,
+    KubeNodeStatus,
+    MemberStatus,
+    OrdersSeen,
+    PodCount,
+)
 from eaves.node.observed_patches import PatchStatus, PatchUse
 from eaves.node.observed_vm import SnapshotStatus, VmStatus
 
@@ -246,10 +255,43 @@ class LogLine(Struct, frozen=True):
     """Which start of the app's container wrote it; any text that another start does not have. Empty = not known."""
 
 
-Status = ImageStatus | VolumeStatus | NetworkStatus | AppStatus
+class ClusterStatus(Struct, frozen=True):
+    """This node's membership of a K3s cluster. What only servers or the leader know is empty on others."""
+
+    id: str
+    name: str
+    state: ClusterState
+    node_name: str = ""
+    is_server: bool = False
+    waiting_for: str = ""
+    """As element: ``server 10.17.0.11``, ``image k3s``."""
+    message: str = ""
+    version: str = ""
+    """K3s that runs, empty = none."""
+    is_api_ready: bool = False
+    is_etcd_healthy: bool = False
+    etcd_members: int = 0
+    certificates_expire_at: float = 0.0
+    ca_hash: str = ""
+    """SHA-256 in hex of the servers' certificate authority, as in a secure token."""
+    has_data: bool = False
+    """It holds the cluster's datastore."""
+    is_leader: bool = False
+    restarts: int = 0
+    done: OrdersSeen = OrdersSeen()
+    order_message: str = ""
+    snapshots: tuple[ClusterSnapshot, ...] = ()
+    members: tuple[MemberStatus, ...] = ()
+    add_ons: tuple[AddOnStatus, ...] = ()
+    nodes: tuple[KubeNodeStatus, ...] = ()
+    pods: tuple[PodCount, ...] = ()
+    fault: Fault | None = None
 
 
-_S = TypeVar("_S", ImageStatus, VolumeStatus, NetworkStatus, AppStatus)
+Status = ImageStatus | VolumeStatus | NetworkStatus | AppStatus | ClusterStatus
+
+
+_S = TypeVar("_S", ImageStatus, VolumeStatus, NetworkStatus, AppStatus, ClusterStatus)
 
 
 class Observations:

@@ -137,7 +137,13 @@ class Orders:
             return desired
         normal = await self._parse(saved.config, desired.config_hash)
         return replace(
-            desired, apps=normal.apps, networks=normal.networks, volumes=normal.volumes, images=normal.images
+            desired,
+            apps=normal.apps,
+            networks=normal.networks,
+            volumes=normal.volumes,
+            images=normal.images,
+            cluster=normal.cluster,
+            is_cluster_refused=normal.is_cluster_refused,
         )
 
     async def _command_reboot(self, wanted: int | None) -> bool:

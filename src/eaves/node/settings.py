@@ -62,6 +62,8 @@ class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     log_quota_mib: int = 512
     """Most disk space for logs that wait for the controller; the config may lower it."""
     metrics: bool = True
+    k3s_binary: str = ""
+    """K3s program of this machine, for clusters of controllers that name none; those of Eaves bring their own."""
 
     @property
     def engine(self) -> Instance:

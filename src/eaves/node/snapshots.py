@@ -12,7 +12,7 @@ from eaves.node.link.certs import CertificateKeeper
 from eaves.node.link.notify import NotifyChannel
 from eaves.node.link.onboarding import Onboarding
 from eaves.node.link.queues import EventQueue
-from eaves.node.observed import AppStatus, ImageStatus, NetworkStatus, VolumeStatus, list_statuses
+from eaves.node.observed import AppStatus, ClusterStatus, ImageStatus, NetworkStatus, VolumeStatus, list_statuses
 from eaves.node.report.facts import load_own_rss_bytes
 from eaves.node.report.survey import Parts
 from eaves.node.status import ProblemLine, ServiceLine, Snapshot
@@ -69,6 +69,7 @@ class SnapshotTaker:
                 if service.state != "done"
             ],
             rss_bytes=rss_bytes,
+            clusters=list_statuses(parts.observations, ClusterStatus),
         )
 
     def _waiting_for(self) -> str:

@@ -17,7 +17,16 @@ from msgspec import Struct
 
 from eaves.kit import files
 from eaves.kit.errors import EavesError
-from eaves.node.observed import AppStatus, Fault, ImageState, ImageStatus, NetworkStatus, VolumeState, VolumeStatus
+from eaves.node.observed import (
+    AppStatus,
+    ClusterStatus,
+    Fault,
+    ImageState,
+    ImageStatus,
+    NetworkStatus,
+    VolumeState,
+    VolumeStatus,
+)
 
 _LIMIT_BYTES = 16 << 20
 _ANSWER_TIMEOUT_S = 10.0
@@ -71,6 +80,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     problems: list[ProblemLine]
     services: list[ServiceLine]
     rss_bytes: int = 0
+    clusters: list[ClusterStatus] = []
 
 
 class StatusSocket:
@@ -161,6 +171,7 @@ def _render_objects(snapshot: Snapshot, now: float) -> list[str]:
     lines = [""]
     lines += [_render_app(status, now) for status in sorted(snapshot.apps, key=lambda app: (app.namespace, app.name))]
     lines += ["no apps"] if not snapshot.apps else []
+    lines += [_render_cluster(cluster, now) for cluster in snapshot.clusters]
     for network in snapshot.networks:
         state = "active" if network.active else "not active"
         lines.append(f"network      {network.name}: {state}{_fault(network.fault, now)}")
@@ -192,6 +203,22 @@ def _render_app(status: AppStatus, now: float) -> str:
         parts.append(" ".join(addresses))
     if status.next_start_at > now:
         parts.append(f"starts again in {status.next_start_at - now:.0f} s")
+    return ", ".join(parts) + _fault(status.fault, now)
+
+
+def _render_cluster(status: ClusterStatus, now: float) -> str:
+    role = "server" if status.is_server else "agent"
+    parts = [f"cluster      {status.name}: {status.state}, {role} {status.node_name} {status.version}".rstrip()]
+    if status.waiting_for:
+        parts.append(f"waits for {status.waiting_for}")
+    if status.message:
+        parts.append(status.message)
+    if status.nodes:
+        parts.append(f"{sum(1 for node in status.nodes if node.is_ready)} of {len(status.nodes)} nodes ready")
+    if status.restarts:
+        parts.append(f"{status.restarts} restarts")
+    if status.certificates_expire_at:
+        parts.append(f"certificates until {time.strftime('%Y-%m-%d', time.gmtime(status.certificates_expire_at))}")
     return ", ".join(parts) + _fault(status.fault, now)
 
 

@@ -7,7 +7,7 @@ import time
 
 from eaves.kit.errors import EavesError
 from eaves.node.desired.model import DesiredApp, DesiredNode
-from eaves.node.engine import DeliverLogs, Seal
+from eaves.node.engine import DeliverLogs, NoteDevice, Seal
 from eaves.node.observed import (
     AppState,
     AppStatus,
@@ -68,6 +68,9 @@ class PretendEngine:
 
     def use_seal(self, seal: Seal) -> None:
         self.seal = seal
+
+    def use_device_log(self, note: NoteDevice) -> None:
+        self.note_device = note
 
     async def usages(self) -> list[AppUsage]:
         return [

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from eaves.node.desired.cluster_model import DesiredCluster
 from eaves.node.desired.hardware_model import DesiredIo
 from eaves.node.desired.network_model import AccessPort, DesiredPort, DesiredRoute
 from eaves.node.desired.patch_model import DesiredPatch
@@ -27,6 +28,7 @@ class ObjectKind(StrEnum):
     IMAGE = "image"
     DATASTORE = "datastore"
     PATCH = "patch envelope"
+    CLUSTER = "cluster"
     NODE = "node"
 
 
@@ -356,4 +358,7 @@ class DesiredNode(Struct, frozen=True):
     notify_disabled: bool = False
     owner: Owner = Owner()
     patches: tuple[DesiredPatch, ...] = ()
+    cluster: DesiredCluster | None = None
+    is_cluster_refused: bool = False
+    """The config asks for a cluster that cannot be understood: no order to leave the one that there is."""
     problems: tuple[ConfigProblem, ...] = ()

@@ -7,6 +7,7 @@ cannot be done is a ConfigProblem beside the rest, which goes on.
 from __future__ import annotations
 
 from eaves.node.desired.apps import Surroundings, parse_apps
+from eaves.node.desired.clusters import parse_cluster
 from eaves.node.desired.draft import Decrypt, Draft
 from eaves.node.desired.hardware import parse_hardware
 from eaves.node.desired.model import DesiredNode, Owner
@@ -34,6 +35,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
     apps = parse_apps(list(config.apps), around, draft)
     modes, apps = assign_modes(volumes, images, apps, draft)
     modes, apps = hand_down_snapshots(modes, apps)
+    wish = parse_cluster(config, items, datastores, draft)
     return DesiredNode(
         device_id=config.id.uuid.lower(),
         version=config.id.version,
@@ -55,6 +57,8 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         notify_disabled=config.eaves.notify_disabled,
         owner=Owner(config.project_name, config.project_id, config.enterprise_name, config.enterprise_id),
         patches=parse_patches(config.patchEnvelopes, draft),
+        cluster=wish.cluster,
+        is_cluster_refused=wish.is_refused,
         problems=tuple(draft.problems),
     )
 

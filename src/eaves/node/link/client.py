@@ -26,6 +26,7 @@ ANSWER_LIMIT_BYTES = 16 << 20
 IDLE_LIMIT_S = 90.0
 _KEPT_LIMIT = 2
 _READ_BYTES = 64 << 10
+_WITH_BODY = ("POST", "PUT", "PATCH")
 
 Headers = Sequence[tuple[str, str]]
 
@@ -162,7 +163,7 @@ class HttpClient:
 
     def _want_request(self, method: str, target: str, headers: Headers, body: bytes) -> h11.Request:
         fields = [("host", self.server.authority), ("user-agent", "eaves-node"), *headers]
-        if method == "POST":
+        if method in _WITH_BODY or body:
             fields.append(("content-length", str(len(body))))
         return h11.Request(method=method, target=target, headers=fields)
 

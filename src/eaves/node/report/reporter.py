@@ -22,6 +22,7 @@ from eaves.node.link.queues import EventQueue
 from eaves.node.observed import (
     AppState,
     AppStatus,
+    ClusterStatus,
     ImageState,
     ImageStatus,
     NetworkStatus,
@@ -32,7 +33,7 @@ from eaves.node.observed import (
 )
 from eaves.node.observed_patches import PatchStatus
 from eaves.node.orders import Orders
-from eaves.node.report import apps, facts, metadata, metrics, networks, storage
+from eaves.node.report import apps, clusters, facts, metadata, metrics, networks, storage
 from eaves.node.report.device import DeviceView, want_device_info, want_hardware_info
 from eaves.node.report.metrics import MetricsView
 from eaves.wire.identifiers import is_uuid
@@ -285,6 +286,7 @@ _STRUCTS: dict[ObjectKind, type[Status]] = {
     ObjectKind.VOLUME: VolumeStatus,
     ObjectKind.NETWORK: NetworkStatus,
     ObjectKind.APP: AppStatus,
+    ObjectKind.CLUSTER: ClusterStatus,
 }
 _REPORTED = frozenset(_STRUCTS)
 
@@ -316,6 +318,8 @@ def _want_info(device_id: str, key: tuple[ObjectKind, str], subject: Subject, no
             return storage.want_volume_info(device_id, status, problems, now)
         case ImageStatus() as status:
             return storage.want_image_info(device_id, status, problems, now)
+        case ClusterStatus() as status:
+            return clusters.want_cluster_info(device_id, status, problems, now)
         case None:
             return _REFUSALS[key[0]](device_id, problems, now)
 
@@ -329,10 +333,12 @@ _REFUSALS = {
     ObjectKind.NETWORK: networks.want_refused_network_info,
     ObjectKind.IMAGE: storage.want_refused_image_info,
     ObjectKind.VOLUME: storage.want_refused_volume_info,
+    ObjectKind.CLUSTER: clusters.want_refused_cluster_info,
 }
 _REMOVALS = {
     ObjectKind.APP: apps.want_removed_app_info,
     ObjectKind.NETWORK: networks.want_removed_network_info,
     ObjectKind.IMAGE: storage.want_removed_image_info,
     ObjectKind.VOLUME: storage.want_removed_volume_info,
+    ObjectKind.CLUSTER: clusters.want_removed_cluster_info,
 }

@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from eaves.node.images.download.errors import CutError, FetchError
@@ -59,7 +59,7 @@ def want_basic(username: str, password: str) -> str:
 
 
 class Client:
-    """GETs for one datastore. Each request has a connection of its own: they are few and large."""
+    """Requests to one datastore. Each has a connection of its own: they are few and large."""
 
     def __init__(self, setup: Setup, unreachable: str) -> None:
         """``unreachable``: code of the error when nobody answers."""
@@ -88,8 +88,28 @@ class Client:
             "the server redirects in a circle", code="RedirectLoop", resolution="check the datastore's URL"
         )
 
+    @contextmanager
+    def send(
+        self, method: str, url: str, headers: Headers, body: BinaryIO | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request that changes something, which no redirect leads elsewhere. Raises FetchError.
+
+        ``headers`` prove already who we are, and tell the size of ``body``.
+        """
+        parts = urlsplit(url)
+        with (
+            closing(self._connect(parts)) as connection,
+            closing(self._ask(connection, parts, headers, method, body)) as answer,
+        ):
+            yield answer
+
     def _ask(
-        self, connection: http.client.HTTPConnection, parts: SplitResult, headers: Mapping[str, str]
+        self,
+        connection: http.client.HTTPConnection,
+        parts: SplitResult,
+        headers: Mapping[str, str],
+        method: str = "GET",
+        body: BinaryIO | None = None,
     ) -> http.client.HTTPResponse:
         target = parts.path or "/"
         if parts.query:
@@ -100,9 +120,8 @@ class Client:
             headers = {**headers, **_proxy_headers(proxy)}
         server = parts.netloc
         try:
-            connection.request(
-                "GET", target, headers={"User-Agent": "eaves-node", "Accept-Encoding": "identity", **headers}
-            )
+            sent = {"User-Agent": "eaves-node", "Accept-Encoding": "identity", **headers}
+            connection.request(method, target, body=body, headers=sent)
             answer = connection.getresponse()
             if connection.sock is not None:
                 connection.sock.settimeout(self._setup.stalled_after_s)

@@ -31,7 +31,7 @@ def _utc_now() -> datetime.datetime:
 
 
 class Signer:
-    """Signs GETs of one region with one key."""
+    """Signs requests of one region with one key."""
 
     def __init__(
         self, key_id: str, secret: str, region: str, *, now: Callable[[], datetime.datetime] = _utc_now
@@ -42,12 +42,17 @@ class Signer:
         self._now = now
 
     def headers(self, url: SplitResult, headers: Mapping[str, str]) -> dict[str, str]:
+        """Of a GET."""
+        return self.sign("GET", url, headers, _NO_BODY)
+
+    def sign(self, method: str, url: SplitResult, headers: Mapping[str, str], body_sha256: str) -> dict[str, str]:
+        """All headers of a request whose body has this SHA-256 in hex."""
         moment = self._now().strftime("%Y%m%dT%H%M%SZ")
-        sent = {**headers, "Host": url.netloc, "x-amz-content-sha256": _NO_BODY, "x-amz-date": moment}
+        sent = {**headers, "Host": url.netloc, "x-amz-content-sha256": body_sha256, "x-amz-date": moment}
         signed = {name.lower(): value.strip() for name, value in sent.items() if name.lower() != "if-range"}
         names = ";".join(sorted(signed))
         lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
-        request = "\n".join(("GET", url.path or "/", _sort_query(url.query), lines, names, _NO_BODY))
+        request = "\n".join((method, url.path or "/", _sort_query(url.query), lines, names, body_sha256))
         scope = f"{moment[:8]}/{self._region}/s3/aws4_request"
         text = "\n".join((_ALGORITHM, moment, scope, hashlib.sha256(request.encode()).hexdigest()))
         signature = hmac.new(self._key(moment[:8]), text.encode(), hashlib.sha256).hexdigest()

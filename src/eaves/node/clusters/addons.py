@@ -1,0 +1,184 @@
+"""Add-ons: manifests in K3s's own folder, which K3s applies; what a manifest no longer names is deleted through the API.
+
+K3s applies every file of ``server/manifests`` whenever it changes, but leaves the objects of a file that goes (docs.k3s.io, "Manage
+Packaged Components"). So a replaced or removed manifest is kept until the leader has deleted what only it named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from msgspec import Struct
+
+from eaves.kit import files
+from eaves.node.clusters.errors import KubeApiError
+from eaves.node.clusters.kubeapi import KubeApi, Resource
+from eaves.node.clusters.model import ClusterFolders
+from eaves.node.desired.cluster_model import ClusterAddOn
+from eaves.node.observed_cluster import AddOnState, AddOnStatus
+
+_PREFIX = "eaves-"
+_SUFFIX = ".yaml"
+_DEFAULT_NAMESPACE = "default"
+
+Object = Mapping[str, Any]
+
+
+class ObjectKey(Struct, frozen=True, order=True):
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def want_file_name(name: str) -> str:
+    """Ours are told from those that K3s packs itself, which it writes anew at every start."""
+    return f"{_PREFIX}{name}{_SUFFIX}"
+
+
+def place(folders: ClusterFolders, add_ons: Iterable[ClusterAddOn], *, is_leader: bool) -> None:
+    """Make K3s's folder hold these of ours and no others. Blocking. Raises OSError."""
+    files.want_folder(folders.manifests)
+    wanted = {want_file_name(add_on.name): add_on.manifest.encode() for add_on in add_ons}
+    for path in folders.manifests.glob(f"{_PREFIX}*{_SUFFIX}"):
+        if wanted.get(path.name) != path.read_bytes():
+            if is_leader:
+                files.want_folder(folders.former_add_ons)
+                files.save_file(_want_former(folders, path), path.read_bytes())
+            if path.name not in wanted:
+                path.unlink()
+    for name, manifest in wanted.items():
+        if files.load_file(folders.manifests / name) != manifest:
+            files.save_file(folders.manifests / name, manifest)
+
+
+def parse_objects(manifest: str) -> list[ObjectKey]:
+    """What a manifest names; documents that are no objects are left to K3s to complain about."""
+    found: list[ObjectKey] = []
+    with contextlib.suppress(yaml.YAMLError):
+        for document in yaml.safe_load_all(manifest):
+            found += _parse_document(document)
+    return found
+
+
+def list_surplus(former: Iterable[str], current: Iterable[str]) -> list[ObjectKey]:
+    """Objects of former manifests that no current one names, in reverse order: what was made last goes first."""
+    kept = {key for manifest in current for key in parse_objects(manifest)}
+    named = [key for manifest in former for key in parse_objects(manifest) if key not in kept]
+    return list(dict.fromkeys(reversed(named)))
+
+
+async def prune(api: KubeApi, folders: ClusterFolders, add_ons: Sequence[ClusterAddOn]) -> str:
+    """Delete what former manifests alone name; answers what still waits. Raises KubeApiError, OSError."""
+    former = sorted(folders.former_add_ons.glob("*")) if folders.former_add_ons.is_dir() else []
+    if not former:
+        return ""
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in former]
+    for key in list_surplus(texts, [add_on.manifest for add_on in add_ons]):
+        resource = await api.find_resource(key.api_version, key.kind)
+        if resource is None or not await api.delete(_want_path(resource, key)):
+            continue
+        if await api.find(_want_path(resource, key)) is not None:
+            # Finalizers hold it; it is looked for again in the next round.
+            return f"{key} to go"
+    for path in former:
+        path.unlink(missing_ok=True)
+    return ""
+
+
+async def observe(api: KubeApi, add_on: ClusterAddOn) -> AddOnStatus:
+    """Whether all that it names is there and ready. Raises KubeApiError when the API does not answer."""
+    state, message = AddOnState.READY, ""
+    keys = parse_objects(add_on.manifest)
+    if not keys and add_on.manifest.strip():
+        return AddOnStatus(add_on.name, add_on.digest, AddOnState.FAILED, "its manifest names no objects")
+    for key in keys:
+        found = await _find(api, key)
+        if found is None:
+            failure = await _find_failure(api, add_on.name)
+            state = AddOnState.FAILED if failure else AddOnState.PENDING
+            return AddOnStatus(add_on.name, add_on.digest, state, failure or f"waits for {key}")
+        if state is AddOnState.READY and (reason := await _explain_unready(api, found)):
+            state = AddOnState.FAILED if reason.startswith("failed") else AddOnState.APPLIED
+            message = f"{key} {reason}"
+    return AddOnStatus(add_on.name, add_on.digest, state, message)
+
+
+def judge_object(found: Object) -> str:
+    """Why a workload is not ready, by its status; empty = it is, or it has no readiness."""
+    kind, spec, status = found.get("kind"), found.get("spec", {}), found.get("status", {})
+    generation = found.get("metadata", {}).get("generation", 0)
+    if kind in ("Deployment", "StatefulSet", "DaemonSet") and status.get("observedGeneration", 0) < generation:
+        return "has not been looked at yet"
+    if kind in ("Deployment", "StatefulSet"):
+        ready, wanted = status.get("readyReplicas", 0), spec.get("replicas", 1)
+        return "" if ready >= wanted else f"has {ready} of {wanted} pods ready"
+    if kind == "DaemonSet":
+        ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
+        return "" if ready >= wanted else f"has {ready} of {wanted} pods ready"
+    if kind == "Job":
+        conditions = {
+            entry.get("type"): entry for entry in status.get("conditions", []) if entry.get("status") == "True"
+        }
+        if "Failed" in conditions:
+            return f"failed: {conditions['Failed'].get('message', '')}"[:300]
+        return "" if "Complete" in conditions else "has not finished"
+    return ""
+
+
+async def _explain_unready(api: KubeApi, found: Object) -> str:
+    if found.get("kind") != "HelmChart":
+        return judge_object(found)
+    # The chart is installed by a job that K3s makes for it.
+    metadata = found["metadata"]
+    name = found.get("status", {}).get("jobName") or f"helm-install-{metadata['name']}"
+    job = await api.find(f"/apis/batch/v1/namespaces/{metadata['namespace']}/jobs/{name}")
+    return judge_object(job) if job is not None else "is not installed yet"
+
+
+async def _find(api: KubeApi, key: ObjectKey) -> Object | None:
+    resource = await api.find_resource(key.api_version, key.kind)
+    return await api.find(_want_path(resource, key)) if resource is not None else None
+
+
+async def _find_failure(api: KubeApi, name: str) -> str:
+    """K3s tells by an event of its Addon why a manifest cannot be applied."""
+    selector = f"involvedObject.kind=Addon,involvedObject.name={_PREFIX}{name},reason=ApplyManifestFailed"
+    with contextlib.suppress(KubeApiError):
+        async for event in api.list("/api/v1/namespaces/kube-system/events", fieldSelector=selector):
+            return str(event.get("message", ""))[:300]
+    return ""
+
+
+def _want_path(resource: Resource, key: ObjectKey) -> str:
+    return resource.want_path(key.namespace or _DEFAULT_NAMESPACE, key.name)
+
+
+def _parse_document(document: object) -> list[ObjectKey]:
+    if not isinstance(document, dict):
+        return []
+    if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
+        return [key for item in document["items"] for key in _parse_document(item)]
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not metadata.get("name") or not document.get("kind"):
+        return []
+    return [
+        ObjectKey(
+            str(document.get("apiVersion", "v1")),
+            str(document["kind"]),
+            str(metadata.get("namespace") or ""),
+            str(metadata["name"]),
+        )
+    ]
+
+
+def _want_former(folders: ClusterFolders, path: Path) -> Path:
+    number = sum(1 for _ in folders.former_add_ons.glob("*"))
+    return folders.former_add_ons / f"{number:04d}-{path.name}"

@@ -1,0 +1,415 @@
+"""One membership on this node: looks at what is there, and carries out what :mod:`.plan` decides.
+
+Owned by :class:`.service.Clusters`. Every step may be cut off at any point and is taken again from what is found then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eaves.kit import files, process
+from eaves.kit.retry import Backoff
+from eaves.node.clusters import addons, addresses, certificates, cgroups, leaving, program, running, spec
+from eaves.node.clusters.apihealth import ApiWatch, Health
+from eaves.node.clusters.errors import ClusterError
+from eaves.node.clusters.joining import Answer, ask, ask_all, judge
+from eaves.node.clusters.model import ClusterFolders, ClusterRecord, KernelFacts
+from eaves.node.clusters.plan import Plan, View, has_order
+from eaves.node.clusters.running import K3sSeen
+from eaves.node.clusters.spec import HostSize, K3sSpec, Surroundings
+from eaves.node.clusters.statusserver import SharedSettings
+from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
+from eaves.node.images.plan import Pin
+from eaves.node.instance import Instance
+from eaves.node.networks.model import Port
+from eaves.node.statefile import StateFile
+
+log = logging.getLogger(__name__)
+
+FIRST_RESTART_S, LIMIT_RESTART_S = 2.0, 300.0
+HEALTHY_AFTER_S = 600.0
+"""K3s that ran this long starts its back-off anew."""
+STOP_GRACE_S = 60.0
+ROTATE_TIMEOUT_S = 300.0
+
+FindPin = Callable[[str], Pin | None]
+
+
+class Program(Struct, frozen=True):
+    """K3s as it would be started: its file, where it comes from, and what is still missing."""
+
+    path: str = ""
+    source: str = ""
+    bundles: tuple[program.Bundle, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class Membership:
+    """``find_pin``: content tree id → what is here of it. ``own_binary``: program for controllers that name none."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        *,
+        find_pin: FindPin,
+        ports: Sequence[Port],
+        own_binary: str,
+        proxies: Mapping[str, str],
+        status_port: int,
+    ) -> None:
+        self._instance = instance
+        self._find_pin = find_pin
+        self._ports = ports
+        self._own_binary = own_binary
+        self.proxies = proxies
+        self._status_port = status_port
+        self._file = StateFile(instance.state_dir / "cluster.json", ClusterRecord)
+        self.backup_file = instance.state_dir / "backups.json"
+        self._kernel: KernelFacts | None = None
+        self._backoff = Backoff(FIRST_RESTART_S, LIMIT_RESTART_S, jitter=0.1)
+        self._counted_end = 0.0
+        self._start_after = 0.0
+        self._end_message = ""
+        self.interface = ""
+        self.ca_hash = ""
+        self.has_data = False
+        self._answer = Answer()
+        self._join_problem = ""
+        self._other_server = ""
+        self._was_asked = False
+        self.record = ClusterRecord()
+        self.seen = K3sSeen()
+        self.health = Health()
+        self.validity = certificates.Validity()
+        self.watch = ApiWatch(self.folders(""))
+        self.leave_problem = ""
+
+    async def open(self) -> None:
+        self.record = await self._file.load()
+        self.watch = ApiWatch(self.folders(self.record.id))
+
+    def folders(self, cluster_id: str) -> ClusterFolders:
+        return ClusterFolders(self._instance.k3s_dir / cluster_id, self._instance.k3s_run_dir / cluster_id)
+
+    @property
+    def own(self) -> ClusterFolders:
+        return self.folders(self.record.id)
+
+    async def save(self, record: ClusterRecord) -> None:
+        """Raises OSError; the former record then holds."""
+        await self._file.save(record)
+        self.record = record
+
+    # Looking.
+
+    async def look(self, cluster: DesiredCluster | None) -> View:
+        """What is there now. Raises ClusterError when the machine lacks something that a start needs."""
+        folders = self.own
+        self.seen = await asyncio.to_thread(running.load_seen, folders) if self.record.id else K3sSeen()
+        self.validity = await asyncio.to_thread(certificates.load_validity, folders)
+        has_etcd = cluster is not None and cluster.datastore is ClusterDatastore.EMBEDDED_ETCD
+        self.health = Health()
+        if self.seen.pid:
+            self.health = await self.watch.look(is_server=self.record.is_server, has_etcd=has_etcd)
+        await self._note_health()
+        self._note_end()
+        self.has_data = cluster is not None and await asyncio.to_thread(has_data, self.folders(cluster.id), cluster)
+        self.ca_hash = await asyncio.to_thread(load_ca_hash, folders) if self.record.is_server else ""
+        wanted = self.find_program(cluster) if cluster is not None else Program()
+        return View(
+            record=self.record,
+            is_running=bool(self.seen.pid),
+            is_ready=self.health.is_ready,
+            has_data=self.has_data,
+            missing_images=wanted.missing,
+            wanted_digest=await self._want_digest(cluster, wanted) if cluster is not None else "",
+            join_problem=self._join_problem,
+            other_server=self._other_server,
+            was_asked=self._was_asked,
+            start_after=self._start_after,
+            end_message=self._end_message,
+            now=time.time(),
+        )
+
+    def find_program(self, cluster: DesiredCluster) -> Program:
+        """By content tree; by the node's settings when the config names none. Raises ClusterError when there is neither."""
+        if not cluster.binary_image_id:
+            if not self._own_binary:
+                raise ClusterError(
+                    "the config names no k3s program and this node has none of its own",
+                    code="ProgramMissing",
+                    resolution="name a release in the cluster, or set k3s_binary in the node's settings",
+                )
+            return Program(self._own_binary)
+        missing: list[str] = []
+        pin = self._find_pin(cluster.binary_image_id)
+        if pin is None:
+            missing.append(f"k3s {cluster.version}".strip())
+        bundles = []
+        for image_id in cluster.bundle_image_ids:
+            if (found := self._find_pin(image_id)) is None:
+                missing.append(f"bundle {image_id}")
+            else:
+                bundles.append(program.Bundle(found.path, found.digest, found.reference))
+        path = program.want_program_path(self._instance.k3s_dir, cluster.version or cluster.binary_image_id)
+        return Program(str(path), pin.path if pin else "", tuple(bundles), tuple(missing))
+
+    async def ask_servers(self, cluster: DesiredCluster) -> None:
+        """Ask whom the config says to join, and every other server that it names."""
+        others = [member.address for member in cluster.servers if member.address != cluster.address]
+        self._answer, self._join_problem = Answer(), ""
+        if cluster.join_address != cluster.address:
+            self._answer = await ask(cluster.join_address, port=self._status_port)
+            self._join_problem = judge(self._answer, cluster.id, cluster.orders.restore)
+        others = [address for address in others if address != cluster.join_address]
+        self._other_server, answer = await ask_all(others, cluster.id, cluster.orders.restore, port=self._status_port)
+        if self._other_server and (self._join_problem or cluster.join_address == cluster.address):
+            self._answer = answer
+        self._was_asked = True
+
+    # Steps.
+
+    async def start(self, cluster: DesiredCluster, plan: Plan) -> None:
+        """Everything from the address to the process. Raises EavesError, OSError."""
+        if plan.join:
+            cluster = replace(cluster, join_address=plan.join)
+        rendered, backend = await self.prepare(cluster, is_first=plan.is_first)
+        if cluster.is_server:
+            await asyncio.to_thread(addons.place, self.own, cluster.add_ons, is_leader=cluster.is_leader)
+        await self._renew(cluster, rendered)
+        await self._run(cluster, rendered, backend)
+
+    async def prepare(self, cluster: DesiredCluster, *, is_first: bool) -> tuple[K3sSpec, str]:
+        """All but the process: address, program, bundles, files. Answers what to start and the flannel backend."""
+        await self._begin(cluster)
+        interface = await self._want_address(cluster)
+        wanted = self.find_program(cluster)
+        await self._install(cluster, wanted)
+        around = await self._surround(cluster, wanted, interface, is_first=is_first)
+        rendered = spec.render_spec(self.with_token(cluster), around)
+        await asyncio.to_thread(running.save_files, self.own, rendered)
+        await asyncio.to_thread(running.save_node_password, cluster.node_name, rendered.token)
+        return rendered, around.backend
+
+    def with_token(self, cluster: DesiredCluster) -> DesiredCluster:
+        """The token that the cluster goes by now: the former one until the leader has made the new one known."""
+        if cluster.former_token and cluster.orders.rotate_token > self.record.done.rotate_token:
+            return replace(cluster, token=cluster.former_token)
+        return cluster
+
+    async def start_again(self) -> None:
+        """With the files that are on the disk, while the config cannot be understood. Raises EavesError, OSError."""
+        role = "server" if self.record.is_server else "agent"
+        argv = (self.record.program, role, "--config", str(self.own.config))
+        groups = await asyncio.to_thread(cgroups.make, self._instance.k3s_cgroup, 0, 0)
+        if self.record.address:
+            await addresses.add_address(self.record.interface, self.record.address)
+        kept = K3sSpec(argv, self._environment(), {}, "", "", {}, self.record.started_spec)
+        await running.start(self.own, kept, groups)
+
+    async def stop(self) -> None:
+        """End K3s; its pods go on. The note of its start goes too, so that nobody takes this for a crash."""
+        log.info("K3s is stopped: cluster=%s", self.record.name)
+        await self.watch.close()
+        await running.stop(self.seen.pid, STOP_GRACE_S)
+        await asyncio.to_thread((self.own.run / "state.json").unlink, missing_ok=True)
+        self._start_after = 0.0
+
+    async def leave(self, *, keep_data: bool | None = None) -> None:
+        """Remove every trace of the membership. Raises EavesError, OSError; then it is tried again."""
+        record = self.record if keep_data is None else replace(self.record, keep_data=keep_data)
+        await self.save(replace(record, is_leaving=True))
+        await self.watch.close()
+        self.seen = await asyncio.to_thread(running.load_seen, self.own)
+        if self.seen.pid:
+            await running.stop(self.seen.pid, STOP_GRACE_S)
+        await leaving.remove_traces(self._instance, self.own, self.record)
+        await self._file.remove()
+        log.info("cluster left: cluster=%s data_kept=%s", record.name, record.keep_data)
+        self.record = ClusterRecord()
+        self._forget_answers()
+        self._start_after, self._end_message = 0.0, ""
+
+    async def run_k3s(self, *words: str, timeout_s: float = ROTATE_TIMEOUT_S) -> process.Completed:
+        """A command of K3s's own, with this node's data. Raises EavesError."""
+        argv = [self.record.program or self._own_binary, *words, "--data-dir", str(self.own.data)]
+        own = {"K3S_CONFIG_FILE": str(self.own.config), "K3S_NODE_NAME": self.record.node_name}
+        return await process.run(argv, timeout_s=timeout_s, env={**self._environment(), **own})
+
+    def shared_settings(self) -> SharedSettings:
+        """What other servers must agree on."""
+        return SharedSettings(self.record.id, self.record.flannel_backend, self.record.done.restore)
+
+    # Parts of a start.
+
+    async def _begin(self, cluster: DesiredCluster) -> None:
+        """Note whose member this node is before anything is made, so that it is removed again whatever happens."""
+        record = replace(
+            self.record,
+            id=cluster.id,
+            name=cluster.name,
+            node_name=cluster.node_name,
+            is_server=cluster.is_server,
+            keep_data=cluster.keep_data,
+        )
+        if record.before is None:
+            record = replace(record, before=await leaving.observe_before())
+        if record != self.record:
+            await self.save(record)
+        self.watch = ApiWatch(self.own) if self.watch.api is None else self.watch
+
+    async def _want_address(self, cluster: DesiredCluster) -> str:
+        """The cluster's port, with the cluster IP on it."""
+        interface = await addresses.want_interface(cluster.interface_label, self._ports)
+        address = f"{cluster.address}/{cluster.prefix_length}"
+        if self.record.address and (self.record.address, self.record.interface) != (address, interface.name):
+            await addresses.remove_address(self.record.interface, self.record.address)
+            await self.save(replace(self.record, address="", interface=""))
+        if not interface.has(cluster.address) or self.record.address:
+            await self.save(replace(self.record, address=address, interface=interface.name))
+            await addresses.add_address(interface.name, address)
+        self.interface = interface.name
+        return interface.name
+
+    async def _install(self, cluster: DesiredCluster, wanted: Program) -> None:
+        if wanted.source:
+            await program.install(wanted.source, Path(wanted.path), cluster.version)
+        elif cluster.version:
+            await program.check_version(Path(wanted.path), cluster.version)
+        await asyncio.to_thread(program.place_bundles, wanted.bundles, self.own.bundles)
+        await asyncio.to_thread(program.remove_programs, self._instance.k3s_dir, (wanted.path, self.record.program))
+
+    async def _renew(self, cluster: DesiredCluster, rendered: K3sSpec) -> None:
+        """Before a start: nothing that a wrong clock would spoil; certificates anew where the start alone would not do."""
+        now = time.time()
+        validity = await asyncio.to_thread(certificates.load_validity, self.own)
+        if certificates.is_clock_behind(validity, now):
+            raise ClusterError(
+                "the clock of this node is before the begin of the cluster's certificates",
+                code="ClockBehind",
+                resolution="set the clock; K3s is started as soon as it is right",
+            )
+        is_ordered = has_order(cluster, self.record)
+        if validity.expires_at and (is_ordered or certificates.is_expired(validity, now)):
+            argv = [rendered.argv[0], "certificate", "rotate", "--data-dir", str(self.own.data)]
+            await process.run(argv, timeout_s=ROTATE_TIMEOUT_S, env=rendered.environment)
+            log.info("certificates are rotated: cluster=%s ordered=%s", cluster.name, is_ordered)
+        if is_ordered:
+            done = replace(self.record.done, rotate_certificates=cluster.orders.rotate_certificates)
+            await self.save(replace(self.record, done=done))
+
+    async def _run(self, cluster: DesiredCluster, rendered: K3sSpec, backend: str) -> None:
+        groups = await asyncio.to_thread(
+            cgroups.make, self._instance.k3s_cgroup, cluster.memory_reserved_bytes, cluster.cpu_reserved_millis
+        )
+        record = replace(
+            self.record,
+            is_installed=True,
+            version=cluster.version or await program.observe_version([rendered.argv[0]]),
+            program=rendered.argv[0],
+            flannel_backend=backend,
+            started_spec=rendered.digest,
+        )
+        if not cluster.former_token:
+            # Started with the new token, whether this order or an earlier one brought it.
+            record = replace(record, done=replace(record.done, rotate_token=cluster.orders.rotate_token))
+        await self.save(record)
+        await running.start(self.own, rendered, groups)
+        self._forget_answers()
+        log.info("K3s is started: cluster=%s version=%s", record.name, record.version)
+
+    async def _surround(
+        self, cluster: DesiredCluster, wanted: Program, interface: str, *, is_first: bool
+    ) -> Surroundings:
+        kernel = await self._want_kernel()
+        backend = spec.want_backend(
+            cluster, kernel, self._answer.settings.flannel_backend or self.record.flannel_backend
+        )
+        if cluster.is_server and (reason := spec.check_backend(backend, kernel)):
+            raise ClusterError(
+                reason,
+                code="KernelUnsuitable",
+                resolution="load the kernel's module, or set flannel-backend: host-gw for the whole cluster",
+            )
+        return Surroundings(
+            folders=self.folders(cluster.id),
+            program=wanted.path,
+            interface=interface,
+            backend=backend,
+            is_first=is_first,
+            host=await asyncio.to_thread(observe_size),
+            cgroup_root=self._instance.k3s_cgroup if await asyncio.to_thread(cgroups.is_possible) else "",
+            environment=self._environment(),
+        )
+
+    async def _want_digest(self, cluster: DesiredCluster, wanted: Program) -> str:
+        if wanted.missing or not self.record.is_installed:
+            return ""
+        if not self.interface:
+            self.interface = (await addresses.want_interface(cluster.interface_label, self._ports)).name
+        around = await self._surround(cluster, wanted, self.interface, is_first=False)
+        return spec.render_spec(self.with_token(cluster), around).digest
+
+    async def _want_kernel(self) -> KernelFacts:
+        if self._kernel is None:
+            self._kernel = await addresses.observe_kernel()
+        return self._kernel
+
+    def _environment(self) -> Mapping[str, str]:
+        """Nothing of the daemon's own place under systemd: K3s would take its unit for a cgroup driver of systemd's."""
+        path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        private = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,.svc,.cluster.local"
+        proxies = {**self.proxies, "NO_PROXY": private} if self.proxies else {}
+        return {"PATH": path, "HOME": os.environ.get("HOME", "/root"), "LANG": "C.UTF-8", **proxies}
+
+    async def _note_health(self) -> None:
+        if self.health.is_ready and not self.record.has_been_ready:
+            await self.save(replace(self.record, has_been_ready=True))
+        if self.health.is_ready and time.time() - self.seen.started_at > HEALTHY_AFTER_S:
+            self._backoff.reset()
+
+    def _note_end(self) -> None:
+        """K3s ended by itself: when it is started again, and what to tell."""
+        seen = self.seen
+        if seen.pid or not seen.was_started or seen.started_at == self._counted_end:
+            return
+        self._counted_end = seen.started_at
+        self._end_message = running.explain_end(seen.end)
+        delay_s = self._backoff.next_s()
+        self._start_after = time.time() + delay_s
+        self.record = replace(self.record, restarts=self.record.restarts + 1)
+        log.warning(
+            "K3s ended by itself: cluster=%s %s: restart_in_s=%.0f", self.record.name, self._end_message, delay_s
+        )
+
+    def _forget_answers(self) -> None:
+        self._was_asked, self._join_problem, self._other_server = False, "", ""
+
+
+def has_data(folders: ClusterFolders, cluster: DesiredCluster) -> bool:
+    """Whether the cluster's datastore is on this disk. Blocking."""
+    database = folders.data / "server" / "db"
+    if cluster.datastore is ClusterDatastore.SQLITE:
+        return (database / "state.db").exists()
+    return cluster.datastore is ClusterDatastore.EMBEDDED_ETCD and (database / "etcd" / "member").is_dir()
+
+
+def observe_size() -> HostSize:
+    """Blocking, short."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return HostSize(pages, (os.cpu_count() or 1) * 1000)
+
+
+def load_ca_hash(folders: ClusterFolders) -> str:
+    """As in K3s's secure tokens: SHA-256 of the servers' certificate authority. Blocking; empty = there is none."""
+    raw = files.load_file(folders.server_tls / "server-ca.crt")
+    return hashlib.sha256(raw).hexdigest() if raw else ""

@@ -1,0 +1,176 @@
+"""What to do next about this node's cluster: a pure function of what is wished, what is remembered and what is seen.
+
+The rule that matters most: **a cluster is made once**. A node makes one only when its config names it as the first, the config does not
+say that the cluster exists, it never was a member itself, and no other server answers as one of this cluster.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eaves.node.clusters.model import ClusterRecord, Step
+from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
+from eaves.node.observed_cluster import ClusterState
+
+
+class View(Struct, frozen=True):
+    """What is there. Times are Unix seconds."""
+
+    record: ClusterRecord
+    is_running: bool = False
+    is_ready: bool = False
+    """API server (of a server) or kubelet (of an agent) answers."""
+    has_data: bool = False
+    """Its datastore (of a server) is on the disk."""
+    missing_images: tuple[str, ...] = ()
+    """Names of images that are not here yet."""
+    image_message: str = ""
+    wanted_digest: str = ""
+    """Of the spec that K3s would be started with now; empty = cannot be told yet."""
+    join_problem: str = ""
+    """Why the server to join cannot be joined; empty = it can, or it was not asked."""
+    other_server: str = ""
+    """Address of another server that answers as one of this cluster."""
+    was_asked: bool = False
+    """Whether other servers were asked at all."""
+    start_after: float = 0.0
+    end_message: str = ""
+    now: float = 0.0
+
+
+class Plan(Struct, frozen=True):
+    step: Step
+    state: ClusterState = ClusterState.FAILED
+    waiting_for: str = ""
+    message: str = ""
+    is_first: bool = False
+    """Start as the one that makes the cluster."""
+    join: str = ""
+    """Server to join instead of the config's."""
+    asks_servers: bool = False
+    """Nothing can be decided before the other servers have been asked."""
+
+
+def plan_step(cluster: DesiredCluster | None, view: View, *, is_refused: bool = False) -> Plan:
+    """The next step."""
+    record = view.record
+    if record.is_leaving:
+        return Plan(Step.LEAVE, ClusterState.LEAVING)
+    if is_refused and cluster is None:
+        return _plan_refused(view)
+    if cluster is None:
+        return Plan(Step.LEAVE, ClusterState.LEAVING) if record.id else Plan(Step.NONE)
+    if record.id and _is_another(cluster, record):
+        return Plan(Step.LEAVE, ClusterState.LEAVING, message=f"leaving cluster {record.name} first")
+    if cluster.is_stopped:
+        if view.is_running:
+            return Plan(Step.STOP, ClusterState.STOPPING)
+        return Plan(Step.WAIT, ClusterState.STOPPED, message="stopped by the config")
+    if view.missing_images:
+        return _plan_missing(view)
+    if cluster.is_server and cluster.orders.restore > record.done.restore and record.done.restore >= 0:
+        return Plan(Step.RESTORE, ClusterState.RESTORING)
+    if view.is_running:
+        return _plan_running(cluster, view)
+    if view.now < view.start_after:
+        wait_s = view.start_after - view.now
+        return Plan(Step.WAIT, ClusterState.FAILED, message=f"{view.end_message}; started again in {wait_s:.0f} s")
+    return _plan_start(cluster, view)
+
+
+def has_order(cluster: DesiredCluster, record: ClusterRecord) -> bool:
+    """Whether certificates are to be rotated, which needs K3s to stand still."""
+    return cluster.orders.rotate_certificates > record.done.rotate_certificates
+
+
+def must_restart_for_token(cluster: DesiredCluster, record: ClusterRecord) -> bool:
+    """A member restarts with the new token; the leader tells the cluster before."""
+    return cluster.orders.rotate_token > record.done.rotate_token and not cluster.former_token
+
+
+def _is_another(cluster: DesiredCluster, record: ClusterRecord) -> bool:
+    return (cluster.id, cluster.is_server, cluster.node_name) != (record.id, record.is_server, record.node_name)
+
+
+def _plan_refused(view: View) -> Plan:
+    """What was there before goes on, from the files that are on the disk."""
+    if not view.record.is_installed:
+        return Plan(Step.NONE)
+    message = "the config's cluster cannot be understood, the former one is kept"
+    if view.is_running:
+        return Plan(Step.KEEP, ClusterState.READY if view.is_ready else ClusterState.STARTING, message=message)
+    if view.now < view.start_after:
+        return Plan(Step.WAIT, ClusterState.FAILED, message=view.end_message)
+    return Plan(Step.START, ClusterState.STARTING, message=message)
+
+
+def _plan_missing(view: View) -> Plan:
+    waiting = f"image {view.missing_images[0]}"
+    message = view.image_message or f"{len(view.missing_images)} images are on their way"
+    if view.is_running:
+        # The version that runs goes on until the next one is here whole.
+        state = ClusterState.READY if view.is_ready else ClusterState.STARTING
+        return Plan(Step.KEEP, state, waiting, message)
+    return Plan(Step.WAIT, ClusterState.DOWNLOADING, waiting, message)
+
+
+def _plan_running(cluster: DesiredCluster, view: View) -> Plan:
+    is_due = has_order(cluster, view.record)
+    if is_due or (view.wanted_digest and view.wanted_digest != view.record.started_spec):
+        return Plan(Step.STOP, ClusterState.STOPPING, message="restart with another version, config or certificates")
+    if view.is_ready:
+        return Plan(Step.KEEP, ClusterState.READY)
+    what = "API of this server" if cluster.is_server else "kubelet of this node"
+    return Plan(Step.KEEP, ClusterState.STARTING, what, f"K3s runs, the {what} does not answer yet")
+
+
+def _plan_start(cluster: DesiredCluster, view: View) -> Plan:
+    """Not running: go on with the own data, make the cluster, or join it."""
+    starting = Plan(Step.START, ClusterState.STARTING)
+    is_own = cluster.join_address == cluster.address
+    if not cluster.is_server:
+        if view.record.has_been_ready:
+            return starting
+        return _plan_join(cluster, view)
+    if view.has_data or cluster.datastore is ClusterDatastore.EXTERNAL:
+        return replace(starting, is_first=is_own)
+    if cluster.datastore is ClusterDatastore.SQLITE:
+        return _plan_lost(view, []) if _was_member(cluster, view) else replace(starting, is_first=True)
+    if not is_own:
+        return _plan_join(cluster, view)
+    others = [member.address for member in cluster.servers if member.address != cluster.address]
+    if others and not view.was_asked:
+        return Plan(Step.WAIT, ClusterState.STARTING, asks_servers=True)
+    if view.other_server:
+        return replace(starting, join=view.other_server)
+    if _was_member(cluster, view):
+        return _plan_lost(view, others)
+    return replace(starting, is_first=True)
+
+
+def _was_member(cluster: DesiredCluster, view: View) -> bool:
+    """The cluster exists, so its data were here or are elsewhere: it must not be made anew."""
+    return cluster.is_initialized or view.record.has_been_ready
+
+
+def _plan_lost(view: View, others: list[str]) -> Plan:
+    waiting = f"server {others[0]}" if others else "a restore"
+    message = (
+        "the cluster exists but its data are not on this node; it is not made anew: "
+        "bring another server back, restore a snapshot, or replace the node"
+    )
+    return Plan(Step.WAIT, ClusterState.WAITING_FOR_SERVER, waiting, message, asks_servers=bool(others))
+
+
+def _plan_join(cluster: DesiredCluster, view: View) -> Plan:
+    if not view.was_asked:
+        return Plan(Step.WAIT, ClusterState.WAITING_FOR_SERVER, f"server {cluster.join_address}", asks_servers=True)
+    if not view.join_problem:
+        return Plan(Step.START, ClusterState.STARTING)
+    if view.other_server:
+        return Plan(Step.START, ClusterState.STARTING, join=view.other_server)
+    message = f"the server to join: {view.join_problem}"
+    return Plan(
+        Step.WAIT, ClusterState.WAITING_FOR_SERVER, f"server {cluster.join_address}", message, asks_servers=True
+    )

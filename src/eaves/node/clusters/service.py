@@ -1,0 +1,392 @@
+"""Keeps this node's membership of a K3s cluster. Owned by ``manager``; the access proxy asks it for the way to the API.
+
+One loop looks, plans, takes one step and publishes; beside it run the leader's rounds, the shared API address, backups, and the reader
+of K3s's log. What K3s runs goes on when all of them are cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from eaves.kit.errors import EavesError
+from eaves.node import pids
+from eaves.node.clusters import addons, certificates, kubeapi
+from eaves.node.clusters.backups import Backups
+from eaves.node.clusters.errors import ClusterError, KubeApiError
+from eaves.node.clusters.leader import ROUND_S, Leader, LeaderReport
+from eaves.node.clusters.membership import FindPin, Membership
+from eaves.node.clusters.model import STATUS_PORT, ClusterApi, ClusterRecord, OrdersDone, Step
+from eaves.node.clusters.plan import Plan, plan_step
+from eaves.node.clusters.running import POSITION
+from eaves.node.clusters.sharedaddress import RENEW_EVERY_S, SharedAddress
+from eaves.node.clusters.statusserver import StatusServer
+from eaves.node.clusters.tokens import rotate_token
+from eaves.node.desired.cluster_model import DesiredCluster
+from eaves.node.desired.model import DesiredNode
+from eaves.node.errors import as_fault
+from eaves.node.guard import keep_running
+from eaves.node.instance import Instance
+from eaves.node.networks.model import Port
+from eaves.node.observed import ClusterStatus, Fault, LogLine, Observations
+from eaves.node.observed_cluster import ClusterState, OrdersSeen
+from eaves.node.statefile import StateFile
+from eaves.node.workloads.inotify import FolderWatch
+from eaves.node.workloads.logs import LogFollower, Position
+from eaves.wire.newlog import LogRecord
+
+log = logging.getLogger(__name__)
+
+STEADY_S = 5.0
+_LEVEL = re.compile(r"\blevel=(debug|info|warning|error|fatal)\b|^([IWEF])\d{4} ")
+_LETTERS = {"I": "info", "W": "warning", "E": "error", "F": "fatal"}
+BUSY_S = 1.0
+_TROUBLE = (EavesError, OSError)
+
+LOG_SOURCE = "k3s"
+
+
+class Clusters:
+    """Use :meth:`open`, :meth:`set_desired`, :meth:`run`."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        observations: Observations,
+        *,
+        find_pin: FindPin,
+        image_message: Callable[[str], str] = lambda _: "",
+        ports: Sequence[Port] = (),
+        own_binary: str = "",
+        proxies: Mapping[str, str] | None = None,
+        status_port: int = STATUS_PORT,
+    ) -> None:
+        self._observations = observations
+        self._image_message = image_message
+        self.note_line: Callable[[LogRecord], None] = lambda _: None
+        """Takes each line that K3s writes."""
+        self.membership = Membership(
+            instance,
+            find_pin=find_pin,
+            ports=ports,
+            own_binary=own_binary,
+            proxies=proxies or {},
+            status_port=status_port,
+        )
+        self.backups = Backups(self.membership)
+        self._server = StatusServer(status_port)
+        self._leader = Leader()
+        self._report = LeaderReport()
+        self._shared = SharedAddress()
+        self._desired: DesiredCluster | None = None
+        self._is_refused = False
+        self._is_told = False
+        self._wake = asyncio.Event()
+        self._fault: Fault | None = None
+        self._is_member = asyncio.Event()
+
+    async def open(self) -> None:
+        await self.membership.open()
+        await self.backups.open()
+        if self.membership.record.id:
+            self._is_member.set()
+
+    def set_desired(self, desired: DesiredNode) -> None:
+        """Take the config's cluster as the wish from now on."""
+        self._is_told = True
+        self._is_refused = desired.is_cluster_refused
+        if not desired.is_cluster_refused or self._desired is None:
+            self._desired = desired.cluster
+        self.wake()
+
+    def wake(self) -> None:
+        """Something that a step may wait for has changed."""
+        self._wake.set()
+
+    def api(self, cluster_id: str) -> ClusterApi:
+        """How to reach the own API server of ``cluster_id`` as admin. Blocking, short. Raises ClusterError."""
+        record = self.membership.record
+        if record.id != cluster_id or not record.is_server:
+            raise ClusterError(
+                "this node is no server of the cluster",
+                code="ClusterUnknown",
+                element=cluster_id,
+                resolution="ask another server of the cluster",
+            )
+        found = kubeapi.load_api(self.membership.own)
+        if found is None or not self.membership.health.is_ready:
+            raise KubeApiError("the cluster's API on this node is not ready", element=cluster_id)
+        return found
+
+    async def run(self) -> None:
+        """Until cancelled; K3s and its pods then go on by themselves."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("cluster", self._keep), name="cluster")
+            for name, run in (
+                ("cluster-leader", self._lead),
+                ("cluster-address", self._share),
+                ("cluster-backups", self._back_up),
+                ("cluster-log", self._follow_log),
+            ):
+                group.create_task(keep_running(name, self._once_member(run)), name=name)
+
+    async def teardown(self) -> None:
+        """Leave without asking anybody; data go too."""
+        await self._server.close()
+        if self.membership.record.id:
+            await self.membership.leave(keep_data=False)
+
+    # The loop.
+
+    async def _keep(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                delay_s = await self._take_turn() if self._is_told else STEADY_S
+                await self._wait(delay_s)
+        finally:
+            await self._server.close()
+
+    async def _wait(self, delay_s: float) -> None:
+        """Until something changes, K3s ends, or the time is over."""
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]
+        if self.membership.seen.pid:
+            waits.append(asyncio.ensure_future(pids.wait_exit(self.membership.seen.pid)))
+        try:
+            await asyncio.wait(waits, timeout=delay_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _take_turn(self) -> float:
+        """Look, plan, one step; answers after how many seconds to look again."""
+        membership, cluster = self.membership, self._desired
+        try:
+            view = await membership.look(cluster)
+            plan = plan_step(cluster, view, is_refused=self._is_refused)
+            if plan.asks_servers and cluster is not None:
+                await membership.ask_servers(cluster)
+                plan = plan_step(cluster, await membership.look(cluster), is_refused=self._is_refused)
+            if plan.step is Step.NONE:
+                self._publish(None)
+                return STEADY_S
+            self._publish(plan)
+            await self._carry_out(plan, cluster)
+            self._fault = None
+        except _TROUBLE as error:
+            since = self._fault.since if self._fault is not None else time.time()
+            self._fault = as_fault(error, since=since, retry_at=time.time() + STEADY_S)
+            log.warning("cluster: %s code=%s", self._fault.message, self._fault.code)
+            self._publish_failed()
+            return STEADY_S
+        if plan.step in (Step.KEEP, Step.WAIT):
+            self._publish(plan)
+        return STEADY_S if plan.state in (ClusterState.READY, ClusterState.STOPPED) else BUSY_S
+
+    async def _carry_out(self, plan: Plan, cluster: DesiredCluster | None) -> None:
+        membership = self.membership
+        if plan.step is Step.LEAVE:
+            await self._leave()
+        elif plan.step is Step.STOP:
+            await self._shared.release(membership.watch.api, membership.record.node_name)
+            self._server.settings = None
+            await membership.stop()
+        elif plan.step is Step.START:
+            if self._is_refused or cluster is None:
+                await membership.start_again()
+            else:
+                self._publish(replace(plan, state=ClusterState.INSTALLING, message="getting program and files ready"))
+                await membership.start(cluster, plan)
+            self._is_member.set()
+        elif plan.step is Step.RESTORE and cluster is not None:
+            await self.backups.restore(cluster)
+        elif plan.step is Step.KEEP and cluster is not None:
+            await self._tend(cluster)
+
+    async def _tend(self, cluster: DesiredCluster) -> None:
+        """While K3s runs: files that change without a restart, the status server, renewal in time."""
+        membership, record = self.membership, self.membership.record
+        if record.keep_data != cluster.keep_data:
+            await membership.save(replace(record, keep_data=cluster.keep_data))
+        if not record.is_server:
+            return
+        await asyncio.to_thread(addons.place, membership.own, cluster.add_ons, is_leader=cluster.is_leader)
+        if cluster.is_leader and membership.health.is_ready:
+            await rotate_token(membership, cluster)
+        is_ready = membership.health.is_ready
+        with contextlib.suppress(OSError):
+            # The address may be on its way; it is tried again in the next turn.
+            await self._server.open(cluster.address)
+        self._server.settings = membership.shared_settings() if is_ready else None
+        now = time.time()
+        if is_ready and certificates.is_renewal_due(
+            membership.validity, membership.seen.started_at, now, record.node_name
+        ):
+            log.info("K3s is restarted to renew its certificates: cluster=%s", record.name)
+            await membership.stop()
+
+    async def _leave(self) -> None:
+        self._server.settings = None
+        await self._server.close()
+        await self._shared.release(self.membership.watch.api, self.membership.record.node_name)
+        former = self.membership.record.id
+        await self.membership.leave()
+        self._report = LeaderReport()
+        self._is_member.clear()
+        self._observations.remove(ClusterStatus, former)
+
+    # Beside the loop.
+
+    def _once_member(self, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """A node that is no member runs none of it."""
+
+        async def run_as_member() -> None:
+            while True:
+                await self._is_member.wait()
+                await run()
+
+        return run_as_member
+
+    async def _lead(self) -> None:
+        while self._is_member.is_set():
+            cluster, api = self._desired, self.membership.watch.api
+            if cluster is not None and cluster.is_leader and api is not None:
+                try:
+                    self._report = await self._leader.take_round(api, cluster, self.membership.own)
+                except KubeApiError as error:
+                    self._report = replace(self._report, problem=error.message)
+            else:
+                self._report = LeaderReport()
+            self.wake()
+            await asyncio.sleep(ROUND_S)
+
+    async def _share(self) -> None:
+        """The address goes as soon as this server cannot be sure to be the one that holds it."""
+        dropped = ""
+        try:
+            while self._is_member.is_set():
+                cluster, membership = self._desired, self.membership
+                if cluster is None or not cluster.is_server or not cluster.api_address or not membership.interface:
+                    await self._shared.give_up()
+                else:
+                    if dropped != cluster.api_address:
+                        await self._shared.drop(membership.interface, cluster.api_address)
+                        dropped = cluster.api_address
+                    if membership.watch.api is not None:
+                        args = (membership.watch.api, cluster.node_name, membership.interface, cluster.api_address)
+                        await self._shared.keep(*args)
+                    else:
+                        await self._shared.check()
+                await asyncio.sleep(RENEW_EVERY_S)
+        finally:
+            # K3s goes on without the daemon, but nobody would renew the lease.
+            await self._shared.give_up()
+
+    async def _back_up(self) -> None:
+        while self._is_member.is_set():
+            cluster = self._desired
+            if cluster is not None and cluster.is_leader and self.membership.health.is_ready:
+                await self.backups.take_turn(cluster)
+                self.wake()
+            await asyncio.sleep(STEADY_S)
+
+    async def _follow_log(self) -> None:
+        own = self.membership.own
+
+        async def reopen() -> bool:
+            if self.membership.seen.monitor_pid:
+                pids.send_signal(self.membership.seen.monitor_pid, signal.SIGUSR1)
+            return True
+
+        state = StateFile(own.root / POSITION, Position)
+
+        async def deliver(lines: list[LogLine]) -> None:
+            for line in lines:
+                self.note_line(
+                    LogRecord(
+                        content=line.text, time_ns=line.time_ns, severity=find_severity(line.text), source=LOG_SOURCE
+                    )
+                )
+
+        watch = FolderWatch()
+        member = self.membership.record.id
+        follower = LogFollower(member, own.logs, state, deliver, reopen, watch)
+        task = asyncio.create_task(follower.run(), name="K3s's log")
+        try:
+            while self.membership.record.id == member and not task.done():
+                await asyncio.wait((task,), timeout=STEADY_S)
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+            watch.close()
+
+    # What is published.
+
+    def _publish_failed(self) -> None:
+        """The step failed; what runs is told as it is."""
+        membership = self.membership
+        if membership.seen.pid:
+            state = ClusterState.READY if membership.health.is_ready else ClusterState.STARTING
+        else:
+            state = ClusterState.LEAVING if membership.record.is_leaving else ClusterState.FAILED
+        self._publish(Plan(Step.KEEP, state), self._fault)
+
+    def _publish(self, plan: Plan | None, fault: Fault | None = None) -> None:
+        membership, record, cluster = self.membership, self.membership.record, self._desired
+        cluster_id = record.id or (cluster.id if cluster is not None else "")
+        for status in list(self._observations.each(ClusterStatus)):
+            if status.id != cluster_id or plan is None:
+                self._observations.remove(ClusterStatus, status.id)
+        if plan is None or not cluster_id:
+            return
+        report = self._report
+        is_leader = bool(cluster is not None and cluster.is_leader and membership.health.is_ready)
+        self._observations.publish(
+            ClusterStatus(
+                id=cluster_id,
+                name=record.name or (cluster.name if cluster is not None else ""),
+                state=plan.state,
+                node_name=record.node_name or (cluster.node_name if cluster is not None else ""),
+                is_server=record.is_server if record.id else bool(cluster and cluster.is_server),
+                waiting_for=plan.waiting_for,
+                message=plan.message,
+                version=record.version if membership.seen.pid else "",
+                is_api_ready=record.is_server and membership.health.is_ready,
+                is_etcd_healthy=membership.health.is_etcd_healthy,
+                etcd_members=report.etcd_members if is_leader else 0,
+                certificates_expire_at=membership.validity.expires_at,
+                ca_hash=membership.ca_hash,
+                has_data=membership.has_data,
+                is_leader=is_leader,
+                restarts=record.restarts,
+                done=_want_orders(record),
+                order_message=self.backups.order_message or report.problem,
+                snapshots=self.backups.snapshots if is_leader else (),
+                members=report.members if is_leader else (),
+                add_ons=report.add_ons if is_leader else (),
+                nodes=report.nodes if is_leader else (),
+                pods=report.pods if is_leader else (),
+                fault=fault,
+            )
+        )
+
+
+def find_severity(text: str) -> str:
+    """Of a line of K3s's own (``level=…``) or of a Kubernetes component inside it (``E0131 …``)."""
+    found = _LEVEL.search(text[:200])
+    if found is None:
+        return "info"
+    return found[1] or _LETTERS[found[2]]
+
+
+def _want_orders(record: ClusterRecord) -> OrdersSeen:
+    done: OrdersDone = record.done
+    return OrdersSeen(done.snapshot, done.restore, done.rotate_certificates, done.rotate_token)
