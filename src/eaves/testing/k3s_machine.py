@@ -203,11 +203,7 @@ def _pids_in_namespaces(holder: _Holder) -> list[int]:
 def _hierarchies() -> list[Path]:
     if (_CGROUPS / "cgroup.controllers").exists():
         return [_CGROUPS]
-    return [
-        top
-        for top in sorted(_CGROUPS.iterdir())
-        if (top / "cgroup.procs").exists() and top.name != "unified"
-    ]
+    return [top for top in sorted(_CGROUPS.iterdir()) if (top / "cgroup.procs").exists() and top.name != "unified"]
 
 
 def _make_cgroups(path: str) -> None:
