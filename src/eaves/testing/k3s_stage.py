@@ -7,6 +7,8 @@ The controller runs on the host; each machine reaches it, and the server that ha
 from __future__ import annotations
 
 import contextlib
+import json
+import platform
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eaves.kube.resource import Object
+from eaves.testing.daemons import wait_for
 from eaves.testing.file_server import FileServer
 from eaves.testing.k3s import Release
 from eaves.testing.k3s_machine import Lan, Machine
@@ -22,6 +25,7 @@ from eaves.testing.relay import Relay
 from eaves.testing.system import ControllerHost, NodeHost
 
 READY_LIMIT_S = 600.0
+_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 class ClusterNode(NodeHost):
@@ -106,13 +110,87 @@ class ClusterStage:
         for release in self.releases:
             program = self._serve(release.program, release.version)
             images = self._serve(release.images, release.version)
-            built: dict[str, Any] = {"architecture": "amd64", "binary": program, "images": [images]}
+            built: dict[str, Any] = {"architecture": _ARCHITECTURE, "binary": program, "images": [images]}
             name = release.version.replace("+", "-")
             operator.create(
                 "k3sreleases",
                 _object("K3sRelease", name, {"version": release.version, "architectures": [built]}),
                 namespace,
             )
+
+    def apply(self, cluster: Object, namespace: str) -> None:
+        self.controller.operator.create("k3sclusters", cluster, namespace)
+
+    def find(self, name: str, namespace: str) -> Object | None:
+        return self.controller.operator.get("k3sclusters", name, namespace)
+
+    def get(self, name: str, namespace: str) -> Object:
+        """The K3sCluster, which must be there."""
+        found = self.find(name, namespace)
+        assert found is not None, f"no K3sCluster {name}"
+        return found
+
+    def wait_phase(self, name: str, namespace: str, phase: str, limit_s: float = READY_LIMIT_S) -> None:
+        """Wait until the cluster is in this phase, as of its present spec."""
+
+        def check() -> bool:
+            found = self.get(name, namespace)
+            status = found.get("status") or {}
+            is_current = status.get("observedGeneration") == found["metadata"]["generation"]
+            return is_current and status.get("phase") == phase
+
+        wait_for(f"{name} to be {phase}", check, limit_s, lambda: self._explain(name, namespace))
+
+    def ask(self, node: ClusterNode, path: str) -> str:
+        """What the API on a server answers its administrator to a GET, on the machine itself; empty for anything but success."""
+        data = self._data(node)
+        if data is None:
+            return ""
+        tls = data / "server" / "tls"
+        files = (
+            "--cacert",
+            f"{tls}/server-ca.crt",
+            "--cert",
+            f"{tls}/client-admin.crt",
+            "--key",
+            f"{tls}/client-admin.key",
+        )
+        return node.machine.run("curl", "-sf", "-m", "10", *files, f"https://127.0.0.1:6443{path}", check=False)
+
+    def list_kube_nodes(self, server: ClusterNode) -> list[Object]:
+        """The cluster's Node objects; none while its API does not answer."""
+        text = self.ask(server, "/api/v1/nodes")
+        items: list[Object] = json.loads(text)["items"] if text else []
+        return items
+
+    def k3s_pids(self, node: ClusterNode) -> list[str]:
+        """Processes of Kubernetes, containerd and etcd on the machine."""
+        own = Path(f"/proc/{node.machine.pid}/ns/net").readlink()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_text().split("\0")
+                if (entry / "ns" / "net").readlink() == own and any(
+                    "/kubernetes/" in w or "k3s" in Path(w).name for w in words[:4]
+                ):
+                    found.append(entry.name)
+        return sorted(found)
+
+    def list_traces(self, node: ClusterNode) -> list[str]:
+        """What is left of K3s on the machine."""
+        found = [f"process {pid}" for pid in self.k3s_pids(node)]
+        found += [str(path) for path in node.instance.data_dir.glob("k3s/*/data")]
+        found += [name for name in ("cni0", "flannel.1") if name in node.machine.run("ip", "-o", "link")]
+        rules = node.machine.run("sh", "-c", "iptables-save")
+        found += [line for line in rules.splitlines() if "KUBE-" in line or "flanneld" in line]
+        return found
+
+    def _data(self, node: ClusterNode) -> Path | None:
+        return next(iter(node.instance.data_dir.glob("k3s/*/data")), None)
+
+    def _explain(self, name: str, namespace: str) -> str:
+        status = json.dumps((self.get(name, namespace).get("status") or {}), indent=1)
+        return "\n".join([status, *(node.explain() for node in self.nodes)])
 
     def _serve(self, file: Path, version: str) -> dict[str, Any]:
         path = f"/{version.replace('+', '-')}/{file.name}"

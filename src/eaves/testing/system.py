@@ -37,6 +37,8 @@ _PATHS = {
     "volumes": f"{GROUP}/namespaces/{{}}/volumes",
     "datastores": f"{GROUP}/namespaces/{{}}/datastores",
     "networks": f"{GROUP}/namespaces/{{}}/networks",
+    "k3sclusters": f"{GROUP}/namespaces/{{}}/k3sclusters",
+    "k3sreleases": f"{GROUP}/namespaces/{{}}/k3sreleases",
     "configmaps": "/api/v1/namespaces/{}/configmaps",
     "secrets": "/api/v1/namespaces/{}/secrets",
     "events": "/api/v1/namespaces/{}/events",
