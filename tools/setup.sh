@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 # qemu-utils: qemu-img, which converts disk images and makes volumes; e2fsprogs: file systems of volumes.
 # mtools, syslinux, systemd-boot-efi: the tests' tiny guest, which boots by BIOS and by UEFI.
 # libfaketime: for tests with wrong clocks.
+# network-manager, dbus-daemon, dbus-bin: set up the ports of nodes whose settings say manage_ports; tests run them in namespaces of their own.
 # xorriso: makes the cloud-init images of virtual machines; libarchive-tools: bsdtar, which reads them in tests.
 # cpio, kmod: the initrd of a test guest with a stock kernel.
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
@@ -16,7 +17,7 @@ cd "$(dirname "$0")/.."
 packages=(
   ca-certificates curl openssl procps iproute2 kmod
   podman runc conmon catatonit netavark aardvark-dns iptables
-  nftables dnsmasq-base
+  nftables dnsmasq-base network-manager dbus-daemon dbus-bin
   qemu-system-x86 qemu-utils ovmf swtpm e2fsprogs
   mtools syslinux syslinux-common systemd-boot-efi
   xorriso libarchive-tools

@@ -12,36 +12,20 @@ from typing import Annotated
 import msgspec
 from msgspec import Struct
 
-from eaves.kinds import rules
 from eaves.kinds.app_rules import check_counter
 from eaves.kinds.columns import at, condition, count, get
 from eaves.kinds.fields import AddressType, Conditions, NodeAddress, Quantity, Taint, Time, about, keyed
 from eaves.kinds.hardwaremodel import ModelDeviceType
 from eaves.kinds.metadata import ObjectMeta
-from eaves.kinds.rules import invalid, required
+from eaves.kinds.port_rules import check_ports
+from eaves.kinds.port_spec import Bond, Uplink, Vlan
+from eaves.kinds.rules import invalid
 from eaves.kinds.serving import eaves_resource, text_at
 from eaves.kube import names
 from eaves.kube.errors import FieldError
 from eaves.kube.quantity import parse_bytes
 from eaves.kube.resource import Column, Object
 from eaves.wire import timers
-
-
-class Uplink(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """A network port by which the device reaches the controller and its apps reach the world."""
-
-    name: Annotated[str, about("Label by which networks refer to the port, such as eth0.", min_length=1, max_length=63)]
-    interface: Annotated[str, about("Linux name of the interface; the same as name when absent.", max_length=15)] = ""
-    cost: Annotated[int, about("Ports of lower cost are used first; 0 is free.", ge=0, le=255)] = 0
-    addresses: Annotated[
-        list[str], about("Static address with prefix length, such as 192.0.2.10/24; by DHCP when absent.", max_length=1)
-    ] = []
-    gateway: Annotated[str, about("Router, for a static address.")] = ""
-    dns_servers: Annotated[list[str], about("Resolvers, for a static address.")] = []
-    management: Annotated[bool, about("Whether the device may use the port to reach the controller.")] = True
-    labels: Annotated[
-        list[str], about("Further labels, which ports may share, by which networks refer to it.", max_length=16)
-    ] = []
 
 
 class EdgeNodeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -55,6 +39,10 @@ class EdgeNodeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defau
     uplinks: Annotated[
         list[Uplink], keyed("name", description="Ports to the world; left to the device when absent.")
     ] = []
+    vlans: Annotated[
+        list[Vlan], keyed("name", description="VLANs of ports, as ports of their own.", max_length=64)
+    ] = []
+    bonds: Annotated[list[Bond], keyed("name", description="Several ports as one.", max_length=32)] = []
     properties: Annotated[dict[str, str], about("Device properties, such as timer.config.interval: 60.")] = {}
     unschedulable: Annotated[bool, about("No new app is placed here (kubectl cordon).")] = False
     taints: Annotated[
@@ -200,37 +188,16 @@ def allocatable_memory_bytes(obj: Object) -> int:
 def check_edgenode(new: Object, old: Object | None) -> Sequence[FieldError]:
     """Every fault of an EdgeNode, and of a change of one."""
     spec = msgspec.convert(new.get("spec") or {}, EdgeNodeSpec)
-    faults = [*_check_uplinks(spec), *_check_properties(spec), *check_taints("spec.taints", spec.taints)]
+    faults = [
+        *check_ports(spec.uplinks, spec.vlans, spec.bonds),
+        *_check_properties(spec),
+        *check_taints("spec.taints", spec.taints),
+    ]
     if old is not None:
         before = msgspec.convert(old.get("spec") or {}, EdgeNodeSpec)
         faults.extend(check_counter("spec.rebootCounter", spec.reboot_counter, before.reboot_counter))
         faults.extend(check_counter("spec.shutdownCounter", spec.shutdown_counter, before.shutdown_counter))
     return faults
-
-
-def _check_uplinks(spec: EdgeNodeSpec) -> Iterator[FieldError]:
-    for index, uplink in enumerate(spec.uplinks):
-        path = f"spec.uplinks[{index}]"
-        if len((uplink.interface or uplink.name).encode()) > 15:
-            yield invalid(
-                f"{path}.interface", uplink.interface or uplink.name, "must be at most 15 bytes, as Linux has it"
-            )
-        for address in uplink.addresses:
-            yield from rules.check_interface_address(f"{path}.addresses[0]", address)
-            if not uplink.gateway:
-                yield required(f"{path}.gateway", "a static address needs a gateway")
-        if uplink.gateway:
-            yield from rules.check_ipv4(f"{path}.gateway", uplink.gateway)
-        for number, server in enumerate(uplink.dns_servers):
-            yield from rules.check_ip(f"{path}.dnsServers[{number}]", server)
-    if spec.uplinks and not any(uplink.management for uplink in spec.uplinks):
-        yield invalid(
-            "spec.uplinks", len(spec.uplinks), "at least one uplink must be for management, or the device is cut off"
-        )
-    interfaces = [
-        (f"spec.uplinks[{i}].interface", uplink.interface or uplink.name) for i, uplink in enumerate(spec.uplinks)
-    ]
-    yield from rules.check_no_repeats(interfaces)
 
 
 def _check_properties(spec: EdgeNodeSpec) -> Iterator[FieldError]:

@@ -43,6 +43,7 @@ from eaves.node.link.uploads import LogUploader
 from eaves.node.lock import InstanceLock
 from eaves.node.observed import AppStatus, Observations
 from eaves.node.orders import Orders
+from eaves.node.portlink import PortLink
 from eaves.node.report.facts import load_machine
 from eaves.node.report.flows import FlowUploader
 from eaves.node.report.reporter import Reporter
@@ -123,6 +124,13 @@ class Node:
             reboot_command=tuple(settings.reboot_command),
             before_reboot=self._say_goodbye,
         )
+        self._root_pem = root_pem
+        self._clock = clock
+        self.ports = (
+            PortLink(settings, self.controller, self.uplinks, self.orders.parse_ports, self._trust_proxies).ports
+            if settings.manage_ports
+            else None
+        )
         self.poller = ConfigPoller(
             self.controller, self.attestation, self.onboarding, self.checkpoint, self.orders.apply
         )
@@ -184,6 +192,8 @@ class Node:
         add("engine", self.engine.run)
         add("status", self.status.run)
         add("orders", self.orders.run)
+        if self.ports is not None:
+            add("ports", self.ports.run)
         add("onboarding", self._onboard)
         add("certificates", self._once_onboarded(self.certs.run))
         add("attestation", self._once_onboarded(self.attestation.run))
@@ -210,6 +220,9 @@ class Node:
     def _connect(self) -> None:
         """Who is told of what."""
         self.orders.on_change(self._take_timers)
+        self.orders.on_change(self._take_ports)
+        if self.ports is not None:
+            self.ports.changed = self.reporter.note_device
         self.orders.on_change(self.reporter.note_config)
         self.attestation.changed = self.reporter.note_device
         self.engine.changed = self.reporter.note_device
@@ -236,6 +249,17 @@ class Node:
     def _take_certificates(self) -> None:
         self.orders.note_certificates()
         self.poller.note_certificates()
+
+    def _take_ports(self) -> None:
+        if self.ports is not None and self.orders.desired is not None:
+            self.ports.take(self.orders.desired.port_sections)
+
+    async def _trust_proxies(self, pems: tuple[str, ...]) -> None:
+        """The certificates of the ports' proxies, beside those of the settings."""
+        context = await asyncio.to_thread(
+            _want_context, self.settings, self._root_pem, self._clock, [pem.encode() for pem in pems]
+        )
+        await self.client.use_context(context)
 
     def _take_timers(self) -> None:
         timers, desired = self.orders.timers, self.orders.desired
@@ -305,14 +329,18 @@ async def run_node(settings: NodeSettings, *, open_engine: OpenEngine = open_man
 
 def _want_client(settings: NodeSettings, root_pem: bytes, clock: Clock) -> HttpClient:
     """A client that trusts whom the settings say."""
+    return HttpClient(node_settings.parse_server(settings.server), _want_context(settings, root_pem, clock, []))
+
+
+def _want_context(settings: NodeSettings, root_pem: bytes, clock: Clock, pems: list[bytes]) -> tls.ResumingContext:
+    """Trust in the controller, and in proxies on the way: those of the settings and ``pems``."""
     proxy_pem = files.load_file(Path(settings.proxy_certificate_file)) if settings.proxy_certificate_file else None
-    context = tls.want_context(
+    return tls.want_context(
         root_pem,
-        [proxy_pem] if proxy_pem else [],
+        [*([proxy_pem] if proxy_pem else []), *pems],
         use_system=settings.trust_system_certificates,
         is_clock_behind=clock.is_behind,
     )
-    return HttpClient(node_settings.parse_server(settings.server), context)
 
 
 def _want_signer_loader(settings: NodeSettings) -> Callable[[], Signer] | None:

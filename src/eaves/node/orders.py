@@ -19,6 +19,8 @@ from eaves.kit.errors import EavesError
 from eaves.node.counters import BootReason, Command, CounterFile, plan_command
 from eaves.node.desired.model import ConfigProblem, DesiredNode
 from eaves.node.desired.parse import parse_config
+from eaves.node.desired.port_model import PortsSetup
+from eaves.node.desired.port_setup import parse_contexts, parse_port_sections
 from eaves.node.link.certs import CertificateKeeper
 from eaves.node.link.checkpoint import Checkpoint
 from eaves.node.link.decryption import Decryptor
@@ -91,6 +93,14 @@ class Orders:
         """Other certificates of the controller are known; a config that lacked one is read again."""
         if self._lacks_certificate:
             self._repeat.set()
+
+    async def parse_ports(self, sections: bytes) -> PortsSetup:
+        """The port sections of this config or an earlier one, with their secrets opened."""
+        decryptor = Decryptor(parse_contexts(sections), self._keys, self._certs)
+        setup = await asyncio.to_thread(parse_port_sections, sections, decryptor.decrypt)
+        if decryptor.has_unknown_certificate:
+            self._certs.request_fetch()
+        return setup
 
     async def run(self) -> None:
         """Carry out the last config once more whenever that can help, for ever."""

@@ -15,6 +15,8 @@ from eaves.node.engine import OpenEngine, open_manager
 from eaves.node.joining import stop_service
 from eaves.node.lock import AlreadyRunningError, InstanceLock, load_holder
 from eaves.node.observed import LogLine, Observations
+from eaves.node.portlink import STATE_FILE
+from eaves.node.ports.service import remove_profiles
 from eaves.node.settings import NodeSettings
 
 STOP_TIMEOUT_S = 60.0
@@ -46,6 +48,9 @@ async def reset_node(
             say("removing apps, networks, volumes and images")
             await asyncio.to_thread(_make_room, settings)
             await _remove_engine(settings, open_engine)
+            if await asyncio.to_thread((Path(settings.state_dir) / STATE_FILE).exists):
+                say("removing connection profiles of the ports")
+                await remove_profiles(settings.instance)
         say("removing files")
         await asyncio.to_thread(_remove_files, settings, settings_folder)
     finally:

@@ -52,6 +52,12 @@ class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Certificates of a proxy that looks into TLS."""
     uplinks: tuple[UplinkSettings, ...] = ()
     """Empty = the host's routing decides."""
+    manage_ports: bool = False
+    """Set the ports up as the controller says, by NetworkManager; else the host's network is left to its owner."""
+    port_trial_s: int = 120
+    """How long a new config of the ports has to reach the controller before the former one comes back."""
+    port_retry_s: int = 600
+    """After how long a config of the ports that failed is tried again."""
     notify: bool = True
     """Keep a channel open by which the controller wakes this node; without it changes wait for the next poll."""
     state_dir: str = "/var/lib/eaves"

@@ -13,6 +13,7 @@ from eaves.node.link.notify import NotifyChannel
 from eaves.node.link.onboarding import Onboarding
 from eaves.node.link.queues import EventQueue
 from eaves.node.observed import AppStatus, ClusterStatus, ImageStatus, NetworkStatus, VolumeStatus, list_statuses
+from eaves.node.ports.service import describe_problems
 from eaves.node.report.facts import load_own_rss_bytes
 from eaves.node.report.survey import Parts
 from eaves.node.status import ProblemLine, ServiceLine, Snapshot
@@ -92,6 +93,8 @@ class SnapshotTaker:
         if parts.engine.problem is not None:
             error = parts.engine.problem
             lines.insert(0, ProblemLine(error.element or "engine", error.message, error.resolution))
+        if parts.ports is not None:
+            lines += [ProblemLine("ports", text, "") for text in describe_problems(parts.ports.view)]
         if parts.orders.command_problem:
             lines.insert(0, ProblemLine("node", parts.orders.command_problem, ""))
         return lines

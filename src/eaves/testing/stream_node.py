@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 
 from eaves.node.link import identity, websocket
 from eaves.node.link.calls import Controller
-from eaves.node.link.client import Proxy, Server
+from eaves.node.link.client import DIRECT, Route, Server
 from eaves.node.link.websocket import SocketBounds
 from eaves.node.tunnel.dialler import Dialler
 from eaves.testing.device import Device
@@ -43,8 +43,8 @@ class DeviceLink:
         r, s = decode_dss_signature(self._device.key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256()))))
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
-    async def route_for_stream(self) -> tuple[str, Proxy | None]:
-        return "", None
+    async def route_for_stream(self) -> Route:
+        return DIRECT
 
     async def open(self, body: bytes) -> bytes:
         return self._device.open(body)

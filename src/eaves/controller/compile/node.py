@@ -17,7 +17,8 @@ from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
 from eaves.controller.compile.networks import UsedNetworks
 from eaves.controller.compile.patches import want_patch
-from eaves.controller.compile.uplinks import copy_ports, fill_uplinks, runs_eve
+from eaves.controller.compile.port_networks import PortSecrets
+from eaves.controller.compile.uplinks import copy_ports, fill_uplinks, list_contexts, runs_eve
 from eaves.controller.compile.volume_objects import VolumeFacts, want_volume
 from eaves.controller.compile.volumes import want_data
 from eaves.kinds import app as app_kind
@@ -67,17 +68,18 @@ class _Compilation:
         return CompiledConfig(config=config, problems=tuple(sorted(set(self._problems))), touched=frozenset(touched))
 
     def _fill_ports(self, config: EdgeDevConfig) -> None:
-        """A device whose model cannot be read keeps the devices that it had, lest it loses its ports."""
-        name, model = self._node.spec.model, None
-        if name:
-            try:
-                model = self._lookup.hardware_model(name)
-            except HeldBackError as error:
-                self._problem("EdgeNode", self._node.metadata, error.reason, error.message, Effect.PARTIAL)
-                if self._inputs.previous is not None:
-                    copy_ports(self._inputs.previous, config)
-                    return
-        fill_uplinks(self._node, config, model)
+        """A device whose model or secrets cannot be read keeps the ports that it had, lest it loses them."""
+        name, draft = self._node.spec.model, Draft()
+        try:
+            model = self._lookup.hardware_model(name) if name else None
+            fill_uplinks(self._node, config, model, PortSecrets(self._lookup, draft, self._inputs.cipher))
+        except HeldBackError as error:
+            self._problem("EdgeNode", self._node.metadata, error.reason, error.message, Effect.PARTIAL)
+            previous = self._inputs.previous
+            if previous is not None:
+                copy_ports(previous, config)
+                draft = Draft(contexts=list_contexts(previous))
+        self._draft.merge(draft)
 
     def _decode_node(self) -> EdgeNode:
         try:

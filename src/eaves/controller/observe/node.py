@@ -16,6 +16,7 @@ from eaves.controller.observe.conditions import (
     Status,
     assign,
     compact,
+    forget_conditions,
     plan_update,
     set_conditions,
     status_of,
@@ -23,6 +24,8 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.contact import conclude
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.pieces import name_of, time_of
+from eaves.controller.observe.ports import CONDITION as PORTS_APPLIED
+from eaves.controller.observe.ports import port_events, port_facts
 from eaves.controller.observe.pressure import DISK, LOW_DISK_SPACE, is_out_of_space
 from eaves.kinds.edgenode import PortMedium
 from eaves.kinds.times import parse_time, render_time
@@ -72,9 +75,17 @@ def observe_device(objects: DeviceObjects, info: ZInfoDevice, now: float) -> lis
     _note_config(status, info)
     set_conditions(
         status,
-        [*_facts(status, info), Fact("Connected", TRUE, "InContact", "the device calls"), *config_facts(status)],
+        [
+            *_facts(status, info),
+            *port_facts(info),
+            Fact("Connected", TRUE, "InContact", "the device calls"),
+            *config_facts(status),
+        ],
         now,
     )
+    if not any(port_facts(info)):
+        forget_conditions(status, {PORTS_APPLIED})
+    events.extend(port_events(edgenode.get("status") or {}, status))
     update = plan_update(edgenode, status, [*events, *conclude(edgenode, status, now)])
     return [] if update is None else [update]
 

@@ -344,6 +344,8 @@ class DesiredNode(Struct, frozen=True):
     """The devices of the machine that the config names."""
     ports: tuple[DesiredPort, ...] = ()
     """Ports by the labels that networks use; empty = the controller leaves them to the node."""
+    port_sections: bytes = b""
+    """How they are to be set up, as the config says it, secrets sealed (see :mod:`eaves.node.desired.port_setup`); empty = not at all."""
     volumes: tuple[DesiredVolume, ...] = ()
     images: tuple[DesiredImage, ...] = ()
     config_items: Mapping[str, str] = {}

@@ -13,6 +13,7 @@ from eaves.node.desired.hardware import parse_hardware
 from eaves.node.desired.model import DesiredNode, Owner
 from eaves.node.desired.networks import parse_networks
 from eaves.node.desired.patches import parse_patches
+from eaves.node.desired.port_setup import extract_port_sections
 from eaves.node.desired.ports import parse_ports
 from eaves.node.desired.snapshots import hand_down_snapshots
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
@@ -44,6 +45,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         apps=apps,
         networks=tuple(networks.values()),
         ports=parse_ports(config),
+        port_sections=extract_port_sections(config),
         hardware=parse_hardware(config.deviceIoList, draft),
         volumes=modes,
         images=tuple(images.values()),

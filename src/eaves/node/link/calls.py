@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -78,6 +78,8 @@ class Controller:
         self.device_id: DeviceId | None = None
         self.reconnected: Callable[[], None] = lambda: None
         """Called when an answer comes after a failure."""
+        self.proxies: Mapping[str, Proxy | None] = {}
+        """By the labels of uplinks that have a word of their own on it; for others that of the settings counts."""
         self._uplinks = ways
         self._proxy = proxy
         self._serials = [("x-serial-number", serial), ("x-soft-serial", soft_serial)]
@@ -123,10 +125,20 @@ class Controller:
             return Reply(response.status, body=response.body)
         return Reply(response.status, await self.open(response.body), response.body)
 
-    async def route_for_stream(self) -> tuple[str, Proxy | None]:
-        """Source address and proxy for a long-lived connection beside the calls."""
+    async def route_for_stream(self) -> Route:
+        """The way for a long-lived connection beside the calls."""
         attempts = await self._uplinks.attempts()
-        return (attempts[0].source if attempts else ""), self._proxy
+        return self._route(attempts[0] if attempts else uplinks.HOST_ROUTING)
+
+    async def ping(self, attempt: uplinks.Attempt) -> None:
+        """Ask whether the controller answers by one way; that it answers at all, with a certificate that is trusted, is enough.
+
+        Raises UnreachableError.
+        """
+        await self._attempt(attempt, "GET", paths.render_path(Endpoint.PING), b"")
+
+    def _route(self, attempt: uplinks.Attempt) -> Route:
+        return Route(attempt.source, self.proxies.get(attempt.label, self._proxy), attempt.interface)
 
     async def open(self, body: bytes) -> bytes:
         """The payload of an envelope that the controller signed. Raises WireError, and LinkError when its certificates must be fetched."""
@@ -183,9 +195,7 @@ class Controller:
             headers += [(name, value) for name, value in self._serials if value]
         if method == "POST":
             headers.append(("content-type", paths.CONTENT_TYPE))
-        return await self.client.request(
-            method, path, headers=headers, body=body, route=Route(attempt.source, self._proxy)
-        )
+        return await self.client.request(method, path, headers=headers, body=body, route=self._route(attempt))
 
     def _note_failure(self, error: LinkError) -> None:
         self.health.failures += 1

@@ -12,12 +12,14 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
+from typing import Any
 
 import h11
 from msgspec import Struct
 
 from eaves.kit import streams
 from eaves.node.link import tls
+from eaves.node.link.binding import connect_bound
 from eaves.node.link.errors import DialError, TransferError, UnreachableError
 
 DIAL_TIMEOUT_S = 10.0
@@ -61,10 +63,11 @@ class Proxy(Struct, frozen=True):
 
 
 class Route(Struct, frozen=True):
-    """How to leave this machine: from which address (empty = the host's choice), through which proxy."""
+    """How to leave this machine: from which address (empty = the host's choice), through which proxy, by which interface."""
 
     source: str = ""
     proxy: Proxy | None = None
+    interface: str = ""
 
 
 DIRECT = Route()
@@ -132,6 +135,11 @@ class HttpClient:
     @property
     def context(self) -> tls.ResumingContext:
         return self._context
+
+    async def use_context(self, context: tls.ResumingContext) -> None:
+        """Other trust from now on; what is open was made with the old one, and is closed."""
+        self._context = context
+        await self.close()
 
     async def request(
         self, method: str, target: str, *, headers: Headers = (), body: bytes = b"", route: Route = DIRECT
@@ -268,20 +276,11 @@ class HttpClient:
     async def _dial_direct(self, route: Route) -> _Connection:
         context = self._context if self.server.is_tls else None
         name = self.server.host if self.server.is_tls else None
-        reader, writer = await asyncio.open_connection(
-            self.server.host,
-            self.server.port,
-            ssl=context,
-            server_hostname=name,
-            local_addr=_want_local(route),
-            family=_want_family(route),
-        )
+        reader, writer = await _connect(self.server.host, self.server.port, route, ssl=context, server_hostname=name)
         return _Connection(reader, writer)
 
     async def _dial_proxy(self, route: Route, proxy: Proxy) -> _Connection:
-        reader, writer = await asyncio.open_connection(
-            proxy.host, proxy.port, local_addr=_want_local(route), family=_want_family(route)
-        )
+        reader, writer = await _connect(proxy.host, proxy.port, route)
         plain = writer.transport
         try:
             await self._open_tunnel(_Connection(reader, writer), proxy)
@@ -316,6 +315,17 @@ class HttpClient:
 
 class _StaleError(UnreachableError):
     """A kept connection turned out to be closed; never leaves this module."""
+
+
+async def _connect(
+    host: str, port: int, route: Route, **tls_options: Any
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if route.interface and route.source:
+        made = await connect_bound(host, port, source=route.source, interface=route.interface)
+        return await asyncio.open_connection(sock=made, **tls_options)
+    return await asyncio.open_connection(
+        host, port, local_addr=_want_local(route), family=_want_family(route), **tls_options
+    )
 
 
 def _want_local(route: Route) -> tuple[str, int] | None:

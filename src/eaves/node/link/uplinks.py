@@ -32,13 +32,16 @@ class Uplink(Struct, frozen=True):
     label: str
     interface: str
     cost: int = 0
+    is_bound: bool = False
+    """Packets leave by the interface whatever the host's routes say: they are Eaves' own, one for each uplink."""
 
 
 class Attempt(Struct, frozen=True):
-    """One try: ``label`` of the uplink (empty = the host decides) and the source address (empty likewise)."""
+    """One try: ``label`` of the uplink (empty = the host decides), the source address, and the interface to leave by (empty likewise)."""
 
     label: str
     source: str
+    interface: str = ""
 
 
 HOST_ROUTING = Attempt("", "")
@@ -59,7 +62,11 @@ def plan_attempts(
         peers = list(members)
         start = iteration % len(peers)
         ordered += peers[start:] + peers[:start]
-    return [Attempt(uplink.label, source) for uplink in ordered for source in addresses[uplink.interface]]
+    return [
+        Attempt(uplink.label, source, uplink.interface if uplink.is_bound else "")
+        for uplink in ordered
+        for source in addresses[uplink.interface]
+    ]
 
 
 def parse_addresses(text: bytes) -> dict[str, tuple[str, ...]]:
@@ -106,6 +113,13 @@ class Uplinks:
     @property
     def configured(self) -> tuple[Uplink, ...]:
         return self._configured
+
+    def configure(self, uplinks: Sequence[Uplink]) -> None:
+        """Others from now on."""
+        if tuple(uplinks) != self._configured:
+            self._configured = tuple(uplinks)
+            self._failed_at.clear()
+            self._loaded_at = -_ADDRESSES_KEPT_S
 
     async def attempts(self) -> list[Attempt]:
         """The plan for one request; no attempt when no uplink has an address."""

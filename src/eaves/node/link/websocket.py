@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from msgspec import Struct
 
+from eaves.node.link.binding import connect_bound
 from eaves.node.link.calls import Controller
-from eaves.node.link.client import Proxy
+from eaves.node.link.client import Proxy, Route, Server
 from eaves.node.link.errors import DialError, UnreachableError
 from eaves.wire.paths import Endpoint, render_path
 
@@ -44,14 +45,13 @@ async def open_websocket(controller: Controller, extension: str, bounds: SocketB
     client = controller.client
     assert controller.device_id is not None
     path = render_path(Endpoint.EXTENSION, controller.device_id, extension=extension)
-    source, proxy = await controller.route_for_stream()
+    route = await controller.route_for_stream()
     scheme = "wss" if client.server.is_tls else "ws"
     try:
         return await connect(
             f"{scheme}://{client.server.authority}{path}",
             ssl=client.context if client.server.is_tls else None,
-            proxy=_render_proxy(proxy),
-            local_addr=(source, 0) if source else None,
+            **await _want_way(client.server, route),
             compression=None,
             max_size=bounds.message_bytes,
             max_queue=bounds.messages,
@@ -68,6 +68,17 @@ async def open_websocket(controller: Controller, extension: str, bounds: SocketB
         raise UnreachableError(f"{extension} channel is refused with {status}") from error
     except (InvalidHandshake, InvalidURI, OSError, EOFError) as error:
         raise DialError(f"{extension} channel cannot be opened: {error}") from error
+
+
+async def _want_way(server: Server, route: Route) -> dict[str, Any]:
+    """Arguments of the library for the way out. Raises OSError."""
+    if route.interface and route.source and route.proxy is None:
+        return {
+            "proxy": None,
+            "sock": await connect_bound(server.host, server.port, source=route.source, interface=route.interface),
+        }
+    # The library opens the way to a proxy by itself; from the port's address, it leaves by the port as far as routes say so.
+    return {"proxy": _render_proxy(route.proxy), "local_addr": (route.source, 0) if route.source else None}
 
 
 def _render_proxy(proxy: Proxy | None) -> str | None:

@@ -10,11 +10,12 @@ from eaves.node.counters import BootReason, Record
 from eaves.node.hardware.inventory import Inventory
 from eaves.node.link.attestation import AttestationStep
 from eaves.node.link.uplinks import Uplink
+from eaves.node.ports.service import PortsView
 from eaves.node.report.buses import want_buses
 from eaves.node.report.facts import Disk, Machine, Mount, Port
 from eaves.node.report.pieces import want_message, want_mib, want_time
+from eaves.node.report.ports import want_adapters
 from eaves.wire.pb.eaves.extension_pb2 import DeviceInfoExtension
-from eaves.wire.pb.evecommon import devmodelcommon_pb2
 from eaves.wire.pb.info import common_pb2, info_pb2
 from eaves.wire.pb.info.common_pb2 import ErrorInfo
 from eaves.wire.pb.info.hardware_pb2 import BIOS, CPU, TPM, CPUInfo, HardwareInventory
@@ -22,10 +23,7 @@ from eaves.wire.pb.info.info_pb2 import (
     AttestationInfo,
     Capabilities,
     DataSecAtRest,
-    DevicePort,
-    DevicePortStatus,
     SecurityInfo,
-    SystemAdapterInfo,
     ZInfoAppInstance,
     ZInfoConfigItem,
     ZInfoConfigItemStatus,
@@ -44,7 +42,6 @@ PARTITION = "IMGA"
 _CAPABILITY = info_pb2.API_CAPABILITY_START_DELAY_IN_SECONDS
 """Highest level of the config API of which everything up to it is understood here."""
 _PLATFORM = "eaves"
-_PORT_CONFIG_KEY = "eaves"
 
 _BOOT_REASONS = {
     BootReason.FIRST: info_pb2.BOOT_REASON_FIRST,
@@ -72,6 +69,7 @@ class DeviceView(Struct, frozen=True, kw_only=True):
     name_servers: Sequence[str] = ()
     search_domains: Sequence[str] = ()
     uplinks: Sequence[Uplink] = ()
+    port_configs: PortsView = PortsView()
     record: Record = Record()
     attestation: AttestationStep = AttestationStep.NONCE_WAIT
     attestation_error: str = ""
@@ -109,7 +107,7 @@ def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
         HostName=machine.hostname,
         lastRebootReason=record.boot_text,
         lastRebootTime=want_time(record.last_reboot_time),
-        systemAdapter=_want_adapters(view),
+        systemAdapter=want_adapters(view.ports, view.uplinks, view.name_servers, view.port_configs),
         restartCounter=record.restart_counter,
         HSMStatus=info_pb2.DISABLED if machine.has_tpm else info_pb2.NOTFOUND,
         dataSecAtRestInfo=DataSecAtRest(status=info_pb2.DATASEC_AT_REST_DISABLED),
@@ -196,33 +194,6 @@ def _want_software(view: DeviceView) -> ZInfoDevSW:
         longVersion=f"eaves {view.version} on {view.machine.os_name}",
         userStatus=info_pb2.UPDATED,
     )
-
-
-def _want_adapters(view: DeviceView) -> SystemAdapterInfo:
-    """Host interfaces with an address; those by which the controller is reached are marked."""
-    configured = {uplink.interface: uplink for uplink in view.uplinks}
-    status = DevicePortStatus(version=1, key=_PORT_CONFIG_KEY)
-    for port in view.ports:
-        uplink = configured.get(port.name)
-        if not port.addresses and uplink is None:
-            continue
-        status.ports.append(
-            DevicePort(
-                ifname=port.name,
-                name=uplink.label if uplink else port.name,
-                isMgmt=uplink is not None or (not configured and bool(port.routers)),
-                macAddr=port.mac,
-                IPAddrs=[address.partition("/")[0] for address in port.addresses],
-                subnet=port.addresses[0] if port.addresses else "",
-                defaultRouters=port.routers,
-                dns=ZInfoDNS(DNSservers=view.name_servers),
-                up=port.is_up,
-                usage=devmodelcommon_pb2.PhyIoUsageMgmtAndApps,
-                cost=uplink.cost if uplink else 0,
-                mtu=port.mtu,
-            )
-        )
-    return SystemAdapterInfo(currentIndex=0, status=[status])
 
 
 def _want_items(statuses: Mapping[str, ItemStatus]) -> ZInfoConfigItemStatus:

@@ -18,6 +18,7 @@ from eaves.node.link.uplinks import Uplinks
 from eaves.node.link.uploads import LogUploader
 from eaves.node.observed import AppState, AppStatus, NetworkStatus, Observations, VolumeStatus, list_statuses
 from eaves.node.orders import Orders
+from eaves.node.ports.service import Ports, PortsView, describe_problems
 from eaves.node.report import facts
 from eaves.node.report.device import DeviceView
 from eaves.node.report.facts import Machine
@@ -39,6 +40,7 @@ class Parts(Protocol):
     orders: Orders
     engine: EngineSlot
     uplinks: Uplinks
+    ports: Ports | None
     uploader: LogUploader
 
 
@@ -64,6 +66,7 @@ class Surveyor:
             name_servers=servers,
             search_domains=domains,
             uplinks=parts.uplinks.configured,
+            port_configs=parts.ports.view if parts.ports is not None else PortsView(),
             record=parts.counters.record,
             attestation=parts.attestation.step,
             attestation_error=parts.attestation.last_error,
@@ -123,6 +126,8 @@ class Surveyor:
         if parts.engine.problem is not None:
             error = parts.engine.problem
             yield f"{error}; {error.resolution}" if error.resolution else str(error)
+        if parts.ports is not None:
+            yield from describe_problems(parts.ports.view)
         if parts.poller.problem:
             yield parts.poller.problem
         if parts.orders.command_problem:

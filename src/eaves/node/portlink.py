@@ -1,0 +1,77 @@
+"""Between the node's ports and its link: which ways to the controller there are, and whether one leads there.
+
+The daemon makes a :class:`PortLink` where its settings say ``manage_ports``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from eaves.kit.errors import EavesError
+from eaves.node.desired.port_model import PortSetup, PortsSetup
+from eaves.node.link.calls import Controller
+from eaves.node.link.uplinks import Attempt, Uplink, Uplinks, load_addresses
+from eaves.node.ports.service import Ports, Times, open_networkmanager
+from eaves.node.settings import NodeSettings, want_uplinks
+
+log = logging.getLogger(__name__)
+
+STATE_FILE = "ports.json"
+
+
+class PortLink:
+    """Owns the :class:`Ports` and tells the link what they give."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        controller: Controller,
+        uplinks: Uplinks,
+        parse: Callable[[bytes], Awaitable[PortsSetup]],
+        trust: Callable[[tuple[str, ...]], Awaitable[None]],
+    ) -> None:
+        """``trust``: take these certificates of proxies, and no others, beside those of the settings."""
+        self._settings = settings
+        self._controller = controller
+        self._uplinks = uplinks
+        self._trust = trust
+        self._trusted: tuple[str, ...] = ()
+        self.ports = Ports(
+            Path(settings.state_dir) / STATE_FILE,
+            instance=settings.instance,
+            parse=parse,
+            probe=self._probe,
+            open_manager=open_networkmanager,
+            times=Times(trial_s=settings.port_trial_s, retry_s=settings.port_retry_s),
+        )
+        self.ports.use = self._use
+
+    async def _use(self, setup: PortsSetup) -> None:
+        """The ports are as ``setup`` says, or will be in a moment."""
+        ports = [port for port in setup.ports if port.is_management]
+        ways = [Uplink(port.label, port.interface, port.cost, is_bound=True) for port in ports]
+        self._uplinks.configure(ways or want_uplinks(self._settings))
+        wanted = tuple(dict.fromkeys(pem for port in ports for pem in port.proxy.ca_pems))
+        if wanted != self._trusted:
+            try:
+                await self._trust(wanted)
+            except EavesError as error:
+                log.warning("certificates of proxies cannot be used: error=%s", error)
+            self._trusted = wanted
+
+    async def _probe(self, port: PortSetup) -> str:
+        try:
+            sources = (await load_addresses()).get(port.interface, ())
+            failure = "it has no address"
+            for source in sources:
+                try:
+                    await self._controller.ping(Attempt(port.label, source, port.interface))
+                except EavesError as error:
+                    failure = f"the controller does not answer: {error}"
+                else:
+                    return ""
+        except EavesError as error:
+            return str(error)
+        return failure

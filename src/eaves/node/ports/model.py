@@ -1,0 +1,68 @@
+"""What the parts of ``ports`` tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+Value = str | int | bool | bytes | list[str] | list[dict[str, str | int]] | dict[str, str]
+Settings = Mapping[str, Mapping[str, Value]]
+"""Section → key → value, as NetworkManager calls them."""
+
+
+class Profile(Struct, frozen=True):
+    """A connection profile. Its ``uuid`` is made from what is in it, so a changed one is another one.
+
+    ``interface`` empty = of whichever device of its type there is. ``settings`` hold secrets: they are never printed.
+    """
+
+    uuid: str
+    name: str
+    interface: str
+    settings: Settings
+    is_software: bool = False
+    """NetworkManager makes the interface."""
+    label: str = ""
+    """Of the port that it is for; empty = others stand on it. A port with several is up with any of them."""
+
+    def __repr__(self) -> str:
+        return f"Profile({self.name}, {self.interface}, {self.uuid})"
+
+
+class LinkState(StrEnum):
+    UP = "up"
+    COMING = "coming"
+    DOWN = "down"
+
+
+class SeenLink(Struct, frozen=True):
+    """A device of NetworkManager. ``profile``: UUID of what is active on it, or coming up."""
+
+    interface: str
+    state: LinkState
+    profile: str = ""
+    reason: str = ""
+    """Why it is down, in NetworkManager's words."""
+    is_modem: bool = False
+
+
+class SeenManager(Struct, frozen=True):
+    """``profiles``: UUID → name of those that this node made."""
+
+    version: str
+    profiles: Mapping[str, str]
+    links: Mapping[str, SeenLink]
+
+
+class Changes(Struct, frozen=True):
+    """In this order: add, activate, delete (UUIDs)."""
+
+    add: tuple[Profile, ...] = ()
+    activate: tuple[Profile, ...] = ()
+    delete: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.add or self.activate or self.delete)

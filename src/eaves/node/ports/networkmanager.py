@@ -1,0 +1,215 @@
+"""NetworkManager by D-Bus: what it has, profiles, activation, checkpoints.
+
+Interfaces and numbers are those of its D-Bus reference (org.freedesktop.NetworkManager, 1.42 and later). Profiles are kept in memory
+alone (in /run, for root only): after a boot the daemon makes them again, and nothing of them is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from eaves.node.ports.bus import Bus, CallError, unwrap
+from eaves.node.ports.model import LinkState, Profile, SeenLink, SeenManager
+from eaves.node.ports.render import OWNER_KEY
+from eaves.node.ports.signatures import encode_settings
+
+log = logging.getLogger(__name__)
+
+SERVICE = "org.freedesktop.NetworkManager"
+_ROOT = "/org/freedesktop/NetworkManager"
+_SETTINGS = f"{_ROOT}/Settings"
+_DEVICE, _ACTIVE, _PROFILE = f"{SERVICE}.Device", f"{SERVICE}.Connection.Active", f"{SERVICE}.Settings.Connection"
+_OBJECTS = "org.freedesktop.DBus.ObjectManager"
+_IN_MEMORY = 0x2
+_DELETE_NEW_PROFILES = 0x2
+_MODEM = 8
+_UNMANAGED, _UNAVAILABLE, _DISCONNECTED, _ACTIVATED, _FAILED = 10, 20, 30, 100, 120
+_REASONS = {
+    3: "it is being set up",
+    4: "the config cannot be applied",
+    5: "no address was given, DHCP does not answer",
+    6: "the address ran out",
+    7: "a password is missing or wrong",
+    8: "the wireless network refuses it",
+    9: "the wireless network refuses its settings",
+    10: "the wireless network refuses its password",
+    11: "the wireless network does not answer",
+    15: "DHCP cannot be started",
+    16: "DHCP failed",
+    17: "DHCP failed",
+    35: "its parts are missing",
+    36: "it was taken away",
+    39: "somebody else changed it",
+    40: "it has no link",
+    53: "the wireless network is out of reach",
+    60: "what it stands on changed",
+}
+
+
+class NetworkManager:
+    """Use :meth:`open`. ``instance`` tells our profiles from those of others."""
+
+    def __init__(self, bus: Bus, instance: str) -> None:
+        self._bus = bus
+        self._instance = instance
+        self._reasons: dict[str, str] = {}
+        self.changed = asyncio.Event()
+        """Set whenever a device changes its state."""
+
+    @classmethod
+    async def open(cls, instance: str, address: str = "") -> NetworkManager:
+        """Raises ManagerMissingError."""
+        found = cls(await Bus.open(SERVICE, address), instance)
+        try:
+            await found._bus.listen(_DEVICE, "StateChanged", found._hear)
+            await found.version()
+        except BaseException:
+            found.close()
+            raise
+        return found
+
+    @property
+    def is_open(self) -> bool:
+        return self._bus.is_open
+
+    def close(self) -> None:
+        self._bus.close()
+
+    async def version(self) -> str:
+        """Raises ManagerMissingError when it does not run."""
+        (found,) = await self._bus.call(_ROOT, "org.freedesktop.DBus.Properties", "Get", "ss", SERVICE, "Version")
+        return str(unwrap(found))
+
+    async def observe(self) -> SeenManager:
+        """Devices, and our own profiles."""
+        (raw,) = await self._bus.call("/org/freedesktop", _OBJECTS, "GetManagedObjects")
+        objects: dict[str, dict[str, dict[str, Any]]] = unwrap(raw)
+        actives = {path: known[_ACTIVE] for path, known in objects.items() if _ACTIVE in known}
+        links = {}
+        for path, known in objects.items():
+            if _DEVICE in known:
+                link = self._view_link(path, known[_DEVICE], actives)
+                links[link.interface] = link
+        profiles = {}
+        for path, known in objects.items():
+            if _PROFILE in known:
+                connection = await self._load_own(path)
+                if connection is not None:
+                    profiles[str(connection["uuid"])] = str(connection["id"])
+        return SeenManager(str(objects.get(_ROOT, {}).get(SERVICE, {}).get("Version", "")), profiles, links)
+
+    async def add(self, profile: Profile) -> None:
+        """Make a profile. Raises PortError."""
+        await self._bus.call(
+            _SETTINGS,
+            f"{SERVICE}.Settings",
+            "AddConnection2",
+            "a{sa{sv}}ua{sv}",
+            encode_settings(profile.settings),
+            _IN_MEMORY,
+            {},
+        )
+
+    async def activate(self, profile: Profile) -> None:
+        """Bring it up, or begin to. Raises PortError: its device is not there, or is not managed."""
+        path = await self._find_profile(profile.uuid)
+        device = "/" if profile.is_software else await self._find_device(profile.interface)
+        self._reasons.pop(device, None)
+        await self._bus.call(_ROOT, SERVICE, "ActivateConnection", "ooo", path, device, "/")
+
+    async def delete(self, uuid: str) -> None:
+        """Take it down and away; it may be gone already."""
+        try:
+            path = await self._find_profile(uuid)
+            await self._bus.call(path, _PROFILE, "Delete")
+        except CallError as error:
+            log.debug("profile is gone already: uuid=%s error=%s", uuid, error)
+
+    async def make_checkpoint(self, interfaces: Collection[str], limit_s: float) -> str:
+        """Remember what those devices have now; unless it is dropped, all goes back to it after ``limit_s``, by itself."""
+        devices = [path for name in sorted(interfaces) if (path := await self._find_device_or_none(name)) is not None]
+        (path,) = await self._bus.call(
+            _ROOT, SERVICE, "CheckpointCreate", "aouu", devices, max(1, round(limit_s)), _DELETE_NEW_PROFILES
+        )
+        return str(path)
+
+    async def drop_checkpoint(self, path: str) -> None:
+        """What is now is to stay. Raises CallError when it went back meanwhile."""
+        await self._bus.call(_ROOT, SERVICE, "CheckpointDestroy", "o", path)
+
+    async def roll_back(self, path: str) -> None:
+        """Go back now; it may have done so by itself."""
+        try:
+            await self._bus.call(_ROOT, SERVICE, "CheckpointRollback", "o", path)
+        except CallError as error:
+            log.info("checkpoint is gone already: error=%s", error)
+
+    def _view_link(self, path: str, device: dict[str, Any], actives: dict[str, dict[str, Any]]) -> SeenLink:
+        state = int(device.get("State", 0))
+        active = actives.get(str(device.get("ActiveConnection", "")), {})
+        reason = self._reasons.get(path, "")
+        if state == _ACTIVATED:
+            shown, reason = LinkState.UP, ""
+        elif _DISCONNECTED < state < _ACTIVATED:
+            shown = LinkState.COMING
+        else:
+            shown = LinkState.DOWN
+            reason = reason or _STATES.get(state, "")
+        return SeenLink(
+            interface=str(device.get("Interface", "")),
+            state=shown,
+            profile=str(active.get("Uuid", "")),
+            reason=reason,
+            is_modem=int(device.get("DeviceType", 0)) == _MODEM,
+        )
+
+    async def _load_own(self, path: str) -> dict[str, Any] | None:
+        """The ``connection`` section of a profile that is ours. None for others, and for one that went away."""
+        try:
+            (raw,) = await self._bus.call(path, _PROFILE, "GetSettings")
+        except CallError:
+            return None
+        settings: dict[str, dict[str, Any]] = unwrap(raw)
+        if settings.get("user", {}).get("data", {}).get(OWNER_KEY) != self._instance:
+            return None
+        return settings["connection"]
+
+    async def _find_profile(self, uuid: str) -> str:
+        (path,) = await self._bus.call(_SETTINGS, f"{SERVICE}.Settings", "GetConnectionByUuid", "s", uuid)
+        return str(path)
+
+    async def _find_device(self, interface: str) -> str:
+        if not interface:
+            return "/"
+        path = await self._find_device_or_none(interface)
+        if path is None:
+            raise CallError(
+                f"{interface} does not exist, or NetworkManager does not know it",
+                element=f"port {interface}",
+                resolution="check the interface's name in the hardware model or the uplink",
+            )
+        return path
+
+    async def _find_device_or_none(self, interface: str) -> str | None:
+        try:
+            (path,) = await self._bus.call(_ROOT, SERVICE, "GetDeviceByIpIface", "s", interface)
+        except CallError:
+            return None
+        return str(path)
+
+    def _hear(self, path: str, body: list[Any]) -> None:
+        new, _old, reason = (int(value) for value in body)
+        if new == _ACTIVATED:
+            self._reasons.pop(path, None)
+        elif reason in _REASONS and new in (_FAILED, _UNAVAILABLE):
+            self._reasons[path] = _REASONS[reason]
+        self.changed.set()
+
+
+_STATES = {
+    _UNMANAGED: "NetworkManager is told not to manage it",
+    _UNAVAILABLE: "it has no link, or is not ready",
+}

@@ -1,0 +1,65 @@
+"""What NetworkManager has, against what it should have. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from eaves.node.ports.model import Changes, LinkState, Profile, SeenLink, SeenManager
+
+
+def plan_changes(wanted: Sequence[Profile], seen: SeenManager) -> Changes:
+    """Profiles to add, to bring up (what others stand on first), and to delete."""
+    add = tuple(profile for profile in wanted if profile.uuid not in seen.profiles)
+    activate = tuple(
+        _choose(group) for group in _group(wanted) if not any(_is_active(profile, seen) for profile in group)
+    )
+    own = {profile.uuid for profile in wanted}
+    delete = tuple(sorted(uuid for uuid in seen.profiles if uuid not in own))
+    return Changes(add, activate, delete)
+
+
+def find_faults(wanted: Sequence[Profile], seen: SeenManager) -> dict[str, str]:
+    """Label of a port → why it is not up."""
+    faults = {}
+    for group in _group(wanted):
+        if not group[0].label or any(_is_up(profile, seen) for profile in group):
+            continue
+        faults[group[0].label] = _explain(group[0], _find_link(group[0], seen))
+    return faults
+
+
+def _group(wanted: Sequence[Profile]) -> Iterator[list[Profile]]:
+    """The profiles of one port together, in their order."""
+    for _, group in itertools.groupby(wanted, key=lambda profile: profile.label or profile.name):
+        yield list(group)
+
+
+def _choose(group: Sequence[Profile]) -> Profile:
+    """The one of the highest priority; NetworkManager goes on to the others by itself."""
+    return max(group, key=lambda profile: int(str(profile.settings["connection"]["autoconnect-priority"])))
+
+
+def _find_link(profile: Profile, seen: SeenManager) -> SeenLink | None:
+    if profile.interface:
+        return seen.links.get(profile.interface)
+    modems = [link for link in seen.links.values() if link.is_modem]
+    return next((link for link in modems if link.profile == profile.uuid), next(iter(modems), None))
+
+
+def _is_active(profile: Profile, seen: SeenManager) -> bool:
+    link = _find_link(profile, seen)
+    return link is not None and link.profile == profile.uuid and link.state is not LinkState.DOWN
+
+
+def _is_up(profile: Profile, seen: SeenManager) -> bool:
+    link = _find_link(profile, seen)
+    return link is not None and link.profile == profile.uuid and link.state is LinkState.UP
+
+
+def _explain(profile: Profile, link: SeenLink | None) -> str:
+    if link is None:
+        return f"{profile.interface or 'a modem'} does not exist"
+    if link.reason:
+        return f"{link.interface} is not up: {link.reason}"
+    return f"{link.interface} is not up yet" if link.state is LinkState.COMING else f"{link.interface} is not up"

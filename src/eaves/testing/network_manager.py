@@ -1,0 +1,188 @@
+"""A real NetworkManager with a message bus of its own, in a network namespace: a machine whose ports it manages.
+
+Its files are in a mount namespace of its own, so nothing of this machine's NetworkManager, if there is one, is seen or touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from eaves.testing.namespaces import Namespace
+
+_BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path={socket}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+_CONFIG = """[main]
+plugins=keyfile
+auth-polkit=false
+dns=none
+rc-manager=unmanaged
+no-auto-default=*
+dhcp=internal
+[logging]
+level={level}
+backend=syslog
+"""
+_START = """
+mount -t tmpfs tmpfs /run
+mkdir -p /run/NetworkManager /var/lib/NetworkManager
+mount -t tmpfs tmpfs /var/lib/NetworkManager
+mount -t sysfs -o ro sys /sys
+exec NetworkManager --no-daemon --config {config} --config-dir {empty} --system-config-dir {empty}
+"""
+_WAIT_S = 60.0
+
+
+class ManagedHost:
+    """Use as a context manager. ``address`` is that of the message bus, for ``DBUS_SYSTEM_BUS_ADDRESS``."""
+
+    def __init__(self) -> None:
+        self.namespace = Namespace()
+        self._folder = Path(tempfile.mkdtemp(prefix="eaves-nm."))
+        self._socket = self._folder / "bus"
+        self.address = f"unix:path={self._socket}"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> ManagedHost:
+        try:
+            self._start_bus()
+            self.start_manager()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for process in reversed(self._processes):
+            process.kill()
+            process.wait()
+        self.namespace.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start_bus(self) -> None:
+        config = self._folder / "bus.conf"
+        config.write_text(_BUS.format(socket=self._socket))
+        with (self._folder / "bus.log").open("ab") as output:
+            argv = ["dbus-daemon", "--nofork", "--nopidfile", f"--config-file={config}"]
+            self._processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output))
+        _wait(self._socket.exists, "the message bus")
+
+    def start_manager(self) -> None:
+        """Start NetworkManager, or start it anew after :meth:`kill_manager`."""
+        config, empty = self._folder / "manager.conf", self._folder / "empty"
+        empty.mkdir(exist_ok=True)
+        level = os.environ.get("EAVES_TEST_NM_LEVEL", "WARN")
+        config.write_text(_CONFIG.format(level=level))
+        script = _START.format(config=config, empty=empty)
+        with (self._folder / "manager.log").open("ab") as output:
+            self._processes.append(
+                subprocess.Popen(
+                    self.namespace.argv("unshare", "--mount", "--propagation", "private", "sh", "-ec", script),
+                    env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
+            )
+        _wait(self._is_manager_there, "NetworkManager", self.log)
+
+    def kill_manager(self) -> None:
+        process = self._processes.pop()
+        process.kill()
+        process.wait()
+
+    def log(self) -> str:
+        """What NetworkManager wrote."""
+        return (self._folder / "manager.log").read_text(errors="replace")[-8000:]
+
+    def addresses(self, interface: str) -> str:
+        """As ``ip`` shows them."""
+        return self.namespace.run("ip", "-brief", "addr", "show", "dev", interface, check=False)
+
+    def _is_manager_there(self) -> bool:
+        asked = subprocess.run(
+            [
+                *("dbus-send", f"--bus={self.address}", "--print-reply", "--dest=org.freedesktop.DBus"),
+                *("/org/freedesktop/DBus", "org.freedesktop.DBus.GetNameOwner"),
+                "string:org.freedesktop.NetworkManager",
+            ],
+            check=False,
+            capture_output=True,
+        )
+        return asked.returncode == 0
+
+
+class DhcpRouter:
+    """A network at the other end of a cable, with a DHCP server and an address of its own."""
+
+    def __init__(self, host: Namespace, interface: str, subnet: str, *, lease: str = "10m") -> None:
+        """``subnet`` like ``10.1.0``: the router is ``.1``, leases from ``.100`` on."""
+        self.namespace = Namespace()
+        self.subnet = subnet
+        host.connect(interface, self.namespace, "lan")
+        self.namespace.run("ip", "addr", "add", f"{subnet}.1/24", "dev", "lan")
+        self._lease = lease
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start_dhcp(self, interface: str = "lan") -> None:
+        self._server = subprocess.Popen(
+            self.namespace.argv(
+                *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--leasefile-ro"),
+                *(f"--interface={interface}", "--bind-interfaces", "--dhcp-authoritative", "--no-ping"),
+                *(f"--dhcp-range={self.subnet}.100,{self.subnet}.200,{self._lease}", "--user=root", "--pid-file="),
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def stop_dhcp(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+            self._server = None
+
+    def close(self) -> None:
+        self.stop_dhcp()
+        self.namespace.close()
+
+    def __enter__(self) -> DhcpRouter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def managed_host() -> Iterator[ManagedHost]:
+    with ManagedHost() as found:
+        yield found
+
+
+def _wait(is_there: object, name: str, details: object = None) -> None:
+    assert callable(is_there)
+    ends_at = time.monotonic() + _WAIT_S
+    while not is_there():
+        if time.monotonic() > ends_at:
+            raise AssertionError(f"{name} does not come up: {details() if callable(details) else ''}")
+        time.sleep(0.05)

@@ -1,0 +1,63 @@
+"""Port sections of device configs, for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eaves.node.desired.port_setup import extract_port_sections
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.config.devmodel_pb2 import BondAdapter, PhysicalIO, SystemAdapter, VlanAdapter
+from eaves.wire.pb.config.netconfig_pb2 import NetworkConfig
+from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoNetEth, PhyIoUsageMgmtAndApps
+from eaves.wire.pb.evecommon.netcmn_pb2 import V4, Client, Static, ipspec
+
+CONTROLLER = "198.51.100.1"
+
+
+class SectionsMaker:
+    """Collects ports, then gives the sections of a config with them."""
+
+    def __init__(self) -> None:
+        self.config = EdgeDevConfig()
+
+    def hardware(self, *names: str) -> SectionsMaker:
+        for name in names:
+            self.config.deviceIoList.append(
+                PhysicalIO(
+                    ptype=PhyIoNetEth,
+                    logicallabel=name,
+                    phylabel=name,
+                    phyaddrs={"ifname": name},
+                    usage=PhyIoUsageMgmtAndApps,
+                )
+            )
+        return self
+
+    def dhcp(self, label: str, **adapter: Any) -> SectionsMaker:
+        return self._add(label, ipspec(dhcp=Client), adapter)
+
+    def static(self, label: str, address: str, subnet: str, gateway: str, **adapter: Any) -> SectionsMaker:
+        spec = ipspec(dhcp=Static, subnet=subnet, gateway=gateway)
+        return self._add(label, spec, {"addr": address, **adapter})
+
+    def vlan(self, label: str, lower: str, vlan_id: int) -> SectionsMaker:
+        self.config.vlans.append(
+            VlanAdapter(logicallabel=label, interface_name=label, lower_layer_name=lower, vlan_id=vlan_id)
+        )
+        return self
+
+    def bond(self, label: str, *lower: str, **options: Any) -> SectionsMaker:
+        self.config.bonds.append(
+            BondAdapter(logicallabel=label, interface_name=label, lower_layer_names=lower, **options)
+        )
+        return self
+
+    def sections(self) -> bytes:
+        return extract_port_sections(self.config)
+
+    def _add(self, label: str, spec: ipspec, adapter: dict[str, Any]) -> SectionsMaker:
+        network_id = f"net-{label}"
+        self.config.networks.append(NetworkConfig(id=network_id, type=V4, ip=spec))
+        values = {"lowerLayerName": label, "uplink": True, **adapter}
+        self.config.systemAdapterList.append(SystemAdapter(name=label, networkUUID=network_id, **values))
+        return self

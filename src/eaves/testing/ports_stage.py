@@ -1,0 +1,106 @@
+"""The node's ports with a real NetworkManager: a box with cables to networks, and a controller that is an address behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from eaves.kit import process
+from eaves.node.desired.port_model import PortSetup, PortsSetup
+from eaves.node.desired.port_setup import parse_port_sections
+from eaves.node.ports.model import SeenManager
+from eaves.node.ports.networkmanager import NetworkManager
+from eaves.node.ports.service import Manager, Ports, PortsView, Times
+from eaves.testing.network_manager import ManagedHost
+from eaves.testing.port_sections import CONTROLLER
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock
+
+TIMES = Times(trial_s=8, margin_s=4, settle_s=3, retry_s=600, recheck_s=1)
+
+
+class PortsStage:
+    """Runs :class:`Ports` until :meth:`stop` or :meth:`kill`; made anew it is the daemon's next life."""
+
+    def __init__(self, host: ManagedHost, folder: Path, *, times: Times = TIMES) -> None:
+        self.host = host
+        self.ports = Ports(
+            folder / "ports.json",
+            instance="test",
+            parse=_parse,
+            probe=self._probe,
+            open_manager=self.open_manager,
+            times=times,
+        )
+        self._changed = asyncio.Event()
+        self.ports.changed = self._changed.set
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> PortsStage:
+        self._task = asyncio.create_task(self.ports.run(), name="ports")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
+
+    async def kill(self) -> None:
+        """As ``kill -9`` does: whatever was under way stays half done."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def open_manager(self, instance: str) -> Manager:
+        return await NetworkManager.open(instance, self.host.address)
+
+    async def observe(self) -> SeenManager:
+        manager = await NetworkManager.open("test", self.host.address)
+        try:
+            return await manager.observe()
+        finally:
+            manager.close()
+
+    async def applied(self, sections: bytes) -> PortsView:
+        """Once the config is in force."""
+        self.ports.take(sections)
+        return await self.until(lambda view: _is_newest(view, sections) and view.index == 0)
+
+    async def failed(self, sections: bytes) -> PortsView:
+        """Once the config was tried in vain."""
+        self.ports.take(sections)
+        return await self.until(lambda view: _is_newest(view, sections) and view.records[0].last_failed > 0)
+
+    async def until(self, is_there: Callable[[PortsView], bool], limit_s: float = 60) -> PortsView:
+        """The view once it is as asked for. Fails with what was there instead."""
+        assert self._task is not None
+        try:
+            async with asyncio.timeout(limit_s):
+                while not self.ports.view.records or not is_there(self.ports.view):
+                    if self._task.done():
+                        self._task.result()
+                    self._changed.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(1):
+                            await self._changed.wait()
+        except TimeoutError as error:
+            raise AssertionError(f"it is {self.ports.view}\n{self.host.log()}") from error
+        return self.ports.view
+
+    async def _probe(self, port: PortSetup) -> str:
+        argv = self.host.namespace.argv("busybox", "ping", "-c", "1", "-W", "1", "-I", port.interface, CONTROLLER)
+        done = await process.run(argv, check=False, timeout_s=20)
+        return "" if done.returncode == 0 else "the controller does not answer"
+
+
+def _is_newest(view: PortsView, sections: bytes) -> bool:
+    return view.records[0].sections == sections and view.records[0].is_tried and not view.is_trying
+
+
+async def _parse(sections: bytes) -> PortsSetup:
+    return parse_port_sections(sections, _decrypt)
+
+
+def _decrypt(block: CipherBlock) -> bytes:
+    return block.cipherData

@@ -1,0 +1,68 @@
+"""What NetworkManager has, against what it should have."""
+
+from __future__ import annotations
+
+from eaves.node.desired.port_model import Medium, PortSetup, PortsSetup, WifiNetwork
+from eaves.node.ports.model import LinkState, Profile, SeenLink, SeenManager
+from eaves.node.ports.plan import find_faults, plan_changes
+from eaves.node.ports.render import render_profiles
+
+(WAN,) = render_profiles(PortsSetup((PortSetup("wan", "eth0"),)), "eaves", b"k")
+(LTE,) = render_profiles(PortsSetup((PortSetup("lte", "wwan0", Medium.CELLULAR),)), "eaves", b"k")
+WIFI = render_profiles(
+    PortsSetup((PortSetup("wifi", "wlan0", Medium.WIFI, wifi=(WifiNetwork("a"), WifiNetwork("b", priority=3))),)),
+    "eaves",
+    b"k",
+)
+
+
+def see(*links: SeenLink, profiles: tuple[Profile, ...] = ()) -> SeenManager:
+    return SeenManager("1.52", {p.uuid: p.name for p in profiles}, {link.interface: link for link in links})
+
+
+def link(profile: Profile, state: LinkState = LinkState.UP, reason: str = "") -> SeenLink:
+    return SeenLink(profile.interface, state, profile.uuid, reason)
+
+
+def test_a_new_profile_is_added_and_brought_up() -> None:
+    changes = plan_changes([WAN], see(SeenLink("eth0", LinkState.UP, "somebody-elses")))
+    assert (changes.add, changes.activate, changes.delete) == ((WAN,), (WAN,), ())
+
+
+def test_what_is_there_is_left_alone() -> None:
+    assert plan_changes([WAN], see(link(WAN), profiles=(WAN,))).is_empty
+    assert plan_changes([WAN], see(link(WAN, LinkState.COMING), profiles=(WAN,))).is_empty
+
+
+def test_what_went_down_is_brought_up_again() -> None:
+    changes = plan_changes([WAN], see(SeenLink("eth0", LinkState.DOWN), profiles=(WAN,)))
+    assert (changes.add, changes.activate) == ((), (WAN,))
+
+
+def test_what_nobody_wants_goes() -> None:
+    assert plan_changes([], see(link(WAN), profiles=(WAN,))).delete == (WAN.uuid,)
+
+
+def test_one_wireless_network_is_enough() -> None:
+    assert not plan_changes(WIFI, see(link(WIFI[0]), profiles=WIFI)).activate
+    assert not find_faults(WIFI, see(link(WIFI[0]), profiles=WIFI))
+
+
+def test_the_wireless_network_of_the_highest_priority_is_joined_first() -> None:
+    assert plan_changes(WIFI, see(SeenLink("wlan0", LinkState.DOWN))).activate == (WIFI[1],)
+
+
+def test_a_modem_is_found_by_being_one() -> None:
+    modem = SeenLink("cdc-wdm0", LinkState.UP, LTE.uuid, is_modem=True)
+    assert not find_faults([LTE], see(modem, profiles=(LTE,)))
+    assert find_faults([LTE], see()) == {"lte": "a modem does not exist"}
+
+
+def test_faults_say_why() -> None:
+    reason = "no address was given, DHCP does not answer"
+    assert find_faults([WAN], see()) == {"wan": "eth0 does not exist"}
+    assert find_faults([WAN], see(link(WAN, LinkState.DOWN, reason))) == {"wan": f"eth0 is not up: {reason}"}
+    assert find_faults([WAN], see(link(WAN, LinkState.COMING))) == {"wan": "eth0 is not up yet"}
+    other = SeenLink("eth0", LinkState.UP, "somebody-elses")
+    assert find_faults([WAN], see(other)) == {"wan": "eth0 is not up"}
+    assert not find_faults([WAN], see(link(WAN)))
