@@ -58,8 +58,12 @@ class K3sMemberStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     want_since: Annotated[Time | None, about("When that was decided.")] = None
     version: Annotated[str, about("Version that it is to have.")] = ""
     version_since: Annotated[Time | None, about("When that was decided.")] = None
+    joined_after: Annotated[
+        ClusterOrderCounters, about("Orders from before it was a member, which are not for it.")
+    ] = ClusterOrderCounters()
     ordered: Annotated[ClusterOrderCounters, about("Orders given to it.")] = ClusterOrderCounters()
     stopped: Annotated[bool, about("Its K3s is not to run, as during a restore.")] = False
+    joined: Annotated[bool, about("It was ready once, so the cluster knows it.")] = False
     state: Annotated[
         str,
         about(
@@ -146,6 +150,7 @@ class K3sClusterStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_d
     snapshots: Annotated[list[ClusterSnapshot], keyed("name", description="Snapshots, newest first.")] = []
     certificates_expire_at: Annotated[Time | None, about("When the first certificate of a member expires.")] = None
     automatic_rotations: Annotated[int, about("Renewals of certificates that were due by themselves.")] = 0
+    rotated_at: Annotated[Time | None, about("When certificates were last renewed because they were due.")] = None
     done: Annotated[ClusterOrderCounters, about("Orders that the whole cluster obeyed.")] = ClusterOrderCounters()
     add_ons: Annotated[list[AddOnStatus], keyed("name", description="What is to run in the cluster.")] = []
     pods: Annotated[PodCounts | None, about("Pods of the cluster.")] = None

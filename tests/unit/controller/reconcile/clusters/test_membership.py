@@ -1,0 +1,279 @@
+"""Members come and go: drained, taken out of the cluster, gone; a dead one is replaced under the same role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eaves.kinds.k3scluster import FORGET_ANNOTATION
+from eaves.kinds.k3scluster_status import MemberRole
+from eaves.kinds.k3scluster_status import MemberWish as Wish
+from eaves.testing.clusterworld import World
+
+ABC = ["a", "b", "c"]
+
+
+def made(servers: list[str], agents: list[str] | None = None, **fields: Any) -> World:
+    spec = {
+        "version": "v1.34.2+k3s1",
+        "servers": {"nodeNames": servers},
+        "agents": {"nodeNames": agents or []},
+        **fields,
+    }
+    world = World(spec, [*servers, *(agents or [])])
+    world.run()
+    assert world.status.phase == "Ready"
+    return world
+
+
+def wishes(world: World, name: str) -> list[Wish | None]:
+    """What is wanted of a member, each once, until nothing changes."""
+    seen: list[Wish | None] = []
+    for _ in range(30):
+        world.turn()
+        member = world.members.get(name)
+        want = member.want if member is not None else None
+        if not seen or seen[-1] != want:
+            seen.append(want)
+    return seen
+
+
+def test_an_agent_leaves_in_order_and_takes_everything_away() -> None:
+    world = made(["a"], ["b", "c"])
+    world.edit(agents={"nodeNames": ["c"]})
+    assert wishes(world, "b") == [Wish.DRAINED, Wish.REMOVED, Wish.LEFT, None]
+    assert "b" not in world.known
+    assert world.boxes["b"].has_left
+    assert world.status.phase == "Ready"
+    assert [note.reason for note in world.notes[-4:]] == [
+        "MemberDraining",
+        "MemberRemoving",
+        "MemberLeaving",
+        "MemberLeft",
+    ]
+
+
+@pytest.mark.parametrize("gone", ABC)
+def test_a_server_leaves_and_the_cluster_goes_on(gone: str) -> None:
+    world = made(ABC)
+    world.edit(servers={"nodeNames": [name for name in ABC if name != gone]})
+    world.run()
+    assert world.status.phase == "Ready"
+    assert len(world.voters) == 2
+    assert world.boxes[gone].has_left
+    assert world.status.first_server != gone
+    assert world.status.leader != gone
+
+
+def test_three_servers_become_one_and_one_becomes_five() -> None:
+    world = made(ABC)
+    world.edit(servers={"nodeNames": ["c"]})
+    world.run()
+    assert (world.status.phase, len(world.voters)) == ("Ready", 1)
+    for name in ("d", "e"):
+        world.add_box(name)
+    world.edit(servers={"nodeNames": ["a", "b", "c", "d", "e"]})
+    world.run()
+    assert (world.status.phase, len(world.voters), world.bootstraps) == ("Ready", 5, 1)
+
+
+def test_the_only_server_is_exchanged_by_one_that_joins_before() -> None:
+    world = made(["a"])
+    world.add_box("b")
+    world.edit(servers={"nodeNames": ["b"]})
+    world.run()
+    assert (world.status.phase, world.status.first_server, list(world.members)) == ("Ready", "b", ["b"])
+    assert world.bootstraps == 1
+
+
+def test_the_last_server_stays_while_its_successor_does_not_come() -> None:
+    world = made(["a"])
+    world.add_box("b", has_link=False)
+    world.edit(servers={"nodeNames": ["b"]})
+    world.run()
+    assert world.members["a"].want is Wish.READY
+    assert world.condition("Progressing")[1] in ("LastServer", "ServerJoining")
+    assert world.has_api
+
+
+def test_a_dead_server_is_replaced_under_the_same_role() -> None:
+    pools = {"selector": {"matchLabels": {"site": "17"}}, "count": 3}
+    world = World({"version": "v1.34.2+k3s1", "servers": pools}, [*ABC, "d"])
+    for box in world.boxes.values():
+        box.labels = {"site": "17"}
+    world.run()
+    assert sorted(world.members) == ABC
+    world.lose("a")
+    world.run()
+    assert world.status.phase == "Degraded"
+    assert world.condition("Degraded")[1] == "MembersLost"
+    assert sorted(world.members) == ABC, "a node that is silent keeps its place"
+    world.edit(replace=["a"])
+    world.run()
+    assert sorted(world.members) == ["a", "b", "c", "d"], "it takes K3s away when it is heard of again"
+    world.forget_box("a")
+    world.run()
+    assert sorted(world.members) == ["b", "c", "d"]
+    assert (world.status.phase, len(world.voters)) == ("Ready", 3)
+
+
+def test_deleting_the_edgenode_of_a_dead_server_gives_its_place_to_another() -> None:
+    pools = {"selector": {"matchLabels": {"site": "17"}}, "count": 3}
+    world = World({"version": "v1.34.2+k3s1", "servers": pools}, [*ABC, "d"])
+    for box in world.boxes.values():
+        box.labels = {"site": "17"}
+    world.run()
+    world.lose("b")
+    world.forget_box("b")
+    world.run()
+    assert (world.status.phase, sorted(world.members)) == ("Ready", ["a", "c", "d"])
+
+
+@pytest.mark.parametrize("name", ["a", "b", "d"])
+def test_new_hardware_under_the_same_name_joins_anew(name: str) -> None:
+    world = made(ABC, ["d"])
+    world.replace_box(name)
+    world.run()
+    assert world.status.phase == "Ready"
+    assert world.members[name].id == f"{name}-1x"
+    assert world.known[name] == f"{name}-1x"
+    assert len(world.voters) == 3
+
+
+@pytest.mark.parametrize("name", ABC)
+def test_a_server_that_lost_its_disk_is_taken_out_and_joins_again(name: str) -> None:
+    world = made(ABC)
+    world.losses += 1
+    world.boxes[name].epoch, world.boxes[name].is_running = 0, False
+    world.run()
+    assert (world.status.phase, len(world.voters), world.bootstraps) == ("Ready", 3, 1)
+    assert any(note.reason == "MemberRemoving" and name in note.message for note in world.notes)
+
+
+def test_the_only_server_without_its_disk_waits_for_a_restore() -> None:
+    world = made(["a"])
+    world.losses += 1
+    world.boxes["a"].epoch, world.boxes["a"].is_running = 0, False
+    world.voters = set()
+    world.run()
+    assert world.condition("Degraded")[1] == "DataLost"
+    assert world.bootstraps == 1
+
+
+def test_without_quorum_nobody_is_taken_out_and_the_reason_is_said() -> None:
+    world = made(ABC)
+    world.lose("a")
+    world.lose("b")
+    world.edit(servers={"nodeNames": ["c"]})
+    world.run()
+    assert world.condition("Degraded")[1] == "NoServerAvailable"
+    assert len(world.voters) == 3
+
+
+def test_a_server_is_not_taken_out_when_the_rest_would_lose_quorum() -> None:
+    world = made(ABC)
+    world.lose("a")
+    world.edit(servers={"nodeNames": ["a", "b"]})
+    world.run()
+    assert world.condition("Degraded")[1] == "NoQuorum"
+    assert len(world.voters) == 3
+    assert world.has_api
+
+
+def test_a_drain_that_a_budget_holds_up_is_waited_for_and_told() -> None:
+    world = made(["a"], ["b", "c"])
+    world.boxes["b"].pods_stuck = True
+    world.edit(agents={"nodeNames": ["c"]})
+    for _ in range(80):
+        world.turn()
+    assert world.members["b"].want is Wish.DRAINED
+    assert world.condition("Degraded")[1] == "DrainBlocked"
+    world.boxes["b"].pods_stuck = False
+    world.run()
+    assert "b" not in world.members
+
+
+def test_a_member_out_of_reach_leaves_when_it_comes_back() -> None:
+    world = made(["a"], ["b"])
+    world.boxes["b"].has_link = False
+    world.run()
+    assert world.members["b"].message == "the node is out of contact"
+    world.edit(agents={"nodeNames": []})
+    world.run()
+    assert world.members["b"].want is Wish.LEFT
+    assert world.status.phase == "Updating"
+    assert "delete its EdgeNode if it is gone for good" in world.condition("Progressing")[2]
+    world.boxes["b"].has_link = True
+    world.run()
+    assert (world.status.phase, list(world.members)) == ("Ready", ["a"])
+
+
+def test_a_server_becomes_an_agent() -> None:
+    world = made(ABC)
+    world.edit(servers={"nodeNames": ["a"]}, agents={"nodeNames": ["b", "c"]})
+    world.run()
+    assert world.status.phase == "Ready"
+    assert {name: member.role for name, member in world.members.items()} == {
+        "a": MemberRole.SERVER,
+        "b": MemberRole.AGENT,
+        "c": MemberRole.AGENT,
+    }
+
+
+def test_the_leadership_goes_to_a_server_that_can_act_and_stays_there() -> None:
+    world = made(ABC)
+    assert world.status.leader == "a"
+    world.boxes["a"].has_link = False
+    world.run()
+    assert world.status.leader == "b"
+    world.boxes["a"].has_link = True
+    world.run()
+    assert world.status.leader == "b"
+    for box in world.boxes.values():
+        box.has_link = False
+    world.run()
+    assert world.status.leader == "b"
+    assert world.condition("APIAvailable")[0] == "Unknown"
+
+
+@pytest.mark.parametrize("links", [(True, True, True), (False, True, True), (False, False, False)])
+def test_a_deleted_cluster_waits_until_its_members_have_left(links: tuple[bool, ...]) -> None:
+    world = made(ABC)
+    for name, link in zip(ABC, links, strict=True):
+        world.boxes[name].has_link = link
+    world.delete()
+    world.run()
+    missing = [name for name, link in zip(ABC, links, strict=True) if not link]
+    assert list(world.members) == missing
+    assert world.is_held is bool(missing)
+    assert world.status.phase == "Deleting"
+    for name in missing:
+        assert name in world.condition("Progressing")[2]
+        world.boxes[name].has_link = True
+    world.run()
+    assert not world.is_held
+    assert all(box.has_left for box in world.boxes.values())
+
+
+def test_a_deletion_waits_no_more_for_who_is_gone_for_good() -> None:
+    world = made(ABC)
+    for name in ("a", "b"):
+        world.lose(name)
+    world.delete()
+    world.run()
+    assert world.is_held
+    world.forget_box("a")
+    world.run()
+    assert world.is_held
+    world.obj["metadata"]["annotations"] = {FORGET_ANNOTATION: "b"}
+    world.run()
+    assert not world.is_held
+
+
+def test_a_cluster_that_never_ran_is_deleted() -> None:
+    world = World({"version": "v1.34.2+k3s1", "servers": {"nodeNames": ABC}}, ABC)
+    world.turn()
+    world.delete()
+    world.run()
+    assert not world.is_held
