@@ -7,12 +7,12 @@ the two or three others that it talks to.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
-from eaves.controller.compile.model import ObjectKey
+from eaves.controller.compile.model import ObjectKey, Problem
 from eaves.controller.events import EventSink
 from eaves.controller.gateway.app import BODY_TIMEOUT_S, Gateway
 from eaves.controller.gateway.attest import Attestor
@@ -27,6 +27,8 @@ from eaves.controller.gateway.verify import Verifier
 from eaves.controller.identity import Identity
 from eaves.controller.nodes import NodeIndex
 from eaves.controller.objects import Objects
+from eaves.controller.reconcile.clusters.service import ClusterReconciler
+from eaves.controller.reconcile.clusters.tokens import ClusterTokens
 from eaves.controller.reconcile.configs import ConfigReconciler
 from eaves.controller.reconcile.contact import ContactKeeper
 from eaves.controller.reconcile.departures import DepartureReconciler
@@ -74,6 +76,7 @@ class DeviceSide(Struct, frozen=True):
     observer: DeviceObserver
     contact: ContactKeeper
     departures: DepartureReconciler
+    clusters: ClusterReconciler
     budget: Budget
 
     def services(self) -> Mapping[str, Service]:
@@ -85,6 +88,7 @@ class DeviceSide(Struct, frozen=True):
             "observations": self.observer.run,
             "contact": self.contact.run,
             "departures": self.departures.run,
+            "clusters": self.clusters.run,
         }
 
     def stop(self) -> None:
@@ -154,7 +158,9 @@ def build_device_side(
         budget=budget,
         body_timeout_s=body_timeout_s,
     )
-    return DeviceSide(gateway, hub, tunnel, nodes, keys, configs, observer, contact, work.departures, budget)
+    return DeviceSide(
+        gateway, hub, tunnel, nodes, keys, configs, observer, contact, work.departures, work.clusters, budget
+    )
 
 
 class _Reconcilers(Struct, frozen=True):
@@ -164,6 +170,7 @@ class _Reconcilers(Struct, frozen=True):
     observer: DeviceObserver
     contact: ContactKeeper
     departures: DepartureReconciler
+    clusters: ClusterReconciler
 
 
 def _build_reconcilers(
@@ -177,6 +184,7 @@ def _build_reconcilers(
 ) -> _Reconcilers:
     objects, registry = stores.objects, stores.registry
     parts = _Late()
+    tokens = ClusterTokens(stores.settings, lambda: identity.current.iv_secret)
     contact = ContactKeeper(
         registry, nodes, clocks.monotonic_s, clocks.time_ns, lambda device: parts.look_at(device, True)
     )
@@ -191,13 +199,27 @@ def _build_reconcilers(
         report=lambda device, is_new: parts.look_at(device, is_new),
         unplaced=lambda app: parts.take_unplaced(app),
         max_configs=settings.config_cache,
+        tokens=tokens.find,
     )
-    observer = DeviceObserver(objects, registry, nodes, events, contact, configs.outcome, clocks.now)
-    parts.look_at, parts.take_unplaced = observer.look_at, observer.take_unplaced
+
+    def problems_of(device: DeviceId) -> Sequence[Problem]:
+        outcome = configs.outcome(device)
+        return outcome.problems if outcome is not None else ()
+
+    clusters = ClusterReconciler(objects, registry, nodes, tokens, events, problems_of, clocks.now)
+    observer = DeviceObserver(
+        objects, registry, nodes, events, contact, configs.outcome, clocks.now, clusters.take_report
+    )
+
+    def look_at(device: DeviceId, is_new: bool) -> None:
+        observer.look_at(device, is_new)
+        clusters.look_at(device)
+
+    parts.look_at, parts.take_unplaced = look_at, observer.take_unplaced
     departures = DepartureReconciler(
         objects, registry, stores.telemetry, nodes, hub, configs.remove_kept, clocks.time_ns
     )
-    return _Reconcilers(configs, observer, contact, departures)
+    return _Reconcilers(configs, observer, contact, departures, clusters)
 
 
 class _SealedCerts:

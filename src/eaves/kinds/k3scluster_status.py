@@ -63,6 +63,8 @@ class K3sMemberStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     ] = ClusterOrderCounters()
     ordered: Annotated[ClusterOrderCounters, about("Orders given to it.")] = ClusterOrderCounters()
     stopped: Annotated[bool, about("Its K3s is not to run, as during a restore.")] = False
+    labels: Annotated[dict[str, str], about("Labels of its Kubernetes Node that tell its EdgeNode and site.")] = {}
+    checks_authority: Annotated[bool, about("It joined by a token that names the cluster's authority.")] = False
     joined: Annotated[bool, about("It was ready once, so the cluster knows it.")] = False
     state: Annotated[
         str,

@@ -13,15 +13,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from eaves.controller.compile.clusters import wire_orders
 from eaves.controller.observe.clusters import MemberReport, MemberView
 from eaves.controller.observe.model import EventNote
 from eaves.controller.reconcile.clusters.model import ClusterInputs, ClusterPlan, NodeFacts, ReleaseFacts
-from eaves.controller.reconcile.clusters.orders import wire_orders
 from eaves.controller.reconcile.clusters.plan import plan
 from eaves.kinds import k3scluster
 from eaves.kinds.k3s_version import parse_k3s_version
 from eaves.kinds.k3scluster import K3sCluster
-from eaves.kinds.k3scluster_status import ClusterOrderCounters, K3sMemberStatus, MemberRole, PodCounts
+from eaves.kinds.k3scluster_status import (
+    ClusterOrderCounters,
+    K3sClusterStatus,
+    K3sMemberStatus,
+    MemberRole,
+    PodCounts,
+)
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 from eaves.kinds.times import render_time
 from eaves.kube.resource import Object
@@ -105,7 +111,7 @@ class World:
         return k3scluster.decode(self.obj)
 
     @property
-    def status(self) -> k3scluster.K3sClusterStatus:
+    def status(self) -> K3sClusterStatus:
         return self.cluster.status
 
     @property

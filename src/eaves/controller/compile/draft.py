@@ -13,6 +13,7 @@ from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.model import NodeCipher
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
 from eaves.wire.pb.config.netinst_pb2 import NetworkInstanceConfig
 from eaves.wire.pb.config.patch_envelope_pb2 import EvePatchEnvelope
 from eaves.wire.pb.config.storage_pb2 import ContentTree, DatastoreConfig, Volume
@@ -32,6 +33,7 @@ class Draft:
     datastores: dict[str, DatastoreConfig] = field(default_factory=dict)
     patches: dict[str, EvePatchEnvelope] = field(default_factory=dict)
     contexts: dict[str, CipherContext] = field(default_factory=dict)
+    cluster: EdgeNodeCluster | None = None
 
     def merge(self, other: Draft) -> None:
         """Takes over what this draft does not have yet."""
@@ -42,6 +44,7 @@ class Draft:
         _add(self.datastores, other.datastores)
         _add(self.patches, other.patches)
         _add(self.contexts, other.contexts)
+        self.cluster = self.cluster or other.cluster
 
     def encrypt(self, cipher: NodeCipher | None, secrets: EncryptionBlock, user: str) -> CipherBlock:
         """The secrets for the device's eyes only. Raises :class:`HeldBackError` while the device has published no key."""
@@ -66,6 +69,8 @@ class Draft:
         config.datastores.extend(_by_id(self.datastores))
         config.patchEnvelopes.extend(_by_id(self.patches))
         config.cipherContexts.extend(_by_id(self.contexts))
+        if self.cluster is not None:
+            config.cluster.CopyFrom(self.cluster)
 
 
 def _add(mine: dict[str, T], theirs: dict[str, T]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from eaves.controller.compile.draft import Draft
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
 
 
 class Previous:
@@ -22,6 +23,7 @@ class Previous:
         self._trees = {tree.uuid: tree for tree in config.contentInfo}
         self._datastores = {datastore.id: datastore for datastore in config.datastores}
         self._contexts = {context.contextId: context for context in config.cipherContexts}
+        self._cluster = config.cluster if config.HasField("cluster") else None
 
     def keep_app(self, app_id: str, *, activate: bool) -> Draft | None:
         """The app as it was, running or stopped as it is asked to be now; None when the config had none that is complete."""
@@ -38,6 +40,25 @@ class Previous:
             return None
         return draft
 
+    def keep_cluster(self) -> Draft | None:
+        """The cluster as it was: a device takes K3s away when its config names no cluster any more."""
+        if self._cluster is None:
+            return None
+        cluster = EdgeNodeCluster()
+        cluster.CopyFrom(self._cluster)
+        draft = Draft(cluster=cluster)
+        told = cluster.eaves
+        try:
+            if cluster.HasField("encrypted_cluster_token"):
+                self._follow_context(cluster.encrypted_cluster_token.cipherContextId, draft)
+            for tree_id in filter(None, (told.binary_image_id, *told.bundle_image_ids)):
+                self._follow_tree(tree_id, draft)
+            if told.backup.datastore_id:
+                self._follow_datastore(told.backup.datastore_id, draft)
+        except KeyError:
+            return Draft(cluster=cluster)
+        return draft
+
     def _follow(self, app: AppInstanceConfig, draft: Draft) -> None:
         """Adds what the app refers to. Raises ``KeyError`` when a part is not there."""
         for interface in app.interfaces:
@@ -50,9 +71,10 @@ class Previous:
     def _follow_volume(self, volume_id: str, draft: Draft) -> None:
         volume = self._volumes[volume_id]
         draft.volumes[volume_id] = volume
-        tree_id = volume.origin.downloadContentTreeID
-        if not tree_id:
-            return
+        if volume.origin.downloadContentTreeID:
+            self._follow_tree(volume.origin.downloadContentTreeID, draft)
+
+    def _follow_tree(self, tree_id: str, draft: Draft) -> None:
         tree = self._trees[tree_id]
         draft.trees[tree_id] = tree
         for datastore_id in tree.ds_ids_list:

@@ -16,7 +16,7 @@ import msgspec
 
 from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.model import NodeInputs, ObjectKey
-from eaves.kinds import appsnapshot, datastore, hardwaremodel, network, volume, volumesnapshot
+from eaves.kinds import appsnapshot, datastore, hardwaremodel, k3srelease, network, volume, volumesnapshot
 from eaves.kube.resource import Object
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ class Lookup:
             ("AppSnapshot", inputs.snapshots),
             ("HardwareModel", inputs.hardware_models),
             ("VolumeSnapshot", inputs.volume_snapshots),
+            ("K3sRelease", inputs.releases),
             ("Secret", inputs.secrets),
             ("ConfigMap", inputs.configmaps),
         ):
@@ -89,6 +90,21 @@ class Lookup:
                     if snapshot.spec.volume_name == volume_name:
                         found.append(snapshot)
         return found
+
+    def k3s_release(self, namespace: str, version: str, name: str) -> k3srelease.K3sRelease:
+        """The one of this name if it has the version, else the first by name that has."""
+        found = []
+        for key in sorted(key for key in self._objects if key.kind == "K3sRelease" and key.namespace == namespace):
+            if (obj := self.find("K3sRelease", namespace, key.name)) is not None:
+                with contextlib.suppress(msgspec.ValidationError):
+                    release = k3srelease.decode(obj)
+                    found += [release] if release.spec.version == version else []
+        chosen = next((release for release in found if release.metadata.name == name), found[0] if found else None)
+        if chosen is None:
+            raise HeldBackError(
+                "ReleaseMissing", f"there is no K3sRelease of version {version}{_where(namespace)}; import it again"
+            )
+        return chosen
 
     def _typed(self, kind: str, namespace: str, name: str, decode: Callable[[Object], T]) -> T:
         obj = self.find(kind, namespace, name)

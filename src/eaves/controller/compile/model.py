@@ -52,6 +52,12 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     """PatchEnvelopes of the namespaces of apps."""
     volume_snapshots: Sequence[Object] = ()
     """VolumeSnapshots of the namespaces of ``volumes``."""
+    clusters: Sequence[Object] = ()
+    """K3sClusters whose status names this node."""
+    releases: Sequence[Object] = ()
+    """K3sReleases of the namespaces of ``clusters``."""
+    cluster_tokens: Mapping[str, str] = field(default_factory=dict)
+    """Join tokens of ``clusters`` by :func:`token_name`."""
     secrets: Sequence[Object] = ()
     configmaps: Sequence[Object] = ()
     controller_certs_hash: str = ""
@@ -59,6 +65,11 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     cipher: NodeCipher | None = None
     default_items: Mapping[str, str] = field(default_factory=lambda: DEFAULT_CONFIG_ITEMS)
     previous: EdgeDevConfig | None = None
+
+
+def token_name(cluster_id: str, generation: int) -> str:
+    """Names one of a cluster's join tokens: the first is generation 0, each change makes another."""
+    return f"{cluster_id}/{generation}"
 
 
 class ObjectKey(NamedTuple):

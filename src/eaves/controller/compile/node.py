@@ -10,6 +10,7 @@ import msgspec
 
 from eaves.controller.compile.acls import AceIds
 from eaves.controller.compile.apps import Claims, NodeFacts, want_app
+from eaves.controller.compile.clusters import ClusterFacts, find_member, want_cluster
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.keep import Previous
@@ -23,10 +24,12 @@ from eaves.controller.compile.volume_objects import VolumeFacts, want_volume
 from eaves.controller.compile.volumes import want_data
 from eaves.kinds import app as app_kind
 from eaves.kinds import edgenode as edgenode_kind
+from eaves.kinds import k3scluster as k3scluster_kind
 from eaves.kinds import patchenvelope as patch_kind
 from eaves.kinds import volume as volume_kind
 from eaves.kinds.app import App
 from eaves.kinds.edgenode import EdgeNode
+from eaves.kinds.k3scluster import K3sCluster
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kube.resource import Object
 from eaves.wire.pb.config.devcommon_pb2 import ConfigItem, DeviceOpsCmd, UUIDandVersion
@@ -51,6 +54,7 @@ class _Compilation:
     def run(self) -> CompiledConfig:
         node = self._node
         apps = self._decode_apps()
+        self._compile_cluster()
         if node.spec.approved:
             self._compile_apps(apps)
             self._compile_patches(apps)
@@ -137,6 +141,38 @@ class _Compilation:
         """Apps of a node that is not approved do not run there, yet it does not throw their data away."""
         for app in apps:
             want_data(app, self._draft)
+
+    def _compile_cluster(self) -> None:
+        """The node's cluster. What it has stays while something is amiss, approval included: without it the node takes K3s away."""
+        for obj in sorted(self._inputs.clusters, key=lambda obj: str(obj["metadata"].get("creationTimestamp", ""))):
+            meta = msgspec.convert(obj["metadata"], ObjectMeta)
+            self._lookup.touched.add(ObjectKey("K3sCluster", meta.namespace, meta.name))
+            try:
+                self._want_cluster(k3scluster_kind.decode(obj))
+            except msgspec.ValidationError as error:
+                self._keep_cluster(meta, "Unreadable", f"the object cannot be read: {error}")
+            except HeldBackError as error:
+                self._keep_cluster(meta, error.reason, error.message)
+
+    def _want_cluster(self, cluster: K3sCluster) -> None:
+        node = self._node
+        member = find_member(cluster, node)
+        if member is None:
+            return
+        if self._draft.cluster is not None:
+            raise HeldBackError("NodeTaken", f"node {node.metadata.name} is a member of another cluster")
+        if not node.spec.approved:
+            raise HeldBackError("NodeNotApproved", f"node {node.metadata.name} is not approved")
+        facts = ClusterFacts(node, self._inputs.cipher, self._inputs.cluster_tokens)
+        self._draft.merge(want_cluster(cluster, member, facts, self._lookup))
+
+    def _keep_cluster(self, meta: ObjectMeta, reason: str, message: str) -> None:
+        previous = self._inputs.previous
+        kept = Previous(previous).keep_cluster() if previous is not None else None
+        is_its_own = kept is not None and kept.cluster is not None and kept.cluster.cluster_id == meta.uid
+        if kept is not None and is_its_own:
+            self._draft.merge(kept)
+        self._problem("K3sCluster", meta, reason, message, Effect.KEPT if is_its_own else Effect.OMITTED)
 
     def _compile_patches(self, apps: list[App]) -> None:
         ids: dict[str, dict[str, str]] = {}

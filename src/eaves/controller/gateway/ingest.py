@@ -32,6 +32,7 @@ _OBJECT_ID: dict[str, Callable[[info_pb2.ZInfoMsg], str]] = {
     "cinfo": lambda message: message.cinfo.uuid,
     "amdinfo": lambda message: f"{message.amdinfo.uuid}/{message.amdinfo.type}",
     "patchInfo": lambda message: message.patchInfo.id,
+    "cluster_info": lambda message: message.cluster_info.cluster_id,
 }
 """What a message is about, where a device sends one a thing; the others are about the device itself."""
 

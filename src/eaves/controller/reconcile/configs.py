@@ -22,7 +22,8 @@ from eaves.controller.gateway.notify import NotifyHub
 from eaves.controller.identity import Identity
 from eaves.controller.nodes import NodeIndex
 from eaves.controller.objects import Objects
-from eaves.controller.reconcile.inputs import BY_NAME, InputCache, Surroundings, load_inputs
+from eaves.controller.reconcile.clusterindex import ClusterIndex
+from eaves.controller.reconcile.inputs import BY_NAME, FindToken, InputCache, Surroundings, load_inputs
 from eaves.controller.reconcile.touched import TouchIndex, apps_of_patch, has_new_inputs
 from eaves.controller.watching import Snapshot, follow
 from eaves.controller.workqueue import WorkQueue
@@ -48,6 +49,8 @@ INPUT_KINDS = (
     "HardwareModel",
     "PatchEnvelope",
     "VolumeSnapshot",
+    "K3sCluster",
+    "K3sRelease",
 )
 WORKERS = 16
 """Compilation itself is one after the other; several at a time share the commits of their results."""
@@ -93,6 +96,7 @@ class ConfigReconciler:
         report: Callable[[DeviceId, bool], None],
         unplaced: Callable[[ObjectKey], None],
         max_configs: int,
+        tokens: FindToken | None = None,
     ) -> None:
         self._objects = objects
         self._registry = registry
@@ -103,7 +107,11 @@ class ConfigReconciler:
         self._now = now
         self._report = report
         self._unplaced = unplaced
+        self._tokens = tokens
         self._cache = InputCache(objects)
+        self._clusters = ClusterIndex()
+        self._clusters_known = asyncio.Event()
+        """Until then no config is made: one without its cluster would make a node take K3s away."""
         self._encryptor = Encryptor()
         self._touched = TouchIndex()
         self._missing = {""}
@@ -138,11 +146,15 @@ class ConfigReconciler:
         async with asyncio.TaskGroup() as group:
             for kind in INPUT_KINDS:
                 group.create_task(self._follow(kind), name=f"configs-{kind}")
+            await self._clusters_known.wait()
             group.create_task(self.queue.run(), name="configs-queue")
 
     async def _follow(self, kind: str) -> None:
         is_first = True
         async for news in follow(self._objects.store, BY_KIND[kind].store_name):
+            if kind == "K3sCluster" and isinstance(news, Snapshot):
+                self._clusters.replace(news.objects)
+                self._clusters_known.set()
             if isinstance(news, Change):
                 self._note_change(kind, news)
             elif kind == "EdgeNode":
@@ -163,6 +175,12 @@ class ConfigReconciler:
         key = ObjectKey(kind, change.object.key.namespace, change.object.key.name)
         if kind in BY_NAME or kind not in ("EdgeNode", "App", "Volume"):
             self._cache.forget(key)
+        if kind == "K3sCluster":
+            # Which change of a status is one of a config, the index knows.
+            touched, members = self._touched.note_change(key), self._clusters.note(change)
+            if members:
+                self._add_all(touched | members)
+            return
         if not has_new_inputs(kind, change):
             return
         names = self._touched.note_change(key)
@@ -183,6 +201,11 @@ class ConfigReconciler:
         if kind == "App" and names & self._missing:
             self._unplaced(key)
             names -= self._missing
+        if kind == "K3sRelease":
+            names |= self._clusters.nodes_in(key.namespace)
+        self._add_all(names)
+
+    def _add_all(self, names: set[str]) -> None:
         for name in names:
             self.queue.add(name, is_urgent=len(names) <= URGENT_NODES)
 
@@ -221,6 +244,8 @@ class ConfigReconciler:
             credentials.certs_hash,
             self._encryptor.want_cipher(credentials, device_id, record.certs if record is not None else ()),
             EdgeDevConfig.FromString(kept.config) if kept is not None else None,
+            self._clusters.clusters_of(edgenode["metadata"]["name"]),
+            self._tokens,
         )
         named = {key for key in self._touched.of(edgenode["metadata"]["name"]) if key.kind in BY_NAME}
         for _ in range(_MAX_PASSES):

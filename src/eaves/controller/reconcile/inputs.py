@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from msgspec import Struct
 
-from eaves.controller.compile.model import NodeCipher, NodeInputs, ObjectKey
+from eaves.controller.compile.model import NodeCipher, NodeInputs, ObjectKey, token_name
 from eaves.controller.objects import Objects
 from eaves.kinds.app_spec import AppType
 from eaves.kube.resource import Object
@@ -21,9 +21,13 @@ from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 BY_NAMESPACE = ("Network", "Datastore", "PatchEnvelope")
 OF_MACHINES = "AppSnapshot"
 """Read for the namespaces of virtual machines alone: nothing else has any."""
+OF_CLUSTERS = "K3sRelease"
+"""Read for the namespaces of K3sClusters alone."""
 OF_VOLUMES = "VolumeSnapshot"
 """Read for the namespaces of Volumes alone."""
 BY_NAME = ("Secret", "ConfigMap", "HardwareModel")
+FindToken = Callable[[str, int], Awaitable[str | None]]
+"""A cluster's join token by the cluster's UUID and the token's generation."""
 _MAX_OBJECTS = 8192
 _MAX_NAMESPACES = 1024
 
@@ -69,11 +73,14 @@ class InputCache:
 
 
 class Surroundings(Struct, frozen=True):
-    """What does not come from objects."""
+    """What does not come from objects, and which of those concern the node that do not name it in their spec."""
 
     controller_certs_hash: str
     cipher: NodeCipher | None
     previous: EdgeDevConfig | None
+    clusters: Sequence[ObjectKey] = ()
+    """K3sClusters whose status names the node."""
+    tokens: FindToken | None = None
 
 
 async def load_inputs(
@@ -82,7 +89,8 @@ async def load_inputs(
     """Inputs of the node; ``named`` are the objects of the kinds ``BY_NAME`` to bring."""
     fields = {"spec.nodeName": edgenode["metadata"]["name"]}
     apps, volumes = await asyncio.gather(objects.list("App", fields=fields), objects.list("Volume", fields=fields))
-    namespaces = sorted({obj["metadata"]["namespace"] for obj in (*apps, *volumes)})
+    clusters = [found for key in around.clusters if (found := await cache.get(key)) is not None]
+    namespaces = sorted({obj["metadata"]["namespace"] for obj in (*apps, *volumes, *clusters)})
     shared: dict[str, list[Object]] = {kind: [] for kind in BY_NAMESPACE}
     for kind in BY_NAMESPACE:
         for namespace in namespaces:
@@ -93,6 +101,9 @@ async def load_inputs(
     volume_snapshots: list[Object] = []
     for namespace in sorted({obj["metadata"]["namespace"] for obj in volumes}):
         volume_snapshots.extend(await cache.list(OF_VOLUMES, namespace))
+    releases: list[Object] = []
+    for namespace in sorted({obj["metadata"]["namespace"] for obj in clusters}):
+        releases.extend(await cache.list(OF_CLUSTERS, namespace))
     single: dict[str, list[Object]] = {kind: [] for kind in BY_NAME}
     for key in sorted(named):
         if (obj := await cache.get(key)) is not None:
@@ -106,6 +117,9 @@ async def load_inputs(
         patches=shared["PatchEnvelope"],
         snapshots=snapshots,
         volume_snapshots=volume_snapshots,
+        clusters=clusters,
+        releases=releases,
+        cluster_tokens=await _load_tokens(clusters, around.tokens),
         secrets=single["Secret"],
         configmaps=single["ConfigMap"],
         hardware_models=single["HardwareModel"],
@@ -113,6 +127,19 @@ async def load_inputs(
         cipher=around.cipher,
         previous=around.previous,
     )
+
+
+async def _load_tokens(clusters: Iterable[Object], find: FindToken | None) -> dict[str, str]:
+    """The join tokens that members of the clusters may have: the current one and the one that is being made known."""
+    tokens = {}
+    for obj in clusters if find is not None else ():
+        uid = obj["metadata"]["uid"]
+        done = ((obj.get("status") or {}).get("done") or {}).get("rotateToken", 0)
+        wanted = ((obj.get("spec") or {}).get("operations") or {}).get("rotateToken", 0)
+        for generation in {done, wanted}:
+            if find is not None and (token := await find(uid, generation)) is not None:
+                tokens[token_name(uid, generation)] = token
+    return tokens
 
 
 def is_machine(app: Object) -> bool:

@@ -32,7 +32,7 @@ from eaves.controller.workqueue import WorkQueue
 from eaves.store.devices import DeviceRegistry, PendingInfo
 from eaves.store.errors import ConflictError
 from eaves.wire.identifiers import DeviceId
-from eaves.wire.pb.info.info_pb2 import ZInfoMsg
+from eaves.wire.pb.info.info_pb2 import ZInfoMsg, ZInfoTypes
 
 WORKERS = 16
 BATCH = 500
@@ -60,7 +60,9 @@ class DeviceObserver:
         contact: ContactKeeper,
         compiled: Callable[[DeviceId], Outcome | None],
         now: Callable[[], float],
+        take_cluster_report: Callable[[DeviceId], None] = lambda _device: None,
     ) -> None:
+        self._take_cluster_report = take_cluster_report
         self._objects = objects
         self._registry = registry
         self._nodes = nodes
@@ -125,6 +127,8 @@ class DeviceObserver:
                 for info in pending:
                     device_id = DeviceId(info.message.device_id)
                     self._inbox.setdefault(device_id, []).append(info)
+                    if info.message.ztype == ZInfoTypes.ZiKubeCluster:
+                        self._take_cluster_report(device_id)
                     self.queue.add(device_id, is_urgent=True)
             await self._arrived.wait()
 

@@ -84,6 +84,7 @@ class _Meta(Struct):
 class _NodeStatus(Struct):
     ports: msgspec.Raw = msgspec.Raw()
     versions: msgspec.Raw = msgspec.Raw()
+    inventory: msgspec.Raw = msgspec.Raw()
 
 
 class _Inputs(Struct):
@@ -118,7 +119,7 @@ def apps_of_patch(stored: StoredObject) -> list[str]:
 
 
 def has_new_inputs(kind: str, change: Change) -> bool:
-    """Whether a change can change a config. Statuses cannot, but for the ports and versions that a node reports."""
+    """Whether a change can change a config. Statuses cannot, but for the ports, versions and hardware that a node reports."""
     if change.type is not ChangeType.MODIFIED or change.previous is None or kind not in _WITH_STATUS:
         return True
     try:
@@ -134,6 +135,6 @@ def has_new_inputs(kind: str, change: Change) -> bool:
     return kind == "EdgeNode" and _reported(new) != _reported(old)
 
 
-def _reported(inputs: _Inputs) -> tuple[bytes, bytes]:
+def _reported(inputs: _Inputs) -> tuple[bytes, bytes, bytes]:
     status = inputs.status or _NodeStatus()
-    return bytes(status.ports), bytes(status.versions)
+    return bytes(status.ports), bytes(status.versions), bytes(status.inventory)

@@ -21,7 +21,7 @@ def start_members(draft: Draft) -> None:
     for member in waiting:
         if member.role is MemberRole.AGENT:
             if draft.has_api:
-                draft.change(member, stopped=False)
+                draft.change(member, stopped=False, checks_authority=bool(draft.ca_hash))
             else:
                 draft.say(
                     Activity.UPDATING, "APINotReady", f"agent {member.node_name} joins when a server's API answers"
@@ -54,7 +54,7 @@ def _start_server(draft: Draft, waiting: list[K3sMemberStatus]) -> None:
         draft.say(Activity.UPDATING, "NoQuorum", text)
         return
     chosen = min(waiting, key=lambda member: (not draft.is_connected(member), member.node_name))
-    draft.change(chosen, stopped=False)
+    draft.change(chosen, stopped=False, checks_authority=bool(draft.ca_hash))
 
 
 def _why(member: K3sMemberStatus) -> str:

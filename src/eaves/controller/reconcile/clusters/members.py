@@ -15,6 +15,8 @@ from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 from eaves.kube.selectors import LabelSelector, parse_label_selector_object
 
+LABEL_EDGENODE, LABEL_SITE = "eaves.dev/edgenode", "eaves.dev/site"
+_LONGEST_LABEL = 63
 _BUSY = ("Downloading", "Restoring", "Stopping", "Leaving")
 """States in which a server may hold no state for good reason."""
 
@@ -95,7 +97,7 @@ def want_members(draft: Draft, roles: dict[str, MemberRole]) -> list[K3sMemberSt
             leaving.append(member)
             draft.leaving.add(member.node_name)
         elif node is not None:
-            _want_address(draft, member, node)
+            _want_address(draft, draft.change(member, labels=_labels(node)), node)
     for name, role in sorted(roles.items()):
         if name not in draft.members:
             _enter(draft, draft.inputs.nodes[name], role)
@@ -124,9 +126,17 @@ def _enter(draft: Draft, node: NodeFacts, role: MemberRole) -> None:
         stopped=True,
         joined_after=draft.done,
         version=joining_version(draft, role),
+        labels=_labels(node),
     )
-    draft.members[node.name] = member
     _want_address(draft, draft.change(member), node)
+
+
+def _labels(node: NodeFacts) -> dict[str, str]:
+    """What the Kubernetes Node of a member bears, so that the cluster's users find the box and its place."""
+    labels = {LABEL_EDGENODE: node.name} if len(node.name) <= _LONGEST_LABEL else {}
+    if site := node.labels.get(LABEL_SITE) or node.labels.get("site"):
+        labels[LABEL_SITE] = site
+    return labels
 
 
 def joining_version(draft: Draft, role: MemberRole) -> str:

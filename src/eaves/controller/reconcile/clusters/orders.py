@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from eaves.controller.reconcile.clusters.draft import Activity, Draft
-from eaves.kinds.k3scluster_status import ClusterOrderCounters, K3sMemberStatus, MemberRole
+from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 from eaves.kinds.times import parse_time, render_time
 
@@ -125,14 +125,3 @@ def _note_done(draft: Draft, **orders: int) -> None:
 
 def _progress(member: K3sMemberStatus, what: str) -> str:
     return f"{member.node_name} {what}{f': {member.order_message}' if member.order_message else ''}"
-
-
-def wire_orders(member: K3sMemberStatus) -> ClusterOrderCounters:
-    """What the member's config says: nothing of orders from before it joined."""
-    after, given = member.joined_after, member.ordered
-    return ClusterOrderCounters(
-        snapshot=given.snapshot if given.snapshot > after.snapshot else 0,
-        restore=given.restore if given.restore > after.restore else 0,
-        rotate_certificates=given.rotate_certificates if given.rotate_certificates > after.rotate_certificates else 0,
-        rotate_token=given.rotate_token if given.rotate_token > after.rotate_token else 0,
-    )
