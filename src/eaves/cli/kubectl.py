@@ -6,6 +6,7 @@ Every call is one kubectl process; global options given to the plugin (``--conte
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 from eaves.kit.errors import EavesError
 
 TIMEOUT_S = 60
+_LOGGED = re.compile(r"[EWIF]\d{4} \d\d:")
+"""How lines of kubectl's own log begin, which says the same at length."""
 
 
 class KubectlError(EavesError):
@@ -44,6 +47,11 @@ class Kubectl:
         answer = json.loads(self._run("get", resource, *_in(namespace), *options, "-o", "json"))
         items: list[dict[str, Any]] = answer["items"]
         return items
+
+    def names(self, resource: str) -> Sequence[str]:
+        """Names of all objects, asked for in haste. Raises KubectlError."""
+        listed = self._run("get", resource, "-o", "name", "--request-timeout=5s").split()
+        return [line.rpartition("/")[2] for line in listed]
 
     def get_raw(self, path: str) -> dict[str, Any]:
         """The document at ``path``. Raises KubectlError."""
@@ -92,7 +100,8 @@ class Kubectl:
                 f"kubectl did not answer within {TIMEOUT_S} s", resolution="check the controller's address"
             ) from error
         if done.returncode != 0:
-            message = done.stderr.strip().removeprefix("Error from server ").removeprefix("error: ")
+            said = "\n".join(line for line in done.stderr.splitlines() if not _LOGGED.match(line))
+            message = said.strip().removeprefix("Error from server ").removeprefix("error: ")
             raise KubectlError(message, resolution=_want_remedy(done.stderr))
         return done.stdout
 

@@ -48,7 +48,7 @@ EXAMPLES = """Examples:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="eaves")
 def command() -> None:
-    """Eaves turns edge hardware into one place to run containers, managed with kubectl."""
+    """Eaves turns edge hardware into one place to run containers and virtual machines, managed with kubectl."""
 
 
 def main() -> None:

@@ -109,7 +109,13 @@ def join(
 @_SETTINGS
 @click.option("--json", "as_json", is_flag=True, help="Print the whole snapshot as JSON.")
 def status(settings_file: Path | None, as_json: bool) -> None:
-    """Show what runs on this node, what waits and for what."""
+    """Show what runs on this node, what waits and for what, also while the controller is out of reach.
+
+    \b
+    Examples:
+      eaves node status
+      eaves node status --json
+    """
     import msgspec
 
     from eaves.node.settings import load_node_settings
@@ -152,7 +158,13 @@ def kubeconfig(settings_file: Path | None, output: Path | None) -> None:
 @click.option("--keep-settings", is_flag=True, help="Keep settings and join files, so that the node can onboard anew.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(settings_file: Path | None, keep_settings: bool, yes: bool) -> None:
-    """Stop the node and remove every trace of it: apps, their data, networks, images, identity, settings."""
+    """Stop the node and remove every trace of it: apps, their data, networks, images, identity, settings.
+
+    \b
+    Examples:
+      eaves node reset
+      eaves node reset --yes --keep-settings
+    """
     from eaves.node.reset import reset_node
     from eaves.node.settings import SETTINGS_FOLDER, load_node_settings
 

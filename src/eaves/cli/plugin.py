@@ -12,24 +12,24 @@ import click
 from eaves.cli import failures, flows, machines, model, onboarding, screen, why
 from eaves.cli.console import run_console
 from eaves.cli.kubectl import Kubectl
+from eaves.cli.plugin_frame import PluginGroup, complete_machines, complete_names, complete_objects, make_kubectl
 from eaves.kit.errors import EavesError
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-@click.group(context_settings=_SETTINGS)
+@click.group(cls=PluginGroup, context_settings=_SETTINGS)
 @click.option("--kubeconfig", help="Path of the kubeconfig file.")
 @click.option("--context", "context_name", help="Name of the kubeconfig context.")
-@click.option("-n", "--namespace", help="Namespace of namespaced objects.")
+@click.option("-n", "--namespace", help="Namespace of namespaced objects.", shell_complete=complete_names("namespaces"))
 @click.pass_context
-def command(context: click.Context, kubeconfig: str | None, context_name: str | None, namespace: str | None) -> None:
-    """Operate Eaves edge nodes beside kubectl's own verbs."""
-    given = (("--kubeconfig", kubeconfig), ("--context", context_name), ("-n", namespace))
-    context.obj = Kubectl([part for name, value in given if value for part in (name, value)])
+def command(context: click.Context, /, **_options: str | None) -> None:
+    """Operate Eaves edge nodes beside kubectl's own verbs. These options may also stand behind a command."""
+    context.obj = make_kubectl(context)
 
 
 @command.command(epilog="Example:\n\n\b\n  kubectl eaves approve store-17 store-18")
-@click.argument("nodes", nargs=-1, required=True)
+@click.argument("nodes", nargs=-1, required=True, shell_complete=complete_names("edgenodes"))
 @click.pass_obj
 def approve(kubectl: Kubectl, nodes: tuple[str, ...]) -> None:
     """Trust NODES: from now on they get apps and secrets."""
@@ -42,7 +42,7 @@ def approve(kubectl: Kubectl, nodes: tuple[str, ...]) -> None:
 
 
 @command.command(epilog="Examples:\n\n\b\n  kubectl eaves reboot store-17\n  kubectl eaves reboot store-17 --wait 10m")
-@click.argument("nodes", nargs=-1, required=True)
+@click.argument("nodes", nargs=-1, required=True, shell_complete=complete_names("edgenodes"))
 @click.option("--wait", "wait_for", help="Wait until the node is back, at most this long (90s, 10m).")
 @click.pass_obj
 def reboot(kubectl: Kubectl, nodes: tuple[str, ...], wait_for: str | None) -> None:
@@ -124,7 +124,7 @@ def create_onboarding_key(kubectl: Kubectl, /, name: str, server: str | None, ex
 
 
 @command.command("why", epilog=why.EXAMPLES)
-@click.argument("target", metavar="OBJECT")
+@click.argument("target", metavar="OBJECT", shell_complete=complete_objects)
 @click.pass_obj
 def explain(kubectl: Kubectl, target: str) -> None:
     """Say where OBJECT stands and what it waits for, step by step.
@@ -136,7 +136,7 @@ def explain(kubectl: Kubectl, target: str) -> None:
 
 
 @command.command("model-from-node", epilog=model.EXAMPLES)
-@click.argument("node")
+@click.argument("node", shell_complete=complete_names("edgenodes"))
 @click.option("--name", default="", help="Name of the HardwareModel; NODE-model when absent.")
 @click.pass_obj
 def model_from_node(kubectl: Kubectl, node: str, name: str) -> None:
@@ -148,7 +148,7 @@ def model_from_node(kubectl: Kubectl, node: str, name: str) -> None:
 
 
 @command.command("flows", epilog=flows.EXAMPLES)
-@click.argument("app")
+@click.argument("app", shell_complete=complete_names("apps"))
 @click.option("--since", default="", help="Only what arrived lately, as 15m or 24h.")
 @click.option("--limit", default=200, show_default=True, type=click.IntRange(1, 2000), help="At most so many records.")
 @click.option("--dns", "is_dns", is_flag=True, help="Show the names that the app asked for.")
@@ -163,7 +163,7 @@ def show_flows(kubectl: Kubectl, app: str, since: str, limit: int, is_dns: bool)
 
 
 @command.command(epilog="Examples:\n\n\b\n  kubectl eaves console plc\n  kubectl eaves -n factory console app/plc")
-@click.argument("target", metavar="VM")
+@click.argument("target", metavar="VM", shell_complete=complete_machines)
 @click.pass_obj
 def console(kubectl: Kubectl, target: str) -> int:
     """Open the serial console of the virtual machine VM. Ctrl-] leaves it."""
@@ -180,7 +180,7 @@ def console(kubectl: Kubectl, target: str) -> int:
 @command.command(
     epilog="Examples:\n\n\b\n  kubectl eaves vnc plc\n  kubectl eaves vnc plc --port 5901   # then: vncviewer 127.0.0.1:5901"
 )
-@click.argument("target", metavar="VM")
+@click.argument("target", metavar="VM", shell_complete=complete_machines)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Local port; a free one when absent.")
 @click.option("--address", default="127.0.0.1", show_default=True, help="Local address to listen at.")
 @click.pass_obj
