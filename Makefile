@@ -23,7 +23,7 @@ test-fast: setup ## unit tests only, under two minutes
 	@$(PY) -m pytest -n 2 tests/unit
 
 soak: setup ## long runs of the failure tests
-	@$(PY) -m pytest -n 0 -m soak --timeout 7200 tests/system
+	@$(PY) -m pytest -n 0 -m soak --timeout 7200 tests
 
 check: setup ## format, lint, types, layers, drift of generated code; under one minute
 	@tools/check.sh
