@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path("/sys/fs/cgroup")
 SERVICE = "service"
-_V1_OTHERS = frozenset(("systemd", "unified", "misc"))
+_V1_OTHERS = frozenset(("unified",))
 _DEFAULT_WEIGHT, _DEFAULT_SHARES = 100, 1024
 
 
@@ -91,7 +91,7 @@ def _each_folder(path: str) -> Iterator[Path]:
 
 
 def _hierarchies() -> list[Path]:
-    """Of version 1; names that link to a shared one are left out."""
+    """Of version 1, systemd's own among them, which the kubelet asks for too; names that link to a shared one are left out."""
     if not ROOT.is_dir():
         return []
     tops = sorted(top for top in ROOT.iterdir() if top.is_dir() and not top.is_symlink() and top.name not in _V1_OTHERS)

@@ -39,8 +39,8 @@ async def observe_before() -> HostBefore:
     for program in _IPTABLES:
         chains += [f"{program} {chain}" for chain in traces.list_chains(await _save_rules(program, ""))]
     links = await addresses.observe_interfaces()
-    paths, sysctls = await asyncio.to_thread(_observe_files)
-    return HostBefore(paths, tuple(link for link in traces.LINKS if link in links), tuple(chains), sysctls)
+    paths, empty, sysctls = await asyncio.to_thread(_observe_files)
+    return HostBefore(paths, empty, tuple(link for link in traces.LINKS if link in links), tuple(chains), sysctls)
 
 
 async def remove_traces(instance: Instance, folders: ClusterFolders, record: ClusterRecord) -> None:
@@ -50,6 +50,8 @@ async def remove_traces(instance: Instance, folders: ClusterFolders, record: Clu
     await _kill_all(instance, folders)
     own_paths = [path for path in traces.PATHS if path not in before.paths]
     await remove_mounts((folders.root, folders.run, *map(Path, own_paths)))
+    for point in await asyncio.to_thread(_load_layer_mounts, folders):
+        await process.run(["umount", "--lazy", point], timeout_s=20, check=False)
     await _remove_namespaces()
     for link in traces.LINKS:
         if link not in before.links:
@@ -143,8 +145,10 @@ def _want_env(tools: str) -> dict[str, str]:
     return {"PATH": f"{path}:{tools}" if tools else path}
 
 
-def _observe_files() -> tuple[tuple[str, ...], dict[str, str]]:
-    return tuple(path for path in traces.PATHS if Path(path).exists()), _load_sysctls()
+def _observe_files() -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str]]:
+    there = [path for path in traces.PATHS if Path(path).exists()]
+    empty = tuple(path for path in there if Path(path).is_dir() and not any(Path(path).iterdir()))
+    return tuple(path for path in there if path not in empty), empty, _load_sysctls()
 
 
 def _load_sysctls() -> dict[str, str]:
@@ -167,6 +171,11 @@ def _load_cni_records() -> list[str]:
     return [path.read_text(encoding="utf-8", errors="replace") for path in paths]
 
 
+def _load_layer_mounts(folders: ClusterFolders) -> list[str]:
+    """Roots of containers, wherever they are mounted: their layers are in the cluster's folder."""
+    return traces.list_layer_mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8"), folders.root)
+
+
 def _load_flannel_network() -> str:
     try:
         return traces.parse_flannel_network(_SUBNET.read_text(encoding="utf-8"))
@@ -181,16 +190,29 @@ def _remove_files(instance: Instance, folders: ClusterFolders, record: ClusterRe
         shutil.rmtree(_CNI / "networks" / traces.CNI_NETWORK, ignore_errors=True)
         for path in (_CNI / "results").glob(f"{traces.CNI_NETWORK}-*") if (_CNI / "results").is_dir() else ():
             path.unlink(missing_ok=True)
-    for path in map(Path, own_paths):
-        if record.is_installed and path.exists():
-            # A folder that others filled meanwhile goes only when it is empty.
-            shutil.rmtree(path, ignore_errors=True) if path.name != "rancher" else _remove_empty(path)
+    if record.is_installed:
+        before = record.before or HostBefore()
+        for path in map(Path, own_paths):
+            _empty_folder(path)
+            if str(path) not in before.empty:
+                _remove_empty(path)
     if not record.keep_data and folders.root != instance.k3s_dir:
         shutil.rmtree(folders.root, ignore_errors=True)
         if folders.root.exists():
             raise ClusterError(
                 "the cluster's folder cannot be removed", element=str(folders.root), code="LeaveIncomplete"
             )
+
+
+def _empty_folder(path: Path) -> None:
+    """Folders that hold those of several programs are left to :func:`_remove_empty`."""
+    if not path.is_dir() or path.name == "rancher":
+        return
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def _remove_empty(path: Path) -> None:

@@ -114,7 +114,7 @@ class Membership:
     async def look(self, cluster: DesiredCluster | None) -> View:
         """What is there now. Raises ClusterError when the machine lacks something that a start needs."""
         folders = self.own
-        self.seen = await asyncio.to_thread(running.load_seen, folders) if self.record.id else K3sSeen()
+        self.seen = await running.observe(folders) if self.record.id else K3sSeen()
         self.validity = await asyncio.to_thread(certificates.load_validity, folders)
         has_etcd = cluster is not None and cluster.datastore is ClusterDatastore.EMBEDDED_ETCD
         self.health = Health()

@@ -63,10 +63,6 @@ class ClusterFolders(Struct, frozen=True):
         return self.data / "server" / "tls"
 
     @property
-    def kubelet(self) -> Path:
-        return self.root / "kubelet"
-
-    @property
     def former_add_ons(self) -> Path:
         """Manifests that were replaced or removed; the leader deletes what they alone name."""
         return self.root / "former-add-ons"
@@ -90,6 +86,9 @@ class HostBefore(Struct, frozen=True):
     """What the host had of its own before K3s first ran on it, so that leaving takes nothing else away."""
 
     paths: tuple[str, ...] = ()
+    """Of others, with something in them."""
+    empty: tuple[str, ...] = ()
+    """Folders that were there, with nothing in them."""
     links: tuple[str, ...] = ()
     chains: tuple[str, ...] = ()
     """``program table chain`` of iptables chains named like those that K3s makes."""

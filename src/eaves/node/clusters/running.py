@@ -26,11 +26,12 @@ from eaves.node import pids
 from eaves.node.clusters import monitor
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.model import ClusterFolders
-from eaves.node.clusters.spec import K3sSpec
+from eaves.node.clusters.spec import K3sSpec, secret_of
 from eaves.node.vms.state import RunEnd, RunState, is_same_process, load_struct
 from eaves.node.workloads.logs import current_log
 
 _START_LIMIT_S = 60.0
+_NOTE_LIMIT_S = 5.0
 _SOURCES = str(Path(eaves.__file__).parents[1])
 _MONITOR = (
     "import sys; sys.path.append(sys.argv[1]); from eaves.node.clusters.monitor.main import main; "
@@ -64,6 +65,17 @@ def load_seen(folders: ClusterFolders) -> K3sSeen:
     return K3sSeen(0, state.started_at, True, load_struct(folders.run / "end.json", RunEnd), monitor_pid)
 
 
+async def observe(folders: ClusterFolders) -> K3sSeen:
+    """As :func:`load_seen`; a monitor whose K3s has ended is given the moment that it takes to note how."""
+    seen = await asyncio.to_thread(load_seen, folders)
+    if seen.pid or not seen.was_started or seen.end is not None or not seen.monitor_pid:
+        return seen
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_NOTE_LIMIT_S):
+            await pids.wait_exit(seen.monitor_pid)
+    return await asyncio.to_thread(load_seen, folders)
+
+
 def save_files(folders: ClusterFolders, spec: K3sSpec, config: dict[str, Any] | None = None) -> None:
     """Write what K3s reads; secrets are for root alone. Blocking. Raises OSError."""
     for folder in (folders.root, folders.data, folders.run, folders.drop_ins, folders.logs):
@@ -86,7 +98,9 @@ def save_node_password(node_name: str, token: str) -> None:
     """
     if not NODE_PASSWORD.exists():
         files.want_folder(NODE_PASSWORD.parent)
-        password = hmac.new(token.encode(), f"node-password/{node_name}".encode(), hashlib.sha256).hexdigest()[:32]
+        password = hmac.new(
+            secret_of(token).encode(), f"node-password/{node_name}".encode(), hashlib.sha256
+        ).hexdigest()[:32]
         files.save_file(NODE_PASSWORD, f"{password}\n".encode())
 
 

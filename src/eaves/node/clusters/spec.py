@@ -101,9 +101,14 @@ def render_spec(cluster: DesiredCluster, around: Surroundings) -> K3sSpec:
     argv = (around.program, role, "--config", str(around.folders.config))
     # A server that has joined, and an agent that knows the servers, do not need to be started anew for another first one.
     lasting = {key: value for key, value in config.items() if key not in ("server", "cluster-init", "tls-san")}
-    parts = (argv, lasting, cluster.override, cluster.token.reveal(), files, cluster.api_address)
+    parts = (argv, lasting, cluster.override, secret_of(cluster.token.reveal()), files, cluster.api_address)
     digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
     return K3sSpec(argv, around.environment, config, cluster.override, cluster.token.reveal(), files, digest)
+
+
+def secret_of(token: str) -> str:
+    """The secret of a token, whether or not the authority and user are named before it (``K10HASH::USER:SECRET``)."""
+    return token.rpartition(":")[2]
 
 
 def merge_options(own: Mapping[str, Any], further: Mapping[str, Any], lists: Iterable[str]) -> dict[str, Any]:
@@ -182,7 +187,8 @@ def _render_files(cluster: DesiredCluster) -> dict[str, str]:
 
 
 def _render_kubelet(cluster: DesiredCluster, around: Surroundings) -> list[str]:
-    args = [f"root-dir={around.folders.kubelet}"]
+    # The kubelet's own folder stays where it is: drivers of volumes look for its sockets there, whose paths must be short.
+    args = []
     if around.cgroup_root:
         args.append(f"cgroup-root={around.cgroup_root}")
     if kept := _want_reserved(cluster, around.host):

@@ -19,6 +19,7 @@ from eaves.kit import files
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.membership import Membership
 from eaves.node.clusters.model import API_PORT
+from eaves.node.clusters.spec import secret_of
 from eaves.node.desired.cluster_model import DesiredCluster
 from eaves.node.link import tls
 from eaves.node.link.client import HttpClient, Server
@@ -50,11 +51,10 @@ async def _ask_supervisor(membership: Membership, former: str, new: str) -> bool
         client = HttpClient(Server("127.0.0.1", API_PORT), tls.want_context(ca, use_system=False))
     except ssl.SSLError as error:
         raise ClusterError("the cluster's certificate authority cannot be read") from error
-    secret = former.rpartition(":")[2]
-    basic = base64.b64encode(f"server:{secret}".encode()).decode()
+    basic = base64.b64encode(f"server:{secret_of(former)}".encode()).decode()
     headers = [("authorization", f"Basic {basic}"), ("content-type", "application/json")]
     try:
-        body = msgspec.json.encode({"newToken": new})
+        body = msgspec.json.encode({"newToken": secret_of(new)})
         answer = await client.request("PUT", _PATH, headers=headers, body=body)
     finally:
         await client.close()

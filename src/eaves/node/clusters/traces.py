@@ -84,6 +84,12 @@ def is_own_process(executable: str, command: str, folder: PurePath) -> bool:
     return executable.startswith(f"{folder}/") or f"{folder}/" in command
 
 
+def list_layer_mounts(table: str, folder: PurePath) -> list[str]:
+    """Mount points of a ``mountinfo`` table whose file system is made of layers in ``folder`` (overlay), the innermost first."""
+    found = [line.split(" ")[4] for line in table.splitlines() if f"={folder}/" in line.partition(" - ")[2]]
+    return sorted(found, reverse=True)
+
+
 def list_changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """Kernel settings to set back."""
     return {name: value for name, value in before.items() if name in now and now[name] != value}

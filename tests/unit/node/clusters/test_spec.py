@@ -123,7 +123,6 @@ def test_the_kubelet_leaves_to_apps_what_is_not_kept_for_the_cluster() -> None:
     args = render_spec(cluster, AROUND).config["kubelet-arg"]
     assert "system-reserved=memory=2560Mi,cpu=2500m" in args
     assert "cgroup-root=/eaves/k3s" in args
-    assert "root-dir=/var/lib/eaves/k3s/id/kubelet" in args
 
 
 def test_without_a_share_the_kubelet_has_the_machine() -> None:

@@ -1,0 +1,140 @@
+"""A member of a cluster in contract tests: :mod:`eaves.testing.cluster_runner` on a machine, its config, and what it says."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eaves.node.clusters import cgroups
+from eaves.node.instance import Instance
+from eaves.node.observed import ClusterStatus
+from eaves.node.observed_cluster import ClusterState
+from eaves.testing.daemons import run_program, wait_for
+from eaves.testing.k3s import Release
+from eaves.testing.k3s_machine import Machine
+from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
+from eaves.wire.pb.eaves.cluster_pb2 import ClusterExtension, ClusterSecrets
+from eaves.wire.pb.eaves.extension_pb2 import AppSecrets
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, EncryptionBlock
+
+CLUSTER_ID = "60000000-0000-4000-8000-000000000001"
+DISABLE = ("traefik", "servicelb", "metrics-server", "local-storage")
+START_LIMIT_S = 400.0
+
+
+class ClusterMember:
+    """One node. :meth:`tell` its cluster, :meth:`start`, :meth:`wait`."""
+
+    def __init__(self, machine: Machine, release: Release) -> None:
+        self.machine = machine
+        self.release = release
+        self.folder = machine.folder / "node"
+        self.folder.mkdir(parents=True)
+        self.instance = f"k{secrets.token_hex(4)}"
+        argv = [sys.executable, "-m", "eaves.testing.cluster_runner", str(self.folder), self.instance]
+        self.daemon = machine.daemon("node", argv)
+
+    @property
+    def root(self) -> Path:
+        """K3s's folder of the cluster."""
+        return self.folder / "state" / "k3s" / CLUSTER_ID
+
+    def tell(
+        self,
+        *,
+        join: str = "",
+        is_worker: bool = False,
+        token: str = "join-token",
+        secrets_of: ClusterSecrets | None = None,
+        release: Release | None = None,
+        **extension: Any,
+    ) -> None:
+        """A config in which it is a member; without ``join`` it makes the cluster. ``extension``: fields of ClusterExtension."""
+        release = release or self.release
+        block = EncryptionBlock(cluster_token=token, eaves=AppSecrets(cluster=secrets_of))
+        fields: dict[str, Any] = {
+            "name": "shop",
+            "version": release.version,
+            "binary_image_id": f"binary-{release.version}",
+            "bundle_image_ids": [f"images-{release.version}"],
+            "disable": DISABLE,
+            "node_name": self.machine.name,
+            **extension,
+        }
+        pins = {f"binary-{release.version}": str(release.program), f"images-{release.version}": str(release.images)}
+        cluster = EdgeNodeCluster(
+            cluster_name="shop",
+            cluster_id=CLUSTER_ID,
+            cluster_interface="eth0",
+            cluster_ip_prefix=f"{self.machine.address}/24",
+            is_worker_node=is_worker,
+            join_server_ip=join or self.machine.address,
+            encrypted_cluster_token=CipherBlock(cipherData=block.SerializeToString()),
+            eaves=ClusterExtension(**fields),
+        )
+        self.write(EdgeDevConfig(id=UUIDandVersion(version="1"), cluster=cluster), pins)
+
+    def tell_nothing(self) -> None:
+        """A config without any cluster."""
+        self.write(EdgeDevConfig(id=UUIDandVersion(version="2")), {})
+
+    def write(self, config: EdgeDevConfig, pins: dict[str, str]) -> None:
+        for name, data in (("pins.json", json.dumps(pins).encode()), ("config.pb", config.SerializeToString())):
+            new = self.folder / f".{name}"
+            new.write_bytes(data)
+            new.replace(self.folder / name)
+
+    def status(self) -> ClusterStatus | None:
+        try:
+            found = msgspec.json.decode((self.folder / "status.json").read_bytes(), type=list[ClusterStatus])
+        except FileNotFoundError:
+            return None
+        return found[0] if found else None
+
+    def start(self) -> None:
+        self.daemon.start()
+
+    def wait_state(self, state: ClusterState, limit_s: float = START_LIMIT_S) -> ClusterStatus:
+        self.daemon.wait(f"state {state} ({self.describe})", lambda: self.is_in(state), limit_s)
+        status = self.status()
+        assert status is not None
+        return status
+
+    def is_in(self, state: ClusterState) -> bool:
+        status = self.status()
+        return status is not None and status.state is state
+
+    def describe(self) -> str:
+        return str(self.status())
+
+    def k3s_pid(self) -> int:
+        """0 = it was never started."""
+        try:
+            return int(json.loads((self.folder / "run" / "k3s" / CLUSTER_ID / "state.json").read_text())["pid"])
+        except FileNotFoundError:
+            return 0
+
+    def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
+        argv = [*self.machine.prefix, str(self.release.program), "kubectl", *arguments]
+        return run_program(argv, stdin=stdin, environment={"KUBECONFIG": str(self.root / "k3s.yaml")}, check=check)
+
+    def close(self) -> None:
+        """Leave nothing, whatever state a failed test left it in."""
+        if self.daemon.is_running:
+            self.daemon.kill()
+        cgroup = Instance(self.instance).k3s_cgroup
+        wait_for("the cluster's processes to end", lambda: cgroups.kill(cgroup), 30.0)
+        cgroups.remove(cgroup)
+        for path in (cgroup, Instance(self.instance).cgroup):
+            cgroups.remove(path)
+
+    def k3s_log(self) -> str:
+        path = self.folder / "log.txt"
+        return path.read_text() if path.exists() else ""

@@ -1,0 +1,54 @@
+"""Members of K3s clusters on machines of their own, driven without a controller."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from eaves.testing.cluster_member import ClusterMember
+from eaves.testing.k3s import NoK3sError, Release, find_releases
+from eaves.testing.k3s_machine import Lan, Machine
+
+MakeMember = Callable[[], ClusterMember]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One cluster at a time: each takes a gigabyte and, while it starts, every core there is."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("k3s"))
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session")
+def releases() -> list[Release]:
+    """Newest first."""
+    try:
+        return find_releases()
+    except NoK3sError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def make_member(releases: list[Release]) -> Iterator[MakeMember]:
+    """Makes members on one network; they end with the test."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="eaves-k3s.", dir="/var/tmp"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        lan = Lan()
+        stack.callback(lan.close)
+
+        def make() -> ClusterMember:
+            machine = Machine(folder, f"m-{secrets.token_hex(3)}", lan)
+            stack.callback(machine.close)
+            member = ClusterMember(machine, releases[0])
+            stack.callback(member.close)
+            return member
+
+        yield make
