@@ -1,4 +1,4 @@
-"""AppSnapshot: the disks of a virtual machine at one moment, kept on its node.
+"""AppSnapshot: the disks of a virtual machine at one moment, and its memory if asked for, kept on its node.
 
 ``spec.rollback`` of the App goes back to one. What the device API calls a snapshot is the same thing.
 """
@@ -38,12 +38,16 @@ class AppSnapshotSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_de
         str, about("App of type VirtualMachine in the same namespace; cannot change.", min_length=1, max_length=253)
     ]
     type: Annotated[
-        SnapshotContent, about("Disk; DiskAndMemory is not available in this version. It cannot change.")
+        SnapshotContent,
+        about(
+            "Disk, from which the machine boots after going back; or DiskAndMemory, from which it goes on, and which stops it for"
+            " a moment. Cannot change."
+        ),
     ] = SnapshotContent.DISK
     trigger: Annotated[
         SnapshotTrigger,
         about(
-            "Immediate, or AppUpdate: when the app next stops for a restart or another image, which EVE devices alone do; cannot change."
+            "Immediate, or AppUpdate: before the app starts again after the next restart or change of it; cannot change."
         ),
     ] = SnapshotTrigger.IMMEDIATE
     retain: Annotated[bool, about("The object cannot be deleted while this is true.")] = False
@@ -100,9 +104,9 @@ def check_snapshot(new: Object, old: Object | None) -> Sequence[FieldError]:
 
 def _check_spec(spec: AppSnapshotSpec) -> Iterator[FieldError]:
     yield from rules.check_dns_label("spec.appName", spec.app_name)
-    if spec.type is SnapshotContent.DISK_AND_MEMORY:
-        detail = f'supported values: "{SnapshotContent.DISK}" (memory is not saved in this version)'
-        yield FieldError("spec.type", CauseType.NOT_SUPPORTED, detail, str(spec.type))
+    if spec.type is SnapshotContent.DISK_AND_MEMORY and spec.trigger is SnapshotTrigger.APP_UPDATE:
+        detail = f"at an update the machine has stopped and has no memory to save: use type {SnapshotContent.DISK}"
+        yield FieldError("spec.type", CauseType.INVALID, detail, str(spec.type))
 
 
 RESOURCE = eaves_resource(

@@ -252,7 +252,10 @@ class Manager:
         return self._apps.is_in_use(app_id)
 
     def _volume_users(self) -> VolumeUsers:
-        return VolumeUsers(self._apps.volumes_held(), self._apps.volumes_in_use(), is_whole=self._apps.is_settled)
+        apps = self._apps
+        return VolumeUsers(
+            apps.volumes_held(), apps.volumes_in_use(), is_whole=apps.is_settled, updating=apps.updating()
+        )  # fmt: skip
 
     def _take_images(self) -> None:
         self._apps.wake()

@@ -26,7 +26,7 @@ _KERNEL_PACKAGE = "linux-image-cloud-amd64"
 _AGENT_PACKAGE = "qemu-guest-agent"
 _MODULES = (
     *("virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net", "virtio_console", "virtio_balloon", "virtio-rng"),
-    *("ata_piix", "sd_mod", "sr_mod", "isofs", "vfat", "nls_ascii", "nls_cp437"),
+    *("ata_piix", "sd_mod", "sr_mod", "isofs", "vfat", "nls_ascii", "nls_cp437", "crc32c_generic", "ext4"),
     *("button", "evdev", "pvpanic-pci"),
 )
 _PARTITION_START = 2048

@@ -34,6 +34,7 @@ _PATHS = {
     "edgenodes": f"{GROUP}/edgenodes",
     "onboardingkeys": f"{GROUP}/onboardingkeys",
     "apps": f"{GROUP}/namespaces/{{}}/apps",
+    "appsnapshots": f"{GROUP}/namespaces/{{}}/appsnapshots",
     "volumes": f"{GROUP}/namespaces/{{}}/volumes",
     "datastores": f"{GROUP}/namespaces/{{}}/datastores",
     "networks": f"{GROUP}/namespaces/{{}}/networks",

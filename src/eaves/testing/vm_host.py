@@ -22,6 +22,7 @@ from eaves.node.desired.model import AppKind, DesiredApp
 from eaves.node.desired.vm_model import DesiredVm, VmDisk
 from eaves.node.instance import Instance
 from eaves.node.networks.connection import Connection
+from eaves.node.vms.errors import QmpError
 from eaves.node.vms.model import VmSpec
 from eaves.node.vms.qemu import QemuEngine
 from eaves.node.workloads.abc import Ready, Seen
@@ -59,6 +60,14 @@ class VmHost:
     async def restart(self) -> None:
         await self._stop()
         self._start()
+
+    async def abandon(self, work: asyncio.Task[Any]) -> None:
+        """A daemon is killed in the middle of ``work``, and another starts: nothing of the former gets to tidy up."""
+        for session in self.engine.sessions:
+            session.command = _say_nothing  # type: ignore[method-assign]  # as if nobody were there
+        work.cancel()
+        await asyncio.wait([work])
+        await self.restart()
 
     async def wait(self, accept: Callable[[], object], limit_s: float = BOOT_LIMIT_S) -> None:
         """Until the engine has told of a change after which ``accept`` holds."""
@@ -135,6 +144,10 @@ class VmHost:
     def _note(self, app_id: str) -> None:
         self.changes.append(app_id)
         self._changed.set()
+
+
+async def _say_nothing(*_: object, **__: object) -> None:
+    raise QmpError("the daemon is dead", element="qemu")
 
 
 class Console:

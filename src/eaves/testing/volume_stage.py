@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +18,7 @@ from eaves.node.desired.model import DesiredImage, DesiredNode, DesiredVolume, I
 from eaves.node.instance import Instance
 from eaves.node.mounts import load_sources
 from eaves.node.observed import Observations, VolumeStatus
-from eaves.node.volumes.abc import LiveDisk, VolumeUsers
+from eaves.node.volumes.abc import LiveDisk, LiveMachine, VolumeUsers
 from eaves.node.volumes.model import VolumeKey
 from eaves.node.volumes.service import Volumes
 from eaves.testing.volume_sources import FolderSources
@@ -27,13 +27,18 @@ WAIT_LIMIT_S = 60.0
 
 
 class VolumeStage:
-    """``users``: app id → volumes that it runs with; change it and call ``volumes.wake``. ``live``: path → its machine."""
+    """``users``: app id → volumes that it runs with; change it and call ``volumes.wake``. ``live``: path → its machine.
+
+    ``machines``: disks → the machine that has them; ``resumed``: orders to go on from a snapshot.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.instance = Instance("tvolumes", folder / "data", folder / "run")
         self.sources = FolderSources()
         self.users: dict[str, list[VolumeKey]] = {}
         self.live: dict[Path, LiveDisk] = {}
+        self.machines: dict[tuple[Path, ...], LiveMachine] = {}
+        self.resumed: list[tuple[str, Path]] = []
         self.observations = Observations()
         self.desired = DesiredNode("device", "0", "", config_items={"timer.gc.vdisk": "0"})
         self._changed = asyncio.Event()
@@ -89,6 +94,12 @@ class VolumeStage:
 
     def find(self, path: Path) -> LiveDisk | None:
         return self.live.get(path)
+
+    def find_machine(self, disks: Sequence[Path]) -> LiveMachine | None:
+        return self.machines.get(tuple(disks))
+
+    async def want_resumed(self, app_id: str, folder: Path) -> None:
+        self.resumed.append((app_id, folder))
 
     def use(self, app_id: str, *keys: VolumeKey) -> None:
         """From now on the app runs with these volumes, or with none."""

@@ -99,8 +99,8 @@ def test_faults_inside_the_machine_name_their_path(kubectl: Kubectl, space: str)
 def test_snapshots_are_made_listed_and_guarded(kubectl: Kubectl, space: str) -> None:
     assert "spec.appName: Invalid value" in kubectl.fails("create", "-n", space, "-f", "-", stdin=SNAPSHOT)
     kubectl.ok("create", "-n", space, "-f", "-", stdin=MACHINE)
-    with_memory = SNAPSHOT.replace("type: Disk", "type: DiskAndMemory")
-    assert 'spec.type: Unsupported value: "DiskAndMemory"' in kubectl.fails(
+    with_memory = SNAPSHOT.replace("type: Disk", "type: DiskAndMemory, trigger: AppUpdate")
+    assert 'spec.type: Invalid value: "DiskAndMemory"' in kubectl.fails(
         "create", "-n", space, "-f", "-", stdin=with_memory
     )
     kubectl.ok("create", "-n", space, "-f", "-", stdin=SNAPSHOT)

@@ -22,7 +22,8 @@ def faults(new: dict[str, Any], old: dict[str, Any] | None = None) -> list[tuple
     [
         ({}, []),
         ({"trigger": "AppUpdate"}, []),
-        ({"type": "DiskAndMemory"}, [("spec.type", "NOT_SUPPORTED")]),
+        ({"type": "DiskAndMemory"}, []),
+        ({"type": "DiskAndMemory", "trigger": "AppUpdate"}, [("spec.type", "INVALID")]),
         ({"appName": "A_b"}, [("spec.appName", "INVALID")]),
     ],
 )
@@ -35,7 +36,7 @@ def test_what_may_be_asked_for(spec: dict[str, Any], expected: list[tuple[str, s
     [
         ({"retain": True}, []),
         ({"appName": "other"}, [("spec.appName", "INVALID")]),
-        ({"type": "DiskAndMemory"}, [("spec.type", "NOT_SUPPORTED"), ("spec.type", "INVALID")]),
+        ({"type": "DiskAndMemory"}, [("spec.type", "INVALID")]),
         ({"trigger": "AppUpdate"}, [("spec.trigger", "INVALID")]),
     ],
 )

@@ -24,7 +24,7 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.pieces import errors_of, time_of
 from eaves.kinds import app as app_kind
-from eaves.kinds.appsnapshot import AppSnapshotPhase
+from eaves.kinds.appsnapshot import AppSnapshotPhase, SnapshotContent
 from eaves.kube.resource import Object
 from eaves.wire.pb.info.info_pb2 import ZInfoApp, ZInfoSnapshot
 
@@ -37,7 +37,7 @@ _PHASES = {
     "Failed": AppSnapshotPhase.FAILED,
 }
 _TEXTS = {
-    AppSnapshotPhase.PENDING: "waits for its moment: the app has to run, or to stop for an update",
+    AppSnapshotPhase.PENDING: "waits for its moment",
     AppSnapshotPhase.CREATING: "is being taken",
     AppSnapshotPhase.READY: "",
     AppSnapshotPhase.ROLLING_BACK: "the app is being taken back to it",
@@ -106,6 +106,8 @@ def _observe(snapshot: Object, told: ZInfoSnapshot | None, node_name: str, now: 
         return plan_update(snapshot, status, [EventNote(EventType.WARNING, "SnapshotLost", text)])
     phase = _phase(told)
     message = errors_of([told.snap_err]) if told.HasField("snap_err") else ""
+    if phase is AppSnapshotPhase.READY and _lacks_memory(snapshot, told):
+        message = f"node {node_name} saves no memory of machines: it has the disks alone"
     _assign(status, phase, _reason(phase), message or _TEXTS[phase], now)
     assign(
         status,
@@ -115,6 +117,11 @@ def _observe(snapshot: Object, told: ZInfoSnapshot | None, node_name: str, now: 
         appGeneration=int(told.config_version) if told.config_version.isdecimal() else status.get("appGeneration"),
     )
     return plan_update(snapshot, status, list(_events(snapshot, former, phase, status)))
+
+
+def _lacks_memory(snapshot: Object, told: ZInfoSnapshot) -> bool:
+    wanted = (snapshot.get("spec") or {}).get("type")
+    return wanted == SnapshotContent.DISK_AND_MEMORY and not told.eaves.with_memory
 
 
 def _phase(told: ZInfoSnapshot) -> AppSnapshotPhase:

@@ -122,18 +122,38 @@ class DiskFormat(StrEnum):
     RAW = "Raw"
 
 
+class SnapshotSet(Struct, frozen=True):
+    """The disks of one machine, whose snapshots are of one moment: all of them are taken, or none.
+
+    ``members``: (id, generation) of the volumes; beside the first is kept what belongs to the machine rather than to a disk.
+    ``problem``: why no such snapshot can be, empty = it can.
+    """
+
+    app_id: str
+    members: tuple[tuple[str, int], ...]
+    with_memory: bool = False
+    at_update: bool = False
+    """Taken when the machine next stops for an update."""
+    problem: str = ""
+
+
 class VolumeSnapshotWish(Struct, frozen=True):
-    """A snapshot that is to exist; one that is not named any more is deleted."""
+    """A snapshot that is to exist; one that is not named any more is deleted. ``of``: what it is a part of."""
 
     id: str
     name: str
+    of: SnapshotSet | None = None
 
 
 class VolumeRollback(Struct, frozen=True):
-    """Go back to a snapshot once whenever ``counter`` differs from the one obeyed last; the snapshot stays."""
+    """Go back to a snapshot once whenever ``counter`` differs from the one obeyed last; the snapshot stays.
+
+    ``of``: what has to be whole before any of it goes back.
+    """
 
     snapshot_id: str
     counter: int
+    of: SnapshotSet | None = None
 
 
 class DesiredVolume(Struct, frozen=True):
@@ -160,6 +180,8 @@ class DesiredVolume(Struct, frozen=True):
     copy_of_snapshot: str = ""
     """A snapshot of ``copy_of`` instead of what the volume holds now."""
     snapshots: tuple[VolumeSnapshotWish, ...] = ()
+    snapshots_limit: int = 0
+    """The oldest go when there are more; 0 = no limit."""
     rollback: VolumeRollback | None = None
 
 

@@ -15,9 +15,11 @@ from msgspec import Struct
 
 from eaves.kit import streams
 from eaves.node.observed_vm import GuestInterface
-from eaves.node.vms.errors import VmError
+from eaves.node.vms.errors import AgentRefusalError, VmError
 
 ANSWER_LIMIT_S = 3.0
+FREEZE_LIMIT_S = 20.0
+"""A guest writes all that it has in memory first."""
 _ANSWER_BYTES = 1 << 20
 _TEXT_LIMIT = 200
 
@@ -63,14 +65,14 @@ class GuestAgent:
     async def __aexit__(self, *_: object) -> None:
         await streams.close(self._writer)
 
-    async def run(self, command: str, /, **arguments: Any) -> Any:
-        """The command's answer. Raises VmError."""
+    async def run(self, command: str, /, *, limit_s: float = ANSWER_LIMIT_S, **arguments: Any) -> Any:
+        """The command's answer. Raises AgentRefusalError for a refusal, VmError for none."""
         await self.send(command, **arguments)
-        answer = await self._receive()
+        answer = await self._receive(limit_s)
         if "return" not in answer:
             error = answer.get("error")
             reason = error.get("desc", "") if isinstance(error, dict) else ""
-            raise VmError(f"{command}: {str(reason)[:_TEXT_LIMIT]}", element="guest agent")
+            raise AgentRefusalError(f"{command}: {str(reason)[:_TEXT_LIMIT]}", element="guest agent")
         return answer["return"]
 
     async def send(self, command: str, /, **arguments: Any) -> None:
@@ -98,9 +100,9 @@ class GuestAgent:
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError) as error:
             raise VmError("the guest agent does not answer", element="guest agent") from error
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self, limit_s: float) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(ANSWER_LIMIT_S):
+            async with asyncio.timeout(limit_s):
                 return _decode(await self._reader.readuntil(b"\n"))
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError) as error:
             raise VmError("the guest agent does not answer", element="guest agent") from error
@@ -121,6 +123,29 @@ async def shut_down(path: Path) -> None:
     """Tell the guest to power off. Raises VmError when there is no agent that answers."""
     async with GuestAgent(path) as agent:
         await agent.send("guest-shutdown", mode="powerdown")
+
+
+async def freeze(path: Path) -> int:
+    """Bring the guest's file systems to rest: all is written, and writers wait. Answers how many. Raises VmError."""
+    async with GuestAgent(path) as agent:
+        return int(await agent.run("guest-fsfreeze-freeze", limit_s=FREEZE_LIMIT_S))
+
+
+async def thaw(path: Path) -> None:
+    """Let writers go on, if they wait; an agent without the command has frozen nothing. Raises VmError."""
+    async with GuestAgent(path) as agent:
+        try:
+            status = await agent.run("guest-fsfreeze-status")
+        except AgentRefusalError:
+            return
+        if status == "frozen":
+            await agent.run("guest-fsfreeze-thaw", limit_s=FREEZE_LIMIT_S)
+
+
+async def set_clock(path: Path, time_ns: int) -> None:
+    """Tell a guest that was away what time it is. Raises VmError."""
+    async with GuestAgent(path) as agent:
+        await agent.run("guest-set-time", time=time_ns)
 
 
 def parse_interfaces(answer: object) -> tuple[GuestInterface, ...]:

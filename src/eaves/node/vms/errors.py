@@ -3,8 +3,9 @@
 ::
 
     WorkloadError
-    └── VmError           QEMU did not do what it was asked to
-        └── QmpError      QEMU's monitor socket gives no good answer
+    └── VmError                QEMU did not do what it was asked to
+        ├── QmpError           QEMU's monitor socket gives no good answer
+        └── AgentRefusalError  the guest's agent will not do what it was asked to
 """
 
 from __future__ import annotations
@@ -20,3 +21,7 @@ class VmError(WorkloadError):
 class QmpError(VmError):
     code = "QmpError"
     retryable = True
+
+
+class AgentRefusalError(VmError):
+    code = "AgentRefused"

@@ -20,6 +20,7 @@ from eaves.node.vms import cloudinit, command, limits, monitor
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.isolation.prepare import GuestRoots
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
+from eaves.node.vms.saved import WAITING, SavedMachine
 from eaves.node.vms.seedimage import save_seed_image
 from eaves.node.workloads.errors import StartError
 
@@ -41,8 +42,12 @@ async def prepare(
     position: Path,
     cpus: list[int],
     roots: GuestRoots | None,
+    saved: SavedMachine | None = None,
 ) -> None:
-    """Write all that QEMU and its monitor read. Raises VmError when another monitor has the machine."""
+    """Write all that QEMU and its monitor read. ``saved``: what it goes on from, for which it then waits.
+
+    Raises VmError when another monitor has the machine.
+    """
     await asyncio.to_thread(_clean, folders)
     boot = await roots.prepare(spec.app_id, spec.container, folders.run) if roots and spec.container else None
     if spec.firmware == "UEFI":
@@ -52,7 +57,7 @@ async def prepare(
     if spec.cloud_init is not None:
         await save_seed_image(folders.seed, cloudinit.want_seed(spec.cloud_init))
     start = {
-        "argv": command.render_command(spec, host, folders, boot),
+        "argv": [*saved.argv, *WAITING] if saved is not None else command.render_command(spec, host, folders, boot),
         "helpers": [(command.render_tpm_command(host, folders), str(folders.tpm_socket))] if spec.has_vtpm else [],
         "log": spec.log_path,
         "position": str(position),

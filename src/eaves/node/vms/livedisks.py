@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
+from eaves.node.vms import saving
 from eaves.node.vms.session import Session
 
 
@@ -28,15 +29,53 @@ class MachineDisk:
         await self._session.command("blockdev-snapshot-delete-internal-sync", device=self._node, name=name)
 
 
-class MachineDisks:
-    """``sessions``: those of the machines that run now."""
+class Machine:
+    """A machine whose disks are saved together."""
 
-    def __init__(self, sessions: Callable[[], Iterable[Session]]) -> None:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def take_snapshots(self, disks: Sequence[Path], name: str) -> None:
+        """Inside of each qcow2 file, all of one moment. Raises QmpError; then there are none."""
+        await saving.take_snapshots(self._session, self._nodes(disks), name)
+
+    async def save(self, disks: Sequence[Path], name: str, folder: Path) -> None:
+        """The same with the machine's memory, in ``folder``. Raises EavesError or OSError; then there are no snapshots."""
+        await saving.save_machine(self._session, self._nodes(disks), name, folder)
+
+    def _nodes(self, disks: Sequence[Path]) -> list[str]:
+        return [name_node(self._session, path) for path in disks]
+
+
+class MachineDisks:
+    """``sessions``: those of the machines that run now; ``want_resumed``: see the method."""
+
+    def __init__(
+        self,
+        sessions: Callable[[], Iterable[Session]],
+        want_resumed: Callable[[str, Path], Awaitable[None]],
+    ) -> None:
         self._sessions = sessions
+        self._want_resumed = want_resumed
 
     def find(self, path: Path) -> MachineDisk | None:
         """The disk, or None when no machine that runs has it."""
-        for session in self._sessions():
-            if str(path) in session.disks:
-                return MachineDisk(session, f"disk{session.disks.index(str(path))}")
-        return None
+        session = self._find([path])
+        return MachineDisk(session, name_node(session, path)) if session is not None else None
+
+    def find_machine(self, disks: Sequence[Path]) -> Machine | None:
+        """The machine that runs with all of these disks."""
+        session = self._find(disks)
+        return Machine(session) if session is not None else None
+
+    async def want_resumed(self, app_id: str, folder: Path) -> None:
+        """At its next start, and once, the machine goes on from what :meth:`Machine.save` left in ``folder``. Raises OSError."""
+        await self._want_resumed(app_id, folder)
+
+    def _find(self, disks: Sequence[Path]) -> Session | None:
+        return next((found for found in self._sessions() if all(str(path) in found.disks for path in disks)), None)
+
+
+def name_node(session: Session, path: Path) -> str:
+    """What QEMU calls the disk."""
+    return f"disk{session.disks.index(str(path))}"

@@ -106,11 +106,6 @@ class VmFolders(Struct, frozen=True):
         return self.keep / f"tpm-{self.root}"
 
     @property
-    def memory_image(self) -> Path:
-        """Memory of a suspended machine."""
-        return self.keep / f"memory-{self.root}.img"
-
-    @property
     def tpm_socket(self) -> Path:
         return self.run / "tpm.sock"
 

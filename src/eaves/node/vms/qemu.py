@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import uuid
+from pathlib import Path
 
 import msgspec
 
@@ -26,14 +27,15 @@ from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
 from eaves.node.observed import Fault
 from eaves.node.observed_vm import VmStatus
-from eaves.node.vms import launch, limits, pinning, spec
+from eaves.node.vms import launch, limits, pinning, resuming, spec
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.host import find_architecture, observe_vm_host
 from eaves.node.vms.isolation.prepare import GuestRoots
 from eaves.node.vms.livedisks import MachineDisks
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
+from eaves.node.vms.saved import Origin, Resume
 from eaves.node.vms.session import DISK_FULL, Session
-from eaves.node.vms.state import RECORD, VmRecord, load_record, load_seen
+from eaves.node.vms.state import RECORD, VmRecord, load_record, load_seen, save_resume
 from eaves.node.vms.stopping import stop_machine
 from eaves.node.workloads import cgroups
 from eaves.node.workloads.abc import Ready, Seen, Usage, WorkloadEngine
@@ -60,12 +62,17 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         self._host_lock = asyncio.Lock()
         self._pinning = asyncio.Lock()
         self._wake = asyncio.Event()
-        self.disks = MachineDisks(lambda: self._sessions.values())
+        self.disks = MachineDisks(lambda: self.sessions, self._want_resumed)
 
     @property
     def host(self) -> VmHost | None:
         """What the node offers; None until the first machine is wanted."""
         return self._host
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Those of the machines that run now."""
+        return tuple(self._sessions.values())
 
     def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> VmSpec:
         wanted = spec.want_spec(app, ready, find_architecture(), log_path=log_path, key=key)
@@ -203,7 +210,18 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         found = await self.observe_one(wanted.app_id)
         if found is not None and found.pid:
             return found
+        start = await resuming.find_start(wanted, host, folders)
+        seen = await self._launch(wanted, host, folders, record, start)
+        if start.saved is not None and (why := await resuming.go_on(start, self._want_session(seen))):
+            seen = await self._boot_instead(seen, wanted, host, folders, record, start, why)
+        return seen
+
+    async def _launch(
+        self, wanted: VmSpec, host: VmHost, folders: VmFolders, record: VmRecord, start: resuming.Start
+    ) -> Seen:
         paths = find_app_files(self._instance, wanted.app_id)
+        note = resuming.say_resumed(start) if start.saved is not None else start.note
+        record = msgspec.structs.replace(record, note=note)
         # Two machines that start at once must not pick the same processors.
         async with self._pinning if wanted.dedicated_cpus else contextlib.nullcontext():
             cpus = await asyncio.to_thread(self._pick_cpus, wanted) if wanted.dedicated_cpus else []
@@ -215,6 +233,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
                 position=paths.log_position,
                 cpus=cpus,
                 roots=self._roots,
+                saved=start.saved,
             )
             await asyncio.to_thread(files.save_file, folders.keep / RECORD, msgspec.json.encode(record))
             self._records[wanted.app_id] = record
@@ -222,8 +241,32 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         seen = await self.observe_one(wanted.app_id)
         if seen is None:
             raise VmError("the machine has gone right after its start", element=f"app {wanted.app_id}")
-        self._note_running(seen)
+        if start.saved is None:
+            # One that waits for its memory is nobody's affair yet.
+            self._note_running(seen)
         return seen
+
+    async def _boot_instead(
+        self,
+        seen: Seen,
+        wanted: VmSpec,
+        host: VmHost,
+        folders: VmFolders,
+        record: VmRecord,
+        start: resuming.Start,
+        why: str,
+    ) -> Seen:
+        """After memory that could not be loaded."""
+        pids.send_signal(seen.pid, signal.SIGKILL)
+        await self._await_note(seen)
+        await self._forget(wanted.app_id)
+        why = await asyncio.to_thread(resuming.find_failure, folders, why)
+        return await self._launch(wanted, host, folders, record, await resuming.give_up(start, folders, why))
+
+    async def _want_resumed(self, app_id: str, folder: Path) -> None:
+        keep = self._folders(app_id).keep
+        if (record := await asyncio.to_thread(load_record, keep)) is not None:
+            await asyncio.to_thread(save_resume, keep, Resume(str(folder), Origin.SNAPSHOT, record.root))
 
     def _pick_cpus(self, wanted: VmSpec) -> list[int]:
         others = [seen.pid for seen in self._observe().values() if seen.pid and seen.app_id != wanted.app_id]
@@ -253,7 +296,8 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         session = self._sessions.get(seen.app_id)
         if session is None:
             changed = functools.partial(self.on_change, seen.app_id)
-            session = Session(self._folders(seen.app_id), self._records[seen.app_id], changed)
+            record = self._records[seen.app_id]
+            session = Session(self._folders(seen.app_id, record.root), record, changed)
             session.learn(self._specs.get(seen.app_id), self._host)
             self._sessions[seen.app_id] = session
             self._wake.set()

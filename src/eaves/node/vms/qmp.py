@@ -43,13 +43,18 @@ class Qmp:
             raise QmpError(f"QEMU does not answer: {error}", element="qemu") from error
         return cls(client)
 
-    async def run(self, command: str, /, *, limit_s: float = COMMAND_LIMIT_S, **arguments: Any) -> Any:
-        """Answers what QEMU returns; names with ``_`` are sent with ``-``. Raises QmpError."""
+    async def run(self, command: str, /, *, fd: int = -1, limit_s: float = COMMAND_LIMIT_S, **arguments: Any) -> Any:
+        """Answers what QEMU returns; names with ``_`` are sent with ``-``. ``fd``: a descriptor that goes with the command.
+
+        Raises QmpError.
+        """
         from qemu.qmp import ExecuteError, QMPError
 
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
         try:
             async with self._lock, asyncio.timeout(limit_s):
+                if fd >= 0:
+                    self._client.send_fd_scm(fd)
                 return await self._client.execute(command, named)
         except ExecuteError as error:
             raise QmpError(

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from eaves.node.vms import agent, balloon
 from eaves.node.vms.errors import QmpError, VmError
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
 from eaves.node.vms.qmp import Qmp
-from eaves.node.vms.state import VmRecord
+from eaves.node.vms.state import VmRecord, drop_resume
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ _STOPS = {
     "io-error": "a disk of it cannot be read or written",
 }
 _BROKEN = ("internal-error", "guest-panicked")
+_INTERRUPTED = ("paused", "postmigrate", "finish-migrate", "inmigrate", "prelaunch")
+"""States that a machine is in on our orders alone, and only for as long as they take."""
 
 
 class Session:
@@ -43,9 +46,10 @@ class Session:
     def __init__(self, folders: VmFolders, record: VmRecord, on_change: Callable[[], None]) -> None:
         self.folders = folders
         self.disks = record.disks
-        self._digest = record.digest
+        self.digest = record.digest
+        self.note = record.note
         self.spec: VmSpec | None = None
-        self._host: VmHost | None = None
+        self.host: VmHost | None = None
         self._on_change = on_change
         self._qmp: Qmp | None = None
         self._connecting = asyncio.Lock()
@@ -53,13 +57,17 @@ class Session:
         self._facts: agent.GuestFacts | None = None
         self._paused_reason = ""
         self._held = 0
+        self._agent_lock = asyncio.Lock()
+        self._wants_clock = False
+        self._is_checked = False
+        """Whether it is known that no former daemon left the guest's file systems frozen."""
         self.broken_reason = ""
         """Why it was ended by us; empty = it was not."""
 
     @property
     def status(self) -> VmStatus | None:
         """None while nothing is known of how it was started, as right after the daemon's start."""
-        spec, host, facts = self.spec, self._host, self._facts
+        spec, host, facts = self.spec, self.host, self._facts
         if spec is None or host is None:
             return None
         state = AgentState.CONNECTED if facts else AgentState.NOT_SEEN
@@ -75,7 +83,7 @@ class Session:
             guest_hostname=facts.hostname if facts else "",
             guest_interfaces=facts.interfaces if facts else (),
             paused_reason=self._paused_reason,
-            note=host.note,
+            note="; ".join(filter(None, (self.note, host.note))),
         )
 
     @property
@@ -87,11 +95,16 @@ class Session:
     def paused_reason(self) -> str:
         return self._paused_reason
 
+    def note_resumed(self) -> None:
+        """The guest was away; its agent, if it has one, is told what time it is."""
+        self._wants_clock = True
+        self._agent_wake.set()
+
     def learn(self, spec: VmSpec | None, host: VmHost | None) -> None:
         """How the machine was started, once that is known again after a restart of the daemon."""
-        if spec is not None and spec.digest == self._digest:
+        if spec is not None and spec.digest == self.digest:
             self.spec = spec
-        self._host = host or self._host
+        self.host = host or self.host
 
     async def run(self) -> None:
         """Follow the machine until cancelled."""
@@ -107,19 +120,33 @@ class Session:
         """A QMP command; connects if there is no connection. Raises QmpError."""
         return await (await self._connect()).run(name, **arguments)
 
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[None]:
+        """Whether the guest stands still is nobody's affair meanwhile but the caller's."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """The guest stands still meanwhile; afterwards it goes on if it did before. Raises QmpError."""
         was_running = (await self.command("query-status"))["running"]
-        self._held += 1
-        try:
-            if was_running:
-                await self.command("stop")
+        with self.holding():
+            try:
+                if was_running:
+                    await self.command("stop")
+                yield
+            finally:
+                if was_running:
+                    await self.command("cont")
+
+    @contextlib.asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """The guest's agent is left alone meanwhile: while file systems are frozen it answers nothing else."""
+        async with self._agent_lock:
             yield
-        finally:
-            self._held -= 1
-            if was_running:
-                await self.command("cont")
 
     async def close(self) -> None:
         qmp = self._qmp
@@ -157,6 +184,8 @@ class Session:
     async def _note_status(self) -> None:
         """Ask how the machine stands; one that was stopped by a full disk is let go on when there is room."""
         status = (await self.command("query-status"))["status"]
+        if not self._held and status in _INTERRUPTED:
+            status = await self._end_interrupted(status)
         while status == "io-error" and await self._is_full():
             self._set_paused(DISK_FULL)
             await self._await_room()
@@ -169,6 +198,20 @@ class Session:
             await self.command("quit")
             return
         self._set_paused("" if self._held else _STOPS.get(status, ""))
+
+    async def _end_interrupted(self, status: str) -> str:
+        """A daemon that was killed had the machine stand still; answers how it stands now."""
+        log.info("machine was left standing still: app=%s status=%s", self.folders.run.name, status)
+        if status == "inmigrate":
+            # What it was to go on from is still ordered, so its next start tries again.
+            self.broken_reason = "ResumeInterrupted"
+            await self.command("quit")
+            return status
+        await self.command("migrate_cancel")
+        # It runs from here on, so that its memory of then must never be loaded again.
+        await asyncio.to_thread(drop_resume, self.folders.keep)
+        await self.command("cont")
+        return str((await self.command("query-status"))["status"])
 
     async def _is_full(self) -> bool:
         blocks = await self.command("query-block")
@@ -206,10 +249,17 @@ class Session:
 
     async def _ask_agent(self, path: Path) -> None:
         former = self._facts
-        try:
-            self._facts = await agent.load_facts(path)
-        except VmError:
-            self._facts = None
+        async with self._agent_lock:
+            try:
+                if not self._is_checked:
+                    await agent.thaw(path)
+                    self._is_checked = True
+                if self._wants_clock:
+                    self._wants_clock = False
+                    await agent.set_clock(path, time.time_ns())
+                self._facts = await agent.load_facts(path)
+            except VmError:
+                self._facts = None
         if self._facts != former:
             self._on_change()
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from eaves.kit import files
 from eaves.node import pids
 from eaves.node.vms.isolation.model import EXIT, SHARE
+from eaves.node.vms.saved import RESUME, Resume
 from eaves.node.workloads.abc import EngineKind, Seen, WorkloadState
 
 RECORD = "vm.json"
@@ -34,6 +35,8 @@ class VmRecord(Struct, frozen=True):
     """Their paths, in the order of the spec."""
     is_guest: bool = False
     """A container with a kernel of its own: how its command ended, the guest itself says."""
+    note: str = ""
+    """How it came up, where that is not by booting; or why it booted where it was to go on."""
 
 
 class RunState(Struct, frozen=True):
@@ -127,6 +130,24 @@ def load_seen(keep: Path, run: Path) -> Seen | None:
     if record.is_guest and seen.state is WorkloadState.ENDED and not seen.exit_code:
         seen = msgspec.structs.replace(seen, exit_code=parse_exit(files.load_file(run / SHARE / EXIT)))
     return seen
+
+
+def load_resume(keep: Path) -> Resume | None:
+    """From where the machine is to go on at its next start. Blocking."""
+    return load_struct(keep / RESUME, Resume)
+
+
+def save_resume(keep: Path, resume: Resume) -> None:
+    """Blocking. Raises OSError."""
+    files.want_folder(keep)
+    files.save_file(keep / RESUME, msgspec.json.encode(resume))
+
+
+def drop_resume(keep: Path) -> None:
+    """Durable when this returns: memory that was once let run must not be loaded again. Blocking."""
+    if (keep / RESUME).exists():
+        (keep / RESUME).unlink()
+        files.sync_folder(keep)
 
 
 def parse_exit(raw: bytes | None) -> int:

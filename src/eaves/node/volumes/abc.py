@@ -48,11 +48,27 @@ class LiveDisk(Protocol):
         """Remove a snapshot of that name."""
 
 
+class LiveMachine(Protocol):
+    """A running virtual machine that holds several disks open. Each raises EavesError or OSError; then there is no snapshot."""
+
+    async def take_snapshots(self, disks: Sequence[Path], name: str) -> None:
+        """A snapshot named ``name`` inside of each qcow2 file, all of one moment."""
+
+    async def save(self, disks: Sequence[Path], name: str, folder: Path) -> None:
+        """The same, and in ``folder`` what the machine needs to go on from that moment."""
+
+
 class LiveDisks(Protocol):
     """The disks of running virtual machines. Owned by their engine."""
 
     def find(self, path: Path) -> LiveDisk | None:
         """The disk, or None when no machine that runs has it."""
+
+    def find_machine(self, disks: Sequence[Path]) -> LiveMachine | None:
+        """The machine that runs with all of these disks."""
+
+    async def want_resumed(self, app_id: str, folder: Path) -> None:
+        """At its next start, and once, the machine goes on from what ``LiveMachine.save`` left. Raises OSError."""
 
 
 class VolumeVault(Protocol):
@@ -75,9 +91,11 @@ class VolumeUsers(Struct, frozen=True):
     """Which apps have which volumes: app id → last parts of the volumes' paths.
 
     ``held``: of every app with a container or machine, running or not. ``in_use``: of those that run, or are about to.
-    ``is_whole``: nothing is missing, as it is while the daemon starts.
+    ``is_whole``: nothing is missing, as it is while the daemon starts. ``updating``: apps that stand still for an update, until the
+    snapshots that belong before it are taken.
     """
 
     held: Mapping[str, Sequence[str]] = {}
     in_use: Mapping[str, Sequence[str]] = {}
     is_whole: bool = True
+    updating: frozenset[str] = frozenset()

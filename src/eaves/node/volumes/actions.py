@@ -44,6 +44,15 @@ class TakeSnapshot(Struct, frozen=True, tag=True):
     snapshot_id: str
 
 
+class TakeSet(Struct, frozen=True, tag=True):
+    """Snapshots of all the disks of a machine at one moment. ``key`` is the first of ``members``."""
+
+    key: VolumeKey
+    members: tuple[VolumeKey, ...]
+    snapshot_id: str
+    with_memory: bool = False
+
+
 class DropSnapshot(Struct, frozen=True, tag=True):
     key: VolumeKey
     snapshot_id: str
@@ -55,6 +64,8 @@ class RollBack(Struct, frozen=True, tag=True):
     key: VolumeKey
     snapshot_id: str
     counter: int
+    resumes: str = ""
+    """Id of the app whose memory was saved with it and goes on from there; empty = none."""
 
 
 class Repair(Struct, frozen=True, tag=True):
@@ -63,7 +74,7 @@ class Repair(Struct, frozen=True, tag=True):
     key: VolumeKey
 
 
-Action = Make | Mount | Grow | TakeSnapshot | DropSnapshot | RollBack | Repair
+Action = Make | Mount | Grow | TakeSnapshot | TakeSet | DropSnapshot | RollBack | Repair
 
 
 class Wait(Struct, frozen=True):
@@ -78,10 +89,16 @@ class Wait(Struct, frozen=True):
 def name_work(action: Action) -> str:
     """Tells one kind of work on a volume from another, for what is remembered of its failures."""
     snapshot = getattr(action, "snapshot_id", "")
-    return f"{type(action).__name__} {snapshot}".rstrip()
+    kind = TakeSnapshot if isinstance(action, TakeSet) else type(action)
+    return f"{kind.__name__} {snapshot}".rstrip()
 
 
-IN_PLACE = (Grow, TakeSnapshot, DropSnapshot, RollBack)
+def list_keys(action: Action) -> tuple[VolumeKey, ...]:
+    """The volumes that it works on."""
+    return action.members if isinstance(action, TakeSet) else (action.key,)
+
+
+IN_PLACE = (Grow, TakeSnapshot, TakeSet, DropSnapshot, RollBack)
 """What changes a qcow2 file in place and so leaves something to repair when it is cut short."""
 EXCLUSIVE = (RollBack, Repair)
 """What must not meet an app that starts."""

@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 from eaves.kit import files, process
+from eaves.kit.errors import EavesError
 from eaves.node import mounts
 from eaves.node.errors import StorageFullError, is_storage_full
 from eaves.node.volumes import disk, extimage, quota, tools, tree
-from eaves.node.volumes.abc import LiveDisks, VolumeSources
-from eaves.node.volumes.actions import Action, DropSnapshot, Grow, Make, Mount, Repair, RollBack, TakeSnapshot
-from eaves.node.volumes.errors import VolumeTooSmallError
+from eaves.node.volumes.abc import LiveDisks, LiveMachine, VolumeSources
+from eaves.node.volumes.actions import Action, DropSnapshot, Grow, Make, Mount, Repair, RollBack, TakeSet, TakeSnapshot
+from eaves.node.volumes.errors import MachineGoneError, VolumeTooSmallError
 from eaves.node.volumes.model import DELETING, MAKING, SNAPSHOTS, Enforcement, Form, Seen, want_file
 
 _STILL_LIMIT_S = 60.0
@@ -47,7 +48,7 @@ class Workshop:
             case DropSnapshot():
                 await self._drop_snapshot(seen, action.snapshot_id)
             case RollBack():
-                await self._roll_back(seen, action.snapshot_id)
+                await self._roll_back(seen, action)
             case Repair():
                 await _repair(seen)
 
@@ -153,8 +154,41 @@ class Workshop:
                 await _copy_image(seen.file, path, seen, limit_s=_STILL_LIMIT_S)
             await asyncio.to_thread(_put, path, seen.snapshot_path(snapshot_id))
 
+    async def take_set(self, action: TakeSet, members: Sequence[Seen]) -> None:
+        """Snapshots of several disks at one moment. Raises EavesError or OSError; what was done before then goes."""
+        paths = [seen.file for seen in members]
+        machine = self.live.find_machine(paths)
+        if machine is None:
+            if action.with_memory:
+                raise MachineGoneError("the machine has stopped meanwhile", element=action.key.folder)
+            try:
+                for seen in members:
+                    await self._take_snapshot(seen, action.snapshot_id)
+            except (EavesError, OSError):
+                await self._drop_parts(action, members)
+                raise
+        elif action.with_memory:
+            await self._save_machine(machine, action, members[0], paths)
+        else:
+            await machine.take_snapshots(paths, disk.name_snapshot(action.snapshot_id))
+
+    async def _save_machine(self, machine: LiveMachine, action: TakeSet, first: Seen, paths: Sequence[Path]) -> None:
+        await asyncio.to_thread(files.want_folder, first.snapshots_folder)
+        async with _new_name(first.snapshots_folder, action.snapshot_id) as path:
+            await asyncio.to_thread(path.mkdir, mode=0o700)
+            await machine.save(paths, disk.name_snapshot(action.snapshot_id), path)
+            await asyncio.to_thread(_put, path, first.snapshot_path(action.snapshot_id))
+
+    async def _drop_parts(self, action: TakeSet, members: Sequence[Seen]) -> None:
+        for seen in members:
+            # Those that were not reached have none.
+            with contextlib.suppress(EavesError, OSError):
+                await self._drop_snapshot(seen, action.snapshot_id)
+
     async def _drop_snapshot(self, seen: Seen, snapshot_id: str) -> None:
         if seen.form is Form.QCOW2:
+            # A machine's memory first: without its disk it is worth nothing.
+            await asyncio.to_thread(_delete, seen.snapshot_path(snapshot_id))
             live = self.live.find(seen.file)
             if live is not None:
                 await live.drop_snapshot(disk.name_snapshot(snapshot_id))
@@ -163,9 +197,12 @@ class Workshop:
             return
         await asyncio.to_thread(_delete, seen.snapshot_path(snapshot_id))
 
-    async def _roll_back(self, seen: Seen, snapshot_id: str) -> None:
+    async def _roll_back(self, seen: Seen, action: RollBack) -> None:
+        snapshot_id = action.snapshot_id
         if seen.form is Form.QCOW2:
             await disk.roll_back(seen.file, snapshot_id)
+            if action.resumes:
+                await self.live.want_resumed(action.resumes, seen.snapshot_path(snapshot_id))
             return
         source = seen.snapshot_path(snapshot_id)
         async with _new_name(seen.base, f"{seen.key.folder}.{seen.form}") as path:

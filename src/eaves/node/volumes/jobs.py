@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from msgspec import Struct
 
@@ -62,13 +62,16 @@ class Jobs:
         *,
         what: object = None,
         is_long: bool = False,
+        others: Sequence[VolumeKey] = (),
     ) -> None:
-        """Do ``work``, which is to bring about ``what``; the volume must have no work at the moment."""
-        assert key not in self._tasks
+        """Do ``work``, which is to bring about ``what``; the volume, and ``others`` that it is done to, must have none at the moment."""
+        keys = (key, *others)
+        assert not any(found in self._tasks for found in keys)
         slots = self._copies if is_long else self._slots
-        task = asyncio.create_task(self._run(key, work, what, run, slots), name=f"volume {key.folder}")
-        self._tasks[key] = (work, task)
-        task.add_done_callback(lambda _: self._end(key))
+        task = asyncio.create_task(self._run(keys, work, what, run, slots), name=f"volume {key.folder}")
+        for found in keys:
+            self._tasks[found] = (work, task)
+        task.add_done_callback(lambda _: self._end(keys))
 
     def faults(self, key: VolumeKey) -> dict[str, Fault]:
         """What failed on the volume, by its work."""
@@ -86,22 +89,29 @@ class Jobs:
         return min((max(trouble.retry_at - now, 0.05) for trouble in self._troubles.values()), default=None)
 
     async def cancel(self) -> None:
-        tasks = [task for _, task in self._tasks.values()]
+        tasks = {task for _, task in self._tasks.values()}
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     async def _run(
-        self, key: VolumeKey, work: str, what: object, run: Callable[[], Awaitable[None]], slots: asyncio.Semaphore
+        self,
+        keys: Sequence[VolumeKey],
+        work: str,
+        what: object,
+        run: Callable[[], Awaitable[None]],
+        slots: asyncio.Semaphore,
     ) -> None:
         async with slots:
             try:
                 await run()
             except TROUBLE as error:
-                self._note(key, work, what, error)
+                for key in keys:
+                    self._note(key, work, what, error)
             else:
-                self._troubles.pop((key, work), None)
+                for key in keys:
+                    self._troubles.pop((key, work), None)
 
     def _note(self, key: VolumeKey, work: str, what: object, error: Exception) -> None:
         former = self._troubles.get((key, work))
@@ -118,6 +128,7 @@ class Jobs:
         )
         log.warning("volume is not as desired: volume=%s code=%s error=%s", key.folder, fault.code, fault.message)
 
-    def _end(self, key: VolumeKey) -> None:
-        del self._tasks[key]
+    def _end(self, keys: Sequence[VolumeKey]) -> None:
+        for key in keys:
+            del self._tasks[key]
         self._on_end()

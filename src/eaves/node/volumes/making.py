@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from eaves.node.desired.model import DesiredVolume, DiskFormat, VolumeMode
 from eaves.node.volumes.actions import Make, Wait
+from eaves.node.volumes.around import Surroundings
 from eaves.node.volumes.model import Enforcement, Form, Seen, VolumeKey
-from eaves.node.volumes.plan import Surroundings, VolumePlan, find_excess
+from eaves.node.volumes.plan import VolumePlan, find_excess
 
 LEAST_IMAGE_BYTES = 1 << 20
 """A file system of its own needs so much."""

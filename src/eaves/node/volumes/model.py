@@ -6,7 +6,8 @@ Below the volumes' folder:
 ``ID#GENERATION``              the folder of a filesystem volume, or the mount point of its image
 ``ID#GENERATION.ext4``         the image of a filesystem volume
 ``ID#GENERATION.qcow2, .raw``  the disk of a block volume
-``ID#GENERATION.snapshots``    copies, one entry a snapshot; snapshots of a qcow2 disk are inside of it instead
+``ID#GENERATION.snapshots``    copies, one entry a snapshot; snapshots of a qcow2 disk are inside of it instead, and the entry is a
+                               folder with what a machine needs to go on from there, its memory above all
 ``.making-…``, ``.deleting-…`` what is not a volume yet, or no longer; removed when the node starts
 =============================  =====================================================================================
 """
@@ -80,6 +81,8 @@ class SeenSnapshot(Struct, frozen=True):
     id: str
     taken_at: float
     allocated_bytes: int = 0
+    has_memory: bool = False
+    """Of a machine's first disk: what the machine needs to go on is kept with it."""
 
 
 class Seen(Struct, frozen=True):
@@ -114,7 +117,7 @@ class Seen(Struct, frozen=True):
         return self.base / f"{self.key.folder}{SNAPSHOTS}"
 
     def snapshot_path(self, snapshot_id: str) -> Path:
-        """The copy of a snapshot; a qcow2 disk has none."""
+        """The copy of a snapshot; of a qcow2 disk the machine's memory."""
         return self.snapshots_folder / snapshot_id
 
 

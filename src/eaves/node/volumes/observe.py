@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eaves.node import mounts
 from eaves.node.volumes import disk, extimage, quota, tree
@@ -82,9 +83,8 @@ async def observe_volume(found: Found) -> Seen:
 
 async def _observe_block(found: Found) -> Seen:
     info = await disk.observe_disk(want_file(found.base, found.key, found.form), str(found.form))
-    snapshots = info.snapshots
-    if found.form is Form.RAW:
-        snapshots = await asyncio.to_thread(_observe_copies, found)
+    copies = await asyncio.to_thread(_observe_copies, found)
+    snapshots = copies if found.form is Form.RAW else _join_memory(info.snapshots, copies)
     return Seen(
         found.key,
         found.form,
@@ -94,6 +94,16 @@ async def _observe_block(found: Found) -> Seen:
         allocated_bytes=info.allocated_bytes,
         snapshots=snapshots,
     )
+
+
+def _join_memory(parts: Mapping[str, SeenSnapshot], memories: Mapping[str, SeenSnapshot]) -> dict[str, SeenSnapshot]:
+    """Snapshots inside of a qcow2 file, with what is kept beside it for the machine."""
+    return {
+        snapshot_id: replace(part, allocated_bytes=memory.allocated_bytes, has_memory=True)
+        if (memory := memories.get(snapshot_id)) is not None
+        else part
+        for snapshot_id, part in parts.items()
+    }
 
 
 def _observe_filesystem(found: Found) -> Seen:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 from msgspec import Struct
 
-from eaves.node.desired.model import DesiredVolume
-from eaves.node.volumes.abc import DiskSource
+from eaves.node.desired.model import DesiredVolume, VolumeSnapshotWish
+from eaves.node.volumes import sets
 from eaves.node.volumes.actions import Action, DropSnapshot, Grow, Mount, Repair, RollBack, TakeSnapshot, Wait
-from eaves.node.volumes.model import Enforcement, Form, Seen, StorageFacts, VolumeKey
+from eaves.node.volumes.around import Surroundings, join_users
+from eaves.node.volumes.model import Enforcement, Form, Seen, StorageFacts
 
 STILL_LIMIT_BYTES = 256 << 20
 """The most that is copied while an app's writes are held up; some seconds where the disk can share nothing."""
@@ -27,28 +27,6 @@ class VolumeRecord(Struct, frozen=True):
     rollback_counter: int | None = None
     taken: tuple[str, ...] = ()
     is_working: bool = False
-
-
-class Surroundings(Struct, frozen=True, kw_only=True):
-    """What is around the volumes at the moment.
-
-    ``seen``: every volume on disk. ``users``: names of the apps that run with a volume, or are about to. ``live``: volumes that a
-    running virtual machine can change itself. ``bases``: where a volume would be made; one without waits for the vault.
-    ``disks`` and ``trees``: images that are here, by id; ``disk_images``: all disk images of the config. ``mounted``: volumes
-    that containers mount besides their roots.
-    """
-
-    facts: StorageFacts = StorageFacts()
-    seen: Mapping[VolumeKey, Seen] = {}
-    users: Mapping[VolumeKey, tuple[str, ...]] = {}
-    live: frozenset[VolumeKey] = frozenset()
-    bases: Mapping[VolumeKey, Path] = {}
-    disks: Mapping[str, DiskSource] = {}
-    trees: frozenset[str] = frozenset()
-    disk_images: frozenset[str] = frozenset()
-    mounted: frozenset[VolumeKey] = frozenset()
-    copied_snapshots: frozenset[str] = frozenset()
-    """Snapshots that volumes which are still to be made copy."""
 
 
 class VolumePlan(Struct, frozen=True):
@@ -75,7 +53,7 @@ def _plan_steps(
     if seen.form is Form.EXT4 and not seen.is_mounted:
         yield Mount(seen.key)
     if seen.is_read_only:
-        users = _join(around.users[seen.key])
+        users = join_users(around.users[seen.key])
         message = f"volume {volume.name} takes no writes, since some failed; it is mended when {users} has stopped"
         yield Wait("VolumeReadOnly", message, f"make room on the node's disk, then restart {users}")
     yield from _plan_rollback(volume, seen, record, around)
@@ -89,14 +67,17 @@ def _plan_rollback(
     order = volume.rollback
     if order is None or record.rollback_counter in (None, order.counter):
         return
-    if order.snapshot_id not in seen.snapshots:
+    of = order.of
+    is_here = order.snapshot_id in seen.snapshots
+    if not is_here or (of is not None and not sets.is_whole(of, order.snapshot_id, around)):
         message = f"volume {volume.name} cannot go back to a snapshot that is not there"
         yield Wait("SnapshotMissing", message, "name a snapshot that is ready")
     elif users := around.users.get(seen.key):
-        message = f"volume {volume.name} goes back to its snapshot when {_join(users)} has stopped"
-        yield Wait("VolumeInUse", message, f"stop {_join(users)}")
+        message = f"volume {volume.name} goes back to its snapshot when {join_users(users)} has stopped"
+        yield Wait("VolumeInUse", message, f"stop {join_users(users)}")
     else:
-        yield RollBack(seen.key, order.snapshot_id, order.counter)
+        has_memory = of is not None and of.with_memory and seen.snapshots[order.snapshot_id].has_memory
+        yield RollBack(seen.key, order.snapshot_id, order.counter, of.app_id if of is not None and has_memory else "")
 
 
 def _plan_snapshots(
@@ -104,21 +85,48 @@ def _plan_snapshots(
 ) -> Iterator[Action | Wait]:
     wanted = {snapshot.id: snapshot for snapshot in volume.snapshots}
     is_held = seen.form is Form.QCOW2 and seen.key in around.users and seen.key not in around.live
+    torn = {snapshot.id for snapshot in volume.snapshots if sets.is_torn(snapshot, seen.key, around)}
+    pruned = _list_pruned(volume, seen, torn)
     for snapshot_id in sorted(seen.snapshots):
-        if snapshot_id not in wanted and snapshot_id not in around.copied_snapshots and not is_held:
+        is_unwanted = snapshot_id not in wanted or snapshot_id in torn or snapshot_id in pruned
+        if is_unwanted and snapshot_id not in around.copied_snapshots and not is_held:
             yield DropSnapshot(seen.key, snapshot_id)
     for snapshot in volume.snapshots:
-        if snapshot.id in seen.snapshots:
+        if snapshot.id in seen.snapshots and not _lacks_memory(snapshot, seen, record, around):
             continue
-        if snapshot.id in record.taken:
+        if snapshot.id in record.taken and 0 < volume.snapshots_limit < len(volume.snapshots):
+            message = f"snapshot {snapshot.name} made way for newer ones: {volume.snapshots_limit} are kept at most"
+            yield Wait("SnapshotPruned", message, "delete the snapshot", snapshot.id)
+        elif snapshot.id in record.taken:
             message = f"snapshot {snapshot.name} of volume {volume.name} is no longer there"
             yield Wait("SnapshotLost", message, "delete the snapshot, and take another one", snapshot.id)
+        elif snapshot.id in torn and snapshot.id in seen.snapshots:
+            # What is left of it goes first.
+            continue
+        elif snapshot.of is not None:
+            yield sets.plan_part(volume.name, seen, snapshot, around)
         elif is_held or _needs_stop(seen, around):
-            users = _join(around.users[seen.key])
+            users = join_users(around.users[seen.key])
             message = f"snapshot {snapshot.name} of volume {volume.name} is taken when {users} has stopped"
             yield Wait("VolumeInUse", message, f"stop {users} for a moment", snapshot.id)
         else:
             yield TakeSnapshot(seen.key, snapshot.id)
+
+
+def _list_pruned(volume: DesiredVolume, seen: Seen, torn: set[str]) -> set[str]:
+    """Snapshots that are more than the config lets be kept: the oldest."""
+    if not volume.snapshots_limit:
+        return set()
+    kept = [snapshot.id for snapshot in volume.snapshots if snapshot.id in seen.snapshots and snapshot.id not in torn]
+    kept.sort(key=lambda snapshot_id: seen.snapshots[snapshot_id].taken_at)
+    return set(kept[: -volume.snapshots_limit])
+
+
+def _lacks_memory(wish: VolumeSnapshotWish, seen: Seen, record: VolumeRecord, around: Surroundings) -> bool:
+    """Whether the memory that was saved with it, beside this disk, is gone."""
+    of = wish.of
+    is_first = of is not None and of.with_memory and sets.list_members(of)[0] == seen.key
+    return is_first and wish.id in record.taken and not seen.snapshots[wish.id].has_memory
 
 
 def _needs_stop(seen: Seen, around: Surroundings) -> bool:
@@ -141,7 +149,7 @@ def _plan_size(volume: DesiredVolume, seen: Seen, around: Surroundings) -> Itera
     elif too_large := find_excess(volume, around.facts):
         yield too_large
     elif seen.key in around.users and not _grows_in_use(seen, around):
-        users = _join(around.users[seen.key])
+        users = join_users(around.users[seen.key])
         yield Wait("VolumeInUse", f"volume {volume.name} grows when {users} has stopped", f"stop {users} for a moment")
     else:
         yield Grow(seen.key, wanted, is_offline=seen.form is Form.EXT4 and not around.facts.grows_mounted)
@@ -159,7 +167,3 @@ def find_excess(volume: DesiredVolume, facts: StorageFacts) -> Wait | None:
         return None
     message = f"volume {volume.name} asks for {volume.size_bytes} bytes, the node's disk has {facts.total_bytes}"
     return Wait("VolumeTooLarge", message, "ask for less, or use another node")
-
-
-def _join(users: tuple[str, ...]) -> str:
-    return ", ".join(f"app {name}" for name in users)

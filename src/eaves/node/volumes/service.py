@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,19 @@ from eaves.node.observed import Observations, VolumeStatus
 from eaves.node.statefile import StateFile
 from eaves.node.volumes import access, apply, garbage, making, observe, plan, surroundings
 from eaves.node.volumes.abc import LiveDisks, VolumeSources, VolumeUsers, VolumeVault
-from eaves.node.volumes.actions import EXCLUSIVE, IN_PLACE, Action, Grow, Make, RollBack, TakeSnapshot, name_work
+from eaves.node.volumes.actions import (
+    EXCLUSIVE,
+    IN_PLACE,
+    Action,
+    Grow,
+    Make,
+    RollBack,
+    TakeSet,
+    TakeSnapshot,
+    list_keys,
+    name_work,
+)
+from eaves.node.volumes.around import Surroundings
 from eaves.node.volumes.jobs import TROUBLE, Jobs
 from eaves.node.volumes.model import Disk, Form, Seen, StorageFacts, Use, VolumeKey, parse_key
 from eaves.node.volumes.observe import Found
@@ -157,14 +169,23 @@ class Volumes:
         next_s = await self._collect(desired, around)
         for volume in desired.volumes:
             self._plan(volume, around)
+        self._start_sets()
         self._publish(desired)
         self._on_change()
         return min(seconds for seconds in (measure_in_s, next_s, self._jobs.next_in_s()) if seconds)
 
-    def _want_surroundings(self, desired: DesiredNode) -> plan.Surroundings:
+    def _want_surroundings(self, desired: DesiredNode) -> Surroundings:
         live = frozenset(key for key, seen in self._seen.items() if seen.form.is_block and self._live.find(seen.file))
         return surroundings.want_surroundings(
-            desired, self._facts, self._seen, self._sources, self._vault, self._list_users(desired), live
+            desired,
+            self._facts,
+            self._seen,
+            self._sources,
+            self._vault,
+            self._list_users(desired),
+            live,
+            self._state.records,
+            self._users().updating,
         )
 
     async def _list(self) -> None:
@@ -191,7 +212,7 @@ class Volumes:
                 users[key] = tuple(sorted((*users.get(key, ()), names.get(app_id, app_id))))
         return users
 
-    async def _collect(self, desired: DesiredNode, around: plan.Surroundings) -> float:
+    async def _collect(self, desired: DesiredNode, around: Surroundings) -> float:
         """Delete what nothing has needed for the grace period; answers when the next is due, 0 = none."""
         users = self._users()
         found = garbage.plan_garbage(
@@ -219,7 +240,7 @@ class Volumes:
         self._uses.pop(seen.key, None)
         self._found.pop(seen.key, None)
 
-    def _want_plan(self, volume: DesiredVolume, around: plan.Surroundings) -> VolumePlan:
+    def _want_plan(self, volume: DesiredVolume, around: Surroundings) -> VolumePlan:
         key = _key_of(volume)
         if (seen := self._seen.get(key)) is not None:
             return plan.plan_present(volume, seen, self._state.records.get(key.folder, VolumeRecord()), around)
@@ -230,7 +251,7 @@ class Volumes:
             return making.plan_missing(volume, around)
         return VolumePlan(is_usable=True)
 
-    def _plan(self, volume: DesiredVolume, around: plan.Surroundings) -> None:
+    def _plan(self, volume: DesiredVolume, around: Surroundings) -> None:
         """Plan one volume and start the first action that has not failed lately."""
         key = _key_of(volume)
         planned = self._plans[key] = self._want_plan(volume, around)
@@ -238,13 +259,28 @@ class Volumes:
         if self._jobs.current(key):
             return
         for action in planned.actions:
+            if isinstance(action, TakeSet):
+                continue
             if self._jobs.is_due(key, name_work(action), action) and self._start(action):
                 return
+
+    def _start_sets(self) -> None:
+        """What is done to several volumes at once begins when each of them has nothing else to do first."""
+        wanted = {
+            key: planned.actions[0]
+            for key, planned in self._plans.items()
+            if planned.actions and isinstance(planned.actions[0], TakeSet)
+        }
+        for key, action in wanted.items():
+            members = list_keys(action)
+            is_ready = all(wanted.get(member) == action and not self._jobs.current(member) for member in members)
+            if key == action.key and is_ready and self._jobs.is_due(key, name_work(action), action):
+                self._start(action)
 
     def _start(self, action: Action) -> bool:
         """Start an action, unless an app took a volume meanwhile that must be left alone; from now on none gets it."""
         seen = self._seen.get(action.key)
-        alone = set(self._list_alone(action, seen))
+        alone = set(self._list_alone(action))
         if action.key in self._closed or any(self._jobs.current(key) for key in alone):
             return False
         users = self._users()
@@ -252,31 +288,44 @@ class Volumes:
             return False
         self._closed |= alone
         is_long = isinstance(action, Make) and bool(action.image_id or action.copy)
+        others = [key for key in list_keys(action) if key != action.key]
         self._jobs.start(
-            action.key, name_work(action), lambda: self._do(action, seen, alone), what=action, is_long=is_long
+            action.key,
+            name_work(action),
+            lambda: self._do(action, seen, alone),
+            what=action,
+            is_long=is_long,
+            others=others,
         )
         return True
 
-    def _list_alone(self, action: Action, seen: Seen | None) -> Iterator[VolumeKey]:
+    def _list_alone(self, action: Action) -> Iterator[VolumeKey]:
         """The volumes that no app may have meanwhile."""
         if isinstance(action, Make) and action.copy is not None and not action.copy_snapshot:
             yield action.copy.key
-        is_offline = seen is not None and seen.form.is_block and self._live.find(seen.file) is None
         is_down = isinstance(action, Grow) and action.is_offline
-        if isinstance(action, EXCLUSIVE) or is_down or (isinstance(action, IN_PLACE) and is_offline):
-            yield action.key
+        for key in list_keys(action):
+            seen = self._seen.get(key)
+            is_offline = seen is not None and seen.form.is_block and self._live.find(seen.file) is None
+            if isinstance(action, EXCLUSIVE) or is_down or (isinstance(action, IN_PLACE) and is_offline):
+                yield key
 
     async def _do(self, action: Action, seen: Seen | None, alone: set[VolumeKey]) -> None:
+        keys = list_keys(action)
         try:
-            is_marked = action.key in alone and seen is not None and seen.form is Form.QCOW2
-            if is_marked:
-                await self._record(action.key, is_working=True)
+            marked = [key for key in keys if key in alone and key in self._seen and self._seen[key].form is Form.QCOW2]
+            if marked:
+                await self._record(marked, is_working=True)
             try:
-                await self._workshop.do(action, seen)
+                if isinstance(action, TakeSet):
+                    await self._workshop.take_set(action, [self._seen[key] for key in keys])
+                else:
+                    await self._workshop.do(action, seen)
                 await self._note_done(action)
             finally:
                 # Also after a failure: it may have been taken down for the work.
-                await self._look_again(action.key)
+                for key in keys:
+                    await self._look_again(key)
         finally:
             self._closed -= alone
 
@@ -288,13 +337,13 @@ class Volumes:
             self._uses[key] = await asyncio.to_thread(observe.observe_use, self._seen[key])
 
     async def _note_done(self, action: Action) -> None:
-        record = self._state.records.get(action.key.folder, VolumeRecord())
+        keys = list_keys(action)
         if isinstance(action, RollBack):
-            await self._record(action.key, is_working=False, rollback_counter=action.counter)
-        elif isinstance(action, TakeSnapshot):
-            await self._record(action.key, is_working=False, taken=(*record.taken, action.snapshot_id))
-        elif record.is_working:
-            await self._record(action.key, is_working=False)
+            await self._record(keys, is_working=False, rollback_counter=action.counter)
+        elif isinstance(action, TakeSnapshot | TakeSet):
+            await self._record(keys, taken=action.snapshot_id, is_working=False)
+        elif self._state.records.get(action.key.folder, VolumeRecord()).is_working:
+            await self._record(keys, is_working=False)
 
     def _want_records(self, desired: DesiredNode) -> dict[str, VolumeRecord]:
         """Those of volumes that are wanted or there.
@@ -311,12 +360,15 @@ class Volumes:
             kept[name] = record
         return kept
 
-    async def _record(self, key: VolumeKey, **changes: object) -> None:
-        """Raises OSError: what cannot be remembered must not be begun."""
+    async def _record(self, keys: Sequence[VolumeKey], *, taken: str = "", **changes: object) -> None:
+        """Of all of them in one step. Raises OSError: what cannot be remembered must not be begun."""
         async with self._state_lock:
-            record = self._state.records.get(key.folder, VolumeRecord())
-            changed = msgspec.structs.replace(record, **changes)
-            state = VolumesState(self._state.unwanted_since, {**self._state.records, key.folder: changed})
+            records = dict(self._state.records)
+            for key in keys:
+                record = records.get(key.folder, VolumeRecord())
+                known = record.taken if not taken or taken in record.taken else (*record.taken, taken)
+                records[key.folder] = msgspec.structs.replace(record, taken=known, **changes)
+            state = VolumesState(self._state.unwanted_since, records)
             await self._file.save(state)
             self._state = state
 

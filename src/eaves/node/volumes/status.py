@@ -11,9 +11,12 @@ from eaves.node.observed import Fault, SnapshotState, VolumeSnapshotStatus, Volu
 from eaves.node.volumes.actions import TakeSnapshot, Wait, name_work
 from eaves.node.volumes.model import Form, Seen, Use
 from eaves.node.volumes.plan import VolumePlan
+from eaves.node.volumes.sets import OLDER
 
-AWAITED = frozenset({"ImageAwaited"})
-"""Waits that end by themselves: no fault."""
+AWAITED = frozenset({"ImageAwaited", "UpdateAwaited", "MachineStopped", "SnapshotImpossible", "SnapshotPruned", OLDER})
+"""Waits that end by themselves, or tell of a snapshot alone: no fault of the volume."""
+_FINAL = frozenset({"SnapshotLost", "SnapshotPruned", "SnapshotImpossible"})
+"""Waits of snapshots that nothing but another wish ends."""
 
 FULL_PART = 0.05
 """The part of its size that is free at most when a volume counts as full."""
@@ -104,12 +107,14 @@ def _want_snapshots(view: View, seen: Seen) -> Iterator[VolumeSnapshotStatus]:
     for wish in view.volume.snapshots:
         found, wait = seen.snapshots.get(wish.id), waits.get(wish.id)
         fault = view.faults.get(name_work(TakeSnapshot(seen.key, wish.id)))
-        if found is not None:
+        if wait is not None and wait.code == OLDER:
+            continue
+        if found is not None and wait is None:
             yield VolumeSnapshotStatus(wish.id, wish.name, SnapshotState.READY, found.taken_at, found.allocated_bytes)
         elif fault is not None:
             yield VolumeSnapshotStatus(wish.id, wish.name, SnapshotState.FAILED, message=fault.message)
         elif wait is not None:
-            state = SnapshotState.FAILED if wait.code == "SnapshotLost" else SnapshotState.PENDING
+            state = SnapshotState.FAILED if wait.code in _FINAL else SnapshotState.PENDING
             yield VolumeSnapshotStatus(wish.id, wish.name, state, message=wait.message)
         else:
             yield VolumeSnapshotStatus(wish.id, wish.name, SnapshotState.PENDING)

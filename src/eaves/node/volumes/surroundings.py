@@ -7,8 +7,9 @@ from pathlib import Path
 
 from eaves.node.desired.model import AppKind, DesiredNode, ImageFormat
 from eaves.node.volumes.abc import VolumeSources, VolumeVault
-from eaves.node.volumes.model import Seen, StorageFacts, VolumeKey
-from eaves.node.volumes.plan import Surroundings
+from eaves.node.volumes.around import Surroundings
+from eaves.node.volumes.model import Seen, StorageFacts, VolumeKey, parse_key
+from eaves.node.volumes.plan import VolumeRecord
 
 
 def want_surroundings(
@@ -19,7 +20,10 @@ def want_surroundings(
     vault: VolumeVault,
     users: Mapping[VolumeKey, tuple[str, ...]],
     live: frozenset[VolumeKey],
+    records: Mapping[str, VolumeRecord],
+    updating: frozenset[str],
 ) -> Surroundings:
+    """``records`` by the volume's name."""
     disk_images = frozenset(image.id for image in desired.images if image.format is not ImageFormat.CONTAINER)
     disks = {image_id: found for image_id in disk_images if (found := sources.disk(image_id)) is not None}
     trees = (image.id for image in desired.images if image.id not in disk_images and sources.is_here(image.id))
@@ -47,6 +51,8 @@ def want_surroundings(
             for volume in desired.volumes
             if volume.copy_of_snapshot and VolumeKey(volume.id, volume.generation) not in seen
         ),
+        taken={key: record.taken for name, record in records.items() if (key := parse_key(name)) is not None},
+        updating=updating,
     )
 
 

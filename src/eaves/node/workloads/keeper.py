@@ -28,7 +28,7 @@ from eaves.node.workloads.lifecycle import TROUBLE, Lifecycle, Wish
 from eaves.node.workloads.logs import LogFollower
 from eaves.node.workloads.paths import AppFiles
 from eaves.node.workloads.plan import Action, AppRecord, Blocker, Plan
-from eaves.node.workloads.snapshots import list_volumes, want_snapshots
+from eaves.node.workloads.snapshots import find_update_snapshots, list_volumes, want_snapshots
 from eaves.node.workloads.status import want_status
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,11 @@ class Keeper:
             paths += self._ready.volumes.values()
         return [Path(path).name for path in paths]
 
+    @property
+    def is_updating(self) -> bool:
+        """Whether the app stands still until what is to be saved before its update is saved."""
+        return self._life.record.is_updating and not self._life.is_running and not self._is_acting
+
     def set_desired(self, app: DesiredApp | None) -> None:
         if app != self._app:
             self._app = app
@@ -180,7 +185,7 @@ class Keeper:
         if app is not None and app.activate:
             found = self._find_ready(app)
             blocker = found if isinstance(found, Blocker) else self._take_ready(app, found)
-        return plan.plan_app(
+        planned = plan.plan_app(
             app,
             self._life.record,
             self._life.seen,
@@ -188,6 +193,10 @@ class Keeper:
             blocker=blocker,
             wait_s=max(self._life.wait_s, self._boot_wait_s()),
         )
+        if app is None or not app.snapshots.wanted:
+            return planned
+        snapshot = find_update_snapshots(app, list_volumes(self._observations, app))
+        return plan.plan_update(planned, self._life.record, self._life.seen, snapshot)
 
     def _wanted_digest(self) -> str:
         return self._spec.digest if self._spec is not None else ""

@@ -128,6 +128,11 @@ class Lifecycle:
                 await self._start(find_wish())
             case Action.STOP:
                 await self._stop(find_wish().app)
+            case Action.STOP_FOR_UPDATE:
+                # Noted first: a daemon that dies in between still knows what the stop was for.
+                self.record.is_updating = True
+                await self._save()
+                await self._stop(find_wish().app)
             case Action.RESTART:
                 await self._stop(find_wish().app)
                 await self._start(find_wish())

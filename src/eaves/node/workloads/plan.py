@@ -43,6 +43,8 @@ class AppRecord(Struct):
     last: RunRecord | None = None
     volumes: list[str] = []
     image_id: str = ""
+    is_updating: bool = False
+    """It was stopped for an update, and what is to be saved before that is not saved yet."""
 
 
 class Action(StrEnum):
@@ -50,6 +52,7 @@ class Action(StrEnum):
     CREATE = "create"
     START = "start"
     STOP = "stop"
+    STOP_FOR_UPDATE = "stop-for-update"
     RESTART = "restart"
     REPLACE = "replace"
     REMOVE = "remove"
@@ -140,6 +143,21 @@ def _plan_running(blocker: Blocker | None, is_told: bool) -> Plan:
     return Plan(Action.NONE, AppState.RUNNING)
 
 
+def plan_update(planned: Plan, record: AppRecord, seen: Seen | None, snapshot: str) -> Plan:
+    """Put the stop of an update off from its start, until ``snapshot`` is taken; empty = nothing is to be saved first.
+
+    An update is a restart or another spec of an app that has run; how it came to stand still is on record.
+    """
+    if not snapshot or seen is None:
+        return planned
+    waiting_for = f"snapshot {snapshot} before its update"
+    if planned.action in (Action.RESTART, Action.REPLACE) and seen.state is WorkloadState.RUNNING:
+        return Plan(Action.STOP_FOR_UPDATE, planned.state, waiting_for)
+    if record.is_updating and planned.action in (Action.CREATE, Action.START, Action.REPLACE):
+        return Plan(Action.NONE, AppState.RESTARTING, waiting_for)
+    return planned
+
+
 def plan_meanwhile(planned: Plan, blocker: Blocker | None) -> Plan:
     """What to say while ``planned`` is being done and something has changed: the wait that comes after it, if there is one."""
     if blocker is None:
@@ -177,6 +195,7 @@ def record_start(record: AppRecord, app: DesiredApp, seen: Seen, *, volumes: lis
         current=RunRecord(started_at=seen.started_at or now),
         volumes=volumes,
         image_id=app.image_id,
+        is_updating=False,
     )
 
 

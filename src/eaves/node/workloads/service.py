@@ -106,6 +106,10 @@ class Apps:
         """App id → names of the volumes of a workload that runs or is about to."""
         return {app_id: keeper.open_volumes for app_id, keeper in self._keepers.items()}
 
+    def updating(self) -> frozenset[str]:
+        """Ids of apps that stand still for an update."""
+        return frozenset(app_id for app_id, keeper in self._keepers.items() if keeper.is_updating)
+
     async def run(self) -> None:
         self._folder_watch = FolderWatch()
         self._engine.on_change = self._wake_one

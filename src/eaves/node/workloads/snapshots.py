@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from eaves.node.desired.model import DesiredApp
-from eaves.node.desired.snapshots import is_of_disks
-from eaves.node.desired.vm_model import DesiredSnapshot
+from eaves.node.desired.vm_model import DesiredSnapshot, SnapshotTrigger
 from eaves.node.observed import Fault, Observations, VolumeSnapshotStatus, VolumeStatus
 from eaves.node.observed import SnapshotState as Part
 from eaves.node.observed_vm import SnapshotState, SnapshotStatus
@@ -32,9 +31,7 @@ def want_snapshots(app: DesiredApp, volumes: Volumes) -> tuple[SnapshotStatus, .
 
 
 def _want_snapshot(app: DesiredApp, wish: DesiredSnapshot, volumes: Volumes) -> SnapshotStatus:
-    if not is_of_disks(wish):
-        return SnapshotStatus(wish.id, SnapshotState.FAILED, with_memory=wish.with_memory, error=_say_unsupported(wish))
-    parts = list(_list_parts(app, wish.id, volumes))
+    parts = _list_parts(app, wish.id, volumes)
     state = _want_state(app, wish.id, parts, volumes)
     is_whole = state in (SnapshotState.READY, SnapshotState.ROLLING_BACK)
     told = [part.message for part in parts if part is not None and part.message]
@@ -43,14 +40,20 @@ def _want_snapshot(app: DesiredApp, wish: DesiredSnapshot, volumes: Volumes) -> 
         state,
         created_at=max((part.taken_at for part in parts if part is not None), default=0.0) if is_whole else 0.0,
         size_bytes=sum(part.size_bytes for part in parts if part is not None),
+        with_memory=wish.with_memory,
+        is_immediate=wish.trigger is SnapshotTrigger.IMMEDIATE,
         error="; ".join(dict.fromkeys(told)),
     )
 
 
-def _list_parts(app: DesiredApp, snapshot_id: str, volumes: Volumes) -> Iterator[VolumeSnapshotStatus | None]:
-    for volume_id in list_disks(app):
-        status = volumes.get(volume_id)
-        yield next((part for part in status.snapshots if part.id == snapshot_id), None) if status else None
+def _list_parts(app: DesiredApp, snapshot_id: str, volumes: Volumes) -> list[VolumeSnapshotStatus | None]:
+    """What each disk tells of its part. One that came after the others had theirs has none, and lacks none."""
+    found = [
+        next((part for part in status.snapshots if part.id == snapshot_id), None) if status else None
+        for status in (volumes.get(volume_id) for volume_id in list_disks(app))
+    ]
+    is_taken = any(part is not None and part.state is Part.READY for part in found)
+    return [part for part in found if part is not None] if is_taken else found
 
 
 def _want_state(
@@ -67,18 +70,15 @@ def _want_state(
     return SnapshotState.ROLLING_BACK if is_back else SnapshotState.READY
 
 
-def _say_unsupported(wish: DesiredSnapshot) -> str:
-    if wish.with_memory:
-        return "this node saves no memory of machines; make a snapshot of type Disk"
-    return "this node takes no snapshots at updates; make one of trigger Immediate before the update"
-
-
 def find_rollback(app: DesiredApp, volumes: Volumes) -> Fault | None:
     """What keeps the app from running until all of its disks have gone back; None when nothing does.
 
-    A disk that lacks the snapshot cannot go back, and the app runs on as it is.
+    All of them go back or none: where a part of the snapshot is lost, the app runs on as it is.
     """
     orders = app.snapshots
+    parts = _list_parts(app, orders.active_id, volumes)
+    if any(part is not None and part.state is Part.FAILED for part in parts):
+        return None
     for volume_id in list_disks(app):
         status = volumes.get(volume_id)
         if status is None or status.rollback_counter == orders.rollback_counter:
@@ -88,3 +88,16 @@ def find_rollback(app: DesiredApp, volumes: Volumes) -> Fault | None:
             why = f": {status.fault.message}" if status.fault else ""
             return Fault("RollingBack", f"volume {status.name} goes back to snapshot {name}{why}")
     return None
+
+
+def find_update_snapshots(app: DesiredApp, volumes: Volumes) -> str:
+    """Name of a snapshot that is to be taken before the app is updated and is not there yet; empty = none keeps it waiting.
+
+    One that failed does not keep the app from its update.
+    """
+    for wish in app.snapshots.wanted:
+        if wish.trigger is not SnapshotTrigger.APP_UPDATE or wish.with_memory:
+            continue
+        if _want_snapshot(app, wish, volumes).state in (SnapshotState.WAITING, SnapshotState.CREATING):
+            return wish.name or wish.id
+    return ""

@@ -64,15 +64,32 @@ def test_a_volume_object_keeps_snapshots_of_its_own() -> None:
     assert [disk.has_snapshots for disk in node.apps[0].vm.disks] == [True, False]
 
 
-def test_what_is_no_affair_of_disks_is_not_handed_down() -> None:
-    with_memory = with_snapshots(
-        type=appconfig_pb2.SNAPSHOT_TYPE_IMMEDIATE, eaves=SnapshotDescExtension(with_memory=True)
-    )
+def test_disks_of_one_machine_have_theirs_at_one_moment_the_root_first() -> None:
     at_update = with_snapshots(type=appconfig_pb2.SNAPSHOT_TYPE_APP_UPDATE)
-    for config in (with_memory, at_update):
-        node = parse(config)
-        assert [wish.id for wish in by_id(node)[ROOT_ID].snapshots] == [FIRST]
-        assert len(node.apps[0].snapshots.wanted) == 2
+    at_update.apps[0].snapshot.max_snapshots = 5
+    volume = by_id(parse(at_update))[DATA_ID]
+    first, second = (wish.of for wish in volume.snapshots)
+    assert first is not None
+    assert second is not None
+    assert [member[0] for member in first.members] == [ROOT_ID, DATA_ID]
+    assert (first.with_memory, first.at_update, second.at_update) == (False, False, True)
+    assert volume.snapshots_limit == 5
+    assert volume.rollback is not None
+    assert volume.rollback.of == first
+
+
+def test_memory_is_not_saved_where_it_would_not_fit_the_disks() -> None:
+    kind = appconfig_pb2.SNAPSHOT_TYPE_IMMEDIATE
+    extension = SnapshotDescExtension(with_memory=True)
+    possible = with_snapshots(type=kind, eaves=extension)
+    foreign = with_snapshots(type=kind, eaves=extension)
+    foreign.volumes[1].eaves.mode = "Block"
+    at_update = with_snapshots(type=appconfig_pb2.SNAPSHOT_TYPE_APP_UPDATE, eaves=extension)
+    problems = [by_id(parse(config))[ROOT_ID].snapshots[1].of for config in (possible, foreign, at_update)]
+    texts = [found.problem if found is not None else None for found in problems]
+    assert texts[0] == ""
+    assert "snapshots of its own" in (texts[1] or "")
+    assert "has stopped" in (texts[2] or "")
 
 
 def test_containers_hand_down_nothing() -> None:

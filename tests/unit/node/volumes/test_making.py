@@ -10,9 +10,9 @@ import pytest
 from eaves.node.desired.model import DesiredVolume, DiskFormat, VolumeMode
 from eaves.node.volumes.abc import DiskSource
 from eaves.node.volumes.actions import Make
+from eaves.node.volumes.around import Surroundings
 from eaves.node.volumes.making import is_needed, plan_missing
 from eaves.node.volumes.model import Enforcement, Form, Seen, SeenSnapshot, StorageFacts, VolumeKey
-from eaves.node.volumes.plan import Surroundings
 
 KEY = VolumeKey("v", 0)
 BASE = Path("/volumes")

@@ -9,8 +9,9 @@ import pytest
 
 from eaves.node.desired.model import DesiredVolume, VolumeRollback, VolumeSnapshotWish
 from eaves.node.volumes.actions import DropSnapshot, Grow, Mount, Repair, RollBack, TakeSnapshot
+from eaves.node.volumes.around import Surroundings
 from eaves.node.volumes.model import Enforcement, Form, Seen, SeenSnapshot, StorageFacts, VolumeKey
-from eaves.node.volumes.plan import STILL_LIMIT_BYTES, Surroundings, VolumePlan, VolumeRecord, plan_present
+from eaves.node.volumes.plan import STILL_LIMIT_BYTES, VolumePlan, VolumeRecord, plan_present
 
 KEY = VolumeKey("v", 0)
 BASE = Path("/volumes")

@@ -22,6 +22,7 @@ from eaves.node.workloads.plan import (
     has_never_run,
     plan_app,
     plan_meanwhile,
+    plan_update,
     record_end,
     record_start,
     record_start_failure,
@@ -345,3 +346,27 @@ def test_workload_that_never_ran_may_be_made_anew(
     record: AppRecord, state: WorkloadState, digest: str, never: bool
 ) -> None:
     assert has_never_run(record, see(state, digest)) is never
+
+
+def test_an_update_stops_first_and_starts_when_its_snapshot_is_taken() -> None:
+    running, stopped = see(WorkloadState.RUNNING), see(WorkloadState.ENDED)
+    updating = msgspec.structs.replace(RAN, is_updating=True)
+    for planned in (
+        plan(change(restart_counter=1), seen=running),
+        plan(seen=see(WorkloadState.RUNNING, "old")),
+    ):
+        assert plan_update(planned, RAN, running, "s").action is Action.STOP_FOR_UPDATE
+        assert plan_update(planned, RAN, running, "") == planned
+    for planned in (plan(record=updating, seen=stopped), plan(record=updating, seen=see(WorkloadState.ENDED, "old"))):
+        waiting = plan_update(planned, updating, stopped, "s")
+        assert (waiting.action, waiting.state) == (Action.NONE, AppState.RESTARTING)
+        assert waiting.waiting_for == "snapshot s before its update"
+        assert plan_update(planned, updating, stopped, "") == planned
+
+
+def test_a_stop_that_is_no_update_takes_no_snapshot_on_the_way_back() -> None:
+    planned = plan(seen=see(WorkloadState.ENDED))
+    assert plan_update(planned, RAN, see(WorkloadState.ENDED), "s") == planned
+    assert not record_start(
+        msgspec.structs.replace(RAN, is_updating=True), APP, see(WorkloadState.RUNNING), volumes=[], now=1.0
+    ).is_updating

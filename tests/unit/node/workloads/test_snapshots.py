@@ -21,7 +21,7 @@ from eaves.node.observed import SnapshotState as Part
 from eaves.node.observed_vm import SnapshotState
 from eaves.node.workloads.abc import Seen, WorkloadState
 from eaves.node.workloads.plan import Action, AppRecord, Blocker, plan_app
-from eaves.node.workloads.snapshots import find_rollback, list_disks, want_snapshots
+from eaves.node.workloads.snapshots import find_rollback, find_update_snapshots, list_disks, want_snapshots
 
 VM = DesiredVm(
     1,
@@ -92,17 +92,22 @@ def test_what_it_waits_for_is_told_once() -> None:
     assert (status.error, status.created_at) == ("taken when app plc has stopped", 0.0)
 
 
-@pytest.mark.parametrize(
-    ("wish", "text"),
-    [
-        (DesiredSnapshot("s-1", with_memory=True), "type Disk"),
-        (DesiredSnapshot("s-1", trigger=SnapshotTrigger.APP_UPDATE), "trigger Immediate"),
-    ],
-)
-def test_what_this_node_does_not_take_says_what_to_do(wish: DesiredSnapshot, text: str) -> None:
-    (status,) = want_snapshots(replace(APP, snapshots=SnapshotOrders((wish,))), {})
-    assert status.state is SnapshotState.FAILED
-    assert text in status.error
+def test_a_disk_that_came_later_has_no_part_and_lacks_none() -> None:
+    (status,) = want_snapshots(APP, volumes(volume("root", TAKEN), volume("data")))
+    assert (status.state, status.size_bytes) == (SnapshotState.READY, 4096)
+
+
+def test_an_update_waits_for_its_snapshot_but_not_for_one_that_failed() -> None:
+    orders = SnapshotOrders((DesiredSnapshot("s-1", "before", SnapshotTrigger.APP_UPDATE),))
+    app = replace(APP, snapshots=orders)
+    for parts, name in (((WAITS, WAITS), "before"), ((TAKEN, TAKEN), ""), ((LOST, WAITS), "")):
+        root, data = parts
+        assert find_update_snapshots(app, volumes(volume("root", root), volume("data", data))) == name
+    assert find_update_snapshots(APP, volumes(volume("root", WAITS), volume("data", WAITS))) == ""
+
+
+def test_what_is_lost_of_a_snapshot_keeps_all_of_it_from_going_back() -> None:
+    assert find_rollback(ordered(1), volumes(volume("root", TAKEN), volume("data", LOST))) is None
 
 
 def test_going_back_lasts_until_every_disk_has_obeyed() -> None:

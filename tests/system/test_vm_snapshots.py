@@ -1,0 +1,122 @@
+"""kubectl takes a machine back to where it was: its disks, its memory, over the death of the daemon and before updates."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from typing import Any
+
+import pytest
+
+from eaves.testing.daemons import find_ports
+from eaves.testing.file_server import FileServer
+from eaves.testing.guest_image import want_guest_disk
+from eaves.testing.system import ControllerHost, NodeHost
+from tests.system.conftest import MakeNode
+from tests.system.test_vm import BOOT_LIMIT_S, apply, in_guest, manifest, wait_until, want_vm
+
+pytestmark = pytest.mark.system
+
+_COUNT = "(n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.1; done) & true"
+"""A program whose state is in the guest's memory alone."""
+
+
+class Machine:
+    """One machine of a namespace, by kubectl and its console."""
+
+    def __init__(self, controller: ControllerHost, node: NodeHost, namespace: str, **vm: Any) -> None:
+        self.controller, self.node, self.namespace = controller, node, namespace
+        disk = want_guest_disk()
+        with FileServer({"/guest.raw": disk.read_bytes()}) as files:
+            store = manifest("Datastore", "files", {"type": "HTTP", "url": files.url})
+            apply(controller, namespace, store, want_vm(node, disk, find_ports(1)[0], **vm))
+            wait_until(controller, node, namespace, "app/plc", "condition=Ready")
+
+    def run(self, command: str) -> str:
+        return in_guest(self.controller, self.node, self.namespace, command)
+
+    def count(self) -> int:
+        return int(self.run("while ! test -s /tmp/count; do sleep 0.1; done; cat /tmp/count"))
+
+    def snapshot(self, name: str, **spec: str) -> None:
+        apply(self.controller, self.namespace, manifest("AppSnapshot", name, {"appName": "plc", **spec}))
+
+    def await_snapshot(self, name: str) -> dict[str, Any]:
+        wait_until(self.controller, self.node, self.namespace, f"appsnapshot/{name}", "condition=Ready")
+        return self.status("appsnapshots", name)
+
+    def patch(self, spec: dict[str, Any]) -> None:
+        text = json.dumps({"spec": spec})
+        self.controller.kubectl.ok("patch", "app", "plc", "-n", self.namespace, "--type=merge", "-p", text)
+
+    def status(self, plural: str = "apps", name: str = "plc") -> dict[str, Any]:
+        found = self.controller.operator.get(plural, name, self.namespace)
+        return (found or {}).get("status") or {}
+
+    def started_at(self) -> str:
+        return str(self.status().get("state", {}).get("running", {}).get("startedAt", ""))
+
+    def await_restart(self, started: str) -> None:
+        self.node.wait("another start", lambda: self.started_at() not in ("", started), limit_s=BOOT_LIMIT_S)
+
+    def note(self) -> str:
+        return str((self.status().get("vm") or {}).get("note", ""))
+
+
+@pytest.mark.timeout(280)
+def test_a_machine_goes_on_from_its_memory_of_then_whenever_the_daemon_dies(
+    controller: ControllerHost, namespace: str, make_node: MakeNode
+) -> None:
+    node = make_node(controller)
+    machine = Machine(controller, node, namespace, firmware="BIOS")
+    machine.run(_COUNT)
+    machine.run("echo before > /dev/vdb; sync")
+    never = threading.Event()
+    machine.snapshot("first", type="DiskAndMemory")
+    for _ in range(2):
+        never.wait(random.uniform(0, 1))
+        node.daemon.kill()
+        node.start()
+    status = machine.await_snapshot("first")
+    assert int(status["size"]) > 16 << 20, "the memory is part of what it takes"
+    then = machine.count()
+    started = machine.started_at()
+    machine.run(f"echo after > /dev/vdb; sync; while test $(cat /tmp/count) -lt {then + 150}; do sleep 0.1; done")
+
+    machine.patch({"rollback": {"snapshotName": "first", "counter": 1}})
+    for _ in range(2):
+        never.wait(random.uniform(0, 1))
+        node.daemon.kill()
+        node.start()
+    machine.await_restart(started)
+    now = machine.count()
+    assert now < then + 150, "it goes on from its number of then"
+    assert "before" in machine.run("head -c 6 /dev/vdb")
+    assert machine.count() > now
+    machine.await_snapshot("first")
+    node.wait("the note", lambda: "went on from its snapshot" in machine.note())
+
+    machine.patch({"rollback": None})
+    controller.kubectl.ok("delete", "appsnapshot/first", "-n", namespace)
+    node.wait("the memory to go", lambda: not list(node.instance.volumes_dir.glob("*.snapshots/*/memory")))
+
+
+@pytest.mark.timeout(280)
+def test_a_snapshot_is_taken_before_an_update_and_the_machine_goes_back_to_it(
+    controller: ControllerHost, namespace: str, make_node: MakeNode
+) -> None:
+    node = make_node(controller)
+    machine = Machine(controller, node, namespace, firmware="BIOS")
+    machine.run("echo before > /dev/vdb; sync")
+    machine.snapshot("update", trigger="AppUpdate")
+    node.wait("its word", lambda: "next stops" in str(machine.status("appsnapshots", "update").get("message")))
+    started = machine.started_at()
+    machine.patch({"resources": {"cpus": 1, "memory": "320Mi"}})
+    machine.await_snapshot("update")
+    machine.await_restart(started)
+    started = machine.started_at()
+    assert "before" in machine.run("head -c 6 /dev/vdb; echo after > /dev/vdb; sync")
+    machine.patch({"rollback": {"snapshotName": "update", "counter": 1}})
+    machine.await_restart(started)
+    assert "before" in machine.run("head -c 6 /dev/vdb")
