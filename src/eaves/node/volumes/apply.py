@@ -187,8 +187,10 @@ class Workshop:
 
     async def _drop_snapshot(self, seen: Seen, snapshot_id: str) -> None:
         if seen.form is Form.QCOW2:
-            # A machine's memory first: without its disk it is worth nothing.
-            await asyncio.to_thread(_delete, seen.snapshot_path(snapshot_id))
+            part = seen.snapshots.get(snapshot_id)
+            if part is not None and part.has_memory:
+                # First: without its disk it is worth nothing, and nobody would find it.
+                await asyncio.to_thread(_delete, seen.snapshot_path(snapshot_id))
             live = self.live.find(seen.file)
             if live is not None:
                 await live.drop_snapshot(disk.name_snapshot(snapshot_id))

@@ -92,7 +92,8 @@ def _plan_snapshots(
         if is_unwanted and snapshot_id not in around.copied_snapshots and not is_held:
             yield DropSnapshot(seen.key, snapshot_id)
     for snapshot in volume.snapshots:
-        if snapshot.id in seen.snapshots and not _lacks_memory(snapshot, seen, record, around):
+        is_here = snapshot.id in seen.snapshots and snapshot.id not in torn
+        if is_here and not _lacks_memory(snapshot, seen, record, around):
             continue
         if snapshot.id in record.taken and 0 < volume.snapshots_limit < len(volume.snapshots):
             message = f"snapshot {snapshot.name} made way for newer ones: {volume.snapshots_limit} are kept at most"
@@ -102,7 +103,8 @@ def _plan_snapshots(
             yield Wait("SnapshotLost", message, "delete the snapshot, and take another one", snapshot.id)
         elif snapshot.id in torn and snapshot.id in seen.snapshots:
             # What is left of it goes first.
-            continue
+            message = f"snapshot {snapshot.name} was broken off half taken, and is taken anew"
+            yield Wait("SnapshotInterrupted", message, "", snapshot.id)
         elif snapshot.of is not None:
             yield sets.plan_part(volume.name, seen, snapshot, around)
         elif is_held or _needs_stop(seen, around):

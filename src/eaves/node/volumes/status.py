@@ -13,7 +13,17 @@ from eaves.node.volumes.model import Form, Seen, Use
 from eaves.node.volumes.plan import VolumePlan
 from eaves.node.volumes.sets import OLDER
 
-AWAITED = frozenset({"ImageAwaited", "UpdateAwaited", "MachineStopped", "SnapshotImpossible", "SnapshotPruned", OLDER})
+AWAITED = frozenset(
+    {
+        "ImageAwaited",
+        "UpdateAwaited",
+        "MachineStopped",
+        "SnapshotImpossible",
+        "SnapshotPruned",
+        "SnapshotInterrupted",
+        OLDER,
+    }
+)
 """Waits that end by themselves, or tell of a snapshot alone: no fault of the volume."""
 _FINAL = frozenset({"SnapshotLost", "SnapshotPruned", "SnapshotImpossible"})
 """Waits of snapshots that nothing but another wish ends."""

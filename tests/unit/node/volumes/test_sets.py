@@ -8,10 +8,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from eaves.node.desired.model import DesiredVolume, SnapshotSet, VolumeRollback, VolumeSnapshotWish
+from eaves.node.observed import SnapshotState
 from eaves.node.volumes.actions import DropSnapshot, RollBack, TakeSet, Wait
 from eaves.node.volumes.around import Surroundings
 from eaves.node.volumes.model import Enforcement, Form, Seen, SeenSnapshot, VolumeKey
 from eaves.node.volumes.plan import VolumePlan, VolumeRecord, plan_present
+from eaves.node.volumes.status import View, want_status
 
 ROOT, DATA = VolumeKey("root", 0), VolumeKey("data", 0)
 BOTH = SnapshotSet("app", (("root", 0), ("data", 0)))
@@ -135,3 +137,13 @@ def test_the_oldest_go_when_there_are_too_many() -> None:
     kept = plan_present(volume, disk(ROOT, there), record, around)
     assert kept.actions == ()
     assert [wait.code for wait in kept.waits] == ["SnapshotPruned"]
+
+
+def test_half_an_attempt_is_not_told_as_taken() -> None:
+    of = WITH_MEMORY
+    wish = DesiredVolume("root", 0, "root", "", 1 << 20, snapshots=(VolumeSnapshotWish("s1", "before", of),))
+    for around in (RUNNING, {"users": RUNNING["users"]}):
+        planned = plan(ROOT, PART, PART, of=of, **around)
+        status = want_status(View(wish, disk(ROOT, PART), planned), None, 1.0)
+        assert [part.state for part in status.snapshots] == [SnapshotState.PENDING]
+        assert status.fault is None
