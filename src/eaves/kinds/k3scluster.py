@@ -17,7 +17,7 @@ from eaves.kinds.k3scluster_spec import K3sClusterSpec
 from eaves.kinds.k3scluster_status import K3sClusterStatus
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kinds.serving import eaves_resource, text_at
-from eaves.kube.resource import Column, Object
+from eaves.kube.resource import Column, Object, Subresource
 
 FINALIZER = "eaves.dev/k3s-members"
 """Keeps a deleted K3sCluster until its members have left."""
@@ -74,6 +74,7 @@ RESOURCE = eaves_resource(
         Column("Message", "string", at("status.message"), "What it waits for.", priority=1),
     ),
     selectable_fields={"spec.version": text_at("spec", "version"), "status.phase": text_at("status", "phase")},
+    subresources=(Subresource("proxy", frozenset({"get", "create", "update", "patch", "delete"})),),
     validate=check_cluster,
     warn=find_warnings,
 )

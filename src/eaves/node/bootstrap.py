@@ -52,6 +52,7 @@ from eaves.node.reserve import Reserve
 from eaves.node.settings import NodeSettings
 from eaves.node.snapshots import SnapshotTaker
 from eaves.node.status import StatusSocket
+from eaves.node.tunnel.clusterhttp import ClusterHttp
 from eaves.node.tunnel.dialler import Dialler
 from eaves.node.tunnel.exec import AttachHandler, ExecHandler
 from eaves.node.tunnel.logs import LiveLogs
@@ -138,6 +139,7 @@ class Node:
         self.notify = NotifyChannel(self.controller, self._hear)
         self.tunnel = Dialler(self.controller)
         self.tunnel.register(StreamKind.EXEC, ExecHandler(self.engine))
+        self.tunnel.register(StreamKind.HTTP, ClusterHttp(self.engine.cluster_api))
         self.tunnel.register(StreamKind.LOGS, self.live_logs)
         self.tunnel.register(StreamKind.ATTACH, AttachHandler(self.engine))
         self.tunnel.register(StreamKind.PORT_FORWARD, PortForward(self.observations, settings.engine.netns_dir))

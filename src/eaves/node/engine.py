@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from eaves.kit.errors import EavesError
+from eaves.node.clusters.model import ClusterApi
 from eaves.node.desired.model import DesiredNode
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.settings import NodeSettings, want_ports
@@ -51,6 +52,9 @@ class Engine(Protocol):
 
     def use_device_log(self, note: NoteDevice) -> None:
         """The device's log, for what K3s writes."""
+
+    def cluster_api(self, cluster_id: str) -> ClusterApi:
+        """The API of the cluster's server on this node. Blocking, short. Raises EavesError."""
 
     async def teardown(self) -> None:
         """Stop and remove everything."""
@@ -138,6 +142,10 @@ class EngineSlot:
 
     async def attach(self, app_id: str, *, stdin: bool) -> Session:
         return await self._want_engine().attach(app_id, stdin=stdin)
+
+    def cluster_api(self, cluster_id: str) -> ClusterApi:
+        """Blocking, short. Raises EavesError."""
+        return self._want_engine().cluster_api(cluster_id)
 
     def _want_engine(self) -> Engine:
         if self._engine is None:

@@ -21,6 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.kit import files
+from eaves.node.clusters.model import ClusterApi
 from eaves.node.clusters.slot import ClusterSlot
 from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.podman import PodmanEngine
@@ -226,6 +227,10 @@ class Manager:
     async def attach(self, app_id: str, *, stdin: bool) -> Session:
         """An app's standard streams. Raises NotRunningError, WorkloadError, EavesError."""
         return await self._engine.attach(self._apps.find_running(app_id), stdin=stdin)
+
+    def cluster_api(self, cluster_id: str) -> ClusterApi:
+        """Blocking, short. Raises ClusterError."""
+        return self.clusters.api(cluster_id)
 
     async def teardown(self) -> None:
         """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""

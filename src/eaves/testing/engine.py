@@ -6,6 +6,8 @@ import asyncio
 import time
 
 from eaves.kit.errors import EavesError
+from eaves.node.clusters.errors import ClusterError
+from eaves.node.clusters.model import ClusterApi
 from eaves.node.desired.model import DesiredApp, DesiredNode
 from eaves.node.engine import DeliverLogs, NoteDevice, Seal
 from eaves.node.observed import (
@@ -68,6 +70,9 @@ class PretendEngine:
 
     def use_seal(self, seal: Seal) -> None:
         self.seal = seal
+
+    def cluster_api(self, cluster_id: str) -> ClusterApi:
+        raise ClusterError("this node is no member of a cluster", element=cluster_id)
 
     def use_device_log(self, note: NoteDevice) -> None:
         self.note_device = note

@@ -81,9 +81,25 @@ class LinkedTunnel(Tunnel):
         except StreamClosedError:
             pass
         finally:
+            if not link.answered.done():
+                link.refuse(Refusal(RefusalCode.FAILED, "the node's handler failed"))
             link.close(DONE)
             self._links.discard(link)
             self._counted.set()
+
+
+class LinkedTunnels(Tunnel):
+    """Several nodes, each with handlers of its own."""
+
+    def __init__(self, nodes: Mapping[str, LinkedTunnel]) -> None:
+        self._nodes = nodes
+
+    def is_connected(self, device_id: DeviceId) -> bool:
+        node = self._nodes.get(device_id)
+        return node is not None and node.is_online
+
+    async def open(self, device_id: DeviceId, request: StreamRequest) -> TunnelStream:
+        return await self._nodes[device_id].open(device_id, request)
 
 
 class _Link:

@@ -18,7 +18,7 @@ from eaves.controller.api.authentication import Authenticator
 from eaves.controller.api.authorization import Attributes, Authorizer, check_allowed
 from eaves.controller.api.delivery import Streams, send_response
 from eaves.controller.api.faults import error_response
-from eaves.controller.api.http import TEXT, Receive, Request, Response, Scope, Send, Stream
+from eaves.controller.api.http import TEXT, Passage, Receive, Request, Response, Scope, Send, Stream
 from eaves.controller.api.impersonating import HEADER_PREFIX, impersonate
 from eaves.controller.api.routing import Target, name_asked, parse_target, verb_of
 from eaves.controller.api.sockets import Conversation
@@ -26,7 +26,7 @@ from eaves.kit.errors import EavesError
 from eaves.kube import status
 from eaves.kube.resource import Verb
 
-Answer = Response | Stream | Conversation
+Answer = Response | Stream | Conversation | Passage
 
 _ACTING = frozenset({"exec", "attach", "portforward"})
 """Subresources that a kube-apiserver asks ``create`` for, by whatever method they are opened."""
@@ -90,7 +90,16 @@ class Api:
             answer = error_response(error)
         if isinstance(answer, Conversation) and not request.is_websocket:
             answer = error_response(status.bad_request("Upgrade request required"))
-        code = answer.status_code if isinstance(answer, Response) else 200
+        code = 200
+        if isinstance(answer, Passage):
+            try:
+                code = await self._streams.pass_on(request, answer, send)
+            except EavesError as error:
+                answer = error_response(error)
+            else:
+                self._requests.finished(request, code, time.perf_counter() - started, is_known=is_known)
+                return
+        code = answer.status_code if isinstance(answer, Response) else code
         if isinstance(answer, Response):
             await send_response(request, answer, send)
             self._requests.finished(request, code, time.perf_counter() - started, is_known=is_known)

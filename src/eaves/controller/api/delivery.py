@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
-from eaves.controller.api.http import JSON, Receive, Request, Response, Send, Stream
+from eaves.controller.api.http import JSON, Message, Passage, Receive, Request, Response, Send, Stream
 from eaves.controller.api.routing import is_true
 from eaves.controller.api.sockets import Conversation, Socket, SocketClosedError
+from eaves.kube import status
+
+log = logging.getLogger(__name__)
 
 GZIP_FROM_BYTES = 128 * 1024
 GZIP_LEVEL = 1
@@ -57,7 +61,7 @@ class Streams:
     """The endless answers under way, so that a server that stops can end them well."""
 
     def __init__(self) -> None:
-        self._pumps: set[asyncio.Future[None]] = set()
+        self._pumps: set[asyncio.Future[Any]] = set()
 
     def stop(self) -> None:
         """End every answer; each still sends its terminator, so that clients see an end and not an error."""
@@ -82,6 +86,37 @@ class Streams:
             raise error
         if not is_gone:
             await _end(request, send)
+
+    async def pass_on(self, request: Request, passage: Passage, send: Send) -> int:
+        """Let a passage send its answer; the answer's code.
+
+        Raises what the passage does, or ApiError 503 when the server stops, while nothing is sent.
+        """
+        is_started = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        run = asyncio.ensure_future(passage.run(send_on))
+        self._pumps.add(run)
+        try:
+            await asyncio.wait({run})
+        finally:
+            self._pumps.discard(run)
+            run.cancel()
+            await asyncio.wait({run})
+        error = status.service_unavailable("the controller stops") if run.cancelled() else run.exception()
+        if error is None:
+            return run.result()
+        if not is_started:
+            raise error
+        log.info("answer cut: path=%s error=%s", request.path, error)
+        request.cut()
+        # The server hears of the connection's end in its next round.
+        await asyncio.sleep(0)
+        return 502
 
     async def converse(self, request: Request, conversation: Conversation, send: Send) -> None:
         """Accept the WebSocket and talk until the handler has said all, which includes that the client went, or the server stops."""

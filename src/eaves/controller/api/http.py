@@ -24,6 +24,8 @@ JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 WEBSOCKET_TOKEN = "base64url.bearer."  # noqa: S105 - a protocol's name, no secret
 """A subprotocol that begins so is a browser's way to send a token, see :mod:`eaves.controller.api.authentication`."""
+CUT = "eaves.cut"
+"""ASGI extension: breaks the connection."""
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 
 
@@ -43,6 +45,12 @@ class Stream(Struct):
     content_type: str = JSON
     is_lines: bool = True
     """Chunks are lines of text: on a WebSocket each line is a text frame, anything else a binary frame a chunk."""
+
+
+class Passage(Struct):
+    """An answer that comes from elsewhere, head and all. ``run`` sends it and tells its code."""
+
+    run: Callable[[Send], Awaitable[int]]
 
 
 class Request:
@@ -81,6 +89,12 @@ class Request:
     @property
     def is_websocket(self) -> bool:
         return bool(self.scope["type"] == "websocket")
+
+    def cut(self) -> None:
+        """Break the client's connection: an answer that cannot be finished must not look finished."""
+        cut = (self.scope.get("extensions") or {}).get(CUT)
+        if cut is not None:
+            cut()
 
     @property
     def subprotocols(self) -> Sequence[str]:

@@ -67,6 +67,9 @@ def _parse_parts(group: str, version: str, parts: list[str]) -> Target | None:
         else:
             # The namespace itself is asked for: it lives in cluster scope.
             namespace = ""
+    if len(parts) > 3 and parts[2] == "proxy":
+        # What follows is the path at the other end, which may look like anything.
+        parts = parts[:3]
     if len(parts) > 3 or not all(parts):
         return None
     name = parts[1] if len(parts) > 1 else ""

@@ -1,5 +1,7 @@
 """Connections that turn into SPDY: what kubectl before 1.31, k9s and older client libraries ask for instead of a WebSocket.
 
+Upgrades on the way to the API of a cluster, WebSockets too, are shown in the same way: as bytes, whatever they mean.
+
 A request with ``Upgrade: SPDY/3.1`` is shown to the application as a WebSocket whose messages are the connection's bytes, with the
 subprotocols ``SPDY/3.1+NAME`` for each name in the client's ``X-Stream-Protocol-Version``: just as a client that carries SPDY inside a
 WebSocket would look. So handlers serve both, and only the bytes around the connection differ.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
@@ -17,8 +20,12 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from eaves.controller.api.http import CUT
+
 SPDY_PREFIX = "SPDY/3.1+"
 _UPGRADE = b"spdy/3.1"
+_RAW_PATH = re.compile(rb"/apis/[^/]+/[^/]+/namespaces/[^/]+/k3sclusters/[^/]+/proxy(?:[/?]|$)")
+"""The API of a cluster: what is agreed there is its and the client's business, so the bytes behind the head are carried as they are."""
 _VERSIONS = b"x-stream-protocol-version"
 _GONE_CODE, _GOING_CODE = 1006, 1012
 
@@ -31,8 +38,13 @@ class UpgradingProtocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         return super()._should_upgrade() or self._get_upgrade() == _UPGRADE
 
+    def on_headers_complete(self) -> None:
+        extensions: dict[str, Any] = {CUT: self.transport.abort}
+        self.scope["extensions"] = extensions
+        super().on_headers_complete()
+
     def handle_websocket_upgrade(self) -> None:
-        if self._get_upgrade() != _UPGRADE:
+        if self._get_upgrade() != _UPGRADE and _RAW_PATH.match(self.url) is None:
             super().handle_websocket_upgrade()
             return
         self.connections.discard(self)
@@ -89,7 +101,11 @@ class UpgradedProtocol(asyncio.Protocol):
             raise ConnectionResetError("the client has gone")
         match message["type"]:
             case "websocket.accept":
-                self._transport.write(_render_accept(message.get("subprotocol") or ""))
+                headers = message.get("headers")
+                accept = (
+                    _render_accept(message.get("subprotocol") or "") if headers is None else _render_switch(headers)
+                )
+                self._transport.write(accept)
             case "websocket.send":
                 self._transport.write(message["bytes"])
             case "websocket.close":
@@ -139,6 +155,12 @@ def _render_accept(subprotocol: str) -> bytes:
     if name := subprotocol.removeprefix(SPDY_PREFIX):
         lines.append(f"X-Stream-Protocol-Version: {name}")
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _render_switch(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The answer of whoever speaks at the other end."""
+    lines = [b"HTTP/1.1 101 Switching Protocols", *(name + b": " + value for name, value in headers)]
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def _render_refusal(start: Message, body: bytes) -> bytes:

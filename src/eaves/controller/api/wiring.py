@@ -18,6 +18,7 @@ from eaves.controller.api.audit import RequestLog, Sink
 from eaves.controller.api.authentication import Authenticator, TokenAuthenticator, TokenLookup
 from eaves.controller.api.authorization import Authorizer, RbacAuthorizer
 from eaves.controller.api.backends import StoreBackend
+from eaves.controller.api.clusterproxy import ClusterProxy
 from eaves.controller.api.consoles import Consoles
 from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.eventkind import EventKind, make_event_view
@@ -44,7 +45,7 @@ from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
-from eaves.kinds import app, edgenode, lease, namespace, node, pod
+from eaves.kinds import app, edgenode, k3scluster, lease, namespace, node, pod
 from eaves.kinds.registry import FACES, PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
@@ -131,6 +132,7 @@ def make_kinds(
         (app.RESOURCE.gvr, "flows"): AppFlows(store, parts.telemetry, clock).serve,
         (app.RESOURCE.gvr, "console"): consoles.serve_console,
         (app.RESOURCE.gvr, "vnc"): consoles.serve_vnc,
+        (k3scluster.RESOURCE.gvr, "proxy"): ClusterProxy(store, parts.tunnel).serve,
         (pod.RESOURCE.gvr, "exec"): streams.serve_exec,
         (pod.RESOURCE.gvr, "attach"): streams.serve_attach,
         (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,
