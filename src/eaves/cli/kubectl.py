@@ -78,14 +78,25 @@ class Kubectl:
         text = self._run("config", "view", "--minify", "-o", "jsonpath={..namespace}").strip()
         return text or "default"
 
+    def config_view(self, *, minify: bool) -> dict[str, Any]:
+        """The kubeconfig in use with its credentials, files taken in; ``minify`` = of the current context alone. Raises KubectlError."""
+        options = ["--minify"] if minify else []
+        view: dict[str, Any] = json.loads(self._run("config", "view", "--raw", "--flatten", *options, "-o", "json"))
+        return view
+
+    def config(self, *arguments: str) -> None:
+        """Change the kubeconfig. Raises KubectlError."""
+        # Global options beside the file's path would be written into it, or choose what is changed.
+        self._run("config", *arguments, with_context=False)
+
     def argv(self, *arguments: str) -> Sequence[str]:
         """The command line of a kubectl that the caller runs itself."""
         # Looked for at the first call: help needs no kubectl.
         self._program = self._program or _find_program()
         return [self._program, *self._options, *arguments]
 
-    def _run(self, *arguments: str, stdin: str | None = None) -> str:
-        command = self.argv(*arguments)
+    def _run(self, *arguments: str, stdin: str | None = None, with_context: bool = True) -> str:
+        command = self.argv(*arguments) if with_context else [*self._plain_argv(), *arguments]
         try:
             done = subprocess.run(
                 command,
@@ -104,6 +115,14 @@ class Kubectl:
             message = said.strip().removeprefix("Error from server ").removeprefix("error: ")
             raise KubectlError(message, resolution=_want_remedy(done.stderr))
         return done.stdout
+
+    def _plain_argv(self) -> Sequence[str]:
+        """kubectl with the kubeconfig's path, and no other option."""
+        found = self.argv()[0]
+        for index, option in enumerate(self._options):
+            if option == "--kubeconfig":
+                return [found, option, self._options[index + 1]]
+        return [found]
 
 
 def _in(namespace: str | None) -> list[str]:

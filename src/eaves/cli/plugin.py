@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
-from eaves.cli import failures, flows, machines, model, onboarding, screen, why
+from eaves.cli import clusteraccess, failures, flows, machines, model, onboarding, screen, why
 from eaves.cli.console import run_console
 from eaves.cli.kubectl import Kubectl
 from eaves.cli.plugin_frame import PluginGroup, complete_machines, complete_names, complete_objects, make_kubectl
@@ -160,6 +161,33 @@ def show_flows(kubectl: Kubectl, app: str, since: str, limit: int, is_dns: bool)
     """
     document = flows.load_flows(kubectl, app, since_s=parse_duration_s(since) if since else 0, limit=limit)
     click.echo(flows.render_dns(document) if is_dns else flows.render_flows(document))
+
+
+@command.command("kubeconfig", epilog=clusteraccess.EXAMPLES)
+@click.argument("cluster", metavar="CLUSTER", shell_complete=complete_names("k3sclusters"))
+@click.option("--name", "context_name", default="", help="Name of the new context; the cluster's own when absent.")
+@click.option("--stdout", "is_printed", is_flag=True, help="Print a kubeconfig of its own instead.")
+@click.option("--output", type=click.Path(dir_okay=False), help="Write a kubeconfig of its own to this file instead.")
+@click.pass_obj
+def kubeconfig(kubectl: Kubectl, cluster: str, context_name: str, is_printed: bool, output: str | None) -> None:
+    """Write a kubectl context for the K3s cluster CLUSTER, which leads through the controller.
+
+    It uses your own credential for the controller: no credential of the cluster exists outside it. The context goes into the kubeconfig in
+    use and the current one stays. What you may do in the cluster is said by roles and K3sClusterAccess.
+    """
+    caller = clusteraccess.load_caller(kubectl)
+    namespace = kubectl.namespace()
+    kubectl.get("k3scluster.eaves.dev", cluster, namespace)
+    name = context_name or cluster
+    entry = clusteraccess.render_cluster(caller, namespace, cluster)
+    if is_printed:
+        click.echo(clusteraccess.render_kubeconfig(caller, entry, name), nl=False)
+    elif output:
+        clusteraccess.save_kubeconfig(Path(output), clusteraccess.render_kubeconfig(caller, entry, name))
+        click.echo(f"{output} written; try: kubectl --kubeconfig {output} get nodes", err=True)
+    else:
+        clusteraccess.merge_context(kubectl, caller, entry, name)
+        click.echo(f"context {name} written; try: kubectl --context {name} get nodes", err=True)
 
 
 @command.command(epilog="Examples:\n\n\b\n  kubectl eaves console plc\n  kubectl eaves -n factory console app/plc")
