@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from eaves.cli import clusteraccess, failures, flows, machines, model, onboarding, screen, why
+from eaves.cli import clusteraccess, failures, flows, k3s_release, machines, model, onboarding, screen, why
 from eaves.cli.console import run_console
 from eaves.cli.kubectl import Kubectl
 from eaves.cli.plugin_frame import PluginGroup, complete_machines, complete_names, complete_objects, make_kubectl
@@ -188,6 +188,48 @@ def kubeconfig(kubectl: Kubectl, cluster: str, context_name: str, is_printed: bo
     else:
         clusteraccess.merge_context(kubectl, caller, entry, name)
         click.echo(f"context {name} written; try: kubectl --context {name} get nodes", err=True)
+
+
+@command.group("k3s-release", context_settings=_SETTINGS)
+def k3s_releases() -> None:
+    """Versions of K3s for clusters."""
+
+
+@k3s_releases.command("import", epilog=k3s_release.EXAMPLES)
+@click.argument("version")
+@click.option(
+    "--datastore", required=True, shell_complete=complete_names("datastores"), help="Datastore that has the files."
+)
+@click.option(
+    "--checksums",
+    multiple=True,
+    metavar="FILE|URL",
+    help="sha256sum-ARCH.txt of the release, {arch} stands for each architecture; from K3s' own release page when absent.",
+)
+@click.option(
+    "--arch",
+    "architectures",
+    multiple=True,
+    type=click.Choice(list(k3s_release.BINARIES)),
+    help="Only this architecture; may be given more than once.",
+)
+@click.option("--folder", default="", help="Folder of the files below the Datastore's own path; VERSION when absent.")
+@click.option("--name", default="", help="Name of the K3sRelease; VERSION with - for + when absent.")
+@click.option(
+    "--no-images", is_flag=True, help="Leave the air-gap images out: nodes then pull K3s' own images from the net."
+)
+@click.pass_obj
+def import_k3s_release(kubectl: Kubectl, /, architectures: tuple[str, ...], *, no_images: bool, **given: Any) -> None:
+    """Make the K3sRelease of VERSION (vX.Y.Z+k3sN) from the release's checksum files. Doing it again changes nothing.
+
+    Nothing but the checksum files is fetched: the files are the Datastore's, and nodes check them.
+    """
+    chosen = architectures or tuple(k3s_release.BINARIES)
+    options = k3s_release.ImportOptions(architectures=chosen, with_images=not no_images, **given)
+    document = k3s_release.render_release(options, k3s_release.load_sums(options, k3s_release.read_source))
+    done = k3s_release.save_release(kubectl, document)
+    found = ", ".join(build["architecture"] for build in document["spec"]["architectures"])
+    click.echo(f"k3srelease/{document['metadata']['name']} {done} ({found})")
 
 
 @command.command(epilog="Examples:\n\n\b\n  kubectl eaves console plc\n  kubectl eaves -n factory console app/plc")

@@ -30,6 +30,7 @@ def test_help_has_examples_or_commands(arguments: list[str]) -> None:
         ["why", "-h"],
         ["flows", "-h"],
         ["onboarding-key", "create", "-h"],
+        ["k3s-release", "import", "-h"],
     ],
 )
 def test_plugin_help_has_examples(arguments: list[str]) -> None:

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from eaves.controller.api import imagerules
+from eaves.controller.api import clusterrules, imagerules
 from eaves.controller.compile.snapshots import ROOT_ANNOTATION, name_root
 from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import (
@@ -20,6 +20,7 @@ from eaves.kinds import (
     appsnapshot,
     datastore,
     edgenode,
+    k3scluster,
     namespace,
     network,
     subnets,
@@ -102,6 +103,8 @@ class Admission:
             faults = await self._check_volume_snapshot(new)
         elif resource is network.RESOURCE and (old is None or _subnet(new) != _subnet(old)):
             faults = await self._check_network(new)
+        elif resource is k3scluster.RESOURCE and (old is None or new["spec"] != old["spec"]):
+            faults = await self._check_cluster(new)
         if faults:
             raise status.invalid(resource.gvr.group, resource.kind, new["metadata"]["name"], faults)
 
@@ -192,6 +195,18 @@ class Admission:
         detail = f"there is no Volume of this name in namespace {space}; create it first"
         return [FieldError("spec.volumeName", CauseType.INVALID, detail, name)]
 
+    async def _check_cluster(self, new: Object) -> list[FieldError]:
+        """What it refers to and is missing is said in its conditions; here is what can never be."""
+        page = await self._store.list(k3scluster.RESOURCE.store_name)
+        me = (new["metadata"]["namespace"], new["metadata"]["name"])
+        others = [decode_object(stored) for stored in page.items if (stored.key.namespace, stored.key.name) != me]
+        nodes = {}
+        for name in k3scluster.named_nodes(new["spec"]):
+            if (stored := await self._store.get(key_of(edgenode.RESOURCE, "", name))) is not None:
+                nodes[name] = decode_object(stored)
+        taken = clusterrules.find_taken_nodes(new, others)
+        return [*taken, *clusterrules.find_address_faults(new, nodes)]
+
     async def _find_network_clashes(self, new: Object, others: Sequence[Object]) -> list[FieldError]:
         """Networks of this app whose subnets overlap those of other networks on the node."""
         mine = await self._load_subnets(_network_keys(new))
@@ -246,7 +261,7 @@ def _turn_name(resource: Resource, new: Object) -> str:
     if resource is app.RESOURCE:
         node_name = (new.get("spec") or {}).get("nodeName")
         return f"node {node_name}" if node_name else ""
-    return "networks" if resource is network.RESOURCE else ""
+    return {network.RESOURCE.gvr: "networks", k3scluster.RESOURCE.gvr: "clusters"}.get(resource.gvr, "")
 
 
 def _needs_check(new: Object, old: Object | None) -> bool:

@@ -173,3 +173,55 @@ async def test_an_image_fits_its_datastore(bench: ApiBench, admin: AsgiClient) -
     assert (await create(admin, app("later", datastoreRef={"name": "none-yet"}))).status == 201
     moved = await admin.call("PATCH", f"{GROUP}/apps/later", {"spec": files}, content_type=MERGE)
     assert causes(moved) == ["spec.datastoreRef.name"]
+
+
+def k3s_cluster(name: str, *nodes: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "K3sCluster",
+        "metadata": {"name": name},
+        "spec": {"version": "v1.34.2+k3s1", "servers": {"nodeNames": list(nodes)}, **spec},
+    }
+
+
+async def test_a_node_is_a_member_of_one_cluster(admin: AsgiClient) -> None:
+    assert (await create(admin, k3s_cluster("a", "n1"))).status == 201
+    refused = await create(admin, k3s_cluster("b", "n2", "n1", "n3"))
+    assert causes(refused) == ["spec.servers.nodeNames[1]"]
+    assert "K3sCluster default/a" in refused.json()["message"]
+    assert (await create(admin, k3s_cluster("b", "n2"))).status == 201
+    agents = await admin.call(
+        "PATCH", f"{GROUP}/k3sclusters/b", {"spec": {"agents": {"nodeNames": ["n1"]}}}, content_type=MERGE
+    )
+    assert causes(agents) == ["spec.agents.nodeNames[0]"]
+    freed = await admin.call(
+        "PATCH", f"{GROUP}/k3sclusters/a", {"spec": {"servers": {"nodeNames": ["n9"]}}}, content_type=MERGE
+    )
+    assert freed.status == 200
+    assert (await create(admin, k3s_cluster("c", "n1"))).status == 201
+
+
+async def test_of_two_clusters_at_the_same_moment_one_gets_the_node(admin: AsgiClient) -> None:
+    answers = await asyncio.gather(*(create(admin, k3s_cluster(f"c{n}", "n1")) for n in range(6)))
+    assert sorted(answer.status for answer in answers) == [201, *[422] * 5]
+
+
+async def test_the_shared_address_of_servers_is_in_their_subnet(bench: ApiBench, admin: AsgiClient) -> None:
+    node = make_edgenode("n1", uplinks=[{"name": "eth0", "addresses": ["10.17.0.11/24"], "gateway": "10.17.0.1"}])
+    await bench.put(node)
+    outside = await create(admin, k3s_cluster("a", "n1", apiAddress="10.18.0.10"))
+    assert causes(outside) == ["spec.apiAddress"]
+    assert "10.17.0.0/24" in outside.json()["message"]
+    assert causes(await create(admin, k3s_cluster("a", "n1", apiAddress="10.17.0.11"))) == ["spec.apiAddress"]
+    assert (await create(admin, k3s_cluster("a", "n1", apiAddress="10.17.0.10"))).status == 201
+
+
+async def test_references_that_lead_nowhere_are_no_fault_of_the_cluster(admin: AsgiClient) -> None:
+    spec = {"release": "none", "backup": {"datastoreRef": {"name": "none"}}, "tokenSecretRef": {"name": "none"}}
+    assert (await create(admin, k3s_cluster("a", "n1", **spec))).status == 201
+
+
+async def test_an_even_number_of_servers_is_answered_with_a_warning(admin: AsgiClient) -> None:
+    answer = await create(admin, k3s_cluster("a", "n1", "n2"))
+    assert answer.status == 201
+    assert any("odd number" in text for text in answer.warnings)
