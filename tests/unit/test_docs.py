@@ -59,7 +59,8 @@ def commands() -> set[str]:
     return {
         match.group(0)
         for match in re.finditer(
-            r"\b(?:kubectl )?eaves (?:controller|node|completion|approve|console|reboot|vnc|why|onboarding-key)(?: [a-z][a-z-]+)?",
+            r"\b(?:kubectl )?eaves (?:controller|node|completion|approve|console|reboot|vnc|why|onboarding-key|k3s-release)"
+            r"(?: [a-z][a-z-]+)?",
             shown,
         )
     }
