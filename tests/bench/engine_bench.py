@@ -16,7 +16,8 @@ from pathlib import Path
 from eaves.kit import process
 from eaves.node.desired.model import DesiredApp, DesiredImage, DesiredNetwork
 from eaves.node.observed import AppStatus, ImageState, ImageStatus, NetworkStatus
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.registry import Registry
 from tests.bench.results import Result, median_result
 

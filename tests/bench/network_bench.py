@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from eaves.testing.desired import ALLOW_ALL, map_port
 from eaves.testing.namespaces import Namespace
-from eaves.testing.network_host import ALLOW_ALL, NetworkHost, map_port
+from eaves.testing.network_host import NetworkHost
 from tests.bench.results import Result, median_result
 
 RUNS = 5

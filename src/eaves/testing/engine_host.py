@@ -18,18 +18,13 @@ from typing import TypeVar
 
 from eaves.kit import process
 from eaves.node.desired.model import (
-    AclAction,
-    AclDirection,
     AclRule,
-    AppKind,
     DesiredApp,
     DesiredDatastore,
     DesiredImage,
-    DesiredInterface,
     DesiredNetwork,
     DesiredNode,
     ImageFormat,
-    NetworkKind,
 )
 from eaves.node.instance import Instance
 from eaves.node.manager import EngineOptions, Manager
@@ -44,24 +39,12 @@ from eaves.node.observed import (
     VolumeStatus,
 )
 from eaves.testing import power
+from eaves.testing.desired import ALLOW_ALL, make_container, make_network
 
 S = TypeVar("S", ImageStatus, VolumeStatus, NetworkStatus, AppStatus)
 
 WAIT_LIMIT_S = 240.0 if os.environ.get("EAVES_IN_GUEST") else 40.0
 """An emulated processor is many times slower."""
-ALLOW_ALL = AclRule(100, "all", AclDirection.BOTH, AclAction.ALLOW)
-
-
-def map_port(node_port: int, app_port: int = 80, *, protocol: str = "tcp", number: int = 1) -> AclRule:
-    return AclRule(
-        number,
-        f"port-{node_port}",
-        AclDirection.BOTH,
-        AclAction.PORT_MAP,
-        protocol=protocol,
-        local_port=str(node_port),
-        app_port=app_port,
-    )
 
 
 def find_port() -> int:
@@ -128,15 +111,7 @@ class EngineHost:
     def network(self, name: str = "default", **changes: object) -> DesiredNetwork:
         second, third = 128 + (self._subnet >> 7), (self._subnet & 127) * 2 + self._networks
         self._networks += 1
-        values: dict[str, object] = {
-            "id": f"network-{name}",
-            "version": "1",
-            "name": name,
-            "kind": NetworkKind.LOCAL,
-            "port_label": "uplink",
-            "subnet": f"10.{second}.{third}.0/24",
-        }
-        return DesiredNetwork(**(values | changes))  # type: ignore[arg-type]
+        return make_network(name, **({"subnet": f"10.{second}.{third}.0/24"} | changes))
 
     def image(self, datastore: DesiredDatastore, reference: str, **changes: object) -> DesiredImage:
         values: dict[str, object] = {
@@ -160,26 +135,7 @@ class EngineHost:
         **changes: object,
     ) -> DesiredApp:
         """``acls`` are those of the first interface; further ones allow all."""
-        interfaces = tuple(
-            DesiredInterface(network.name, network.id, acls=acls if index == 0 else (ALLOW_ALL,))
-            for index, network in enumerate(networks)
-        )
-        values: dict[str, object] = {
-            "id": f"app-{name}",
-            "version": "1",
-            "name": name,
-            "namespace": "default",
-            "kind": AppKind.CONTAINER,
-            "activate": True,
-            "image_id": image.id,
-            "root_volume_id": f"root-{name}",
-            "root_generation": 0,
-            "memory_bytes": 32 << 20,
-            "cpu_millis": 0,
-            "interfaces": interfaces,
-            "stop_grace_s": 1,
-        }
-        return DesiredApp(**(values | changes))  # type: ignore[arg-type]
+        return make_container(name, networks, acls, **({"image_id": image.id, "stop_grace_s": 1} | changes))
 
     async def wait(
         self, kind: type[S], object_id: str, accept: Callable[[S], bool], limit_s: float = WAIT_LIMIT_S

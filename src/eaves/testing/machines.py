@@ -20,7 +20,8 @@ from eaves.node.desired.model import (
     VolumeMount,
 )
 from eaves.node.desired.vm_model import DesiredVm, VmDisk
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost
+from eaves.testing.desired import ALLOW_ALL
+from eaves.testing.engine_host import EngineHost
 from eaves.testing.file_server import FileServer
 from eaves.testing.guest_image import want_guest_disk
 

@@ -15,40 +15,16 @@ from types import TracebackType
 from typing import Any
 
 from eaves.kit import process
-from eaves.node.desired.model import (
-    AclAction,
-    AclDirection,
-    AclRule,
-    AppKind,
-    DesiredApp,
-    DesiredInterface,
-    DesiredNetwork,
-    DesiredNode,
-    NetworkKind,
-)
+from eaves.node.desired.model import AclRule, AppKind, DesiredApp, DesiredNetwork, DesiredNode
 from eaves.node.instance import Instance
 from eaves.node.networks.connection import Connection
 from eaves.node.networks.service import Networks
 from eaves.node.observed import NetworkStatus, Observations
+from eaves.testing.desired import ALLOW_ALL, make_container, make_network
 from eaves.testing.namespaces import Namespace
 from eaves.testing.tap_guest import TapGuest
 
 WAIT_LIMIT_S = 40.0
-ALLOW_ALL = AclRule(100, "all", AclDirection.BOTH, AclAction.ALLOW)
-
-
-def map_port(node_port: int, app_port: int = 80, *, protocol: str = "tcp", adapter: str = "") -> AclRule:
-    """A port of the node that leads to an app; ``adapter``: label of the ports on which it does."""
-    return AclRule(
-        1,
-        "",
-        AclDirection.BOTH,
-        AclAction.PORT_MAP,
-        protocol=protocol,
-        local_port=str(node_port),
-        app_port=app_port,
-        adapter=adapter,
-    )
 
 
 class NetworkHost:
@@ -120,39 +96,13 @@ class NetworkHost:
         self.networks.set_desired(self.desired)
 
     def network(self, name: str = "default", number: int = 0, **changes: object) -> DesiredNetwork:
-        values: dict[str, object] = {
-            "id": f"network-{name}",
-            "version": "1",
-            "name": name,
-            "kind": NetworkKind.LOCAL,
-            "port_label": "uplink",
-            "subnet": f"10.{number}.0.0/24",
-        }
-        return DesiredNetwork(**(values | changes))  # type: ignore[arg-type]
+        return make_network(name, **({"subnet": f"10.{number}.0.0/24"} | changes))
 
     def app(
         self, name: str, *networks: DesiredNetwork, acls: tuple[AclRule, ...] = (ALLOW_ALL,), **changes: object
     ) -> DesiredApp:
         """``acls`` are those of the first interface; further ones allow all."""
-        interfaces = tuple(
-            DesiredInterface(network.name, network.id, acls=acls if index == 0 else (ALLOW_ALL,))
-            for index, network in enumerate(networks)
-        )
-        values: dict[str, object] = {
-            "id": f"app-{name}",
-            "version": "1",
-            "name": name,
-            "namespace": "default",
-            "kind": AppKind.CONTAINER,
-            "activate": True,
-            "image_id": "",
-            "root_volume_id": f"root-{name}",
-            "root_generation": 0,
-            "memory_bytes": 32 << 20,
-            "cpu_millis": 0,
-            "interfaces": interfaces,
-        }
-        return DesiredApp(**(values | changes))  # type: ignore[arg-type]
+        return make_container(name, networks, acls, **changes)
 
     def machine(self, name: str, *networks: DesiredNetwork, **changes: object) -> DesiredApp:
         values: dict[str, Any] = {"kind": AppKind.VIRTUAL_MACHINE} | changes

@@ -11,7 +11,8 @@ import pytest
 
 from eaves.kit import process
 from eaves.node.desired.model import AclAction, AclDirection, AclRule
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.outside import Outside
 from eaves.testing.registry import Registry
 

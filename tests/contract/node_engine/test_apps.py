@@ -10,7 +10,8 @@ import pytest
 
 from eaves.node.desired.model import FileToWrite, RestartPolicy, Secret
 from eaves.node.observed import AppState, AppStatus
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.registry import Registry
 
 pytestmark = pytest.mark.contract

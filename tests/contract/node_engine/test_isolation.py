@@ -20,7 +20,8 @@ from eaves.node.desired.model import (
 )
 from eaves.node.desired.vm_model import Isolation
 from eaves.node.observed import AppState, AppStatus, VolumeState, VolumeStatus
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.guest.kernel import want_kernel
 from eaves.testing.power import list_traces
 from eaves.testing.registry import Registry

@@ -11,7 +11,8 @@ import pytest
 from eaves.node.desired.model import DesiredVolume, VolumeMode
 from eaves.node.observed import AppState, AppStatus, AppUsage
 from eaves.node.observed_vm import AgentState
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.file_server import FileServer
 from eaves.testing.guest_image import READY
 from eaves.testing.machines import serve_guest, want_machine

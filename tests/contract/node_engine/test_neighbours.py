@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.registry import Registry
 
 pytestmark = pytest.mark.contract

@@ -12,7 +12,8 @@ import pytest
 
 from eaves.kit import process
 from eaves.node.desired.model import DesiredApp, DesiredInterface, DesiredNetwork, NetworkKind
-from eaves.testing.network_host import ALLOW_ALL, NetworkHost
+from eaves.testing.desired import ALLOW_ALL
+from eaves.testing.network_host import NetworkHost
 from eaves.testing.tap_guest import TapGuest
 
 pytestmark = pytest.mark.contract

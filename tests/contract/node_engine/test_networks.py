@@ -15,7 +15,8 @@ from eaves.node.desired.model import AclAction, AclDirection, AclRule, DesiredIn
 from eaves.node.networks.model import Layout, PortMap, WantedBridge, WantedNetns, WantedVif
 from eaves.node.networks.ruleset import render_ruleset
 from eaves.node.observed import AppStatus, NetworkStatus
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.registry import Registry
 
 pytestmark = pytest.mark.contract

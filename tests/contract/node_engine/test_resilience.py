@@ -17,7 +17,8 @@ from eaves.node.desired.model import DesiredVolume, RestartPolicy, VolumeMount
 from eaves.node.observed import AppState, AppStatus, VolumeStatus
 from eaves.node.workloads import logs
 from eaves.testing import power
-from eaves.testing.engine_host import ALLOW_ALL, EngineHost, find_port, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.engine_host import EngineHost, find_port
 from eaves.testing.registry import Registry
 
 pytestmark = pytest.mark.contract

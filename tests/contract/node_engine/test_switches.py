@@ -14,8 +14,9 @@ from eaves.kit import process
 from eaves.node.desired.model import AclAction, AclDirection, AclRule, NetworkKind
 from eaves.node.networks.connection import Connection
 from eaves.node.networks.model import Port
+from eaves.testing.desired import ALLOW_ALL
 from eaves.testing.namespaces import Namespace
-from eaves.testing.network_host import ALLOW_ALL, NetworkHost
+from eaves.testing.network_host import NetworkHost
 
 pytestmark = pytest.mark.contract
 

@@ -15,7 +15,8 @@ from eaves.node.desired.model import DesiredInterface
 from eaves.node.desired.network_model import DesiredPort, DesiredRoute, Probe
 from eaves.node.networks.model import Port
 from eaves.node.observed import NetworkStatus
-from eaves.testing.network_host import ALLOW_ALL, NetworkHost, map_port
+from eaves.testing.desired import ALLOW_ALL, map_port
+from eaves.testing.network_host import NetworkHost
 from eaves.testing.uplinks import SERVER, Stream, Uplinks
 
 pytestmark = pytest.mark.contract

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from eaves.node.desired.model import AppKind, DesiredApp, DesiredInterface, DesiredNetwork, DesiredNode, NetworkKind
-from eaves.node.desired.vm_model import Isolation
+from eaves.node.desired.model import DesiredNetwork, DesiredNode, NetworkKind
 from eaves.node.instance import Instance
-from eaves.node.networks import acls, adapters, addressing, ports, routing, switching
-from eaves.node.networks.errors import NetworkImpossibleError
+from eaves.node.networks import adapters, addressing, ports, routing, switching
+from eaves.node.networks.members import Places, want_members
 from eaves.node.networks.model import (
     Layout,
     NetworkState,
@@ -23,14 +20,13 @@ from eaves.node.networks.model import (
     WantedBridge,
     WantedNetns,
     WantedSwitch,
-    WantedVif,
 )
+from eaves.node.networks.naming import is_address, is_domain
 from eaves.node.networks.portmaps import want_port_maps
 from eaves.node.networks.routing import NetworkWays, Ways
 
 _DEFAULT_MTU = 1500
 _LOWEST_MTU = 1280
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def plan_layout(
@@ -56,35 +52,7 @@ def plan_layout(
     switches, switch_problems = switching.want_switches(
         desired.networks, apps, state.bridges, ways.ports, seen, instance
     )
-    addresses, address_problems = _want_addresses(apps, desired.networks, bridges, state)
-    blocked = {problem.object_id for problem in address_problems}
-    names = _want_names(apps)
-    gateways = _list_gateways(desired.networks)
-    namespaces = []
-    for app in apps:
-        if app.id in blocked:
-            continue
-        problem = _check_app(app, bridges, switches)
-        if problem is not None:
-            address_problems.append(problem)
-            continue
-        vifs = tuple(
-            _want_vif(app, index, interface, bridges[interface.network_id], addresses, instance, gateways)
-            if interface.network_id in bridges
-            else _want_switch_vif(app, index, interface, switches[interface.network_id], instance)
-            for index, interface in enumerate(app.interfaces)
-        )
-        namespaces.append(
-            WantedNetns(
-                app.id,
-                want_hostname(app),
-                names[app.id],
-                vifs,
-                _want_gateway(vifs, bridges),
-                is_virtual=app.kind is AppKind.VIRTUAL_MACHINE or app.isolation is Isolation.VM,
-                routes=_want_guest_routes(vifs, bridges),
-            )
-        )
+    namespaces, member_problems = want_members(apps, desired.networks, Places(bridges, switches), state, instance)
     active = {app.id: app for app in apps if app.activate}
     held = {(held.app_id, held.protocol, held.node_port) for held in former.port_maps} if former else set()
     port_maps, port_problems = want_port_maps(
@@ -103,7 +71,7 @@ def plan_layout(
             *switch_problems,
             *switching.check_addresses(apps, switches),
             *routed.problems,
-            *address_problems,
+            *member_problems,
             *port_problems,
         ),
         routes=routed.routes,
@@ -158,7 +126,7 @@ def _want_bridge(
     names = [seen.default_uplink] if ways.by_host else ways.uplinks
     mtu = network.mtu or min((seen.ports[name].mtu for name in names if name in seen.ports), default=_DEFAULT_MTU)
     gateway = str(addressing.want_gateway(network))
-    hosts = {name.lower(): tuple(filter(_is_address, found)) for name, found in network.static_hosts.items()}
+    hosts = {name.lower(): tuple(filter(is_address, found)) for name, found in network.static_hosts.items()}
     return WantedBridge(
         network_id=network.id,
         link=f"{instance.bridge_prefix}{addressing.want_bridge_number(state, network.id)}",
@@ -171,107 +139,12 @@ def _want_bridge(
         uplink_label=chosen.label if chosen is not None else "",
         uplink_reason=_say_reason(ways),
         guest_routes=routing.want_guest_routes(network, gateway, ways, seen),
-        domain=network.domain if _is_domain(network.domain) else "",
+        domain=network.domain if is_domain(network.domain) else "",
         dns_servers=network.dns_servers,
-        ntp_servers=tuple(filter(_is_address, network.ntp_servers)),
+        ntp_servers=tuple(filter(is_address, network.ntp_servers)),
         flow_log=network.flow_log,
-        static_hosts=tuple(sorted((name, found) for name, found in hosts.items() if _is_domain(name))),
+        static_hosts=tuple(sorted((name, found) for name, found in hosts.items() if is_domain(name))),
     )
-
-
-def _want_addresses(
-    apps: list[DesiredApp], networks: Iterable[DesiredNetwork], bridges: Mapping[str, WantedBridge], state: NetworkState
-) -> tuple[dict[str, str], list[Problem]]:
-    """``network id/app id/interface`` → address."""
-    addresses: dict[str, str] = {}
-    problems: list[Problem] = []
-    for network in networks:
-        if network.id not in bridges:
-            continue
-        members = [
-            (app.id, app.name, interface)
-            for app in sorted(apps, key=lambda app: app.id)
-            for interface in app.interfaces
-            if interface.network_id == network.id
-        ]
-        found, failed = addressing.Addresses(network, state).assign(members)
-        addresses |= {f"{network.id}/{key}": address for key, address in found.items()}
-        problems += failed
-    return addresses, problems
-
-
-def _check_app(
-    app: DesiredApp, bridges: Mapping[str, WantedBridge], switches: Mapping[str, WantedSwitch]
-) -> Problem | None:
-    names = Counter(interface.name for interface in app.interfaces)
-    for interface in app.interfaces:
-        if interface.network_id not in bridges and interface.network_id not in switches:
-            return Problem(
-                app.id,
-                "NetworkNotReady",
-                f"app {app.name}: interface {interface.name} needs a network that cannot be made here",
-                "see the network's own fault",
-            )
-        if names[interface.name] > 1:
-            return Problem(app.id, "InterfaceTwice", f"app {app.name}: two interfaces are named {interface.name}")
-        try:
-            for rule in interface.acls:
-                acls.check_rule(rule, is_switched=interface.network_id in switches)
-        except NetworkImpossibleError as error:
-            message = f"app {app.name}, interface {interface.name}: {error.message}"
-            return Problem(app.id, "RuleInvalid", message, "correct the app's network rules")
-    return None
-
-
-def _want_vif(
-    app: DesiredApp,
-    index: int,
-    interface: DesiredInterface,
-    bridge: WantedBridge,
-    addresses: Mapping[str, str],
-    instance: Instance,
-    gateways: Mapping[tuple[str, str], tuple[str, ...]],
-) -> WantedVif:
-    address = addresses[f"{bridge.network_id}/{app.id}/{interface.name}"]
-    return WantedVif(
-        app_id=app.id,
-        name=interface.name,
-        inside=f"eth{index}",
-        link=addressing.derive_link(instance.veth_prefix, app.id, interface.name),
-        network_id=bridge.network_id,
-        bridge=bridge.link,
-        address=address,
-        prefix_length=bridge.prefix_length,
-        gateway=bridge.gateway,
-        mac=interface.mac.lower() or addressing.derive_mac(app.id, bridge.network_id, interface.name),
-        mtu=bridge.mtu,
-        acls=interface.acls,
-        gateway_for=gateways.get((bridge.network_id, address), ()),
-    )
-
-
-def _list_gateways(networks: Iterable[DesiredNetwork]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(network id, address) → subnets that are reached by it."""
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for network in networks:
-        for route in network.routes:
-            if route.gateway:
-                key = (network.id, route.gateway)
-                found[key] = (*found.get(key, ()), route.destination)
-    return found
-
-
-def _want_guest_routes(vifs: tuple[WantedVif, ...], bridges: Mapping[str, WantedBridge]) -> tuple[tuple[str, str], ...]:
-    """Routes inside the app; a gateway knows by itself where it leads to. Of two to one place the first network's counts."""
-    own = {destination for vif in vifs for destination in vif.gateway_for}
-    found: dict[str, str] = {}
-    for vif in vifs:
-        if vif.is_switched:
-            continue
-        for destination, gateway in bridges[vif.network_id].guest_routes:
-            if destination not in own:
-                found.setdefault(destination, gateway)
-    return tuple(found.items())
 
 
 def _list_targets(found: Mapping[str, NetworkWays]) -> tuple[ProbeTarget, ...]:
@@ -288,27 +161,6 @@ def _say_reason(ways: NetworkWays) -> str:
     return ways.default.reason if ways.default is not None else ""
 
 
-def _want_switch_vif(
-    app: DesiredApp, index: int, interface: DesiredInterface, switch: WantedSwitch, instance: Instance
-) -> WantedVif:
-    return WantedVif(
-        app_id=app.id,
-        name=interface.name,
-        inside=f"eth{index}",
-        link=addressing.derive_link(instance.veth_prefix, app.id, interface.name),
-        network_id=switch.network_id,
-        bridge=switch.link,
-        address="",
-        prefix_length=0,
-        gateway="",
-        mac=interface.mac.lower() or addressing.derive_mac(app.id, switch.network_id, interface.name),
-        mtu=switch.mtu,
-        acls=interface.acls,
-        is_switched=True,
-        vlan=interface.vlan,
-    )
-
-
 def _want_vlans(
     switches: Iterable[WantedSwitch], namespaces: Iterable[WantedNetns]
 ) -> dict[str, frozenset[tuple[int, int, bool]]]:
@@ -318,45 +170,3 @@ def _want_vlans(
         own = {vif.link: vif.vlan for vif in vifs if vif.network_id == switch.network_id}
         found |= switching.want_vlans(switch, own)
     return found
-
-
-def want_hostname(app: DesiredApp) -> str:
-    """The app's name if it can be a host name, else one made from its id."""
-    name = app.name.lower()
-    return name if _LABEL.fullmatch(name) else f"app-{app.id[:8]}"
-
-
-def _want_gateway(vifs: tuple[WantedVif, ...], bridges: Mapping[str, WantedBridge]) -> str:
-    """The default route goes by the first network that leads anywhere."""
-    local = [vif for vif in vifs if not vif.is_switched]
-    open_first = sorted(local, key=lambda vif: bridges[vif.network_id].air_gapped)
-    return open_first[0].gateway if open_first else ""
-
-
-def _want_names(apps: list[DesiredApp]) -> dict[str, tuple[str, ...]]:
-    """DNS names of each app: ``name.namespace``, and ``name`` alone for the first app (by namespace) that bears it."""
-    names: dict[str, tuple[str, ...]] = {}
-    taken: set[str] = set()
-    for app in sorted(apps, key=lambda app: (app.namespace, app.id)):
-        name, namespace = app.name.lower(), app.namespace.lower()
-        found = []
-        if _is_domain(name) and name not in taken:
-            found.append(name)
-            taken.add(name)
-        if namespace and _is_domain(full := f"{name}.{namespace}") and full not in taken:
-            found.append(full)
-            taken.add(full)
-        names[app.id] = tuple(found)
-    return names
-
-
-def _is_domain(name: str) -> bool:
-    return 0 < len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.lower().split("."))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True

@@ -1,0 +1,63 @@
+"""What switches need beside their links: access rules, the addresses that apps use, and DHCP for containers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from eaves.node.instance import Instance
+from eaves.node.networks.dhcpclient import DhcpClients
+from eaves.node.networks.model import Layout
+from eaves.node.networks.snooping import Snooper
+from eaves.node.networks.standing import TROUBLE, Standing
+from eaves.node.networks.switch_table import SwitchTable
+from eaves.node.observed import Fault
+
+log = logging.getLogger(__name__)
+
+
+class SwitchSide:
+    """``on_change`` is called when an app was seen to use another address."""
+
+    def __init__(self, instance: Instance, standing: Standing, on_change: Callable[[], None]) -> None:
+        self._standing = standing
+        self._table = SwitchTable(instance)
+        self._clients = DhcpClients(instance)
+        self._resolvers: dict[str, str] = {}
+        """App id → lines for its resolv.conf, from the DHCP of a switch."""
+        self.snooper = Snooper(on_change)
+
+    def resolver_of(self, app_id: str) -> str:
+        return self._resolvers.get(app_id, "")
+
+    async def apply(self, live: Layout) -> dict[str, Fault]:
+        """Answers the faults by the id of the network or the app."""
+        found: dict[str, Fault] = {}
+        try:
+            await self._table.apply(live.switch_vifs)
+        except TROUBLE as error:
+            log.warning("rules of switches failed: error=%s details=%s", error, getattr(error, "details", ""))
+            found = {switch.network_id: self._standing.as_fault(switch.network_id, error) for switch in live.switches}
+        self.snooper.set_links({vif.link: vif.mac for vif in live.switch_vifs})
+        return found | await self._apply_clients(live)
+
+    async def _apply_clients(self, live: Layout) -> dict[str, Fault]:
+        found: dict[str, Fault] = {}
+        clients = [
+            (netns, vif) for netns in live.netns if not netns.is_virtual for vif in netns.vifs if vif.is_switched
+        ]
+        for netns, vif in clients:
+            try:
+                await self._clients.apply(netns, vif)
+            except TROUBLE as error:
+                log.warning("DHCP client failed: app=%s error=%s", netns.app_id, error)
+                found[netns.app_id] = self._standing.as_fault(netns.app_id, error)
+        await self._clients.remove_others({vif.link for _, vif in clients})
+        leases = {netns.app_id: await self._clients.load(vif.link) for netns, vif in reversed(clients)}
+        self._resolvers = {app_id: lease.resolver for app_id, lease in leases.items()}
+        return found
+
+    async def remove(self) -> None:
+        """Remove every trace from the host."""
+        await self._clients.remove_others(())
+        await self._table.remove()
