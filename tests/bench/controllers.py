@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from eaves.testing.device import Device, OnboardingPair, TlsTransport, make_onboarding_pair
+from eaves.testing.device import Device, OnboardingPair, make_onboarding_pair
+from eaves.testing.device_transport import TlsTransport
 from eaves.testing.system import ControllerHost
 from tests.bench.connections import Address
 from tests.bench.cores import server_prefix

@@ -15,7 +15,8 @@ from pathlib import Path
 import uvloop
 
 from eaves.node.tunnel.abc import Offer
-from eaves.testing.device import Device, TlsTransport
+from eaves.testing.device import Device
+from eaves.testing.device_transport import TlsTransport
 from eaves.testing.gateway_server import load_pair
 from eaves.testing.stream_node import StreamNode
 from eaves.wire.tunnel import StreamRequest

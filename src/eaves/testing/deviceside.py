@@ -22,7 +22,8 @@ from eaves.store.sqlite.credentials import SqliteCredentials
 from eaves.store.sqlite.devices import SqliteDeviceRegistry
 from eaves.store.sqlite.objects import SqliteStore
 from eaves.store.sqlite.telemetry import SqliteTelemetry
-from eaves.testing.device import AsgiTransport, Device, OnboardingPair, make_onboarding_pair
+from eaves.testing.device import Device, OnboardingPair, make_onboarding_pair
+from eaves.testing.device_transport import AsgiTransport
 from eaves.testing.objects import make_object
 
 WAIT_S = 20.0

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 
 from google.protobuf.message import Message
 
-from eaves.testing.device import Device, TlsTransport, make_onboarding_pair
+from eaves.testing.device import Device, make_onboarding_pair
+from eaves.testing.device_transport import TlsTransport
 from eaves.testing.deviceside import make_onboarding_key
 from eaves.testing.system import ControllerHost
 from eaves.wire.paths import Endpoint

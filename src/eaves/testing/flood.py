@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from eaves.kit import streams
-from eaves.testing.device import Device, TlsTransport, make_onboarding_pair
+from eaves.testing.device import Device, make_onboarding_pair
+from eaves.testing.device_transport import TlsTransport
 from eaves.wire import paths
 
 BASE = "/api/v2/edgedevice"

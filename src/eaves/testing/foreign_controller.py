@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import datetime
 import hashlib
-import random
 import secrets
 import ssl
 import uuid
@@ -23,13 +21,14 @@ from typing import Self
 
 import h11
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 
 from eaves.kit import streams
+from eaves.testing.authority import DAY, Authority, encode_key, now
+from eaves.testing.device_api_http import Answer, Request, read_request, write_answer
 from eaves.testing.tcp_server import TcpServer
-from eaves.wire import certificates, cipher, controller_certs, envelope, logfile, newlog
+from eaves.wire import certificates, cipher, envelope, logfile, newlog, paths
 from eaves.wire.errors import WireError
 from eaves.wire.pb.attest import attest_pb2
 from eaves.wire.pb.attest.attest_pb2 import ZAttestReq, ZAttestResponse
@@ -40,74 +39,6 @@ from eaves.wire.pb.eveuuid.eveuuid_pb2 import UuidResponse
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg
 from eaves.wire.pb.register.register_pb2 import ZRegisterMsg
-
-DAY = datetime.timedelta(days=1)
-_BASE = "/api/v2/edgedevice/"
-_CONTENT_TYPE = "application/x-proto-binary"
-
-
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
-
-
-class Authority:
-    """A root with a server, a signing and a key agreement certificate, and onboarding keys."""
-
-    def __init__(self, *, server_lifetime: tuple[datetime.timedelta, datetime.timedelta] = (-DAY, 365 * DAY)) -> None:
-        self.root_key = ec.generate_private_key(ec.SECP256R1())
-        self.root = certificates.make_ca(self.root_key, "foreign root", now(), 3650 * DAY)
-        # issue_certificate dates back by one day, which the start allows for.
-        start = now() + server_lifetime[0] + certificates.BACKDATE
-        self.server_key, self.server = self.issue(
-            certificates.Profile.SERVER,
-            "localhost",
-            start,
-            server_lifetime[1] - server_lifetime[0],
-            ("localhost", "127.0.0.1"),
-        )
-        self.rotate_signing()
-        self.rotate_ecdh()
-
-    def rotate_signing(self) -> None:
-        self.signing_key, self.signing = self.issue(
-            certificates.Profile.SIGNING, f"signing {uuid.uuid4()}", now(), 365 * DAY
-        )
-        self.signing_pem = certificates.encode_certificate_pem(self.signing).strip()
-        self.signer = envelope.Signer(self.signing_key, self.signing_pem)
-
-    def rotate_ecdh(self) -> None:
-        self.ecdh_key, self.ecdh = self.issue(certificates.Profile.ECDH, f"ecdh {uuid.uuid4()}", now(), 365 * DAY)
-        self.ecdh_pem = certificates.encode_certificate_pem(self.ecdh).strip()
-
-    @property
-    def root_pem(self) -> bytes:
-        return certificates.encode_certificate_pem(self.root)
-
-    def issue(
-        self,
-        profile: certificates.Profile,
-        name: str,
-        start: datetime.datetime,
-        lifetime: datetime.timedelta,
-        hosts: tuple[str, ...] = (),
-    ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = certificates.issue_certificate(
-            self.root, self.root_key, key.public_key(), profile, name, start, lifetime, hosts=hosts
-        )
-        return key, certificate
-
-    def certs_payload(self) -> bytes:
-        """``/certs`` in random order, hashes of 16 bytes, no line feed at the end of a PEM text."""
-        entries = [
-            controller_certs.ControllerCert(kind, pem, hashlib.sha256(pem).digest()[:16])
-            for kind, pem in (
-                (certs_pb2.CERT_TYPE_CONTROLLER_SIGNING, self.signing_pem),
-                (certs_pb2.CERT_TYPE_CONTROLLER_ECDH_EXCHANGE, self.ecdh_pem),
-            )
-        ]
-        random.shuffle(entries)
-        return controller_certs.encode_controller_certs(entries)
 
 
 class Device(Struct):
@@ -123,20 +54,6 @@ class Device(Struct):
     config: EdgeDevConfig | None = None
     config_hash: str = ""
     attestations: int = 0
-
-
-class Request(Struct, frozen=True):
-    """One request as it came; ``path`` without the base."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Answer(Struct, frozen=True):
-    status: int
-    body: bytes = b""
 
 
 class ForeignController:
@@ -195,7 +112,7 @@ class ForeignController:
         root, certificate, key = folder / "root.pem", folder / "onboard.cert.pem", folder / "onboard.key.pem"
         root.write_bytes(self.authority.root_pem)
         certificate.write_bytes(certificates.encode_certificate_pem(self.onboarding_certificate))
-        key.write_bytes(_encode_key(self.onboarding_key))
+        key.write_bytes(encode_key(self.onboarding_key))
         return root, certificate, key
 
     # What tests do and ask
@@ -246,7 +163,7 @@ class ForeignController:
         folder.mkdir(parents=True, exist_ok=True)
         bundle = folder / "server.pem"
         chain = certificates.encode_certificate_pem(self.authority.server)
-        bundle.write_bytes(_encode_key(self.authority.server_key) + chain)
+        bundle.write_bytes(encode_key(self.authority.server_key) + chain)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(bundle)
         return context
@@ -259,7 +176,7 @@ class ForeignController:
                 # Aborted, and over: there is no end of it to wait for.
                 return
             self.resumed += bool(writer.get_extra_info("ssl_object").session_reused)
-            while (request := await _read_request(connection, reader)) is not None:
+            while (request := await read_request(connection, reader)) is not None:
                 answer = self._answer(request)
                 self.requests.append(request)
                 async with self._changed:
@@ -267,7 +184,7 @@ class ForeignController:
                 if answer is None:
                     writer.transport.abort()
                     return
-                await _write_answer(connection, writer, answer)
+                await write_answer(connection, writer, answer)
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                     break
                 connection.start_next_cycle()
@@ -296,7 +213,7 @@ class ForeignController:
             return self._signed(200, self.authority.certs_payload())
         if request.path == "ping":
             return Answer(200)
-        if request.headers.get("content-type") != _CONTENT_TYPE:
+        if request.headers.get("content-type") != paths.CONTENT_TYPE:
             return Answer(400)
         try:
             sealed = envelope.parse_envelope(request.body)
@@ -401,41 +318,3 @@ class ForeignController:
     def _certs_hash(self) -> str:
         digest = hashlib.sha256(self.authority.signing_pem + self.authority.ecdh_pem).digest()
         return base64.urlsafe_b64encode(digest).decode()
-
-
-async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
-    head: h11.Request | None = None
-    body = bytearray()
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await reader.read(1 << 16))
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += event.data
-        elif isinstance(event, h11.EndOfMessage):
-            assert head is not None
-            headers = {name.decode(): value.decode() for name, value in head.headers}
-            path = head.target.decode()
-            return Request(head.method.decode(), path.removeprefix(_BASE), headers, bytes(body))
-        else:
-            return None
-
-
-async def _write_answer(connection: h11.Connection, writer: asyncio.StreamWriter, answer: Answer) -> None:
-    headers = [("Content-Length", str(len(answer.body)))] if answer.status not in (204, 304) else []
-    if answer.body:
-        kind = "application/json" if answer.body.startswith(b"{") else _CONTENT_TYPE
-        headers.append(("Content-Type", kind))
-    writer.write(connection.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
-    if answer.body:
-        writer.write(connection.send(h11.Data(data=answer.body)) or b"")
-    writer.write(connection.send(h11.EndOfMessage()) or b"")
-    await writer.drain()
-
-
-def _encode_key(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )

@@ -23,7 +23,8 @@ from msgspec import Struct
 from eaves.controller.devicelistener import listen_for_devices
 from eaves.controller.settings import GatewaySettings
 from eaves.kit.files import load_file, save_file, want_folder
-from eaves.testing.device import Device, OnboardingPair, TlsTransport, make_onboarding_pair
+from eaves.testing.device import Device, OnboardingPair, make_onboarding_pair
+from eaves.testing.device_transport import TlsTransport
 from eaves.testing.deviceside import open_rig
 from eaves.wire import certificates
 

@@ -16,7 +16,8 @@ import httpx2
 import pytest
 import yaml
 
-from eaves.testing.device import Device, TlsTransport, make_onboarding_pair
+from eaves.testing.device import Device, make_onboarding_pair
+from eaves.testing.device_transport import TlsTransport
 from eaves.testing.deviceside import make_onboarding_key
 from eaves.wire import controller_certs
 from eaves.wire.envelope import parse_envelope

@@ -13,7 +13,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from eaves.controller.settings import GatewaySettings
-from eaves.testing.device import Device, TlsTransport
+from eaves.testing.device import Device
+from eaves.testing.device_transport import TlsTransport
 from eaves.testing.gateway_server import RunningGateway, start_gateway
 from eaves.wire import logfile, notify, paths
 from eaves.wire.identifiers import AppId, DeviceId

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from eaves.kit.errors import EavesError
 from eaves.node.desired.model import Secret
 from eaves.node.status import render_snapshot
+from eaves.testing.authority import DAY, Authority
 from eaves.testing.blocking import nothing_blocks
 from eaves.testing.device_configs import APP_ID, NETWORK_ID, TREE_ID, want_app, want_config
-from eaves.testing.foreign_controller import DAY, Authority, ForeignController
+from eaves.testing.foreign_controller import ForeignController
 from eaves.testing.node_stage import JoinFiles, NodeStage
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock

@@ -15,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from eaves.node.link.client import Server
 from eaves.node.tunnel.abc import Offer
-from eaves.testing.device import AsgiTransport, Device, make_onboarding_pair
+from eaves.testing.device import Device, make_onboarding_pair
+from eaves.testing.device_transport import AsgiTransport
 from eaves.testing.stream_node import StreamNode
 from eaves.wire import certificates, envelope, tunnel
 from eaves.wire.envelope import Signer

@@ -14,8 +14,8 @@ from eaves.node.link.certs import CertificateKeeper
 from eaves.node.link.checkpoint import Checkpoint
 from eaves.node.link.identity import FileKeys
 from eaves.node.orders import Orders
+from eaves.testing.authority import Authority, now
 from eaves.testing.device_configs import want_config
-from eaves.testing.foreign_controller import Authority, now
 from eaves.wire import certificates, cipher
 from eaves.wire.pb.config.devcommon_pb2 import ConfigItem
 from eaves.wire.pb.config.devconfig_pb2 import ConfigResponse, EdgeDevConfig

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eaves.testing.device import AsgiTransport, Device
+from eaves.testing.device import Device
+from eaves.testing.device_transport import AsgiTransport
 from eaves.testing.deviceside import Rig
 from eaves.wire import paths
 from eaves.wire.paths import Endpoint

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from eaves.controller.deviceside import Clocks
 from eaves.controller.settings import GatewaySettings
 from eaves.store.errors import DiskFullError
-from eaves.testing.device import AsgiTransport, Device, make_onboarding_pair
+from eaves.testing.device import Device, make_onboarding_pair
+from eaves.testing.device_transport import AsgiTransport
 from eaves.testing.deviceside import Rig, open_rig
 from eaves.wire import paths
 from eaves.wire.identifiers import AppId, DeviceId

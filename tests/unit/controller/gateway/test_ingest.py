@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from eaves.store.telemetry import RecordKind
-from eaves.testing.device import Device, Reply
+from eaves.testing.device import Device
+from eaves.testing.device_transport import Reply
 from eaves.testing.deviceside import Rig, open_rig
 from eaves.testing.objects import make_app, make_network
 from eaves.wire.paths import Endpoint

@@ -16,7 +16,8 @@ from eaves.node.link.errors import DialError, LinkError, RefusedError
 from eaves.node.link.identity import FileKeys, want_soft_serial
 from eaves.node.link.tls import want_context
 from eaves.node.link.uplinks import Uplink, Uplinks
-from eaves.testing.foreign_controller import Authority, Device, ForeignController, now
+from eaves.testing.authority import Authority, now
+from eaves.testing.foreign_controller import Device, ForeignController
 from eaves.wire import certificates
 from eaves.wire.errors import SignatureError
 from eaves.wire.identifiers import DeviceId

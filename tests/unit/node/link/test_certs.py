@@ -10,7 +10,7 @@ import pytest
 
 from eaves.node.link.certs import MISS_PAUSE_S, CertificateKeeper
 from eaves.node.link.errors import AnswerError, DialError
-from eaves.testing.foreign_controller import DAY, Authority, now
+from eaves.testing.authority import DAY, Authority, now
 from eaves.wire.errors import CertificateMissError, CertificateSetError, ChainError, SignatureError
 
 

@@ -14,7 +14,8 @@ import pytest
 from eaves.node.link.client import HttpClient, Proxy, Route, Server
 from eaves.node.link.errors import CertificateTimeError, DialError, IdentityError, TlsError, TransferError
 from eaves.node.link.tls import want_context
-from eaves.testing.foreign_controller import DAY, Authority, ForeignController
+from eaves.testing.authority import DAY, Authority
+from eaves.testing.foreign_controller import ForeignController
 from eaves.testing.tcp_server import TcpServer
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -18,8 +18,8 @@ from eaves.node.link.checkpoint import BACKUP_PAUSE_S, Checkpoint
 from eaves.node.link.config import ConfigPoller
 from eaves.node.link.errors import DialError, LinkError
 from eaves.node.link.onboarding import Onboarding
+from eaves.testing.authority import Authority, now
 from eaves.testing.device_configs import want_config
-from eaves.testing.foreign_controller import Authority, now
 from eaves.testing.scripted_controller import DEVICE_ID, ScriptedController
 from eaves.wire.errors import SignatureError
 from eaves.wire.paths import Endpoint

@@ -13,7 +13,7 @@ from eaves.node.link.calls import Reply
 from eaves.node.link.certs import CertificateKeeper
 from eaves.node.link.errors import DialError
 from eaves.node.link.onboarding import UUID_PAUSE_S, Onboarding
-from eaves.testing.foreign_controller import DAY, Authority, now
+from eaves.testing.authority import DAY, Authority, now
 from eaves.testing.scripted_controller import ScriptedController
 from eaves.wire import certificates
 from eaves.wire.envelope import Signer
