@@ -110,6 +110,17 @@ class Machine:
                 return self._disk(place) / path[len(place) :].lstrip("/")
         return Path(path)
 
+    def load_memory(self) -> dict[str, float]:
+        """MiB (proportional set size, so that shared pages count once) of all that runs on it, by program."""
+        found: dict[str, float] = {}
+        for pid in sorted({*_pids_in_namespaces(self._holder), *_pids_in_cgroups(self.cgroup)}):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+                name = words[1] if words[0].endswith("/kube") else words[0].rpartition("/")[2]
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+                found[name] = found.get(name, 0.0) + int(rollup.split("\nPss:")[1].split()[0]) / 1024
+        return found
+
     def cut_power(self) -> None:
         """Everything that runs goes at once, with the network's state; the disk stays."""
         self._kill_all()
@@ -133,6 +144,8 @@ class Machine:
 
     def close(self) -> None:
         """Leave nothing of it on the host."""
+        if self._holder.is_closed:
+            return
         self._kill_all()
         self._holder.close()
         _remove_cgroups(self.cgroup)
@@ -183,6 +196,10 @@ class _Holder:
 
     def run(self, *argv: str) -> str:
         return run_program([*self.prefix, *argv])
+
+    @property
+    def is_closed(self) -> bool:
+        return self._process.returncode is not None
 
     def close(self) -> None:
         self._process.kill()

@@ -43,7 +43,9 @@ def _with_report(
     if not report.state and not report.has_left and draft.inputs.reports.get(member.id) is not None:
         # A device without the extension: only the cluster tells of it.
         own = is_connected and view is not None and view.ready
-    ready = own and (view is None or view.ready) if is_connected else view is not None and view.ready
+    # K3s on the device is up before its Node is there: it has joined when the leader sees it, and not before.
+    seen = view.ready if view is not None else is_connected and member.joined
+    ready = seen and (own or not is_connected)
     has_left = report.has_left or (member.want is MemberWish.LEFT and not report.state)
     problem = draft.inputs.problems.get(member.node_name, "")
     return msgspec.structs.replace(

@@ -1,0 +1,155 @@
+"""K3s clusters through Eaves against the same program started by hand, in turns on the same machine.
+
+``make bench BENCH="k3s_bring_up k3s_node_memory k3s_upgrade"`` as root. Which K3s runs inside is in each note; the stand-in's memory is
+that of Kubernetes in separate processes, K3s's own is smaller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from eaves.testing.daemons import wait_for
+from eaves.testing.k3s import Release, find_releases
+from eaves.testing.k3s_host import K3sHost
+from eaves.testing.k3s_machine import Lan, Machine
+from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
+from eaves.testing.system import ControllerHost
+from tests.bench.results import Result, median_result
+
+RUNS = 3
+UPGRADE_GOAL = 0.0
+_PROBE_EVERY_S = 0.1
+
+
+@contextlib.contextmanager
+def open_stage() -> Iterator[tuple[ClusterStage, str]]:
+    """A controller, no node yet, and a namespace with the releases."""
+    folder = Path(tempfile.mkdtemp(prefix="eaves-bench.", dir="/var/tmp"))
+    try:
+        with (
+            ControllerHost(folder / "controller") as controller,
+            ClusterStage(folder, controller, find_releases()) as stage,
+        ):
+            controller.operator.create("namespaces", {"metadata": {"name": "bench"}})
+            stage.want_releases("bench")
+            yield stage, "bench"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def bench_bring_up() -> Sequence[Result]:
+    """From ``kubectl apply`` to a ready API, files on the node already; by hand from the command to a ready API."""
+    release = find_releases()[0]
+    ours, bare = [], []
+    with open_stage() as (stage, namespace):
+        node = stage.add_node()
+        bring_up(stage, namespace, node, release)  # The first run fetches the files, which is measured elsewhere.
+        for _ in range(RUNS):
+            ours.append(bring_up(stage, namespace, node, release))
+            bare.append(bring_up_by_hand(release))
+    note = f"{_name(release)}, one server with embedded etcd"
+    return [median_result("k3s_bring_up", "s", "lower", ours, peer="k3s server by hand", peer_runs=bare, note=note)]
+
+
+def bring_up(stage: ClusterStage, namespace: str, node: ClusterNode, release: Release) -> float:
+    name = f"bench-{secrets.token_hex(3)}"
+    started = time.perf_counter()
+    stage.apply(want_cluster(name, release.version, [node]), namespace)
+    wait_for("the API", lambda: stage.ask(node, "/readyz") == "ok", READY_LIMIT_S, node.explain)
+    took_s = time.perf_counter() - started
+    stage.controller.operator.delete("k3sclusters", name, namespace)
+    wait_for("the cluster to be gone", lambda: stage.find(name, namespace) is None, READY_LIMIT_S, node.explain)
+    return took_s
+
+
+def bring_up_by_hand(release: Release) -> float:
+    folder = Path(tempfile.mkdtemp(prefix="eaves-bench.", dir="/var/tmp"))
+    lan = Lan()
+    machine = Machine(folder, f"bare-{secrets.token_hex(3)}", lan)
+    try:
+        host = K3sHost(machine, release, "server", cluster_init=True, secrets_encryption=True)
+        started = time.perf_counter()
+        host.start()
+        wait_for("the API", host.is_api_ready, READY_LIMIT_S, host.daemon.tail)
+        took_s = time.perf_counter() - started
+        host.daemon.stop()
+        return took_s
+    finally:
+        machine.close()
+        lan.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def bench_node_memory() -> Sequence[Result]:
+    """Proportional set size of all that runs on a node with a cluster, by program, when the cluster is ready."""
+    release = find_releases()[0]
+    with open_stage() as (stage, namespace):
+        node = stage.add_node()
+        stage.apply(want_cluster("bench", release.version, [node]), namespace)
+        stage.wait_phase("bench", namespace, "Ready")
+        table = node.machine.load_memory()
+    total = sum(table.values())
+    shown = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(table.items(), key=lambda item: -item[1]))
+    return [
+        Result("k3s_node_memory", total, "MiB", "lower", (total,), note=f"{_name(release)}; MiB by program: {shown}")
+    ]
+
+
+def bench_upgrade() -> Sequence[Result]:
+    """Reads of three servers' API during an upgrade, each tried once at a server that is not being upgraded, else at the next."""
+    new, old = find_releases()[:2]
+    with open_stage() as (stage, namespace):
+        nodes = [stage.add_node() for _ in range(3)]
+        stage.apply(want_cluster("bench", old.version, nodes), namespace)
+        stage.wait_phase("bench", namespace, "Ready")
+        with Reader(stage, nodes) as reader:
+            started = time.perf_counter()
+            stage.controller.operator.patch("k3sclusters", "bench", {"spec": {"version": new.version}}, namespace)
+            stage.wait_phase("bench", namespace, "Ready", 3 * READY_LIMIT_S)
+            took_s = time.perf_counter() - started
+    note = f"{old.version} to {new.version} in {took_s:.0f} s, {reader.asked} reads on the site, any server"
+    return [Result("k3s_upgrade", reader.failed, "failed reads", "lower", (reader.failed,), UPGRADE_GOAL, note=note)]
+
+
+class Reader:
+    """Reads all the time; a read fails when no server answers it."""
+
+    def __init__(self, stage: ClusterStage, nodes: Sequence[ClusterNode]) -> None:
+        self._stage = stage
+        self._nodes = nodes
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reader")
+        self.asked = 0
+        self.failed = 0
+
+    def __enter__(self) -> Reader:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(_PROBE_EVERY_S):
+            self.asked += 1
+            if not any(self._stage.ask(node, "/api/v1/nodes") for node in self._nodes):
+                self.failed += 1
+
+
+def _name(release: Release) -> str:
+    return f"{'stand-in for K3s' if release.is_standin else 'K3s'} {release.version}"
+
+
+BENCHMARKS = {
+    "k3s_bring_up": bench_bring_up,
+    "k3s_node_memory": bench_node_memory,
+    "k3s_upgrade": bench_upgrade,
+}
