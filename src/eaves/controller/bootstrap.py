@@ -120,6 +120,8 @@ async def _run(
             tokens=stores.credentials,
             contacts=_Contacts(side),
             access=access,
+            account_keys=lambda: identity.current.account_keys,
+            issuer=want_api_url(settings, parse_listen(settings.api.listen, "api.listen")[1]),
             interest=side.hub,
             tunnel=side.tunnel,
         ),

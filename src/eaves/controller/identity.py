@@ -75,6 +75,8 @@ class Credentials(Struct, frozen=True):
     """ZControllerCert as served in ``/certs``."""
     certs_hash: str
     """``controllercert_confighash``."""
+    account_keys: tuple[ec.EllipticCurvePrivateKey, ...]
+    """Sign and verify tokens of service accounts, newest last."""
     iv_secret: bytes
     """Key from which the IVs of encrypted fields are derived."""
 
@@ -111,7 +113,7 @@ class Identity:
     def rotate(self) -> None:
         """Make a new generation of our signing and ECDH keys; a running controller takes it up by :meth:`reload`."""
         authority = self._want_authority()
-        for role in (Role.SIGNING, Role.ECDH):
+        for role in (Role.SIGNING, Role.ECDH, Role.ACCOUNTS):
             if self._given_file(role) is None:
                 self._issue(role, authority)
         self._current = self._load()
@@ -129,6 +131,7 @@ class Identity:
             ecdh=tuple(_ecdh_key(pair) for pair in ecdh),
             certs_payload=controller_certs.encode_controller_certs(certs),
             certs_hash=controller_certs.hash_of_controller_certs(certs),
+            account_keys=tuple(pair.elliptic_key for pair in self._want_device_key(Role.ACCOUNTS, authority)),
             iv_secret=self._vault.want_secret("iv", secrets.token_bytes(32)),
         )
 
@@ -153,10 +156,10 @@ class Identity:
         return self._given.authority.read_bytes() if self._given.authority is not None else None
 
     def _given_file(self, role: Role) -> Path | None:
-        return self._given.signing if role is Role.SIGNING else self._given.ecdh
+        return {Role.SIGNING: self._given.signing, Role.ECDH: self._given.ecdh}.get(role)
 
     def _want_device_key(self, role: Role, authority: KeyPair) -> list[KeyPair]:
-        """The generations in use, newest last. Former signing keys are dropped, former ECDH keys after their overlap."""
+        """The generations in use, newest last. Former signing keys are dropped, others after their overlap."""
         if (given := self._given_file(role)) is not None:
             return [parse_pair(given.read_bytes(), role, 0, str(given))]
         pairs = self._vault.load_pairs(role)
@@ -173,7 +176,8 @@ class Identity:
         generation = pairs[-1].generation + 1 if pairs else 1
         key = ec.generate_private_key(ec.SECP256R1())
         is_server = role is Role.SERVER
-        profile = {Role.SERVER: Profile.SERVER, Role.SIGNING: Profile.SIGNING, Role.ECDH: Profile.ECDH}[role]
+        # Nobody asks for the certificate of a key that signs tokens; it has one so that all keys are kept in one way.
+        profile = {Role.SERVER: Profile.SERVER, Role.ECDH: Profile.ECDH}.get(role, Profile.SIGNING)
         certificate = certificates.issue_certificate(
             authority.certificate,
             authority.elliptic_key,

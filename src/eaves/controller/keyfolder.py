@@ -35,6 +35,8 @@ class Role(StrEnum):
     SERVER = "server"
     SIGNING = "signing"
     ECDH = "ecdh"
+    ACCOUNTS = "accounts"
+    """Signs the tokens of service accounts."""
 
 
 class KeyPair(Struct, frozen=True):

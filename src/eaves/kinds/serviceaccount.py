@@ -9,7 +9,7 @@ from msgspec import Struct
 from eaves.kinds.columns import count
 from eaves.kinds.fields import about, merging
 from eaves.kinds.serving import core_resource
-from eaves.kube.resource import Column
+from eaves.kube.resource import Column, Subresource
 from eaves.kube.tables import age_column, name_column
 
 
@@ -32,5 +32,8 @@ RESOURCE = core_resource(
     "serviceaccounts",
     namespaced=True,
     short_names=("sa",),
+    subresources=(
+        Subresource("token", frozenset({"create"}), kind="TokenRequest", group="authentication.k8s.io", version="v1"),
+    ),
     columns=(name_column(), Column("Secrets", "string", count("secrets"), "Number of secrets."), age_column()),
 )

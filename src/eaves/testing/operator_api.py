@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
@@ -107,12 +108,14 @@ async def open_api(
     await want_access(objects)
     access = AccessFollower(store)
     contacts, interest = Contacted(), Interested()
+    account_key = ec.generate_private_key(ec.SECP256R1())
     given: dict[str, Any] = {
         "store": store,
         "telemetry": telemetry,
         "tokens": credentials,
         "contacts": contacts,
         "access": access,
+        "account_keys": lambda: (account_key,),
         "interest": interest,
     }
     api = make_api(ApiParts(**(given | parts)), CollectorRegistry())

@@ -86,3 +86,17 @@ def test_refusals_are_those_that_kubectl_users_know(kubectl: Kubectl, space: str
     assert f'User "nobody" cannot list resource "apps" in API group "eaves.dev" in the namespace "{space}"' in said
     said = kubectl.fails("create", "role", "x", "-n", space, "--verb=get", "--resource=pods", "--as", "nobody")
     assert 'cannot create resource "roles" in API group "rbac.authorization.k8s.io"' in said
+
+
+def test_tokens_of_service_accounts(kubectl: Kubectl, space: str) -> None:
+    kubectl.ok("create", "serviceaccount", "bot", "-n", space)
+    kubectl.ok("create", "rolebinding", "bot", "-n", space, "--clusterrole=view", f"--serviceaccount={space}:bot")
+    token = kubectl.ok("create", "token", "bot", "-n", space, "--duration=10m").out.strip()
+    # A credential on the command line overrides the file's.
+    as_bot = ("--token", token)
+    deadline = time.monotonic() + 60
+    while kubectl.run("get", "apps.eaves.dev", "-n", space, *as_bot).code:
+        assert time.monotonic() < deadline, "the binding does not count"
+    assert f"system:serviceaccount:{space}:bot" in kubectl.ok("auth", "whoami", *as_bot).out
+    assert "Forbidden" in kubectl.fails("get", "secrets", "-n", space, *as_bot)
+    assert "must be logged in" in kubectl.fails("get", "apps.eaves.dev", "-n", space, "--token", token[:-4] + "AAAA")

@@ -1,23 +1,28 @@
 """Finds out who calls, from the request's headers.
 
-:class:`TokenAuthenticator` looks bearer tokens up by their hash. Other ways (client certificates, service account tokens, OIDC)
-will be further implementations of :class:`Authenticator`.
+:class:`TokenAuthenticator` looks bearer tokens up by their hash, and verifies those of service accounts. Other ways (client certificates,
+OIDC) will be further implementations of :class:`Authenticator`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
+from eaves.controller.api.accounts import Accounts
 from eaves.controller.api.http import Request
 from eaves.controller.api.identity import ANONYMOUS, GROUP_AUTHENTICATED, Identity
-from eaves.controller.tokens import encode_token_hash
+from eaves.controller.tokens import PREFIX, encode_token_hash
 from eaves.kube import status
+from eaves.kube.jwt import JwtError
+
+log = logging.getLogger(__name__)
 
 CACHE_S = 10.0
 """How long a revoked token may still work."""
@@ -56,24 +61,43 @@ class _Cached(Struct, frozen=True):
 
 
 class TokenAuthenticator:
-    """Bearer tokens against the store, with a small cache so that a known caller costs no look-up."""
+    """Bearer tokens against the store or the keys of accounts, with a small cache so that a known caller costs no look-up."""
 
-    def __init__(self, tokens: TokenLookup, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, tokens: TokenLookup, accounts: Accounts | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._tokens = tokens
+        self._accounts = accounts
         self._clock = clock
         self._cache: dict[str, _Cached] = {}
 
     async def authenticate(self, request: Request) -> Identity:
         text = _bearer_token(request)
-        if not text:
-            return ANONYMOUS
+        return await self.find(text) if text else ANONYMOUS
+
+    def is_opaque(self, text: str) -> bool:
+        """Whether a token says nothing by itself; others are signed and tell whose they are."""
+        return self._accounts is None or text.startswith(PREFIX) or text.count(".") != 2
+
+    async def find(self, text: str) -> Identity:
+        """Whose token it is. Raises ApiError 401."""
         cached = self._cache.get(text)
         if cached is not None and cached.until > self._clock():
             return cached.identity
-        return await self._look_up(text)
+        self._cache.pop(text, None)
+        return await self._look_up(text) if self.is_opaque(text) else await self._verify(text)
+
+    async def _verify(self, text: str) -> Identity:
+        assert self._accounts is not None
+        try:
+            account = await self._accounts.find(text)
+        except JwtError as error:
+            log.debug("token refused: error=%s", error)
+            raise status.unauthorized() from error
+        self._keep(text, account.identity, account.expires_at)
+        return account.identity
 
     async def _look_up(self, text: str) -> Identity:
-        self._cache.pop(text, None)
         known = await self._tokens.find_token(encode_token_hash(text))
         now = self._clock()
         if known is None or (known.expires_at is not None and known.expires_at <= now):
@@ -81,11 +105,15 @@ class TokenAuthenticator:
             raise status.unauthorized()
         groups = known.groups if GROUP_AUTHENTICATED in known.groups else (*known.groups, GROUP_AUTHENTICATED)
         identity = Identity(known.user, tuple(groups))
-        until = now + CACHE_S if known.expires_at is None else min(now + CACHE_S, known.expires_at)
+        self._keep(text, identity, known.expires_at)
+        return identity
+
+    def _keep(self, text: str, identity: Identity, expires_at: float | None) -> None:
+        now = self._clock()
+        until = now + CACHE_S if expires_at is None else min(now + CACHE_S, expires_at)
         if len(self._cache) >= CACHE_SIZE:
             self._cache.pop(next(iter(self._cache)))
         self._cache[text] = _Cached(identity, until)
-        return identity
 
 
 def _bearer_token(request: Request) -> str:

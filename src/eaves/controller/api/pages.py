@@ -26,12 +26,19 @@ class Pages:
     """Serves everything that is no resource path."""
 
     def __init__(
-        self, resources: Sequence[Resource], health: Health, registry: CollectorRegistry, version: str
+        self,
+        resources: Sequence[Resource],
+        health: Health,
+        registry: CollectorRegistry,
+        version: str,
+        more: Mapping[str, Callable[[], Response]] | None = None,
     ) -> None:
+        """``more`` are further pages by their paths."""
         self._resources = tuple(resources)
         self._health = health
         self._registry = registry
         self._version = version
+        self._more = more or {}
         self._rendered: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
 
@@ -40,6 +47,8 @@ class Pages:
         if request.method not in ("GET", "HEAD"):
             return None
         path = request.path.rstrip("/") or "/"
+        if (page := self._more.get(path)) is not None:
+            return page()
         root = path.split("/", 2)[1]
         if root in ("api", "apis"):
             return self._answer_discovery(request, path)

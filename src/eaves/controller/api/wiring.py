@@ -11,13 +11,14 @@ from prometheus_client import CollectorRegistry
 from eaves import __version__
 from eaves.controller.access.escalation import EscalationGuard
 from eaves.controller.access.following import AccessFollower
+from eaves.controller.api.accounts import DISCOVERY_PATH, KEYS_PATH, AccountKeys, Accounts
 from eaves.controller.api.admission import Admission
 from eaves.controller.api.app import Api
 from eaves.controller.api.applying import Applier
 from eaves.controller.api.audit import RequestLog, Sink
 from eaves.controller.api.authentication import Authenticator, TokenAuthenticator, TokenLookup
 from eaves.controller.api.authorization import Authorizer, RbacAuthorizer
-from eaves.controller.api.backends import StoreBackend
+from eaves.controller.api.backends import Backend, StoreBackend
 from eaves.controller.api.clusterproxy import ClusterProxy
 from eaves.controller.api.consoles import Consoles
 from eaves.controller.api.deleting import Deleter
@@ -38,6 +39,7 @@ from eaves.controller.api.reading import Reader
 from eaves.controller.api.reviews import REVIEWS, ReviewKind
 from eaves.controller.api.service import KindHandler, ResourceService, SubresourceHandler
 from eaves.controller.api.stored import Readings, StoredKind
+from eaves.controller.api.tokenreviews import TOKEN_REVIEW, TokenReviewKind
 from eaves.controller.api.usage import make_node_usage, make_pod_usage
 from eaves.controller.api.viewkind import ViewKind
 from eaves.controller.api.views import Contacts, make_lease_view, make_node_view, make_pod_view
@@ -45,7 +47,7 @@ from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
-from eaves.kinds import app, edgenode, k3scluster, lease, namespace, node, pod
+from eaves.kinds import app, edgenode, k3scluster, lease, namespace, node, pod, secret, serviceaccount
 from eaves.kinds.registry import FACES, PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
@@ -61,9 +63,13 @@ class ApiParts(Struct, frozen=True, kw_only=True):
     contacts: Contacts
     access: AccessFollower
     """Roles and bindings; whoever makes the parts runs it."""
+    account_keys: AccountKeys
+    """Keys that sign the tokens of service accounts, newest last."""
     interest: LogInterest = NoInterest()
     tunnel: Tunnel = NoTunnel()
     authenticator: Authenticator | None = None
+    issuer: str = "https://kubernetes.default.svc"
+    """Address of this API as it stands in those tokens."""
     checks: Mapping[str, Check] = {}
     sinks: Sequence[Sink] = ()
     clock: Callable[[], float] = time.time
@@ -75,12 +81,15 @@ class ApiParts(Struct, frozen=True, kw_only=True):
 
 def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     """The ASGI application."""
-    kinds, subresources = make_kinds(parts)
-    resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS]
+    accounts = make_accounts(parts)
+    tokens = TokenAuthenticator(parts.tokens, accounts, parts.clock)
+    kinds, subresources = make_kinds(parts, accounts, tokens)
+    resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS, TOKEN_REVIEW]
     health = Health({"store": _store_check(parts.store), **parts.checks})
-    pages = Pages(resources, health, registry, __version__)
+    more = {DISCOVERY_PATH: accounts.render_discovery, KEYS_PATH: accounts.render_keys}
+    pages = Pages(resources, health, registry, __version__, more)
     return Api(
-        authenticator=parts.authenticator or TokenAuthenticator(parts.tokens, parts.clock),
+        authenticator=parts.authenticator or tokens,
         authorizer=parts.authorizer,
         resources=ResourceService(kinds, subresources),
         pages=pages.answer,
@@ -88,8 +97,19 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     )
 
 
+def make_accounts(parts: ApiParts) -> Accounts:
+    """Tokens may be bound to Secrets, Pods and Nodes."""
+    store = parts.store
+    bound: dict[str, Backend] = {
+        "Secret": StoreBackend(secret.RESOURCE, store),
+        "Pod": make_pod_view(store),
+        "Node": make_node_view(store, parts.clock),
+    }
+    return Accounts(store, parts.account_keys, parts.issuer, bound, parts.clock)
+
+
 def make_kinds(
-    parts: ApiParts,
+    parts: ApiParts, accounts: Accounts, tokens: TokenAuthenticator
 ) -> tuple[Mapping[Gvr, KindHandler], Mapping[tuple[Gvr, str], SubresourceHandler]]:
     """The handler of every kind and subresource."""
     store, clock = parts.store, parts.clock
@@ -119,6 +139,7 @@ def make_kinds(
     leases = LeaseBackend(make_lease_view(store, parts.contacts), StoreBackend(lease.RESOURCE, store))
     kinds[lease.RESOURCE.gvr] = LeaseKind(StoredKind(leases, readings, writer, deleter, applier))
     reviews: list[KindHandler] = [ReviewKind(resource, authorizer) for resource in REVIEWS]
+    reviews.append(TokenReviewKind(tokens, accounts))
     usages: list[KindHandler] = [
         ViewKind(make_node_usage(node_view, store, parts.telemetry, clock), readings),
         ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),
@@ -133,6 +154,7 @@ def make_kinds(
         (app.RESOURCE.gvr, "console"): consoles.serve_console,
         (app.RESOURCE.gvr, "vnc"): consoles.serve_vnc,
         (k3scluster.RESOURCE.gvr, "proxy"): ClusterProxy(store, parts.tunnel).serve,
+        (serviceaccount.RESOURCE.gvr, "token"): accounts.serve_token,
         (pod.RESOURCE.gvr, "exec"): streams.serve_exec,
         (pod.RESOURCE.gvr, "attach"): streams.serve_attach,
         (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,
