@@ -73,5 +73,12 @@ want_python() {
   say "done: .venv is current"
 }
 
+# Real Kubernetes for tests of clusters, from Go modules: without Go, or without a network, those tests are reported as not run.
+want_kubernetes() {
+  [ -n "${EAVES_SETUP_KUBERNETES:-}" ] || return 0
+  .venv/bin/python tools/build_kubernetes.py --optional
+}
+
 want_packages
 want_python
+want_kubernetes
