@@ -24,6 +24,7 @@ from eaves.controller.access.following import AccessFollower
 from eaves.controller.access.wanting import want_access
 from eaves.controller.api.upgrading import UpgradingProtocol
 from eaves.controller.api.wiring import ApiParts, make_api
+from eaves.controller.auditlog import AuditLog
 from eaves.controller.devicelistener import listen_for_devices
 from eaves.controller.deviceside import DeviceSide, Stores, build_device_side
 from eaves.controller.events import EventRecorder
@@ -113,6 +114,7 @@ async def _run(
     )
     metrics = _make_metrics(side)
     access = AccessFollower(objects.store)
+    audit = _make_audit(settings, folder)
     api = make_api(
         ApiParts(
             store=objects.store,
@@ -122,6 +124,7 @@ async def _run(
             access=access,
             account_keys=lambda: identity.current.account_keys,
             issuer=want_api_url(settings, parse_listen(settings.api.listen, "api.listen")[1]),
+            auditor=audit,
             interest=side.hub,
             tunnel=side.tunnel,
         ),
@@ -143,6 +146,8 @@ async def _run(
 
     for name, service in side.services().items():
         supervisor.add(name, service)
+    if audit is not None:
+        supervisor.add("audit", audit.run)
     supervisor.add("access", access.run)
     supervisor.add("roles", RoleAggregator(objects).run)
     supervisor.add("namespaces", NamespaceReconciler(objects).run)
@@ -204,6 +209,14 @@ def _watched_files(settings: ControllerSettings, folder: Path) -> list[Path]:
     tls = settings.tls
     given = [Path(text) for text in (tls.certificate, tls.key, tls.authority, tls.signing, tls.ecdh) if text]
     return [folder / "pki", *given]
+
+
+def _make_audit(settings: ControllerSettings, folder: Path) -> AuditLog | None:
+    wanted = settings.audit
+    if not wanted.enabled:
+        return None
+    path = folder / "audit" / "audit.log"
+    return AuditLog(path, max_bytes=wanted.max_mib << 20, backups=wanted.backups, reads=wanted.reads)
 
 
 def _make_metrics(side: DeviceSide) -> CollectorRegistry:

@@ -67,6 +67,18 @@ class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Object history for watches and paged lists."""
 
 
+class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who did what through the operator API, in ``audit/audit.log`` of the data folder."""
+
+    enabled: bool = True
+    reads: bool = False
+    """Also reads of anything but Secrets, which are many."""
+    max_mib: int = 100
+    """Of one file, before the next is begun."""
+    backups: int = 5
+    """Former files that are kept."""
+
+
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     level: str = "INFO"
     style: str = "auto"
@@ -82,6 +94,7 @@ class ControllerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     gateway: GatewaySettings = GatewaySettings()
     tls: TlsSettings = TlsSettings()
     retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
 
@@ -170,6 +183,8 @@ def _host_name() -> str:
 
 
 def _check_positive(settings: ControllerSettings) -> None:
+    if settings.audit.max_mib <= 0:
+        raise SettingsError(f"must be above 0, is {settings.audit.max_mib}", element="audit.max_mib")
     for table in ("gateway", "retention"):
         values = getattr(settings, table)
         for field in values.__struct_fields__:

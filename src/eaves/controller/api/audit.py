@@ -1,12 +1,14 @@
 """What is kept of each request: counters for Prometheus, and one record for whoever wants to audit.
 
-The pipeline calls :meth:`RequestLog.finished` once a request. Records go to the sinks that bootstrap gives.
+The pipeline calls :meth:`RequestLog.finished` once a request. Records go to the auditor that bootstrap gives.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -29,6 +31,7 @@ class Record(Struct, frozen=True):
     verb: str
     path: str
     group: str
+    version: str
     resource: str
     subresource: str
     namespace: str
@@ -37,16 +40,26 @@ class Record(Struct, frozen=True):
     duration_s: float
     user_agent: str
     source: str
+    ended_at: float
+    """Unix seconds."""
+    caller: str = ""
+    """Who acts as ``user``, when that is somebody else."""
+    caller_groups: Sequence[str] = ()
 
 
-Sink = Callable[[Record], None]
+class Auditor(Protocol):
+    """Keeps records. Both methods return at once."""
+
+    def wants(self, request: Request, code: int) -> bool: ...
+
+    def note(self, record: Record) -> None: ...
 
 
 class RequestLog:
-    """Counts requests and hands records to ``sinks``."""
+    """Counts requests and hands records to the auditor."""
 
-    def __init__(self, registry: CollectorRegistry, sinks: Sequence[Sink] = ()) -> None:
-        self._sinks = sinks
+    def __init__(self, registry: CollectorRegistry, auditor: Auditor | None = None) -> None:
+        self._auditor = auditor
         self._requests = Counter(
             "eaves_api_requests",
             "Requests answered by the operator API.",
@@ -79,10 +92,8 @@ class RequestLog:
             if timer is None:
                 timer = self._timers[verb] = self._durations.labels(verb)
             timer.observe(duration_s)
-        if self._sinks:
-            record = _record(request, code, duration_s)
-            for sink in self._sinks:
-                sink(record)
+        if self._auditor is not None and self._auditor.wants(request, code):
+            self._auditor.note(_record(request, code, duration_s))
 
 
 def _record(request: Request, code: int, duration_s: float) -> Record:
@@ -95,6 +106,7 @@ def _record(request: Request, code: int, duration_s: float) -> Record:
         verb=request.verb or request.method.lower(),
         path=request.path,
         group=target.group if target else "",
+        version=target.version if target else "",
         resource=target.resource if target else "",
         subresource=target.subresource if target else "",
         namespace=target.namespace if target else "",
@@ -103,4 +115,7 @@ def _record(request: Request, code: int, duration_s: float) -> Record:
         duration_s=duration_s,
         user_agent=request.header(b"user-agent"),
         source=str(client[0]) if client else "",
+        ended_at=time.time(),
+        caller=request.impersonator.user if request.impersonator else "",
+        caller_groups=request.impersonator.groups if request.impersonator else (),
     )

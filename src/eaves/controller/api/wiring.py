@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -15,7 +15,7 @@ from eaves.controller.api.accounts import DISCOVERY_PATH, KEYS_PATH, AccountKeys
 from eaves.controller.api.admission import Admission
 from eaves.controller.api.app import Api
 from eaves.controller.api.applying import Applier
-from eaves.controller.api.audit import RequestLog, Sink
+from eaves.controller.api.audit import Auditor, RequestLog
 from eaves.controller.api.authentication import Authenticator, TokenAuthenticator, TokenLookup
 from eaves.controller.api.authorization import Authorizer, RbacAuthorizer
 from eaves.controller.api.backends import Backend, StoreBackend
@@ -71,7 +71,7 @@ class ApiParts(Struct, frozen=True, kw_only=True):
     issuer: str = "https://kubernetes.default.svc"
     """Address of this API as it stands in those tokens."""
     checks: Mapping[str, Check] = {}
-    sinks: Sequence[Sink] = ()
+    auditor: Auditor | None = None
     clock: Callable[[], float] = time.time
 
     @property
@@ -93,7 +93,7 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
         authorizer=parts.authorizer,
         resources=ResourceService(kinds, subresources),
         pages=pages.answer,
-        requests=RequestLog(registry, parts.sinks),
+        requests=RequestLog(registry, parts.auditor),
     )
 
 
