@@ -10,62 +10,42 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from eaves.controller.events import EventSink
+from eaves.controller.gateway.applicant import (
+    Applicant,
+    check_terms,
+    count_uses,
+    make_edgenode,
+    names_for,
+    parse_applicant,
+)
 from eaves.controller.gateway.errors import (
     BusyError,
     ConflictError,
     ForbiddenError,
     GatewayError,
-    MalformedError,
-    UnauthenticatedError,
-    UnprocessableError,
 )
 from eaves.controller.nodes import NodeIndex
 from eaves.controller.objects import Objects, decode_stored, want_put
 from eaves.controller.observe.model import EventNote, EventType
 from eaves.controller.watching import Snapshot, follow
 from eaves.kinds import onboardingkey
-from eaves.kinds.onboardingkey import Approval, OnboardingKey
-from eaves.kinds.times import parse_time, render_time
-from eaves.kube import names
+from eaves.kinds.onboardingkey import OnboardingKey
 from eaves.kube.resource import Object
 from eaves.store import errors as store_errors
 from eaves.store.abc import ChangeType, StoredObject
 from eaves.store.devices import DeviceRecord, DeviceRegistry, NewDevice
-from eaves.wire import certificates, envelope
-from eaves.wire.errors import CertificateError, EnvelopeError, MalformedEnvelopeError
 from eaves.wire.identifiers import DeviceId
-from eaves.wire.pb.register.register_pb2 import ZRegisterMsg
 
 log = logging.getLogger(__name__)
 
 _KEYS = onboardingkey.RESOURCE.store_name
-_MAX_SERIAL_CHARS = 256
-_MAX_CERT_BYTES = 10_240
-_SOFT_SERIAL = re.compile(r"[A-Za-z0-9_-]*")
-_CURVES = ("secp256r1", "secp384r1")
 _MAX_COUNTED_TOGETHER = 64
-
-
-class Applicant(Struct, frozen=True):
-    """A device that asks to be admitted, its envelope verified."""
-
-    cert_der: bytes
-    onboarding_hash: bytes
-    """SHA-256 of the onboarding certificate's DER."""
-    serial: str
-    soft_serial: str
 
 
 class _Waiting(Struct):
@@ -210,26 +190,26 @@ class Registrar:
                     admitted.append(waiting)
             try:
                 if admitted:
-                    await self._objects.replace(_with_uses(obj, key, len(admitted), self._now()))
+                    await self._objects.replace(count_uses(obj, key, len(admitted), self._now()))
                 break
             except store_errors.ConflictError:
                 # Somebody edited the key meanwhile: look at its terms again.
                 continue
         for waiting, refusal in refusals:
             _fail([waiting], refusal)
-            text = f"refused serial {_serial_of(waiting.applicant) or 'unknown'}: {refusal.message}"
+            text = f"refused serial {waiting.applicant.known_as or 'unknown'}: {refusal.message}"
             await self._events.record(obj, EventNote(EventType.WARNING, refusal.code, text))
         return key, admitted
 
     async def _admit(self, key: OnboardingKey, applicant: Applicant) -> bool:
         expected = await self._find_expected(applicant)
-        candidates = [expected["metadata"]["name"]] if expected is not None else _names_for(applicant)
+        candidates = [expected["metadata"]["name"]] if expected is not None else names_for(applicant)
         device_id = expected["metadata"]["uid"] if expected is not None else str(uuid.uuid4())
         device = NewDevice(
             device_id, applicant.cert_der, applicant.onboarding_hash, applicant.serial, applicant.soft_serial
         )
         for name in (*candidates, f"node-{device_id[:8]}"):
-            obj = expected or _new_edgenode(name, device_id, key, applicant, self._now())
+            obj = expected or make_edgenode(name, device_id, key, applicant, self._now())
             # An expected EdgeNode is there already, so there is nothing to write to it.
             writes = [] if expected is not None else [want_put(obj, 0)]
             try:
@@ -260,100 +240,7 @@ class Registrar:
         log.info("device registered: node=%s id=%s", edgenode["metadata"]["name"], record.device_id)
 
 
-def parse_applicant(body: bytes) -> Applicant:
-    """Verify a register envelope and read what is in it. Raises MalformedError, UnauthenticatedError, UnprocessableError."""
-    try:
-        sealed = envelope.parse_envelope(body)
-        onboarding = envelope.parse_sender_certificate(sealed)
-        envelope.check_signature(sealed, certificates.parse_public_key(onboarding), accept_der=True)
-    except (MalformedEnvelopeError, CertificateError) as error:
-        raise MalformedError(error.message, code=error.code) from error
-    except EnvelopeError as error:
-        raise UnauthenticatedError(error.message, code=error.code) from error
-    try:
-        message = ZRegisterMsg.FromString(sealed.payload)
-    except DecodeError as error:
-        raise UnprocessableError("payload is not a ZRegisterMsg") from error
-    serial, soft_serial = message.serial.strip(), message.softSerial.strip()
-    if len(serial) > _MAX_SERIAL_CHARS or len(soft_serial) > _MAX_SERIAL_CHARS or not serial.isprintable():
-        raise UnprocessableError("serial number is too long or not printable")
-    if not _SOFT_SERIAL.fullmatch(soft_serial):
-        raise UnprocessableError("soft serial has characters besides letters, digits, _ and -")
-    return Applicant(
-        _parse_device_cert(message.pemCert),
-        hashlib.sha256(onboarding.public_bytes(Encoding.DER)).digest(),
-        serial,
-        soft_serial,
-    )
-
-
-def _parse_device_cert(text: bytes) -> bytes:
-    if len(text) > _MAX_CERT_BYTES:
-        raise UnprocessableError(f"device certificate of {len(text)} bytes, at most {_MAX_CERT_BYTES} are allowed")
-    try:
-        certificate: x509.Certificate = certificates.parse_certificate_base64(text, "device certificate")
-    except CertificateError as error:
-        raise UnprocessableError(error.message, code=error.code) from error
-    key = certificate.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise UnprocessableError("device key is neither P-256 nor P-384")
-    return certificate.public_bytes(Encoding.DER)
-
-
-def check_terms(key: OnboardingKey, applicant: Applicant, counted: int, now: float) -> None:
-    """Raise ForbiddenError unless the key admits the applicant, when ``counted`` others are admitted at the same time."""
-    spec = key.spec
-    if spec.revoked:
-        raise ForbiddenError("the onboarding key is revoked", code="KeyRevoked")
-    if key.metadata.deletion_timestamp:
-        raise ForbiddenError("the onboarding key is being deleted", code="KeyRevoked")
-    if spec.expiration_timestamp is not None and parse_time(spec.expiration_timestamp) <= now:
-        raise ForbiddenError(f"the onboarding key expired at {spec.expiration_timestamp}", code="KeyExpired")
-    if spec.allowed_serials and not {applicant.serial, applicant.soft_serial}.intersection(spec.allowed_serials):
-        raise ForbiddenError("the serial number is not among spec.allowedSerials", code="SerialNotAllowed")
-    if spec.max_uses is not None and key.status.uses + counted >= spec.max_uses:
-        raise ForbiddenError(f"all {spec.max_uses} uses of the onboarding key are used up", code="KeyUsedUp")
-
-
-def _with_uses(obj: Object, key: OnboardingKey, count: int, now: float) -> Object:
-    status: dict[str, Any] = dict(obj.get("status") or {})
-    status["uses"] = key.status.uses + count
-    status["lastUsed"] = render_time(now)
-    status["fingerprint"] = onboardingkey.fingerprint_of(key.spec.certificate)
-    if key.spec.max_uses is not None:
-        status["remaining"] = max(0, key.spec.max_uses - status["uses"])
-    else:
-        status.pop("remaining", None)
-    return {**obj, "status": status}
-
-
 def _fail(group: Iterable[_Waiting], error: BaseException) -> None:
     for waiting in group:
         if not waiting.outcome.done():
             waiting.outcome.set_exception(error)
-
-
-def _serial_of(applicant: Applicant) -> str:
-    return applicant.serial or applicant.soft_serial
-
-
-def _names_for(applicant: Applicant) -> list[str]:
-    """Names to try, from what people know the device by; those that Kubernetes does not take are left out."""
-    candidates = [text.lower().replace("_", "-") for text in (applicant.soft_serial, applicant.serial) if text]
-    return [name for name in dict.fromkeys(candidates) if not names.check_subdomain(name)]
-
-
-def _new_edgenode(name: str, device_id: str, key: OnboardingKey, applicant: Applicant, now: float) -> Object:
-    meta: dict[str, Any] = {
-        "name": name,
-        "uid": device_id,
-        "generation": 1,
-        "creationTimestamp": render_time(now),
-        "annotations": {"eaves.dev/onboarding-key": key.metadata.name},
-    }
-    if key.spec.node_labels:
-        meta["labels"] = dict(key.spec.node_labels)
-    spec: dict[str, Any] = {"approved": key.spec.approval is Approval.AUTOMATIC}
-    if serial := _serial_of(applicant):
-        spec["serial"] = serial
-    return {"apiVersion": "eaves.dev/v1alpha1", "kind": "EdgeNode", "metadata": meta, "spec": spec}
