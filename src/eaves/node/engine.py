@@ -12,6 +12,7 @@ from eaves.kit.errors import EavesError
 from eaves.node.clusters.model import ClusterApi
 from eaves.node.desired.model import DesiredNode
 from eaves.node.observed import AppUsage, LogLine, Observations
+from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.settings import NodeSettings, want_ports
 from eaves.node.workloads.errors import NotRunningError
 from eaves.node.workloads.sessions import Command, Session
@@ -40,6 +41,9 @@ class Engine(Protocol):
 
     async def usages(self) -> list[AppUsage]:
         """Counters of the running apps."""
+
+    async def cluster_usage(self) -> ClusterUsage | None:
+        """What K3s and its pods use; None on a node that is no member of a cluster."""
 
     async def exec(self, app_id: str, command: Command) -> Session:
         """Run a command in an app. Raises EavesError."""
@@ -136,6 +140,10 @@ class EngineSlot:
     async def usages(self) -> list[AppUsage]:
         """Counters of the running apps; none while there is no engine."""
         return await self._engine.usages() if self._engine is not None else []
+
+    async def cluster_usage(self) -> ClusterUsage | None:
+        """What K3s and its pods use."""
+        return await self._engine.cluster_usage() if self._engine is not None else None
 
     async def exec(self, app_id: str, command: Command) -> Session:
         return await self._want_engine().exec(app_id, command)

@@ -43,6 +43,7 @@ from eaves.node.mounts import remove_mounts
 from eaves.node.networks.model import Port
 from eaves.node.networks.service import Networks
 from eaves.node.observed import AppUsage, LogLine, Observations
+from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.readiness import Readiness
 from eaves.node.vms.qemu import QemuEngine
 from eaves.node.volumes.abc import VolumeUsers
@@ -219,6 +220,10 @@ class Manager:
         """Counters of every app that runs now."""
         uses = self._metadata.patches.uses
         return [replace(usage, patches=uses(usage.id)) for usage in await self._apps.usages()]
+
+    async def cluster_usage(self) -> ClusterUsage | None:
+        """What K3s and its pods take of this machine."""
+        return await self.clusters.usage()
 
     async def exec(self, app_id: str, command: Command) -> Session:
         """Run a command in an app. Raises NotRunningError, WorkloadError, EavesError."""

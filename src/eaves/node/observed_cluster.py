@@ -87,6 +87,18 @@ class ClusterSnapshot(Struct, frozen=True):
     is_scheduled: bool = False
 
 
+class ClusterUsage(Struct, frozen=True):
+    """What K3s and all its pods on this node use together; CPU since the usage was asked for last."""
+
+    id: str
+    node_name: str
+    cpu_millis: int
+    cpu_percent: float
+    """Of all of the machine's CPUs."""
+    memory_bytes: int
+    memory_percent: float
+
+
 class OrdersSeen(Struct, frozen=True):
     """Orders obeyed last."""
 

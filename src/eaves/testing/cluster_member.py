@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from eaves.node.observed import ClusterStatus
 from eaves.node.observed_cluster import ClusterState
 from eaves.testing.daemons import run_program, wait_for
 from eaves.testing.k3s import Release
-from eaves.testing.k3s_machine import Machine
+from eaves.testing.k3s_machine import LASTING, Machine
 from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
+from eaves.wire.pb.config.storage_pb2 import DatastoreConfig
 from eaves.wire.pb.eaves.cluster_pb2 import ClusterExtension, ClusterSecrets
 from eaves.wire.pb.eaves.extension_pb2 import AppSecrets
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, EncryptionBlock
@@ -54,6 +57,7 @@ class ClusterMember:
         token: str = "join-token",
         secrets_of: ClusterSecrets | None = None,
         release: Release | None = None,
+        datastores: Sequence[DatastoreConfig] = (),
         **extension: Any,
     ) -> None:
         """A config in which it is a member; without ``join`` it makes the cluster. ``extension``: fields of ClusterExtension."""
@@ -79,7 +83,7 @@ class ClusterMember:
             encrypted_cluster_token=CipherBlock(cipherData=block.SerializeToString()),
             eaves=ClusterExtension(**fields),
         )
-        self.write(EdgeDevConfig(id=UUIDandVersion(version="1"), cluster=cluster), pins)
+        self.write(EdgeDevConfig(id=UUIDandVersion(version="1"), cluster=cluster, datastores=datastores), pins)
 
     def tell_nothing(self) -> None:
         """A config without any cluster."""
@@ -124,6 +128,17 @@ class ClusterMember:
     def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
         argv = [*self.machine.prefix, str(self.release.program), "kubectl", *arguments]
         return run_program(argv, stdin=stdin, environment={"KUBECONFIG": str(self.root / "k3s.yaml")}, check=check)
+
+    def lose_disk(self) -> None:
+        """The machine comes back as a blank one under its old address: nothing runs, nothing is left of the node or of K3s."""
+        self.close()
+        self.machine.cut_power()
+        for place in LASTING:
+            for entry in self.machine.path(place).iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for name in ("state", "run"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / "status.json").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave nothing, whatever state a failed test left it in."""

@@ -77,6 +77,9 @@ class PretendEngine:
     def use_device_log(self, note: NoteDevice) -> None:
         self.note_device = note
 
+    async def cluster_usage(self) -> None:
+        """No cluster."""
+
     async def usages(self) -> list[AppUsage]:
         return [
             AppUsage(

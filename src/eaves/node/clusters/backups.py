@@ -112,31 +112,29 @@ class Backups:
                 await asyncio.to_thread(put_sqlite, path, folders)
             else:
                 await self._reset(rendered, path, folders)
-            record = replace(membership.record, flannel_backend=backend)
+            await membership.update(flannel_backend=backend, is_installed=True)
         else:
+            await membership.begin(cluster)
             await asyncio.to_thread(shutil.rmtree, folders.data / "server" / "db", ignore_errors=True)
-            record = membership.record
-        done = replace(record.done, restore=number)
-        await membership.save(replace(record, done=done, is_installed=True))
+        await membership.note_done(restore=number)
 
     async def _take_due(self, cluster: DesiredCluster) -> None:
         membership, record = self._membership, self._membership.record
         if cluster.orders.snapshot > record.done.snapshot:
             await self._take(cluster, f"{ORDERED}-{cluster.orders.snapshot}")
-            done = replace(membership.record.done, snapshot=cluster.orders.snapshot)
-            await membership.save(replace(membership.record, done=done))
+            await membership.note_done(snapshot=cluster.orders.snapshot)
         if not cluster.backup.schedule:
             return
         now = time.time()
         due_at = Schedule(cluster.backup.schedule).find_last(now)
         if not record.last_scheduled_at:
-            await membership.save(replace(membership.record, last_scheduled_at=now))
+            await membership.update(last_scheduled_at=now)
         elif record.last_scheduled_at < due_at:
             await self._take(cluster, SCHEDULED)
-            await membership.save(replace(membership.record, last_scheduled_at=now))
+            await membership.update(last_scheduled_at=now)
         elif record.last_scheduled_at > now:
             # The clock was ahead; what it promised for then is not waited for.
-            await membership.save(replace(membership.record, last_scheduled_at=now))
+            await membership.update(last_scheduled_at=now)
 
     async def _take(self, cluster: DesiredCluster, base: str) -> None:
         folders = self._membership.own

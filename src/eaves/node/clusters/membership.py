@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,6 +33,7 @@ from eaves.node.images.plan import Pin
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
 from eaves.node.statefile import StateFile
+from eaves.node.workloads.abc import Usage
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ FIRST_RESTART_S, LIMIT_RESTART_S = 2.0, 300.0
 HEALTHY_AFTER_S = 600.0
 """K3s that ran this long starts its back-off anew."""
 STOP_GRACE_S = 60.0
+ANSWERS_HOLD_S = 10.0
+"""A decision to make a cluster rests on what the other servers say now, not an hour ago."""
 ROTATE_TIMEOUT_S = 300.0
 
 FindPin = Callable[[str], Pin | None]
@@ -85,7 +89,8 @@ class Membership:
         self._answer = Answer()
         self._join_problem = ""
         self._other_server = ""
-        self._was_asked = False
+        self._asked_at = float("-inf")
+        self._saving = asyncio.Lock()
         self.record = ClusterRecord()
         self.seen = K3sSeen()
         self.health = Health()
@@ -104,10 +109,21 @@ class Membership:
     def own(self) -> ClusterFolders:
         return self.folders(self.record.id)
 
-    async def save(self, record: ClusterRecord) -> None:
-        """Raises OSError; the former record then holds."""
-        await self._file.save(record)
-        self.record = record
+    async def update(self, **changes: Any) -> None:
+        """Change fields of the record, durably. The loop and the backups do so at once, so nobody saves a record of his own.
+
+        Raises OSError; the former record then holds. After a departure there is nothing to change.
+        """
+        async with self._saving:
+            if not self.record.id and "id" not in changes:
+                return
+            record = replace(self.record, **changes)
+            await self._file.save(record)
+            self.record = record
+
+    async def note_done(self, **orders: int) -> None:
+        """Note orders that have been obeyed. Raises OSError."""
+        await self.update(done=replace(self.record.done, **orders))
 
     # Looking.
 
@@ -134,7 +150,7 @@ class Membership:
             wanted_digest=await self._want_digest(cluster, wanted) if cluster is not None else "",
             join_problem=self._join_problem,
             other_server=self._other_server,
-            was_asked=self._was_asked,
+            was_asked=time.monotonic() - self._asked_at < ANSWERS_HOLD_S,
             start_after=self._start_after,
             end_message=self._end_message,
             now=time.time(),
@@ -160,7 +176,7 @@ class Membership:
                 missing.append(f"bundle {image_id}")
             else:
                 bundles.append(program.Bundle(found.path, found.digest, found.reference))
-        path = program.want_program_path(self._instance.k3s_dir, cluster.version or cluster.binary_image_id)
+        path = program.want_program_path(self._instance.k3s_dir, cluster.version or f"image-{cluster.binary_image_id}")
         return Program(str(path), pin.path if pin else "", tuple(bundles), tuple(missing))
 
     async def ask_servers(self, cluster: DesiredCluster) -> None:
@@ -174,7 +190,7 @@ class Membership:
         self._other_server, answer = await ask_all(others, cluster.id, cluster.orders.restore, port=self._status_port)
         if self._other_server and (self._join_problem or cluster.join_address == cluster.address):
             self._answer = answer
-        self._was_asked = True
+        self._asked_at = time.monotonic()
 
     # Steps.
 
@@ -190,7 +206,7 @@ class Membership:
 
     async def prepare(self, cluster: DesiredCluster, *, is_first: bool) -> tuple[K3sSpec, str]:
         """All but the process: address, program, bundles, files. Answers what to start and the flannel backend."""
-        await self._begin(cluster)
+        await self.begin(cluster)
         interface = await self._want_address(cluster)
         wanted = self.find_program(cluster)
         await self._install(cluster, wanted)
@@ -226,16 +242,17 @@ class Membership:
 
     async def leave(self, *, keep_data: bool | None = None) -> None:
         """Remove every trace of the membership. Raises EavesError, OSError; then it is tried again."""
-        record = self.record if keep_data is None else replace(self.record, keep_data=keep_data)
-        await self.save(replace(record, is_leaving=True))
+        await self.update(is_leaving=True, keep_data=self.record.keep_data if keep_data is None else keep_data)
+        record = self.record
         await self.watch.close()
         self.seen = await asyncio.to_thread(running.load_seen, self.own)
         if self.seen.pid:
             await running.stop(self.seen.pid, STOP_GRACE_S)
-        await leaving.remove_traces(self._instance, self.own, self.record)
-        await self._file.remove()
+        await leaving.remove_traces(self._instance, self.own, record)
+        async with self._saving:
+            await self._file.remove()
+            self.record = ClusterRecord()
         log.info("cluster left: cluster=%s data_kept=%s", record.name, record.keep_data)
-        self.record = ClusterRecord()
         self._forget_answers()
         self._start_after, self._end_message = 0.0, ""
 
@@ -245,27 +262,28 @@ class Membership:
         own = {"K3S_CONFIG_FILE": str(self.own.config), "K3S_NODE_NAME": self.record.node_name}
         return await process.run(argv, timeout_s=timeout_s, env={**self._environment(), **own})
 
+    def observe_usage(self) -> Usage | None:
+        """Counters of K3s and its pods. Blocking, short."""
+        return cgroups.observe_usage(self._instance.k3s_cgroup)
+
     def shared_settings(self) -> SharedSettings:
         """What other servers must agree on."""
         return SharedSettings(self.record.id, self.record.flannel_backend, self.record.done.restore)
 
     # Parts of a start.
 
-    async def _begin(self, cluster: DesiredCluster) -> None:
+    async def begin(self, cluster: DesiredCluster) -> None:
         """Note whose member this node is before anything is made, so that it is removed again whatever happens."""
-        record = replace(
-            self.record,
+        await self.update(
             id=cluster.id,
             name=cluster.name,
             node_name=cluster.node_name,
             is_server=cluster.is_server,
             keep_data=cluster.keep_data,
+            before=self.record.before or await leaving.observe_before(),
         )
-        if record.before is None:
-            record = replace(record, before=await leaving.observe_before())
-        if record != self.record:
-            await self.save(record)
-        self.watch = ApiWatch(self.own) if self.watch.api is None else self.watch
+        await self.watch.close()
+        self.watch = ApiWatch(self.own)
 
     async def _want_address(self, cluster: DesiredCluster) -> str:
         """The cluster's port, with the cluster IP on it."""
@@ -273,9 +291,9 @@ class Membership:
         address = f"{cluster.address}/{cluster.prefix_length}"
         if self.record.address and (self.record.address, self.record.interface) != (address, interface.name):
             await addresses.remove_address(self.record.interface, self.record.address)
-            await self.save(replace(self.record, address="", interface=""))
+            await self.update(address="", interface="")
         if not interface.has(cluster.address) or self.record.address:
-            await self.save(replace(self.record, address=address, interface=interface.name))
+            await self.update(address=address, interface=interface.name)
             await addresses.add_address(interface.name, address)
         self.interface = interface.name
         return interface.name
@@ -304,15 +322,13 @@ class Membership:
             await process.run(argv, timeout_s=ROTATE_TIMEOUT_S, env=rendered.environment)
             log.info("certificates are rotated: cluster=%s ordered=%s", cluster.name, is_ordered)
         if is_ordered:
-            done = replace(self.record.done, rotate_certificates=cluster.orders.rotate_certificates)
-            await self.save(replace(self.record, done=done))
+            await self.note_done(rotate_certificates=cluster.orders.rotate_certificates)
 
     async def _run(self, cluster: DesiredCluster, rendered: K3sSpec, backend: str) -> None:
         groups = await asyncio.to_thread(
             cgroups.make, self._instance.k3s_cgroup, cluster.memory_reserved_bytes, cluster.cpu_reserved_millis
         )
-        record = replace(
-            self.record,
+        await self.update(
             is_installed=True,
             version=cluster.version or await program.observe_version([rendered.argv[0]]),
             program=rendered.argv[0],
@@ -321,11 +337,10 @@ class Membership:
         )
         if not cluster.former_token:
             # Started with the new token, whether this order or an earlier one brought it.
-            record = replace(record, done=replace(record.done, rotate_token=cluster.orders.rotate_token))
-        await self.save(record)
+            await self.note_done(rotate_token=cluster.orders.rotate_token)
         await running.start(self.own, rendered, groups)
         self._forget_answers()
-        log.info("K3s is started: cluster=%s version=%s", record.name, record.version)
+        log.info("K3s is started: cluster=%s version=%s", self.record.name, self.record.version)
 
     async def _surround(
         self, cluster: DesiredCluster, wanted: Program, interface: str, *, is_first: bool
@@ -373,7 +388,7 @@ class Membership:
 
     async def _note_health(self) -> None:
         if self.health.is_ready and not self.record.has_been_ready:
-            await self.save(replace(self.record, has_been_ready=True))
+            await self.update(has_been_ready=True)
         if self.health.is_ready and time.time() - self.seen.started_at > HEALTHY_AFTER_S:
             self._backoff.reset()
 
@@ -392,7 +407,7 @@ class Membership:
         )
 
     def _forget_answers(self) -> None:
-        self._was_asked, self._join_problem, self._other_server = False, "", ""
+        self._asked_at, self._join_problem, self._other_server = float("-inf"), "", ""
 
 
 def has_data(folders: ClusterFolders, cluster: DesiredCluster) -> bool:

@@ -23,7 +23,7 @@ from eaves.node.clusters import addons, certificates, kubeapi
 from eaves.node.clusters.backups import Backups
 from eaves.node.clusters.errors import ClusterError, KubeApiError
 from eaves.node.clusters.leader import ROUND_S, Leader, LeaderReport
-from eaves.node.clusters.membership import FindPin, Membership
+from eaves.node.clusters.membership import FindPin, Membership, observe_size
 from eaves.node.clusters.model import STATUS_PORT, ClusterApi, ClusterRecord, OrdersDone, Step
 from eaves.node.clusters.plan import Plan, plan_step
 from eaves.node.clusters.running import POSITION
@@ -37,8 +37,9 @@ from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
 from eaves.node.observed import ClusterStatus, Fault, LogLine, Observations
-from eaves.node.observed_cluster import ClusterState, OrdersSeen
+from eaves.node.observed_cluster import ClusterState, ClusterUsage, OrdersSeen
 from eaves.node.statefile import StateFile
+from eaves.node.workloads.abc import Usage
 from eaves.node.workloads.inotify import FolderWatch
 from eaves.node.workloads.logs import LogFollower, Position
 from eaves.wire.newlog import LogRecord
@@ -92,6 +93,7 @@ class Clusters:
         self._wake = asyncio.Event()
         self._fault: Fault | None = None
         self._is_member = asyncio.Event()
+        self._used: tuple[float, Usage | None] | None = None
 
     async def open(self) -> None:
         await self.membership.open()
@@ -125,6 +127,26 @@ class Clusters:
         if found is None or not self.membership.health.is_ready:
             raise KubeApiError("the cluster's API on this node is not ready", element=cluster_id)
         return found
+
+    async def usage(self) -> ClusterUsage | None:
+        """What the cluster takes of this machine; None while K3s does not run, or for the first time."""
+        record = self.membership.record
+        if not self.membership.seen.pid:
+            return None
+        found = await asyncio.to_thread(self.membership.observe_usage)
+        former, self._used = self._used, (time.monotonic(), found)
+        if former is None or former[1] is None or found is None or self._used[0] <= former[0]:
+            return None
+        size = observe_size()
+        millis = max(0.0, (found.cpu_ns - former[1].cpu_ns) / (self._used[0] - former[0]) / 1e6)
+        return ClusterUsage(
+            record.id,
+            record.node_name,
+            int(millis),
+            100 * millis / size.cpu_millis,
+            found.memory_bytes,
+            100 * found.memory_bytes / size.memory_bytes,
+        )
 
     async def run(self) -> None:
         """Until cancelled; K3s and its pods then go on by themselves."""
@@ -200,7 +222,7 @@ class Clusters:
             self._server.settings = None
             await membership.stop()
         elif plan.step is Step.START:
-            if self._is_refused or cluster is None:
+            if cluster is None:
                 await membership.start_again()
             else:
                 self._publish(replace(plan, state=ClusterState.INSTALLING, message="getting program and files ready"))
@@ -215,7 +237,7 @@ class Clusters:
         """While K3s runs: files that change without a restart, the status server, renewal in time."""
         membership, record = self.membership, self.membership.record
         if record.keep_data != cluster.keep_data:
-            await membership.save(replace(record, keep_data=cluster.keep_data))
+            await membership.update(keep_data=cluster.keep_data)
         if not record.is_server:
             return
         await asyncio.to_thread(addons.place, membership.own, cluster.add_ons, is_leader=cluster.is_leader)
@@ -258,7 +280,7 @@ class Clusters:
     async def _lead(self) -> None:
         while self._is_member.is_set():
             cluster, api = self._desired, self.membership.watch.api
-            if cluster is not None and cluster.is_leader and api is not None:
+            if cluster is not None and cluster.acts_as_leader and api is not None:
                 try:
                     self._report = await self._leader.take_round(api, cluster, self.membership.own)
                 except KubeApiError as error:
@@ -348,7 +370,7 @@ class Clusters:
         if plan is None or not cluster_id:
             return
         report = self._report
-        is_leader = bool(cluster is not None and cluster.is_leader and membership.health.is_ready)
+        is_leader = bool(cluster is not None and cluster.acts_as_leader and membership.health.is_ready)
         self._observations.publish(
             ClusterStatus(
                 id=cluster_id,

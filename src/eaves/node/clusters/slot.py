@@ -16,6 +16,7 @@ from eaves.node.images.plan import Pin
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
 from eaves.node.observed import Observations
+from eaves.node.observed_cluster import ClusterUsage
 from eaves.wire.newlog import LogRecord
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class ClusterSlot:
         if self.clusters is None:
             raise ClusterError("this node is no member of a cluster", code="ClusterUnknown", element=cluster_id)
         return self.clusters.api(cluster_id)
+
+    async def usage(self) -> ClusterUsage | None:
+        """What the cluster takes of this machine, if it does."""
+        return await self.clusters.usage() if self.clusters is not None else None
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -13,7 +13,6 @@ import ssl
 
 import msgspec
 import yaml
-from msgspec.structs import replace
 
 from eaves.kit import files
 from eaves.node.clusters.errors import ClusterError
@@ -27,7 +26,7 @@ from eaves.node.link.client import HttpClient, Server
 log = logging.getLogger(__name__)
 
 _PATH = "/v1-k3s/token"
-_UNKNOWN = (404, 405)
+_UNKNOWN = (404, 405, 501)
 
 
 async def rotate_token(membership: Membership, cluster: DesiredCluster) -> None:
@@ -38,7 +37,7 @@ async def rotate_token(membership: Membership, cluster: DesiredCluster) -> None:
     former, new = cluster.former_token.reveal(), cluster.token.reveal()
     if not await _ask_supervisor(membership, former, new):
         await _run_command(membership, former, new)
-    await membership.save(replace(record, done=replace(record.done, rotate_token=cluster.orders.rotate_token)))
+    await membership.note_done(rotate_token=cluster.orders.rotate_token)
     log.info("the cluster has a new token: cluster=%s", record.name)
 
 

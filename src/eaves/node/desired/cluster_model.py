@@ -133,5 +133,10 @@ class DesiredCluster(Struct, frozen=True):
         return self.is_server and self.join_address == self.address and not self.is_initialized
 
     @property
+    def acts_as_leader(self) -> bool:
+        """Of controllers that name no leader, the server that others join tells of the cluster."""
+        return self.is_leader or (not self.is_native and self.is_server and self.join_address == self.address)
+
+    @property
     def servers(self) -> tuple[ClusterMember, ...]:
         return tuple(member for member in self.members if member.is_server and member.want is not MemberWish.REMOVED)

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from eaves.node.link.calls import LinkHealth
 from eaves.node.link.uploads import LogFigures
 from eaves.node.observed import AppUsage, InterfaceUsage, NetworkStatus, VolumeStatus
+from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.report.facts import Disk, Eccs, Load, Machine, Mount, Port
 from eaves.node.report.networks import KIND_NUMBERS
 from eaves.node.report.pieces import want_mib, want_time
@@ -22,6 +23,8 @@ from eaves.wire.pb.metrics.metrics_pb2 import (
     AppMemoryMetric,
     AppPatchEnvelopeMetric,
     DeviceMemoryMetric,
+    KubeClusterMetrics,
+    KubeNodeMetrics,
     NetworkStats,
     ZMetricMsg,
     ZMetricNetworkInstance,
@@ -39,6 +42,7 @@ from eaves.wire.pb.metrics.metrics_pb2 import (
 )
 
 _NANOS = 10**9
+_UINT32_MAX = 2**32 - 1
 
 
 class MetricsView(Struct, frozen=True, kw_only=True):
@@ -53,6 +57,7 @@ class MetricsView(Struct, frozen=True, kw_only=True):
     mounts: Sequence[Mount] = ()
     disks: Sequence[Disk] = ()
     apps: Sequence[AppUsage] = ()
+    cluster: ClusterUsage | None = None
     started_at: Mapping[str, float] = {}
     """App id → start of its container."""
     networks: Sequence[NetworkStatus] = ()
@@ -81,6 +86,8 @@ def want_metrics(device_id: str, view: MetricsView, now: float) -> ZMetricMsg:
         )
         for status in view.volumes
     )
+    if view.cluster is not None:
+        message.cm.CopyFrom(_want_cluster(view.cluster))
     return message
 
 
@@ -98,6 +105,18 @@ def want_health(device_id: str, eccs: Sequence[Eccs], now: float) -> ZHardwareHe
     return ZHardwareHealth(
         dev_id=device_id, at_time_stamp=want_time(now), mr=ECCMemoryReport(memory_controllers=controllers)
     )
+
+
+def _want_cluster(usage: ClusterUsage) -> KubeClusterMetrics:
+    """Of this node alone; the field for memory ends at 4 GiB, the percentage does not."""
+    node = KubeNodeMetrics(
+        name=usage.node_name,
+        cpu_cores=usage.cpu_millis,
+        cpu_usage=usage.cpu_percent,
+        memory_usage=min(usage.memory_bytes, _UINT32_MAX),
+        memory_usage_percentage=usage.memory_percent,
+    )
+    return KubeClusterMetrics(cluster_id=usage.id, nodes=[node])
 
 
 def _want_device(view: MetricsView) -> deviceMetric:

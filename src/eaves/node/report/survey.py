@@ -103,6 +103,7 @@ class Surveyor:
             mounts=await asyncio.to_thread(facts.load_mounts, Path(parts.settings.state_dir)),
             disks=await asyncio.to_thread(facts.load_disks),
             apps=await parts.engine.usages(),
+            cluster=await parts.engine.cluster_usage(),
             started_at={
                 status.id: status.current.started_at
                 for status in apps

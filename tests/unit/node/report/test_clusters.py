@@ -9,12 +9,15 @@ from eaves.node.observed_cluster import (
     AddOnStatus,
     ClusterSnapshot,
     ClusterState,
+    ClusterUsage,
     KubeNodeStatus,
     MemberStatus,
     OrdersSeen,
     PodCount,
 )
 from eaves.node.report.clusters import want_cluster_info, want_refused_cluster_info, want_removed_cluster_info
+from eaves.node.report.facts import Load, Machine
+from eaves.node.report.metrics import MetricsView, want_metrics
 from eaves.wire.pb.info import edge_node_cluster_pb2, info_pb2
 
 STATUS = ClusterStatus(
@@ -55,6 +58,17 @@ def test_a_leader_tells_of_the_whole_cluster() -> None:
     assert eaves.members[0].message == "held"
     assert eaves.add_ons[0].state == "Ready"
     assert eaves.done.snapshot == 4
+
+
+def test_what_a_cluster_uses_is_in_the_metrics() -> None:
+    usage = ClusterUsage("c", "a", 250, 6.25, 5 << 30, 62.5)
+    view = MetricsView(machine=Machine(), load=Load(1, 2, 3, 4), cluster=usage)
+    metrics = want_metrics("device", view, 10.0).cm
+    assert metrics.cluster_id == "c"
+    (node,) = metrics.nodes
+    assert (node.name, node.cpu_cores, node.cpu_usage, node.memory_usage_percentage) == ("a", 250, 6.25, 62.5)
+    assert node.memory_usage == 2**32 - 1
+    assert not want_metrics("device", MetricsView(machine=Machine(), load=Load(1, 2, 3, 4)), 10.0).HasField("cm")
 
 
 def test_a_fault_is_told_with_its_remedy() -> None:

@@ -1,0 +1,111 @@
+"""The record of a membership, and what a node without one spends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eaves.node.clusters.breakglass import load_admin_kubeconfig, save_private
+from eaves.node.clusters.errors import ClusterError
+from eaves.node.clusters.membership import Membership, has_data
+from eaves.node.clusters.model import OrdersDone
+from eaves.node.clusters.slot import ClusterSlot
+from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
+from eaves.node.desired.model import DesiredNode
+from eaves.node.desired.secret import Secret
+from eaves.node.instance import Instance
+from eaves.node.observed import Observations
+
+
+def want_membership(folder: Path) -> Membership:
+    instance = Instance("test", folder / "state", folder / "run")
+    instance.prepare()
+    return Membership(instance, find_pin=lambda _: None, ports=(), own_binary="", proxies={}, status_port=0)
+
+
+async def test_changes_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    membership = want_membership(tmp_path)
+    await membership.update(id="c", name="shop", is_server=True)
+    await asyncio.gather(
+        membership.update(has_been_ready=True),
+        membership.update(last_scheduled_at=5.0),
+        membership.note_done(snapshot=3),
+    )
+    again = want_membership(tmp_path)
+    await again.open()
+    assert (again.record.has_been_ready, again.record.last_scheduled_at) == (True, 5.0)
+    assert again.record.done == OrdersDone(snapshot=3)
+
+
+async def test_after_a_departure_nobody_writes_a_record(tmp_path: Path) -> None:
+    membership = want_membership(tmp_path)
+    await membership.update(last_scheduled_at=5.0)
+    assert not (tmp_path / "state" / "engine" / "cluster.json").exists()
+
+
+def test_a_cluster_without_a_program_is_told_with_the_remedy(tmp_path: Path) -> None:
+    cluster = DesiredCluster("c", "shop", "a", True, "", "10.0.0.1", 24, "10.0.0.1", Secret("t"))
+    with pytest.raises(ClusterError) as raised:
+        want_membership(tmp_path).find_program(cluster)
+    assert raised.value.code == "ProgramMissing"
+    assert "k3s_binary" in raised.value.resolution
+
+
+@pytest.mark.parametrize(
+    ("datastore", "path"),
+    [(ClusterDatastore.EMBEDDED_ETCD, "etcd/member/x"), (ClusterDatastore.SQLITE, "state.db")],
+)
+def test_data_are_seen_by_their_files(tmp_path: Path, datastore: ClusterDatastore, path: str) -> None:
+    membership = want_membership(tmp_path)
+    cluster = DesiredCluster("c", "shop", "a", True, "", "10.0.0.1", 24, "10.0.0.1", Secret("t"), datastore)
+    folders = membership.folders("c")
+    assert not has_data(folders, cluster)
+    file = folders.data / "server" / "db" / path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"")
+    assert has_data(folders, cluster)
+
+
+async def test_a_node_without_a_cluster_loads_nothing_for_it(tmp_path: Path) -> None:
+    instance = Instance("test", tmp_path / "state", tmp_path / "run")
+    instance.prepare()
+    slot = ClusterSlot(instance, Observations(), find_pin=lambda _: None)
+    await slot.open()
+    slot.set_desired(DesiredNode("d", "1", "hash"))
+    assert slot.clusters is None
+    assert await slot.usage() is None
+    with pytest.raises(ClusterError, match="no member"):
+        slot.api("c")
+    await slot.teardown()
+
+
+def test_the_engine_imports_no_part_of_it() -> None:
+    code = (
+        "import eaves.node.manager, sys; "
+        "print([name for name in ('yaml', 'sqlite3', 'http.client', 'eaves.node.clusters.service') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_kubeconfig_for_emergencies(tmp_path: Path) -> None:
+    instance = Instance("test", tmp_path / "state", tmp_path / "run")
+    instance.prepare()
+    with pytest.raises(ClusterError, match="no member"):
+        load_admin_kubeconfig(instance)
+    record = instance.state_dir / "cluster.json"
+    record.write_text('{"id": "c", "name": "shop", "is_server": false}')
+    with pytest.raises(ClusterError, match="agent of cluster shop"):
+        load_admin_kubeconfig(instance)
+    record.write_text('{"id": "c", "name": "shop", "is_server": true}')
+    with pytest.raises(ClusterError, match="not written its kubeconfig"):
+        load_admin_kubeconfig(instance)
+    (instance.k3s_dir / "c").mkdir()
+    (instance.k3s_dir / "c" / "k3s.yaml").write_text("kind: Config\n")
+    assert load_admin_kubeconfig(instance) == "kind: Config\n"
+    save_private(tmp_path / "sub" / "config", "kind: Config\n")
+    assert (tmp_path / "sub" / "config").stat().st_mode & 0o777 == 0o600
