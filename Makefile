@@ -16,7 +16,7 @@ setup: ## install system packages and the Python environment (idempotent; does n
 	@tools/setup.sh
 
 demo: setup ## controller, node and registry on this machine; kubectl apply; an answer by HTTP
-	@$(PY) tools/demo.py
+	@$(PY) -m tools.demo
 
 test: setup ## all tests: unit, contract (real tools), system (whole daemons, faults)
 	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m "not soak" tests

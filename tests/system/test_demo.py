@@ -22,16 +22,16 @@ from eaves.testing.daemons import find_ports
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "tools" / "demo.py"
 BIN = Path(sys.executable).parent
 ANSWERED = re.compile(r"demo: app web answered HTTP 200 after \d+\.\d s")
 
 
 def run_demo(prelude: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """The demo once, after ``prelude`` changed what it finds of the machine."""
-    code = f"import os, runpy, sys\n{prelude}\nrunpy.run_path({str(DEMO)!r}, run_name='__main__')"
+    code = f"import os, runpy, sys\n{prelude}\nrunpy.run_module('tools.demo', run_name='__main__')"
     return subprocess.run(
         [sys.executable, "-c", code],
+        cwd=ROOT,
         env={**os.environ, "DEMO_ONCE": "1", **environment},
         capture_output=True,
         text=True,
@@ -77,7 +77,8 @@ def test_on_a_terminal_it_stays_until_ctrl_c_and_leaves_nothing(terminal: tuple[
     user, program = terminal
     port = find_ports(1)[0]
     demo = subprocess.Popen(
-        [sys.executable, str(DEMO)],
+        [sys.executable, "-m", "tools.demo"],
+        cwd=ROOT,
         stdin=program,
         stdout=program,
         stderr=program,
@@ -90,7 +91,7 @@ def test_on_a_terminal_it_stays_until_ctrl_c_and_leaves_nothing(terminal: tuple[
         lines = re.findall(r"^  (\S.*?)\r?$", shown, re.MULTILINE)
         setting = next(line for line in lines if line.startswith("export KUBECONFIG="))
         folder = Path(setting.removeprefix("export KUBECONFIG=").split()[0]).parents[1]
-        settings = load_node_settings(folder / "node-etc" / "node.toml", {})
+        settings = load_node_settings(folder / "edge-1" / "node.toml", {})
         for line in lines[lines.index(setting) + 1 :]:
             paste(setting, line)
         demo.send_signal(signal.SIGINT)

@@ -42,11 +42,11 @@ class EavesError(Exception):
         return f"{self.element}: {self.message}" if self.element else self.message
 
 
-def render_failure(program: str, error: EavesError) -> str:
-    """For a terminal: one line, then what was seen and what to do, each on a line of its own if known."""
+def render_failure(program: str, error: EavesError, *, seen_lines: int = 5) -> str:
+    """For a terminal: one line, then the last ``seen_lines`` of what was seen, and what to do, as far as they are known."""
     lines = [f"{program}: {error}"]
     if error.details:
-        lines.extend(f"  {line}" for line in error.details.splitlines()[-5:])
+        lines.extend(f"  {line}" for line in error.details.splitlines()[-seen_lines:])
     if error.resolution:
         lines.append(f"  to do: {error.resolution}")
     return "\n".join(lines)

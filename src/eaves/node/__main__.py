@@ -9,7 +9,7 @@ from pathlib import Path
 from eaves.kit.errors import EavesError, render_failure
 from eaves.kit.logging import start_logging
 from eaves.node.bootstrap import run_node
-from eaves.node.settings import load_node_settings
+from eaves.node.settings import check_run_dir, load_node_settings
 
 
 def main(arguments: list[str]) -> int:
@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> int:
     Path("/proc/self/comm").write_text("eaves-node", encoding="ascii")
     try:
         settings = load_node_settings(Path(arguments[0]) if arguments else None)
+        check_run_dir(settings)
         start_logging(settings.log_level)
         asyncio.run(run_node(settings))
     except EavesError as error:

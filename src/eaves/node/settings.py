@@ -32,6 +32,10 @@ class UplinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Further names that networks refer to; several ports may have the same."""
 
 
+RUNROOT_LIMIT = 50
+"""Characters of the folder for run-time files that Podman accepts."""
+
+
 class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings; only ``server`` has no usable default."""
 
@@ -85,6 +89,17 @@ def load_node_settings(path: Path | None = None, environment: Mapping[str, str] 
     if path is None and SETTINGS_FILE.exists():
         path = SETTINGS_FILE
     return load_settings(NodeSettings, path, environment, ENVIRONMENT_PREFIX)
+
+
+def check_run_dir(settings: NodeSettings) -> None:
+    """Raises SettingsError for a path that Podman would refuse: below it go sockets, whose addresses are short."""
+    needed = len(str(settings.engine.podman_run_dir))
+    if needed > RUNROOT_LIMIT:
+        raise SettingsError(
+            f"{settings.run_dir} is too long by {needed - RUNROOT_LIMIT} characters for Podman",
+            element="run_dir",
+            resolution="name a shorter path, such as /run/eaves",
+        )
 
 
 def parse_server(text: str) -> Server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -116,14 +117,25 @@ def test_reset_without_a_terminal_wants_to_be_confirmed(tmp_path: Path) -> None:
     assert "--yes" in done.output
 
 
+def test_run_with_a_path_that_podman_refuses_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text(f'server = "edge.example"\nrun_dir = "/{"r" * 44}"\n')
+    eaves = Path(sys.executable).with_name("eaves")
+    done = subprocess.run([eaves, "node", "run", "--config", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "run_dir: /rrr" in done.stderr
+    assert "too long by 2 characters for Podman" in done.stderr
+
+
 def test_run_without_a_controller_names_the_setting(tmp_path: Path, token: JoinToken) -> None:
     folder = tmp_path / "etc"
     run("join", "-", "--no-start", "--folder", str(folder), stdin=encode_join_token(token))
     text = (folder / "node.toml").read_text().replace("edge.example:8443", "")
     path = folder / "node.toml"
-    path.write_text(f'{text}state_dir = "{tmp_path / "s"}"\nrun_dir = "{tmp_path / "r"}"\n')
     eaves = Path(sys.executable).with_name("eaves")
-    done = subprocess.run([eaves, "node", "run", "--config", path], capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as short:
+        path.write_text(f'{text}state_dir = "{tmp_path / "s"}"\nrun_dir = "{short}"\n')
+        done = subprocess.run([eaves, "node", "run", "--config", path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "knows no controller" in done.stderr
     assert "Traceback" not in done.stderr
