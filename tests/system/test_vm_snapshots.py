@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,3 +123,43 @@ def test_a_snapshot_is_taken_before_an_update_and_the_machine_goes_back_to_it(
     machine.patch({"rollback": {"snapshotName": "update", "counter": 1}})
     machine.await_restart(started)
     assert "before" in machine.run("head -c 6 /dev/vdb")
+
+
+@pytest.mark.timeout(280)
+def test_disks_of_a_running_machine_are_exported_as_of_one_moment(
+    controller: ControllerHost, namespace: str, make_node: MakeNode, tmp_path: Path
+) -> None:
+    node = make_node(controller)
+    machine = Machine(controller, node, namespace, firmware="BIOS")
+    machine.run("echo before > /dev/vdb; sync")
+    machine.snapshot("first")
+    machine.await_snapshot("first")
+    machine.run("echo after! > /dev/vdb; sync")
+    root, now, then = (tmp_path / f"{name}.qcow2" for name in ("root", "now", "then"))
+    said = controller.eaves_kubectl("-n", namespace, "export", "plc", str(root))
+    assert hashlib.sha256(root.read_bytes()).hexdigest() in said
+    controller.eaves_kubectl("-n", namespace, "export", "app/plc", str(now), "--disk", "data")
+    controller.eaves_kubectl("-n", namespace, "export", "app/plc", str(then), "--disk", "data", "--snapshot", "first")
+    assert read_disk(root, tmp_path) == want_guest_disk().read_bytes()
+    assert read_disk(now, tmp_path)[:6] == b"after!"
+    assert read_disk(then, tmp_path)[:6] == b"before"
+    assert then.stat().st_size < 4 << 20, "what is empty takes no room"
+    with pytest.raises(AssertionError, match="app plc has no disk gone; its disks: root, data"):
+        controller.eaves_kubectl("-n", namespace, "export", "plc", str(now), "--force", "--disk", "gone")
+    assert read_disk(now, tmp_path)[:6] == b"after!", "what was there before stays"
+    node.wait("the moments to go", lambda: not any(b"eaves-volume-export" in raw for raw in list_headers(node)))
+
+
+def read_disk(path: Path, folder: Path) -> bytes:
+    out = folder / "out.raw"
+    argv = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(path), str(out)]
+    subprocess.run(argv, check=True, capture_output=True)
+    return out.read_bytes()
+
+
+def list_headers(node: NodeHost) -> list[bytes]:
+    """What qemu-img says of every disk."""
+    return [
+        subprocess.run(["qemu-img", "info", "-U", str(path)], check=True, capture_output=True).stdout
+        for path in node.instance.volumes_dir.glob("*.qcow2")
+    ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from eaves.cli import clusteraccess, failures, flows, k3s_release, machines, model, onboarding, screen, why
+from eaves.cli import clusteraccess, export, failures, flows, k3s_release, machines, model, onboarding, screen, why
 from eaves.cli.console import run_console
 from eaves.cli.kubectl import Kubectl
 from eaves.cli.plugin_frame import PluginGroup, complete_machines, complete_names, complete_objects, make_kubectl
@@ -260,6 +260,33 @@ def vnc(kubectl: Kubectl, target: str, port: int, address: str) -> None:
     machines.check_screen(app)
     path = screen.screen_path(app["metadata"]["namespace"], app["metadata"]["name"])
     screen.run_screen(kubectl, path, address, port, lambda text: click.echo(text, err=True))
+
+
+@command.command("export", epilog=export.EXAMPLES)
+@click.argument("target", metavar="VM|VOLUME", shell_complete=complete_machines)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--disk", default="", help="A disk of the machine other than its root disk, by its name in spec.volumes.")
+@click.option("--snapshot", default="", help="Name of the AppSnapshot or VolumeSnapshot to take it from.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.pass_obj
+def export_image(kubectl: Kubectl, /, target: str, file: Path, *, disk: str, snapshot: str, force: bool) -> None:
+    """Write a disk of a virtual machine, or a volume, to FILE as a compressed qcow2 image.
+
+    What runs goes on running: the image is of one moment.
+    """
+    if file.exists() and not force:
+        raise EavesError(f"{file} is there already", resolution="name another file, or give --force")
+    path = export.find_path(kubectl.namespace(), target)
+    query = {name: value for name, value in (("disk", disk), ("snapshot", snapshot)) if value}
+    is_terminal = sys.stderr.isatty()
+
+    def show(text: str) -> None:
+        if is_terminal:
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+    line = export.run_export(kubectl, path, query, file, show)
+    show("")
+    click.echo(f"{file}: {line.size_bytes} bytes, a disk of {line.virtual_bytes} bytes, sha256:{line.sha256}")
 
 
 def parse_duration_s(text: str) -> float:

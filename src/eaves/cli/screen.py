@@ -111,7 +111,7 @@ async def _show(socket_path: Path, path: str, reader: asyncio.StreamReader, writ
             str(socket_path), f"ws://localhost{path}", compression=None, max_size=None, ping_interval=None
         )
     except InvalidStatus as error:
-        raise EavesError(_message_of(bytes(error.response.body or b""))) from error
+        raise EavesError(message_of(bytes(error.response.body or b""))) from error
     except OSError as error:
         raise EavesError(f"kubectl proxy does not answer: {error}") from error
     pumps = {asyncio.create_task(_pump_up(reader, screen)), asyncio.create_task(_pump_down(screen, writer))}
@@ -141,7 +141,7 @@ async def _pump_down(screen: ClientConnection, writer: asyncio.StreamWriter) -> 
         await writer.drain()
 
 
-def _message_of(body: bytes) -> str:
+def message_of(body: bytes) -> str:
     """What a Status says; the text itself when it is none."""
     text = body.decode(errors="replace").strip()
     with contextlib.suppress(ValueError):

@@ -76,6 +76,7 @@ RESOURCE = eaves_resource(
     selectable_fields={"spec.nodeName": text_at("spec", "nodeName"), "status.phase": text_at("status", "phase")},
     subresources=(
         Subresource("console", frozenset({"get"})),
+        Subresource("export", frozenset({"get"})),
         Subresource("flows", frozenset({"get"}), "AppFlows", GROUP, VERSION),
         Subresource("vnc", frozenset({"get"})),
     ),

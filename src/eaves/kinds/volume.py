@@ -26,7 +26,7 @@ from eaves.kinds.metadata import ObjectMeta
 from eaves.kinds.rules import forbidden, invalid
 from eaves.kinds.serving import eaves_resource, text_at
 from eaves.kube.errors import FieldError
-from eaves.kube.resource import Column, Object
+from eaves.kube.resource import Column, Object, Subresource
 
 
 class ReclaimPolicy(StrEnum):
@@ -270,5 +270,6 @@ RESOURCE = eaves_resource(
         Column("Message", "string", at("status.message"), "What is going on.", priority=1),
     ),
     selectable_fields={"spec.nodeName": text_at("spec", "nodeName"), "status.phase": text_at("status", "phase")},
+    subresources=(Subresource("export", frozenset({"get"})),),
     validate=check_volume,
 )

@@ -55,6 +55,7 @@ from eaves.node.status import StatusSocket
 from eaves.node.tunnel.clusterhttp import ClusterHttp
 from eaves.node.tunnel.dialler import Dialler
 from eaves.node.tunnel.exec import AttachHandler, ExecHandler
+from eaves.node.tunnel.export import ExportHandler
 from eaves.node.tunnel.logs import LiveLogs
 from eaves.node.tunnel.portforward import PortForward
 from eaves.node.tunnel.unixsocket import UnixSocket
@@ -141,6 +142,7 @@ class Node:
         self.tunnel.register(StreamKind.EXEC, ExecHandler(self.engine))
         self.tunnel.register(StreamKind.HTTP, ClusterHttp(self.engine.cluster_api))
         self.tunnel.register(StreamKind.LOGS, self.live_logs)
+        self.tunnel.register(StreamKind.EXPORT, ExportHandler(self.engine))
         self.tunnel.register(StreamKind.ATTACH, AttachHandler(self.engine))
         self.tunnel.register(StreamKind.PORT_FORWARD, PortForward(self.observations, settings.engine.netns_dir))
         sockets = settings.engine.machine_socket

@@ -14,8 +14,10 @@ from eaves.node.desired.model import DesiredNode
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.settings import NodeSettings, want_ports
+from eaves.node.tunnel.export import Exported
 from eaves.node.workloads.errors import NotRunningError
 from eaves.node.workloads.sessions import Command, Session
+from eaves.wire.export import ExportParameters
 from eaves.wire.newlog import LogRecord
 
 Seal = Callable[[bytes], bytes]
@@ -50,6 +52,12 @@ class Engine(Protocol):
 
     async def attach(self, app_id: str, *, stdin: bool) -> Session:
         """An app's standard streams. Raises EavesError."""
+
+    def find_export(self, token: str) -> Exported | None:
+        """An image of a volume that was made before."""
+
+    async def make_export(self, wanted: ExportParameters, say: Callable[[int], Awaitable[None]]) -> Exported:
+        """An image of a volume. Raises EavesError, OSError."""
 
     def use_seal(self, seal: Seal) -> None:
         """The device's signature, for apps that ask for it."""
@@ -154,6 +162,12 @@ class EngineSlot:
     def cluster_api(self, cluster_id: str) -> ClusterApi:
         """Blocking, short. Raises EavesError."""
         return self._want_engine().cluster_api(cluster_id)
+
+    def find_export(self, token: str) -> Exported | None:
+        return self._engine.find_export(token) if self._engine is not None else None
+
+    async def make_export(self, wanted: ExportParameters, say: Callable[[int], Awaitable[None]]) -> Exported:
+        return await self._want_engine().make_export(wanted, say)
 
     def _want_engine(self) -> Engine:
         if self._engine is None:

@@ -107,6 +107,11 @@ class Instance(Struct, frozen=True):
         return self.data_dir / "blobs"
 
     @property
+    def exports_dir(self) -> Path:
+        """Images of volumes that are being taken away."""
+        return self.data_dir / "exports"
+
+    @property
     def k3s_dir(self) -> Path:
         """K3s's programs and the data of a cluster that this node is a member of."""
         return self.data_dir / "k3s"

@@ -47,6 +47,7 @@ from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.readiness import Readiness
 from eaves.node.vms.qemu import QemuEngine
 from eaves.node.volumes.abc import VolumeUsers
+from eaves.node.volumes.exports import Export, Exports, Say, find_disk
 from eaves.node.volumes.service import MEASURE_EVERY_S, Volumes
 from eaves.node.volumes.sources import ImageSources
 from eaves.node.workloads.abc import EngineKind
@@ -54,6 +55,7 @@ from eaves.node.workloads.engines import EngineSet
 from eaves.node.workloads.logs import Deliver
 from eaves.node.workloads.service import Apps
 from eaves.node.workloads.sessions import Command, Session
+from eaves.wire.export import ExportParameters
 from eaves.wire.timers import Timers, parse_config_items
 
 log = logging.getLogger(__name__)
@@ -120,6 +122,8 @@ class Manager:
             on_change=self._take_volumes,
             measure_every_s=options.measure_every_s,
         )
+        self._exports = Exports(instance, self._volumes)
+        self._desired: DesiredNode | None = None
         self._flows = FlowLog(instance, observations, round_s=options.flow_round_s)
         self._metadata = MetadataServer(observations, Patches(BlobFinder(observations).find))
         self._networks = Networks(
@@ -175,6 +179,7 @@ class Manager:
         manager = cls(instance, host, observations, deliver, options or EngineOptions())
         await manager._networks.open()
         await manager._volumes.open()
+        await manager._exports.open()
         await manager.images.open()
         await manager._devices.open()
         await manager._apps.open()
@@ -195,7 +200,7 @@ class Manager:
 
     async def apply(self, desired: DesiredNode) -> None:
         """Take ``desired`` as the wish from now on; returns at once."""
-        desired = _drop_strange(desired)
+        desired = self._desired = _drop_strange(desired)
         self._timers, _ = parse_config_items(desired.config_items.items(), self._timers)
         self.images.set_policy(want_policy(self._base_policy, self._timers, desired.config_items))
         self.images.set_desired(desired)
@@ -236,6 +241,15 @@ class Manager:
     def cluster_api(self, cluster_id: str) -> ClusterApi:
         """Blocking, short. Raises ClusterError."""
         return self.clusters.api(cluster_id)
+
+    def find_export(self, token: str) -> Export | None:
+        """An image that was made to be taken away."""
+        return self._exports.find(token)
+
+    async def make_export(self, wanted: ExportParameters, say: Say) -> Export:
+        """An image of a volume, or of a disk of a machine. Raises EavesError, OSError."""
+        volume_id = wanted.volume or find_disk(self._desired, wanted.app, wanted.disk)
+        return await self._exports.make(volume_id, wanted.snapshot, say)
 
     async def teardown(self) -> None:
         """Remove every trace of the engine from the machine; :meth:`run` must have ended. Volumes and their data go too."""
@@ -320,6 +334,7 @@ def _remove_folders(instance: Instance) -> None:
         instance.volumes_dir,
         instance.downloads_dir,
         instance.blobs_dir,
+        instance.exports_dir,
         instance.podman_run_dir,
         instance.netns_dir,
         instance.dns_dir,

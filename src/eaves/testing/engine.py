@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from eaves.kit.errors import EavesError
 from eaves.node.clusters.errors import ClusterError
@@ -26,7 +27,9 @@ from eaves.node.observed import (
     list_statuses,
 )
 from eaves.node.settings import NodeSettings
+from eaves.node.tunnel.export import Exported
 from eaves.node.workloads.sessions import Command, Session, SessionUnsupportedError
+from eaves.wire.export import ExportParameters
 
 
 class PretendEngine:
@@ -67,6 +70,12 @@ class PretendEngine:
 
     async def attach(self, app_id: str, *, stdin: bool) -> Session:
         raise SessionUnsupportedError("an engine that runs nothing has no streams")
+
+    def find_export(self, token: str) -> Exported | None:
+        return None
+
+    async def make_export(self, wanted: ExportParameters, say: Callable[[int], Awaitable[None]]) -> Exported:
+        raise EavesError("an engine that runs nothing has no images")
 
     def use_seal(self, seal: Seal) -> None:
         self.seal = seal

@@ -78,6 +78,7 @@ class StreamKind(StrEnum):
     LOGS = "logs"
     CONSOLE = "console"
     VNC = "vnc"
+    EXPORT = "export"
     HTTP = "http"
 
 

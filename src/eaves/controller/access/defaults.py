@@ -23,7 +23,7 @@ _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 _GRANTING = ("k3sclusteraccesses",)
 """Kinds of our own that give rights: for ``admin`` alone, as role bindings are."""
-_TALKING = frozenset({"console", "vnc", "proxy", "exec", "attach", "portforward"})
+_TALKING = frozenset({"console", "export", "vnc", "proxy", "exec", "attach", "portforward"})
 """Subresources by which one acts and not only looks."""
 _AUTHENTICATED, _UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 _HEALTH = ["/healthz", "/livez", "/readyz", "/version", "/version/"]

@@ -23,6 +23,7 @@ from eaves.controller.api.clusterproxy import ClusterProxy
 from eaves.controller.api.consoles import Consoles
 from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.eventkind import EventKind, make_event_view
+from eaves.controller.api.exports import Exports
 from eaves.controller.api.flows import AppFlows
 from eaves.controller.api.forms import Forms
 from eaves.controller.api.health import Check, Health
@@ -47,7 +48,7 @@ from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
-from eaves.kinds import app, edgenode, k3scluster, lease, namespace, node, pod, secret, serviceaccount
+from eaves.kinds import app, edgenode, k3scluster, lease, namespace, node, pod, secret, serviceaccount, volume
 from eaves.kinds.registry import FACES, PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
@@ -149,12 +150,15 @@ def make_kinds(
     kinds |= {kind.resource.gvr: kind for kind in views}
 
     consoles, streams = Consoles(store, parts.tunnel), PodStreams(store, parts.tunnel)
+    exports = Exports(store, parts.tunnel)
     subresources |= {
         (app.RESOURCE.gvr, "flows"): AppFlows(store, parts.telemetry, clock).serve,
         (app.RESOURCE.gvr, "console"): consoles.serve_console,
         (app.RESOURCE.gvr, "vnc"): consoles.serve_vnc,
         (k3scluster.RESOURCE.gvr, "proxy"): ClusterProxy(store, parts.tunnel).serve,
         (serviceaccount.RESOURCE.gvr, "token"): accounts.serve_token,
+        (app.RESOURCE.gvr, "export"): exports.serve_app,
+        (volume.RESOURCE.gvr, "export"): exports.serve_volume,
         (pod.RESOURCE.gvr, "exec"): streams.serve_exec,
         (pod.RESOURCE.gvr, "attach"): streams.serve_attach,
         (namespace.RESOURCE.gvr, "finalize"): NamespaceFinalizer(readings, writer).serve,

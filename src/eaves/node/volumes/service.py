@@ -11,16 +11,17 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from eaves.node.desired.model import DesiredApp, DesiredNode, DesiredVolume
+from eaves.node.desired.model import DesiredApp, DesiredNode, DesiredVolume, SnapshotSet, VolumeSnapshotWish
 from eaves.node.instance import Instance
 from eaves.node.mounts import load_sources
-from eaves.node.observed import Observations, VolumeStatus
+from eaves.node.observed import Fault, Observations, VolumeStatus
 from eaves.node.statefile import StateFile
 from eaves.node.volumes import access, apply, garbage, making, observe, plan, surroundings
 from eaves.node.volumes.abc import LiveDisks, VolumeSources, VolumeUsers, VolumeVault
@@ -37,6 +38,8 @@ from eaves.node.volumes.actions import (
     name_work,
 )
 from eaves.node.volumes.around import Surroundings
+from eaves.node.volumes.errors import VolumeError, VolumeImageUnsuitableError, VolumeMissingError
+from eaves.node.volumes.holding import Holds
 from eaves.node.volumes.jobs import TROUBLE, Jobs
 from eaves.node.volumes.model import Disk, Form, Seen, StorageFacts, Use, VolumeKey, parse_key
 from eaves.node.volumes.observe import Found
@@ -95,6 +98,7 @@ class Volumes:
         self._state_lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._jobs = Jobs(on_end=self._wake.set)
+        self._holds = Holds(self._wake.set)
 
     async def open(self) -> None:
         """Put away what a crash left and look at what is there."""
@@ -148,11 +152,48 @@ class Volumes:
     def used_bytes(self, volume_id: str, generation: int) -> int:
         return self._uses.get(VolumeKey(volume_id, generation), Use()).used_bytes
 
+    @contextlib.asynccontextmanager
+    async def held_snapshot(self, volume_id: str, snapshot_id: str = "") -> AsyncIterator[tuple[Seen, str]]:
+        """A snapshot of the volume that stays meanwhile, and its id: a given one, or one that is taken now and goes afterwards.
+
+        Raises VolumeError when the volume is not there, is a folder, or can have none now.
+        """
+        key = max((key for key in self._seen if key.id == volume_id), default=None)
+        if key is None:
+            raise VolumeMissingError("the node does not have the volume", element=f"volume {volume_id}")
+        if self._seen[key].form is Form.FOLDER:
+            raise VolumeImageUnsuitableError(
+                "the volume is a folder, of which no disk image can be made", resolution="copy its files by kubectl cp"
+            )
+        point = snapshot_id or f"export-{uuid.uuid4()}"
+        if snapshot_id and snapshot_id not in self._seen[key].snapshots:
+            raise VolumeMissingError("the volume does not have the snapshot", element=f"volume {volume_id}")
+        with self._holds.hold(key, VolumeSnapshotWish(point, point, SnapshotSet("", ((key.id, key.generation),)))):
+            yield await self._holds.wait(lambda: self._find_point(key, point)), point
+
+    def _find_point(self, key: VolumeKey, point: str) -> Seen | None:
+        """The volume with the snapshot, None while it does not have it. Raises VolumeError when it will not."""
+        seen = self._seen.get(key)
+        if seen is not None and point in seen.snapshots:
+            return seen
+        if (fault := self._find_fault(key, point)) is not None:
+            raise VolumeError(fault.message, resolution=fault.resolution, element=f"volume {key.id}")
+        return None
+
+    def _find_fault(self, key: VolumeKey, point: str) -> Fault | None:
+        waits = self._plans.get(key, VolumePlan()).waits
+        if wait := next((wait for wait in waits if wait.snapshot_id == point), None):
+            return Fault(wait.code, wait.message, wait.resolution)
+        return self._jobs.faults(key).get(name_work(TakeSnapshot(key, point)))
+
     async def run(self) -> None:
         try:
             while True:
                 self._wake.clear()
-                next_s = await self._reconcile(self._desired) if self._desired is not None else self._measure_every_s
+                next_s = self._measure_every_s
+                if self._desired is not None:
+                    next_s = await self._reconcile(self._holds.extend(self._desired))
+                    self._holds.tell()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(next_s):
                         await self._wake.wait()
