@@ -142,7 +142,7 @@ async def test_a_snapshot_needs_a_machine_and_goes_with_it(admin: AsgiClient) ->
     assert causes(await create(admin, snapshot("s", "web"))) == ["spec.appName"]
     created = await create(admin, app("plc", type="VirtualMachine", devices=[{"name": "gpu"}]))
     assert created.status == 201
-    assert causes(await create(admin, snapshot("s", "plc", type="DiskAndMemory"))) == ["spec.type"]
+    assert causes(await create(admin, snapshot("s", "plc", type="DiskAndMemory", trigger="AppUpdate"))) == ["spec.type"]
     made = await create(admin, snapshot("s", "plc", retain=True))
     assert made.status == 201, made.body.decode()
     (owner,) = made.json()["metadata"]["ownerReferences"]
