@@ -52,6 +52,15 @@ def test_named_tests_exist(page: Path) -> None:
     assert [f"{file}::{name}" for file, name in named if f"def {name}(" not in texts[file]] == []
 
 
+@pytest.mark.parametrize("folder", ["howto", "reference"])
+def test_an_index_links_every_page(folder: str) -> None:
+    index = ROOT / "docs" / folder / "index.md"
+    pages = {page.stem for page in index.parent.glob("*.md")} - {"index"}
+    text, _, tree = index.read_text().partition("```{toctree}")
+    assert pages - set(re.findall(r"\]\(([\w-]+)\.md\)", text)) == set()
+    assert pages - set(tree.split()) == set()
+
+
 def commands() -> set[str]:
     shown = "\n".join(text for page in PAGES for text in blocks(page, "console")) + "\n".join(
         page.read_text() for page in PAGES
