@@ -1,12 +1,14 @@
 """K3s clusters through Eaves against the same program started by hand, in turns on the same machine.
 
-``make bench BENCH="k3s_bring_up k3s_node_memory k3s_upgrade"`` as root. Which K3s runs inside is in each note; the stand-in's memory is
-that of Kubernetes in separate processes, K3s's own is smaller.
+``make bench BENCH="k3s_bring_up k3s_node_memory k3s_proxy k3s_upgrade"`` as root. Which K3s runs inside is in each note; the stand-in's
+memory is that of Kubernetes in separate processes, K3s's own is smaller.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import secrets
 import shutil
 import tempfile
@@ -25,6 +27,7 @@ from tests.bench.results import Result, median_result
 
 RUNS = 3
 UPGRADE_GOAL = 0.0
+LISTED = 500
 _PROBE_EVERY_S = 0.1
 
 
@@ -102,6 +105,51 @@ def bench_node_memory() -> Sequence[Result]:
     ]
 
 
+def bench_proxy() -> Sequence[Result]:
+    """Reads through controller and tunnel against the same at the server itself, in turns over one kept connection each."""
+    release = find_releases()[0]
+    with open_stage() as (stage, namespace):
+        node = stage.add_node()
+        stage.apply(want_cluster("bench", release.version, [node]), namespace)
+        stage.wait_phase("bench", namespace, "Ready")
+        direct = stage.connect(node)
+        for number in range(LISTED):
+            body = json.dumps({"metadata": {"name": f"bench-{number}"}, "data": {"value": "x" * 1024}})
+            read(direct, "/api/v1/namespaces/default/configmaps", "POST", body)
+        root = f"/apis/eaves.dev/v1alpha1/namespaces/{namespace}/k3sclusters/bench/proxy"
+        figures = {}
+        for name, path, runs in (
+            ("get", "/api/v1/namespaces/default/configmaps/bench-0", 200),
+            ("list", "/api/v1/configmaps", 20),
+        ):
+            ours, peers = [], []
+            for _ in range(runs):
+                started = time.perf_counter()
+                answer = stage.controller.operator.get_raw(root + path)
+                ours.append((time.perf_counter() - started) * 1000)
+                assert answer.status_code == 200, answer.text
+                started = time.perf_counter()
+                read(direct, path)
+                peers.append((time.perf_counter() - started) * 1000)
+            figures[name] = (ours, peers)
+        direct.close()
+    note = f"{_name(release)}; list: {LISTED} ConfigMaps of 1 KiB"
+    return [
+        median_result(
+            f"k3s_proxy_{name}", "ms", "lower", ours, peer="directly at the server", peer_runs=peers, note=note
+        )
+        for name, (ours, peers) in figures.items()
+    ]
+
+
+def read(connection: http.client.HTTPSConnection, path: str, method: str = "GET", body: str | None = None) -> bytes:
+    connection.request(method, path, body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    content = answer.read()
+    assert answer.status < 300, content
+    return content
+
+
 def bench_upgrade() -> Sequence[Result]:
     """Reads of three servers' API during an upgrade, each tried once at a server that is not being upgraded, else at the next."""
     new, old = find_releases()[:2]
@@ -151,5 +199,6 @@ def _name(release: Release) -> str:
 BENCHMARKS = {
     "k3s_bring_up": bench_bring_up,
     "k3s_node_memory": bench_node_memory,
+    "k3s_proxy": bench_proxy,
     "k3s_upgrade": bench_upgrade,
 }

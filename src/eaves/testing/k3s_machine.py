@@ -81,10 +81,9 @@ class Machine:
             self._place(path)
         _make_cgroups(self.cgroup)
         self.address = lan.plug(self._holder.pid)
+        self._gateway = lan.gateway()
         self.run("ip", "link", "set", "lo", "up")
-        self.run("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
-        self.run("ip", "link", "set", "eth0", "up")
-        self.run("ip", "route", "add", "default", "via", lan.gateway())
+        self._configure()
 
     @property
     def pid(self) -> int:
@@ -122,25 +121,19 @@ class Machine:
         return found
 
     def cut_power(self) -> None:
-        """Everything that runs goes at once, with the network's state; the disk stays."""
+        """Everything that runs goes at once, with links, addresses, routes and firewall; the disk stays. The cable is plugged in anew."""
         self._kill_all()
         for path in FLEETING:
-            self.run(
-                "sh",
-                "-c",
-                f"umount -R -l {path} 2>/dev/null; rm -rf {self._disk(path)}/*; mount --bind {self._disk(path)} {path}",
-            )
-        self.run(
-            "sh",
-            "-c",
-            "ip -o link | sed -n 's/^[0-9]*: \\(cni0\\|flannel[.0-9]*\\)[:@].*/\\1/p' | xargs -rn1 ip link delete",
-        )
-        self.run(
-            "sh",
-            "-c",
-            "nft flush ruleset; ip route flush proto static; ip -4 route show | grep -o '^10.42[^ ]*' | xargs -rn1 ip route delete",
-            check=False,
-        )
+            disk = self._disk(path)
+            self.run("sh", "-c", f"umount -R -l {path}; rm -rf {disk}/*; mount --bind {disk} {path}")
+        for line in self.run("ip", "-o", "link").splitlines():
+            name = line.split(": ")[1].partition("@")[0]
+            if name not in ("lo", "eth0"):
+                self.run("ip", "link", "delete", name, check=False)
+        self.run("nft", "flush", "ruleset")
+        self.run("ip", "link", "set", "eth0", "down")
+        self.run("ip", "address", "flush", "dev", "eth0")
+        self._configure()
 
     def close(self) -> None:
         """Leave nothing of it on the host."""
@@ -154,6 +147,11 @@ class Machine:
                 Path(path).rmdir()
         _restore_sysctls()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _configure(self) -> None:
+        self.run("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
+        self.run("ip", "link", "set", "eth0", "up")
+        self.run("ip", "route", "add", "default", "via", self._gateway)
 
     def _place(self, path: str) -> None:
         disk = self._disk(path)

@@ -7,10 +7,12 @@ The controller runs on the host; each machine reaches it, and the server that ha
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import platform
 import secrets
 import shutil
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,18 @@ class ClusterStage:
             f"{tls}/client-admin.key",
         )
         return node.machine.run("curl", "-sf", "-m", "10", *files, f"https://127.0.0.1:6443{path}", check=False)
+
+    def connect(self, node: ClusterNode) -> http.client.HTTPSConnection:
+        """A connection of its administrator to the API on a server, made on the machine, for who asks often."""
+        data = self._data(node)
+        assert data is not None, f"{node.name} has no K3s"
+        tls = data / "server" / "tls"
+        context = ssl.create_default_context(cafile=str(tls / "server-ca.crt"))
+        context.load_cert_chain(tls / "client-admin.crt", tls / "client-admin.key")
+        connection = http.client.HTTPSConnection("127.0.0.1", 6443, context=context, timeout=30)
+        with Namespace.at(f"/proc/{node.machine.pid}/ns/net") as inside, inside.entered():
+            connection.connect()
+        return connection
 
     def list_kube_nodes(self, server: ClusterNode) -> list[Object]:
         """The cluster's Node objects; none while its API does not answer."""

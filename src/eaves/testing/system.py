@@ -94,6 +94,10 @@ class Operator:
         answer = self._client.get(path, params={"previous": "true"} if previous else {})
         return answer.text.splitlines() if answer.status_code == 200 else []
 
+    def get_raw(self, path: str) -> httpx2.Response:
+        """The answer to a GET, whatever it is."""
+        return self._client.get(path)
+
     def is_ready(self) -> bool:
         try:
             return self._client.get("/readyz").status_code == 200
