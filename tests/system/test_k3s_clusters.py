@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from eaves.kube.resource import Object
 from eaves.testing.daemons import wait_for
 from eaves.testing.k3s import NoK3sError, Release, find_releases
-from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterStage, want_cluster
+from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
 from eaves.testing.system import ControllerHost
 
 pytestmark = [pytest.mark.xdist_group("k3s"), pytest.mark.timeout(2400)]
@@ -68,3 +69,50 @@ def test_one_server_beside_nothing_else_comes_and_goes(stage: ClusterStage, shop
     stage.controller.operator.delete("k3sclusters", "till", shop)
     wait_for("the cluster to be gone", lambda: stage.find("till", shop) is None, READY_LIMIT_S, node.explain)
     assert stage.list_traces(node) == []
+
+
+def test_three_servers_and_an_agent_bear_losses(stage: ClusterStage, shop: str, releases: list[Release]) -> None:
+    nodes = [stage.add_node() for _ in range(4)]
+    servers, agent = nodes[:3], nodes[3]
+    stage.apply(want_cluster("shop", releases[0].version, servers, [agent]), shop)
+    stage.wait_phase("shop", shop, "Ready")
+    status = stage.get("shop", shop)["status"]
+    assert (status["servers"]["ready"], status["agents"]["ready"]) == (3, 1)
+    first = next(node for node in servers if node.name == status["firstServer"])
+    others = [node for node in servers if node is not first]
+
+    # The first server loses its power for good: no second cluster comes to be, and the others go on.
+    first.cut_power()
+    wait_for(
+        "the API of another server", lambda: stage.ask(others[0], "/readyz") == "ok", READY_LIMIT_S, others[0].explain
+    )
+    others[0].wait(
+        "the loss to be told", lambda: stage.get("shop", shop)["status"]["servers"]["ready"] == 2, READY_LIMIT_S
+    )
+    assert stage.get("shop", shop)["status"]["firstServer"] == first.name
+    first.start()
+    stage.wait_phase("shop", shop, "Ready")
+    assert len(_ready(stage, first)) == 4
+
+    # A cable that is pulled and put back.
+    stage.set_cable(agent, is_plugged=False)
+    wait_for("the agent to be missed", lambda: len(_ready(stage, first)) == 3, READY_LIMIT_S, first.explain)
+    stage.set_cable(agent, is_plugged=True)
+    wait_for("the agent to be back", lambda: len(_ready(stage, first)) == 4, READY_LIMIT_S, first.explain)
+
+    # A member that is taken out of the spec leaves the cluster, etcd and its machine.
+    left = others[1]
+    names = [node.name for node in (first, others[0])]
+    stage.controller.operator.patch("k3sclusters", "shop", {"spec": {"servers": {"nodeNames": names}}}, shop)
+    wait_for("the member to be gone", lambda: len(stage.list_kube_nodes(first)) == 3, READY_LIMIT_S, left.explain)
+    wait_for("no trace of it", lambda: stage.list_traces(left) == [], READY_LIMIT_S, left.explain)
+    stage.wait_phase("shop", shop, "Ready")
+
+
+def _ready(stage: ClusterStage, server: ClusterNode) -> list[str]:
+    found = []
+    for node in stage.list_kube_nodes(server):
+        conditions: list[Object] = node["status"].get("conditions") or []
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+            found.append(str(node["metadata"]["name"]))
+    return found
