@@ -45,7 +45,7 @@ def find_warnings(new: Object) -> Iterator[str]:
         yield (
             f"spec.servers: {wanted} servers with embedded etcd bear the loss of no more servers than {wanted - 1}; take an odd number"
         )
-    if spec.backup is None and spec.datastore is ClusterDatastore.EMBEDDED_ETCD:
+    if spec.backup is None and spec.datastore is not ClusterDatastore.EXTERNAL:
         yield "spec.backup: no snapshots are taken; without one the cluster is lost with its servers' disks"
 
 
@@ -244,10 +244,8 @@ def _check_backup(spec: K3sClusterSpec) -> Iterator[FieldError]:
         if spec.operations.restore is not None and "/" in spec.operations.restore.snapshot:
             yield required("spec.backup", "a snapshot in a Datastore needs backup.datastoreRef")
         return
-    if spec.datastore is not ClusterDatastore.EMBEDDED_ETCD:
-        yield forbidden(
-            "spec.backup", f"only EmbeddedEtcd has snapshots; back the {spec.datastore} datastore up where it is"
-        )
+    if spec.datastore is ClusterDatastore.EXTERNAL:
+        yield forbidden("spec.backup", "an External datastore has no snapshots here; back it up where it is")
     if backup.schedule:
         yield from check_schedule("spec.backup.schedule", backup.schedule)
     if backup.datastore_ref is not None:

@@ -81,7 +81,7 @@ class UpgradePolicy(Struct, frozen=True, rename="camel", kw_only=True, omit_defa
 
 
 class ClusterBackup(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """Snapshots of the embedded etcd."""
+    """Snapshots of the cluster's state, of embedded etcd or SQLite."""
 
     schedule: Annotated[
         str,
@@ -183,7 +183,7 @@ class K3sClusterSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_def
     add_ons: Annotated[list[AddOn], keyed("name", description="What is to run in the cluster.", max_length=64)] = []
     resources: Annotated[ClusterResources, about("What members keep free for the cluster.")] = ClusterResources()
     upgrade: Annotated[UpgradePolicy, about("How members get another version.")] = UpgradePolicy()
-    backup: Annotated[ClusterBackup | None, about("Snapshots of the embedded etcd.")] = None
+    backup: Annotated[ClusterBackup | None, about("Snapshots of the cluster's state.")] = None
     operations: Annotated[ClusterOperations, about("Orders.")] = ClusterOperations()
     deletion_policy: Annotated[
         DeletionPolicy, about("DeleteData, or KeepData: members that leave keep K3s' data folder on their disk.")

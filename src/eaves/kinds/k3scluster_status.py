@@ -95,7 +95,7 @@ class MemberCount(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class ClusterSnapshot(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """A snapshot of the embedded etcd."""
+    """A snapshot of the cluster's state."""
 
     name: Annotated[str, about("File name, for spec.operations.restore.")]
     taken_at: Annotated[Time | None, about("When it was taken.")] = None

@@ -21,6 +21,7 @@ from eaves.controller.reconcile.clusters.plan import plan
 from eaves.kinds import k3scluster
 from eaves.kinds.k3s_version import parse_k3s_version
 from eaves.kinds.k3scluster import K3sCluster
+from eaves.kinds.k3scluster_spec import ClusterDatastore
 from eaves.kinds.k3scluster_status import (
     ClusterOrderCounters,
     K3sClusterStatus,
@@ -350,7 +351,7 @@ class World:
             api_ready=is_server and is_up,
             etcd_healthy=is_server and is_up,
             etcd_members=len(self.voters) if is_server else 0,
-            has_data=is_server and box.epoch == self.epoch and box.epoch > 0 and box.id in self.voters,
+            has_data=is_server and self.holds_data(box),
             is_leader=is_leader,
             ca_hash="c" * 64 if is_server and is_up else "",
             certificates_expire_at=render_time(box.expires_at),
@@ -358,6 +359,11 @@ class World:
             views=self._views() if is_leader else {},
             pods=PodCounts(total=3, running=3) if is_leader else None,
         )
+
+    def holds_data(self, box: Box) -> bool:
+        """No server does with an external datastore."""
+        is_external = self.cluster.spec.datastore is ClusterDatastore.EXTERNAL
+        return not is_external and box.epoch == self.epoch and box.epoch > 0 and box.id in self.voters
 
     def _views(self) -> dict[str, MemberView]:
         views = {}

@@ -129,10 +129,12 @@ def test_what_cannot_be_is_refused_with_the_path_of_the_field(field: str, value:
     assert any(words in fault.detail for fault in faults if fault.path == path)
 
 
-def test_backups_are_of_embedded_etcd_alone() -> None:
-    one = change(change(ISSUE, "spec.servers", {"nodeNames": ["a"]}), "spec.datastore", "SQLite")
-    (fault,) = find_faults(k3scluster.RESOURCE, one)
+def test_an_external_datastore_is_backed_up_where_it_is() -> None:
+    external = change(change(ISSUE, "spec.datastore", "External"), "spec.datastoreSecretRef", {"name": "db"})
+    (fault,) = find_faults(k3scluster.RESOURCE, external)
     assert fault.path == "spec.backup"
+    sqlite = change(change(ISSUE, "spec.servers", {"nodeNames": ["a"]}), "spec.datastore", "SQLite")
+    assert find_faults(k3scluster.RESOURCE, sqlite) == []
 
 
 @pytest.mark.parametrize(("count", "warns"), [(1, False), (2, True), (3, False), (4, True), (5, False)])

@@ -121,14 +121,19 @@ def _want_secrets(cluster: K3sCluster, member: K3sMemberStatus, facts: ClusterFa
         # K3s' secure form of a token: whom it joins must have this authority.
         token = f"K10{cluster.status.ca_hash}::server:{token}"
     block = EncryptionBlock(cluster_token=token)
-    is_changing = (
-        member.node_name == cluster.status.leader and member.ordered.rotate_token > cluster.status.done.rotate_token
-    )
-    if is_changing and not runs_eve(facts.node):
+    if _tells_cluster(cluster, member) and not runs_eve(facts.node):
         block.eaves.cluster.former_token = _token(cluster, cluster.status.done.rotate_token, facts)
     if cluster.spec.datastore_secret_ref is not None and member.role is MemberRole.SERVER:
         _fill_datastore(cluster, cluster.spec.datastore_secret_ref.name, block, lookup)
     return block
+
+
+def _tells_cluster(cluster: K3sCluster, member: K3sMemberStatus) -> bool:
+    """Whether the member is the one that makes the new token known: the first that was ordered to, until it has done so."""
+    wanted = member.ordered.rotate_token
+    servers = [entry for entry in cluster.status.members if entry.role is MemberRole.SERVER]
+    is_known = any(max(entry.done.rotate_token, entry.joined_after.rotate_token) >= wanted for entry in servers)
+    return member.role is MemberRole.SERVER and wanted > cluster.status.done.rotate_token and not is_known
 
 
 def token_generation(cluster: K3sCluster, member: K3sMemberStatus) -> int:

@@ -107,7 +107,8 @@ def test_the_same_inputs_give_the_same_bytes(device: DeviceCipher) -> None:
     ],
 )
 def test_a_member_has_the_token_of_its_last_order(device: DeviceCipher, fields: Object, generation: int) -> None:
-    cluster = make_cluster([member(**fields), member("b")], status={"leader": "b"})
+    other = member("b", done={"rotateToken": 1} if "ordered" in fields else {})
+    cluster = make_cluster([member(**fields), other], status={"leader": "b"})
     block = device.decrypt(compiled(device, cluster).cluster.encrypted_cluster_token)
     assert block.cluster_token == f"token-{generation}"
     assert not block.HasField("eaves")
@@ -123,6 +124,13 @@ def test_the_leader_alone_gets_the_former_token_while_it_changes(device: DeviceC
     cluster = make_cluster([member(joined=True, ordered={"rotateToken": 1}), member("b")])
     block = device.decrypt(compiled(device, cluster).cluster.encrypted_cluster_token)
     assert (block.cluster_token, block.eaves.cluster.former_token) == ("token-1", "token-0")
+
+
+def test_another_leader_does_not_tell_the_cluster_again(device: DeviceCipher) -> None:
+    told = member("b", joined=True, ordered={"rotateToken": 1}, done={"rotateToken": 1})
+    cluster = make_cluster([member(joined=True, ordered={"rotateToken": 1}), told])
+    block = device.decrypt(compiled(device, cluster).cluster.encrypted_cluster_token)
+    assert (block.cluster_token, block.eaves.cluster.former_token) == ("token-1", "")
 
 
 def test_who_joins_later_checks_the_authority(device: DeviceCipher) -> None:

@@ -118,6 +118,11 @@ class Draft:
     def has_quorum_rules(self) -> bool:
         return self.spec.datastore is ClusterDatastore.EMBEDDED_ETCD
 
+    @property
+    def keeps_state_on_servers(self) -> bool:
+        """Whether servers hold the cluster's state; with an External datastore none does, and each that joined is as good."""
+        return self.spec.datastore is not ClusterDatastore.EXTERNAL
+
     def running_versions(self) -> list[K3sVersion]:
         found = (parse_k3s_version(member.running_version) for member in self.members.values())
         return [version for version in found if version is not None]

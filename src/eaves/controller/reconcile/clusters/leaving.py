@@ -58,6 +58,10 @@ def _may_go(draft: Draft, member: K3sMemberStatus) -> bool:
         return True
     if any(other.want is Wish.REMOVED and other.role is MemberRole.SERVER for other in draft.members.values()):
         return False
+    busy = [other for other in draft.servers() if other.node_name != member.node_name and _is_busy(other)]
+    if busy and member.ready:
+        draft.say(Activity.UPDATING, "ServerBusy", f"{member.node_name} leaves when {busy[0].node_name} is done with")
+        return False
     holders = [other for other in draft.holders() if other is not member]
     if not holders:
         text = (
@@ -80,6 +84,12 @@ def _may_go(draft: Draft, member: K3sMemberStatus) -> bool:
         draft.say(Activity.FAULT, "NoQuorum", text)
         return False
     return True
+
+
+def _is_busy(member: K3sMemberStatus) -> bool:
+    """Another server that is drained, or gets another version, is enough at a time."""
+    is_new = bool(member.running_version) and member.running_version != member.version
+    return member.joined and (member.want is Wish.DRAINED or is_new)
 
 
 def _say_draining(draft: Draft, member: K3sMemberStatus) -> None:

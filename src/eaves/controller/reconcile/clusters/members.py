@@ -140,11 +140,17 @@ def _labels(node: NodeFacts) -> dict[str, str]:
 
 
 def joining_version(draft: Draft, role: MemberRole) -> str:
-    """What a new member gets: a server the newest that a server has, an agent the oldest, the spec's while there are none."""
-    versions = [member.version for member in draft.started() if member.role is MemberRole.SERVER and member.version]
-    if not versions:
+    """What a new member gets: a server the newest that a server has, an agent the oldest that one runs, the spec's while there are none."""
+    servers = [member for member in draft.started() if member.role is MemberRole.SERVER and member.version]
+    if not servers:
         return draft.spec.version
-    return (max if role is MemberRole.SERVER else min)(versions, key=lambda text: _order(text))
+    if role is MemberRole.SERVER:
+        return max((member.version for member in servers), key=_order)
+    return min((_running(member) for member in servers), key=_order)
+
+
+def _running(member: K3sMemberStatus) -> str:
+    return member.running_version if parse_k3s_version(member.running_version) is not None else member.version
 
 
 def _order(text: str) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def _with_report(
         api_ready=is_server and is_connected and report.api_ready and not member.stopped,
         etcd_healthy=is_server and is_connected and report.etcd_healthy,
         etcd_members=report.etcd_members if is_server else 0,
-        has_data=is_server and report.has_data,
+        has_data=is_server and (report.has_data or (member.joined and not draft.keeps_state_on_servers)),
         drained=member.want is MemberWish.DRAINED and view is not None and view.drained,
         removed=member.want is MemberWish.REMOVED and view is not None and view.removed,
         restarts=report.restarts,

@@ -36,12 +36,16 @@ def upgrade_members(draft: Draft, *, is_free: bool) -> None:
 
 def find_obstacle(draft: Draft) -> tuple[str, str] | None:
     """Why no upgrade to the spec's version can begin: reason and text."""
-    target, running = parse_k3s_version(draft.spec.version), draft.running_versions()
-    if target is not None and running and (text := explain_skew(min(running), max(running), target)):
+    if text := _explain_skew(draft):
         return "VersionSkew", text
     if draft.spec.upgrade.paused:
         return "Paused", "spec.upgrade.paused is true; set it to false to go on"
     return None
+
+
+def _explain_skew(draft: Draft) -> str:
+    target, running = parse_k3s_version(draft.spec.version), draft.running_versions()
+    return explain_skew(min(running), max(running), target) if target is not None and running else ""
 
 
 def _follow_before_start(draft: Draft) -> None:
@@ -63,14 +67,32 @@ def _is_under_way(draft: Draft, member: K3sMemberStatus) -> bool:
 
 
 def _end(draft: Draft, member: K3sMemberStatus) -> None:
-    """Drained → new version; new version that runs → ready again."""
+    """Drained → new version; new version that runs → ready again. The spec may have changed its mind meanwhile."""
     if member.want is not Wish.DRAINED:
         return
-    if member.version == draft.spec.version and member.running_version == member.version:
-        if draft.is_connected(member) and member.state in ("Ready", ""):
-            draft.change(member, want=Wish.READY)
-    elif member.version != draft.spec.version and (member.drained or not member.ready):
-        draft.change(member, version=draft.spec.version)
+    target = draft.spec.version
+    has_settled = (
+        member.running_version == member.version and draft.is_connected(member) and member.state in ("Ready", "")
+    )
+    if member.version != target and (member.drained or not member.ready) and _may_get(draft, member):
+        draft.change(member, version=target)
+    elif has_settled and (member.version == target or not _may_get(draft, member)):
+        draft.change(member, want=Wish.READY)
+
+
+def is_changing(member: K3sMemberStatus) -> bool:
+    """Whether another version is on its way to the member."""
+    return member.running_version != member.version or not member.ready
+
+
+def _may_get(draft: Draft, member: K3sMemberStatus) -> bool:
+    """Whether it is this member's turn for the spec's version: one server at a time, agents after them, and no minor is left out."""
+    servers = [other for other in draft.servers() if not other.stopped and other.node_name != member.node_name]
+    if member.role is MemberRole.AGENT and any(other.running_version != draft.spec.version for other in servers):
+        return False
+    if member.role is MemberRole.SERVER and any(other.joined and is_changing(other) for other in servers):
+        return False
+    return _explain_skew(draft) == ""
 
 
 def _tell_progress(draft: Draft, member: K3sMemberStatus) -> None:

@@ -87,6 +87,14 @@ def test_the_only_server_is_exchanged_by_one_that_joins_before() -> None:
     assert world.bootstraps == 1
 
 
+def test_servers_over_an_external_datastore_come_and_go() -> None:
+    world = made(ABC, ["d"], datastore="External", datastoreSecretRef={"name": "db"})
+    world.edit(servers={"nodeNames": ["b", "c"]})
+    world.run()
+    assert (world.status.phase, sorted(world.members)) == ("Ready", ["b", "c", "d"])
+    assert world.status.first_server in ("b", "c")
+
+
 def test_the_last_server_stays_while_its_successor_does_not_come() -> None:
     world = made(["a"])
     world.add_box("b", has_link=False)
