@@ -129,7 +129,9 @@ class Node:
         self._root_pem = root_pem
         self._clock = clock
         self.ports = (
-            PortLink(settings, self.controller, self.uplinks, self.orders.parse_ports, self._trust_proxies).ports
+            PortLink(
+                settings, self.controller, self.uplinks, self.orders.parse_ports, self._trust_proxies, self._reconnect
+            ).ports
             if settings.manage_ports
             else None
         )
@@ -257,6 +259,10 @@ class Node:
     def _take_ports(self) -> None:
         if self.ports is not None and self.orders.desired is not None:
             self.ports.take(self.orders.desired.port_sections)
+
+    def _reconnect(self) -> None:
+        self.client.abort()
+        self.notify.reconnect()
 
     async def _trust_proxies(self, pems: tuple[str, ...]) -> None:
         """The certificates of the ports' proxies, beside those of the settings."""

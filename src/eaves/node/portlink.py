@@ -6,13 +6,14 @@ The daemon makes a :class:`PortLink` where its settings say ``manage_ports``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from eaves.kit.errors import EavesError
-from eaves.node.desired.port_model import PortSetup, PortsSetup
+from eaves.node.desired.port_model import PortSetup, PortsSetup, ProxySetup
 from eaves.node.link.calls import Controller
 from eaves.node.link.uplinks import Attempt, Uplink, Uplinks, load_addresses
+from eaves.node.portproxies import ProxyFinder
 from eaves.node.ports.service import Ports, Times, open_networkmanager
 from eaves.node.settings import NodeSettings, want_uplinks
 
@@ -31,13 +32,18 @@ class PortLink:
         uplinks: Uplinks,
         parse: Callable[[bytes], Awaitable[PortsSetup]],
         trust: Callable[[tuple[str, ...]], Awaitable[None]],
+        reconnect: Callable[[], None],
     ) -> None:
-        """``trust``: take these certificates of proxies, and no others, beside those of the settings."""
+        """``trust``: take these certificates of proxies, and no others, beside those of the settings.
+
+        ``reconnect``: what is open leads nowhere, open it anew.
+        """
         self._settings = settings
         self._controller = controller
         self._uplinks = uplinks
         self._trust = trust
         self._trusted: tuple[str, ...] = ()
+        self._proxies = ProxyFinder(controller.client.server, lambda: controller.client.context)
         self.ports = Ports(
             Path(settings.state_dir) / STATE_FILE,
             instance=settings.instance,
@@ -47,12 +53,14 @@ class PortLink:
             times=Times(trial_s=settings.port_trial_s, retry_s=settings.port_retry_s),
         )
         self.ports.use = self._use
+        self.ports.moved = reconnect
 
     async def _use(self, setup: PortsSetup) -> None:
         """The ports are as ``setup`` says, or will be in a moment."""
         ports = [port for port in setup.ports if port.is_management]
         ways = [Uplink(port.label, port.interface, port.cost, is_bound=True) for port in ports]
         self._uplinks.configure(ways or want_uplinks(self._settings))
+        await self._want_proxies(ports)
         wanted = tuple(dict.fromkeys(pem for port in ports for pem in port.proxy.ca_pems))
         if wanted != self._trusted:
             try:
@@ -61,12 +69,39 @@ class PortLink:
                 log.warning("certificates of proxies cannot be used: error=%s", error)
             self._trusted = wanted
 
+    async def _want_proxies(self, ports: Sequence[PortSetup]) -> None:
+        """For ports that are up already; a trial asks again when the others are."""
+        for label in set(self._controller.proxies) - {port.label for port in ports}:
+            del self._controller.proxies[label]
+        if all(port.proxy == ProxySetup() for port in ports):
+            self._controller.proxies.clear()
+            return
+        try:
+            addresses = await load_addresses()
+        except EavesError as error:
+            log.warning("addresses of ports cannot be read: error=%s", error)
+            return
+        for port in ports:
+            for source in addresses.get(port.interface, ())[:1]:
+                try:
+                    await self._choose_proxy(port, source)
+                except EavesError as error:
+                    log.warning("proxy of a port is not known: port=%s error=%s", port.label, error)
+
+    async def _choose_proxy(self, port: PortSetup, source: str) -> None:
+        """Raises EavesError when the port's proxy settings cannot be followed."""
+        if port.proxy == ProxySetup():
+            self._controller.proxies.pop(port.label, None)
+        else:
+            self._controller.proxies[port.label] = await self._proxies.find(port, source)
+
     async def _probe(self, port: PortSetup) -> str:
         try:
             sources = (await load_addresses()).get(port.interface, ())
             failure = "it has no address"
             for source in sources:
                 try:
+                    await self._choose_proxy(port, source)
                     await self._controller.ping(Attempt(port.label, source, port.interface))
                 except EavesError as error:
                     failure = f"the controller does not answer: {error}"

@@ -41,8 +41,8 @@ level={level}
 backend=syslog
 """
 _START = """
-mount -t tmpfs tmpfs /run
 mkdir -p /run/NetworkManager /var/lib/NetworkManager
+mount -t tmpfs tmpfs /run/NetworkManager
 mount -t tmpfs tmpfs /var/lib/NetworkManager
 mount -t sysfs -o ro sys /sys
 exec NetworkManager --no-daemon --config {config} --config-dir {empty} --system-config-dir {empty}
@@ -118,6 +118,17 @@ class ManagedHost:
     def addresses(self, interface: str) -> str:
         """As ``ip`` shows them."""
         return self.namespace.run("ip", "-brief", "addr", "show", "dev", interface, check=False)
+
+    def profiles(self) -> str:
+        """As ``nmcli`` names them, a line each."""
+        done = subprocess.run(
+            ["nmcli", "--terse", "--fields", "NAME", "connection", "show"],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address},
+        )
+        return done.stdout
 
     def _is_manager_there(self) -> bool:
         asked = subprocess.run(

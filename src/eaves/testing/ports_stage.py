@@ -62,15 +62,15 @@ class PortsStage:
         finally:
             manager.close()
 
-    async def applied(self, sections: bytes) -> PortsView:
+    async def applied(self, sections: bytes, limit_s: float = 60) -> PortsView:
         """Once the config is in force."""
         self.ports.take(sections)
-        return await self.until(lambda view: _is_newest(view, sections) and view.index == 0)
+        return await self.until(lambda view: _is_newest(view, sections) and view.index == 0, limit_s)
 
-    async def failed(self, sections: bytes) -> PortsView:
+    async def failed(self, sections: bytes, limit_s: float = 60) -> PortsView:
         """Once the config was tried in vain."""
         self.ports.take(sections)
-        return await self.until(lambda view: _is_newest(view, sections) and view.records[0].last_failed > 0)
+        return await self.until(lambda view: _is_newest(view, sections) and view.records[0].last_failed > 0, limit_s)
 
     async def until(self, is_there: Callable[[PortsView], bool], limit_s: float = 60) -> PortsView:
         """The view once it is as asked for. Fails with what was there instead."""

@@ -12,14 +12,14 @@ _CHUNK = 1 << 18
 
 
 class Relay:
-    """``127.0.0.1:port`` inside ``namespace`` leads to the same outside, until :meth:`close`, or while :attr:`is_cut` is not set."""
+    """``address:port`` inside ``namespace`` leads to ``127.0.0.1:port`` outside, until :meth:`close`, or while it is not cut."""
 
-    def __init__(self, namespace: Namespace, port: int) -> None:
+    def __init__(self, namespace: Namespace, port: int, address: str = "127.0.0.1") -> None:
         self._port = port
         self.is_cut = False
         self._streams: set[socket.socket] = set()
         with namespace.entered():
-            self._listener = socket.create_server(("127.0.0.1", port))
+            self._listener = socket.create_server((address, port))
         threading.Thread(target=self._accept, name=f"relay {port}", daemon=True).start()
 
     def cut(self) -> None:

@@ -134,3 +134,14 @@ async def test_the_cheaper_port_is_used_first(
         assert "dev wan1" in box.namespace.run("ip", "route", "get", "203.0.113.9")
         second.namespace.run("ip", "link", "set", "lan", "down")
         await stage.until(lambda _: "dev wan0" in box.namespace.run("ip", "route", "get", "203.0.113.9", check=False))
+
+
+async def test_addresses_that_somebody_set_by_hand_come_back(
+    box: ManagedHost, router: DhcpRouter, tmp_path: Path
+) -> None:
+    box.namespace.batch("addr add 10.77.0.2/24 dev wan0", "route add default via 10.77.0.1 dev wan0")
+    async with PortsStage(box, tmp_path) as stage:
+        await stage.failed(BAD)
+        await stage.until(lambda _: "10.77.0.2/24" in box.addresses("wan0"))
+        assert "via 10.77.0.1" in box.namespace.run("ip", "route", "get", "203.0.113.9", check=False)
+        assert "10.99.0.9" not in box.addresses("wan0")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -78,7 +78,7 @@ class Controller:
         self.device_id: DeviceId | None = None
         self.reconnected: Callable[[], None] = lambda: None
         """Called when an answer comes after a failure."""
-        self.proxies: Mapping[str, Proxy | None] = {}
+        self.proxies: dict[str, Proxy | None] = {}
         """By the labels of uplinks that have a word of their own on it; for others that of the settings counts."""
         self._uplinks = ways
         self._proxy = proxy

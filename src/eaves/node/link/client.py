@@ -131,6 +131,7 @@ class HttpClient:
         self._context = context
         self._limit_bytes = answer_limit_bytes
         self._kept: dict[Route, list[_Connection]] = {}
+        self._busy: set[_Connection] = set()
 
     @property
     def context(self) -> tls.ResumingContext:
@@ -169,6 +170,12 @@ class HttpClient:
         for connection in [connection for connections in kept.values() for connection in connections]:
             await connection.close()
 
+    def abort(self) -> None:
+        """The node's addresses changed: nothing comes back on what is open, so requests under way fail now and not in minutes."""
+        kept, self._kept = self._kept, {}
+        for connection in (*self._busy, *(one for connections in kept.values() for one in connections)):
+            connection.writer.transport.abort()
+
     def _want_request(self, method: str, target: str, headers: Headers, body: bytes) -> h11.Request:
         fields = [("host", self.server.authority), ("user-agent", "eaves-node"), *headers]
         if method in _WITH_BODY or body:
@@ -186,11 +193,14 @@ class HttpClient:
         return None
 
     async def _exchange(self, connection: _Connection, request: h11.Request, body: bytes, route: Route) -> Response:
+        self._busy.add(connection)
         try:
             response = await self._send(connection, request, body)
         except BaseException:
             connection.writer.transport.abort()
             raise
+        finally:
+            self._busy.discard(connection)
         self._context.keep_session(self.server.host, connection.writer.get_extra_info("ssl_object"))
         await self._keep(connection, route)
         return response

@@ -40,6 +40,7 @@ class NotifyChannel:
         self._hear = hear
         self._allowed = asyncio.Event()
         self._forbidden = asyncio.Event()
+        self._moved = asyncio.Event()
         self.is_open = False
         self.last_error = ""
 
@@ -50,6 +51,10 @@ class NotifyChannel:
                 event.set()
             else:
                 event.clear()
+
+    def reconnect(self) -> None:
+        """The node's addresses changed: what is open leads nowhere, which would be noticed late."""
+        self._moved.set()
 
     async def run(self) -> None:
         """Keep the channel open, for ever."""
@@ -100,19 +105,22 @@ class NotifyChannel:
             await connection.send(identity.seal_envelope(self._controller.keys, answer))
 
     async def _hear_until_forbidden(self, connection: ClientConnection) -> None:
-        closing = asyncio.create_task(self._close_when_forbidden(connection))
+        self._moved.clear()
+        closing = [asyncio.create_task(_close_when(event, connection)) for event in (self._forbidden, self._moved)]
         try:
             async for message in connection:
                 self._hear(notify.parse_notice(_text(message)))
         finally:
-            closing.cancel()
-            await asyncio.wait([closing])
+            for task in closing:
+                task.cancel()
+            await asyncio.wait(closing)
         if not self._forbidden.is_set():
             raise UnreachableError("the controller closed the notify channel")
 
-    async def _close_when_forbidden(self, connection: ClientConnection) -> None:
-        await self._forbidden.wait()
-        await connection.close()
+
+async def _close_when(event: asyncio.Event, connection: ClientConnection) -> None:
+    await event.wait()
+    await connection.close()
 
 
 def _text(message: str | bytes) -> str:

@@ -114,6 +114,8 @@ class Ports:
         """What is in force."""
         self.use: Callable[[PortsSetup], Awaitable[None]] = _ignore
         """Told what is in force, or being tried, whenever that changes."""
+        self.moved: Callable[[], None] = lambda: None
+        """Called when addresses may have changed: connections from before may lead nowhere."""
 
     def take(self, sections: bytes) -> None:
         """The controller's newest word; empty = it leaves the ports alone."""
@@ -188,6 +190,7 @@ class Ports:
             )
             await manager.roll_back(checkpoint)
         await self._save(ports_history.end_trial(self._history, time.time(), error, note))
+        self.moved()
 
     async def _judge(self, setup: PortsSetup, wanted: Sequence[Profile]) -> tuple[str, str]:
         """Why the config does not work (empty = it does), and what of it does not."""
@@ -244,6 +247,14 @@ class Ports:
         used = self._history.find(self._history.used) or Record()
         self.setup = await self._parse(used.sections) if used.sections else PortsSetup()
         wanted = render_profiles(self.setup, self._instance, self._history.key)
+        if not (changes := plan_changes(wanted, await manager.observe())).is_empty:
+            log.info(
+                "ports: NetworkManager has not what is in force: add=%d activate=%d delete=%d",
+                len(changes.add),
+                len(changes.activate),
+                len(changes.delete),
+            )
+            self.moved()
         refused = await self._apply(wanted)
         for uuid in plan_changes(wanted, await manager.observe()).delete:
             await manager.delete(uuid)

@@ -292,3 +292,32 @@ async def test_a_foreign_server_is_refused_whatever_the_clock_says(tmp_path: Pat
         context = want_context(Authority().root_pem, use_system=False, is_clock_behind=lambda: True)
         with pytest.raises(TlsError, match="not trusted"):
             await HttpClient(Server("localhost", controller.port), context).request("GET", "/api/v2/edgedevice/ping")
+
+
+async def test_what_is_under_way_fails_at_once_when_the_addresses_changed() -> None:
+    asked = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with listening(talk) as port, client_of(Server("127.0.0.1", port, is_tls=False)) as client:
+        request = asyncio.create_task(client.request("GET", "/"))
+        await asked.wait()
+        client.abort()
+        with pytest.raises(TransferError):
+            await request
+
+
+async def test_a_request_leaves_by_the_interface_that_it_is_bound_to() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with listening(talk) as port, client_of(Server("127.0.0.1", port, is_tls=False)) as client:
+        assert (await client.request("GET", "/", route=Route("127.0.0.1", None, "lo"))).status == 204
+        with pytest.raises(DialError, match="no connection"):
+            await client.request("GET", "/", route=Route("127.0.0.1", None, "eaves-nowhere"))

@@ -126,3 +126,21 @@ async def test_known_addresses_stay_when_the_kernel_cannot_be_asked() -> None:
     first = (await uplinks.attempts())[0]
     uplinks.note_failure(first)
     assert await uplinks.attempts() == [first]
+
+
+def test_an_uplink_that_eaves_set_up_is_left_by_its_interface() -> None:
+    (attempt,) = plan_attempts([Uplink("wan", "eth1", is_bound=True)], {"eth1": ("10.0.1.5",)}, frozenset(), 0)
+    assert attempt == Attempt("wan", "10.0.1.5", "eth1")
+
+
+async def test_other_uplinks_count_at_once() -> None:
+    uplinks = Uplinks([ETH0], load=_addresses)
+    assert labels(await uplinks.attempts()) == ["office", "office"]
+    uplinks.configure([LTE])
+    assert labels(await uplinks.attempts()) == ["modem"]
+    uplinks.configure([])
+    assert await uplinks.attempts() == [HOST_ROUTING]
+
+
+async def _addresses() -> dict[str, tuple[str, ...]]:
+    return ADDRESSES
