@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +117,76 @@ def _ready(stage: ClusterStage, server: ClusterNode) -> list[str]:
         if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
             found.append(str(node["metadata"]["name"]))
     return found
+
+
+def test_orders_are_obeyed_once_whatever_dies_meanwhile(
+    stage: ClusterStage, shop: str, releases: list[Release]
+) -> None:
+    node = stage.add_node()
+    stage.apply(want_cluster("till", releases[0].version, [node], backup={"keep": 3}), shop)
+    stage.wait_phase("till", shop, "Ready")
+    _write(stage, node, "before")
+
+    _order(stage, shop, {"snapshot": 1})
+    _kill(node)
+    _wait_done(stage, shop, node, "snapshot")
+    snapshots = stage.get("till", shop)["status"]["snapshots"]
+    assert len(snapshots) == 1
+
+    _write(stage, node, "after")
+    _order(stage, shop, {"restore": {"snapshot": snapshots[0]["name"], "counter": 1}})
+    _kill(node)
+    _wait_done(stage, shop, node, "restore")
+    assert stage.ask(node, "/api/v1/namespaces/default/configmaps/before")
+    assert not stage.ask(node, "/api/v1/namespaces/default/configmaps/after")
+
+    certificate = stage.read(node, "server/tls/client-admin.crt")
+    _order(stage, shop, {"rotateCertificates": 1})
+    _kill(node)
+    _wait_done(stage, shop, node, "rotateCertificates")
+    assert stage.read(node, "server/tls/client-admin.crt") != certificate
+
+    token = stage.read(node, "server/token")
+    _order(stage, shop, {"rotateToken": 1})
+    _kill(node)
+    _wait_done(stage, shop, node, "rotateToken")
+    stage.wait_phase("till", shop, "Ready")
+    assert stage.read(node, "server/token") != token
+    _grep_nothing(stage, node, [text.strip().rpartition(":")[2] for text in (token, stage.read(node, "server/token"))])
+
+
+def _order(stage: ClusterStage, shop: str, operations: Object) -> None:
+    stage.controller.operator.patch("k3sclusters", "till", {"spec": {"operations": operations}}, shop)
+
+
+def _kill(node: ClusterNode) -> None:
+    """As soon as the order has reached it, or a little later: wherever it is then, it must go on from there."""
+    node.daemon.kill()
+    node.start()
+
+
+def _wait_done(stage: ClusterStage, shop: str, node: ClusterNode, order: str) -> None:
+    def is_done() -> bool:
+        members = stage.get("till", shop)["status"]["members"]
+        return bool(members[0].get("done", {}).get(order, 0) == 1 and members[0].get("ready"))
+
+    wait_for(f"the order {order}", is_done, READY_LIMIT_S, node.explain)
+
+
+def _write(stage: ClusterStage, node: ClusterNode, name: str) -> None:
+    connection = stage.connect(node)
+    body = json.dumps({"metadata": {"name": name}})
+    connection.request("POST", "/api/v1/namespaces/default/configmaps", body, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 201
+    connection.close()
+
+
+def _grep_nothing(stage: ClusterStage, node: ClusterNode, words: list[str]) -> None:
+    """No credential of the cluster is in clear in what the controller keeps, nor in any log or argument."""
+    key = stage.read(node, "server/tls/client-admin.key").splitlines()[1]
+    files = [path for path in stage.controller.folder.rglob("*") if path.is_file()]
+    files += [node.daemon.log, *Path("/proc").glob("[0-9]*/cmdline")]
+    for path in files:
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            assert not [word for word in (*words, key) if word.encode() in content], path

@@ -159,6 +159,11 @@ class ClusterStage:
         )
         return node.machine.run("curl", "-sf", "-m", "10", *files, f"https://127.0.0.1:6443{path}", check=False)
 
+    def read(self, node: ClusterNode, path: str) -> str:
+        """A file of K3s's data directory; empty when there is none."""
+        data = self._data(node)
+        return (data / path).read_text() if data is not None and (data / path).exists() else ""
+
     def connect(self, node: ClusterNode) -> http.client.HTTPSConnection:
         """A connection of its administrator to the API on a server, made on the machine, for who asks often."""
         data = self._data(node)
