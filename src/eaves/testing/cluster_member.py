@@ -21,7 +21,11 @@ from eaves.testing.k3s import Release
 from eaves.testing.k3s_machine import LASTING, Machine
 from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
-from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
+from eaves.wire.pb.config.edge_node_cluster_pb2 import (
+    CLUSTER_TYPE_K3S_BASE,
+    HA_SCHEME_K3S_EMBEDDED,
+    EdgeNodeCluster,
+)
 from eaves.wire.pb.config.storage_pb2 import DatastoreConfig
 from eaves.wire.pb.eaves.cluster_pb2 import ClusterExtension, ClusterSecrets
 from eaves.wire.pb.eaves.extension_pb2 import AppSecrets
@@ -84,6 +88,22 @@ class ClusterMember:
             eaves=ClusterExtension(**fields),
         )
         self.write(EdgeDevConfig(id=UUIDandVersion(version="1"), cluster=cluster, datastores=datastores), pins)
+
+    def tell_as_eve(self, *, token: str = "join-token") -> None:
+        """The public fields alone, as a controller writes them that knows nothing of Eaves; the program is the machine's own."""
+        (self.folder / "own_binary").write_text(str(self.release.program))
+        block = EncryptionBlock(cluster_token=token)
+        cluster = EdgeNodeCluster(
+            cluster_name="shop",
+            cluster_id=CLUSTER_ID,
+            cluster_interface="eth0",
+            cluster_ip_prefix=f"{self.machine.address}/24",
+            join_server_ip=self.machine.address,
+            encrypted_cluster_token=CipherBlock(cipherData=block.SerializeToString()),
+            cluster_type=CLUSTER_TYPE_K3S_BASE,
+            ha_scheme=HA_SCHEME_K3S_EMBEDDED,
+        )
+        self.write(EdgeDevConfig(id=UUIDandVersion(version="1"), device_name=self.machine.name, cluster=cluster), {})
 
     def tell_nothing(self) -> None:
         """A config without any cluster."""

@@ -1,7 +1,8 @@
 """Runs the node's part of K3s clusters alone: ``python -m eaves.testing.cluster_runner FOLDER NAME``, on a machine of the test's.
 
 Driven by files of ``FOLDER``: ``config.pb`` is an EdgeDevConfig, whose cipher blocks hold their plaintext; ``pins.json`` maps content trees
-to files. ``status.json`` is what was observed last, ``log.txt`` what K3s wrote. When ``teardown`` appears, everything is removed and it
+to files. ``own_binary`` holds the path that a node's settings may give.
+``status.json`` is what was observed last, ``log.txt`` what K3s wrote. When ``teardown`` appears, everything is removed and it
 ends.
 """
 
@@ -38,7 +39,8 @@ class Runner:
         self._observations = Observations()
         self._pins: dict[str, str] = {}
         self._read = b""
-        self._clusters = Clusters(self._instance, self._observations, find_pin=self._find_pin)
+        own = files.load_file(folder / "own_binary") or b""
+        self._clusters = Clusters(self._instance, self._observations, find_pin=self._find_pin, own_binary=own.decode())
         self._clusters.note_line = self._note_line
 
     async def run(self) -> None:

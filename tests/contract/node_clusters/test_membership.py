@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -89,16 +91,8 @@ def test_a_lone_server_from_its_first_start_to_its_departure(make_member: MakeMe
     assert shims.strip() != "0"
     node.tell_nothing()
     node.daemon.wait("departure", lambda: node.status() is None, 120)
-    assert not node.root.exists()
-    links = node.machine.run("ip", "-o", "link")
-    assert "cni0" not in links
-    assert "flannel" not in links
-    assert "eth0" in links
-    assert node.machine.address in node.machine.run("ip", "-o", "addr")
-    assert "KUBE-" not in node.machine.run("iptables-save", check=False)
-    assert str(node.root) not in node.machine.run("cat", "/proc/self/mountinfo")
-    for path in ("/run/k3s", "/run/flannel", "/var/lib/kubelet", "/etc/rancher/node"):
-        assert not node.machine.path(path).exists() or not list(node.machine.path(path).iterdir()), path
+    assert list_traces(node) == []
+    assert node.machine.address in node.machine.run("ip", "-o", "addr", "show", "eth0")
     assert not is_alive(pid)
 
 
@@ -117,3 +111,57 @@ def test_a_config_that_cannot_be_understood_changes_nothing(make_member: MakeMem
     node.daemon.wait("another K3s", lambda: node.k3s_pid() not in (0, pid), 60)
     node.wait_state(ClusterState.READY)
     assert (node.folder / "state" / "k3s" / CLUSTER_ID).exists()
+
+
+def list_traces(node: ClusterMember) -> list[str]:
+    """What is left of K3s on a machine that had none before."""
+    left = [link for link in ("cni0", "flannel") if link in node.machine.run("ip", "-o", "link")]
+    left += ["iptables"] if "KUBE-" in node.machine.run("iptables-save", check=False) else []
+    left += ["mounts"] if str(node.root) in node.machine.run("cat", "/proc/self/mountinfo") else []
+    for path in ("/run/k3s", "/run/flannel", "/var/lib/kubelet", "/var/lib/cni", "/etc/rancher/node", "/var/log/pods"):
+        found = node.machine.path(path)
+        left += [path] if found.exists() and any(found.iterdir()) else []
+    return left + ([str(node.root)] if node.root.exists() else [])
+
+
+def find_processes(*arguments: str) -> list[int]:
+    """Who has all of these words on its command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                found += [int(entry.name)] if all(argument in words for argument in arguments) else []
+    return found
+
+
+def test_the_public_fields_alone_make_a_cluster_that_a_reset_removes(make_member: MakeMember) -> None:
+    node = make_member()
+    node.tell_as_eve()
+    node.start()
+    status = node.wait_state(ClusterState.READY)
+    assert status.node_name == node.machine.name
+    # The server that others join tells of the cluster, since nobody named a leader.
+    node.daemon.wait(
+        "the Node", lambda: (found := node.status()) and [one.name for one in found.nodes] == [node.machine.name], 120
+    )
+    (node.folder / "teardown").touch()
+    wait_for("the end of the teardown", lambda: not node.daemon.is_running, 120, node.daemon.tail)
+    assert list_traces(node) == []
+
+
+def test_a_daemon_that_dies_at_any_moment_of_the_bring_up_ends_with_one_k3s(make_member: MakeMember) -> None:
+    node = make_member()
+    node.tell(is_leader=True, members=[as_member(node)])
+    for delay_s in (0.3, 0.8, 1.2, 1.6, 2.5, 6.0):
+        node.start()
+        until = time.monotonic() + delay_s
+        wait_for("the moment", lambda until=until: time.monotonic() > until, 30)  # type: ignore[misc]  # bound now
+        node.daemon.kill()
+    node.start()
+    node.wait_state(ClusterState.READY)
+    assert len(find_processes("server", f"{node.root}/config.yaml")) == 1
+    assert len(find_processes(f"{node.folder}/run/k3s/{CLUSTER_ID}")) == 1
+    node.tell_nothing()
+    node.daemon.wait("departure", lambda: node.status() is None, 120)
+    assert list_traces(node) == []

@@ -41,6 +41,7 @@ FIRST_RESTART_S, LIMIT_RESTART_S = 2.0, 300.0
 HEALTHY_AFTER_S = 600.0
 """K3s that ran this long starts its back-off anew."""
 STOP_GRACE_S = 60.0
+CERTIFICATES_EVERY_S = 60.0
 ANSWERS_HOLD_S = 10.0
 """A decision to make a cluster rests on what the other servers say now, not an hour ago."""
 ROTATE_TIMEOUT_S = 300.0
@@ -91,6 +92,7 @@ class Membership:
         self._other_server = ""
         self._asked_at = float("-inf")
         self._saving = asyncio.Lock()
+        self._certificates_mark: tuple[str, int, bool, int] | None = None
         self.record = ClusterRecord()
         self.seen = K3sSeen()
         self.health = Health()
@@ -131,7 +133,7 @@ class Membership:
         """What is there now. Raises ClusterError when the machine lacks something that a start needs."""
         folders = self.own
         self.seen = await running.observe(folders) if self.record.id else K3sSeen()
-        self.validity = await asyncio.to_thread(certificates.load_validity, folders)
+        await self._look_at_certificates(folders)
         has_etcd = cluster is not None and cluster.datastore is ClusterDatastore.EMBEDDED_ETCD
         self.health = Health()
         if self.seen.pid:
@@ -259,8 +261,9 @@ class Membership:
     async def run_k3s(self, *words: str, timeout_s: float = ROTATE_TIMEOUT_S) -> process.Completed:
         """A command of K3s's own, with this node's data. Raises EavesError."""
         argv = [self.record.program or self._own_binary, *words, "--data-dir", str(self.own.data)]
-        own = {"K3S_CONFIG_FILE": str(self.own.config), "K3S_NODE_NAME": self.record.node_name}
-        return await process.run(argv, timeout_s=timeout_s, env={**self._environment(), **own})
+        # Without the config: its ``server`` would send the command to whom this node joined once.
+        environment = {**self._environment(), "K3S_NODE_NAME": self.record.node_name}
+        return await process.run(argv, timeout_s=timeout_s, env=environment)
 
     def observe_usage(self) -> Usage | None:
         """Counters of K3s and its pods. Blocking, short."""
@@ -385,6 +388,13 @@ class Membership:
         private = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,.svc,.cluster.local"
         proxies = {**self.proxies, "NO_PROXY": private} if self.proxies else {}
         return {"PATH": path, "HOME": os.environ.get("HOME", "/root"), "LANG": "C.UTF-8", **proxies}
+
+    async def _look_at_certificates(self, folders: ClusterFolders) -> None:
+        """Now and then: they change when K3s starts, and for the rest of a year not at all."""
+        mark = (self.record.id, self.seen.pid, self.health.is_ready, int(time.monotonic() / CERTIFICATES_EVERY_S))
+        if mark != self._certificates_mark:
+            self.validity = await asyncio.to_thread(certificates.load_validity, folders)
+            self._certificates_mark = mark
 
     async def _note_health(self) -> None:
         if self.health.is_ready and not self.record.has_been_ready:
