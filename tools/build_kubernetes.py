@@ -14,7 +14,8 @@ from eaves.testing import kubernetes
 
 def main() -> int:
     try:
-        kubernetes.build(lambda line: print(f"kubernetes: {line}", flush=True))
+        is_optional = "--optional" in sys.argv
+        kubernetes.build(lambda line: print(f"kubernetes: {line}", flush=True), is_patient=not is_optional)
     except kubernetes.BuildError as error:
         print(f"kubernetes: {error}", file=sys.stderr)
         if "--optional" not in sys.argv:

@@ -37,6 +37,8 @@ oom_score = {oom_score}
       [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
         BinaryName = "runc"
         SystemdCgroup = false
+[plugins.'io.containerd.internal.v1.opt']
+  path = "{root}"
 [plugins.'io.containerd.nri.v1.nri']
   disable = true
 """

@@ -28,7 +28,7 @@ LASTING = (
     "/var/log/pods",
     "/var/log/containers",
 )
-FLEETING = ("/run/k3s", "/run/flannel", "/run/netns")
+FLEETING = ("/run/k3s", "/run/containerd", "/run/flannel", "/run/netns")
 _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
 _SYSCTLS_BEFORE = Path("/run/eaves-testing-sysctls.json")
 _CGROUPS = Path("/sys/fs/cgroup")

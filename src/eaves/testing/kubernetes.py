@@ -114,8 +114,10 @@ def find_go() -> str:
     return go
 
 
-def build(say: Callable[[str], None], limit_s: float = LIMIT_S) -> None:
-    """Build what is missing, one builder a machine at a time. Raises BuildError, also when it takes longer than ``limit_s``.
+def build(say: Callable[[str], None], limit_s: float = LIMIT_S, *, is_patient: bool = True) -> None:
+    """Build what is missing, one builder a machine at a time: another one is waited for, or with ``is_patient`` False is an error.
+
+    Raises BuildError, also when it takes longer than ``limit_s``.
 
     What Go has compiled by then it keeps, so that the next attempt goes on from there.
     """
@@ -126,7 +128,10 @@ def build(say: Callable[[str], None], limit_s: float = LIMIT_S) -> None:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if is_patient else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise BuildError("another process builds it now: wait for it, or go on without") from None
         missing = list_missing()
         for number, module in enumerate(missing, 1):
             say(f"{number} of {len(missing)}: {module.name} (about {module.minutes} min when nothing is cached)")
