@@ -80,8 +80,9 @@ def _load_token(path: Path) -> str | None:
         return None
     try:
         document: Any = yaml.safe_load(text)
-        token = document["users"][0]["user"]["token"]
-    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+        # Others may have been added, and kubectl sorts them.
+        token = next(entry["user"]["token"] for entry in document["users"] if entry["name"] == ADMIN_USER)
+    except (yaml.YAMLError, KeyError, TypeError, StopIteration):
         return None
     return token if isinstance(token, str) and token else None
 

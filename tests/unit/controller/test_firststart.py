@@ -60,6 +60,23 @@ async def test_the_token_stays_while_the_address_changes(bench: Bench) -> None:
     assert len(await bench.credentials.list_tokens()) == 1
 
 
+async def test_contexts_that_somebody_added_stay(bench: Bench) -> None:
+    await want_admin_access(bench.credentials, bench.path, "https://a:1", b"ca")
+    token = bench.token()
+    config = yaml.safe_load(bench.path.read_text())
+    config["clusters"].insert(0, {"name": "aaa", "cluster": {"server": "https://a:1/proxy"}})
+    config["users"].insert(0, {"name": "aaa", "user": {"token": "other"}})
+    config["contexts"].insert(0, {"name": "aaa", "context": {"cluster": "aaa", "user": "admin"}})
+    config["current-context"] = "aaa"
+    bench.path.write_text(yaml.safe_dump(config))
+    await want_admin_access(bench.credentials, bench.path, "https://b:2", None)
+    config = yaml.safe_load(bench.path.read_text())
+    assert {entry["name"]: entry["user"]["token"] for entry in config["users"]} == {"admin": token, "aaa": "other"}
+    assert [entry["name"] for entry in config["contexts"]] == ["eaves", "aaa"]
+    assert config["current-context"] == "aaa"
+    assert config["clusters"][0]["cluster"] == {"server": "https://b:2"}
+
+
 @pytest.mark.parametrize("damage", ["removed", "emptied", "foreign"])
 async def test_a_file_that_is_no_use_gets_a_new_token_and_the_old_one_ends(bench: Bench, damage: str) -> None:
     await want_admin_access(bench.credentials, bench.path, "https://a:1", None)
