@@ -49,8 +49,11 @@ class ClusterApiServer:
         return ClusterApi("127.0.0.1", self._port, folder / "server-ca.crt", folder / "admin.crt", folder / "admin.key")
 
     @property
-    def admin_key(self) -> str:
-        return (self._folder / "admin.key").read_text()
+    def credential(self) -> str:
+        """What must not leave the node: lines of the administrator's key, and of his certificate those that are in no other."""
+        key, certificate = ((self._folder / name).read_text().splitlines() for name in ("admin.key", "admin.crt"))
+        lines = [*key, *certificate[-3:]]
+        return "\n".join(line for line in lines if len(line) > 40 and not line.startswith("-----"))
 
     async def start(self) -> None:
         context = await asyncio.to_thread(save_cluster_files, self._folder)

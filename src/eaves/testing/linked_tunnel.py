@@ -16,6 +16,7 @@ from eaves.wire.tunnel import DONE, CloseCause, CloseCode, Refusal, RefusalCode,
 
 QUEUED_MESSAGES = 4
 WAIT_S = 90.0
+CARRIED_BYTES = 4 << 20
 
 
 class LinkedTunnel(Tunnel):
@@ -28,6 +29,8 @@ class LinkedTunnel(Tunnel):
         self.opened = 0
         self.is_online = True
         self.requests: list[StreamRequest] = []
+        self.carried = bytearray()
+        """The first of what went either way, as it is under the tunnel's cipher."""
         self._counted = asyncio.Event()
 
     @property
@@ -41,7 +44,7 @@ class LinkedTunnel(Tunnel):
         if not self.is_online:
             raise NotConnectedError("the node is not connected")
         self.requests.append(request)
-        link = _Link()
+        link = _Link(self.carried)
         task = link.task = asyncio.create_task(self._serve(request, link))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -105,7 +108,8 @@ class LinkedTunnels(Tunnel):
 class _Link:
     """Both ends of one stream, and the offer of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, carried: bytearray) -> None:
+        self.carried = carried
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.cause: CloseCause | None = None
         self.closed = asyncio.Event()
@@ -146,6 +150,8 @@ class _Way:
         """False when the stream is closed."""
         if self._link.cause is not None:
             return False
+        if data is not None and len(self._link.carried) < CARRIED_BYTES:
+            self._link.carried += data
         return await self._until_closed(self._queue.put(data)) is not _CLOSED
 
     async def take(self) -> bytes | None:

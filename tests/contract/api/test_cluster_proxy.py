@@ -386,6 +386,20 @@ def test_unknown_clusters_and_methods(stage: Stage) -> None:
     assert (answer.status, json.loads(text)["details"]["name"]) == (404, "nowhere")
 
 
+def test_nothing_of_the_clusters_credential_is_on_the_wire_or_in_the_store(stage: Stage) -> None:
+    cluster = stage.add_cluster()
+    for method, body in (("GET", None), ("POST", b"x")):
+        cluster.echo("/echo", method, body)
+    seen = b"".join(tunnel.carried for tunnel in stage.tunnels.values())
+    assert b"GET /echo HTTP/1.1" in seen
+    stored = [path.read_bytes() for path in (stage.folder / "api").glob("*.db*")]
+    assert stored
+    for server in stage.servers.values():
+        for line in server.credential.splitlines():
+            assert line.encode() not in seen
+            assert all(line.encode() not in content for content in stored)
+
+
 def test_many_callers_at_once(stage: Stage) -> None:
     cluster = stage.add_cluster()
     failures: list[object] = []
