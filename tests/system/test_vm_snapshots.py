@@ -126,6 +126,23 @@ def test_a_snapshot_is_taken_before_an_update_and_the_machine_goes_back_to_it(
 
 
 @pytest.mark.timeout(280)
+def test_a_machine_that_is_to_be_suspended_goes_on_after_a_reboot(
+    controller: ControllerHost, namespace: str, make_node: MakeNode
+) -> None:
+    """The reboot command of the test's node fails, so that the daemon starts all again by itself."""
+    node = make_node(controller)
+    machine = Machine(controller, node, namespace, firmware="BIOS", onNodeRestart="Suspend")
+    machine.run(_COUNT)
+    before = machine.count()
+    controller.eaves_kubectl("reboot", node.name)
+    node.wait("the machine to go on", lambda: "went on where it was" in machine.note(), limit_s=BOOT_LIMIT_S)
+    wait_until(controller, node, namespace, "app/plc", "condition=Ready")
+    after = machine.count()
+    assert before <= after
+    assert machine.count() >= after
+
+
+@pytest.mark.timeout(280)
 def test_disks_of_a_running_machine_are_exported_as_of_one_moment(
     controller: ControllerHost, namespace: str, make_node: MakeNode, tmp_path: Path
 ) -> None:

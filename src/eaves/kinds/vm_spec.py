@@ -35,6 +35,11 @@ class DiskDevice(StrEnum):
     CDROM = "CDROM"
 
 
+class NodeRestart(StrEnum):
+    SHUTDOWN = "Shutdown"
+    SUSPEND = "Suspend"
+
+
 class Datasource(StrEnum):
     NO_CLOUD = "NoCloud"
     CONFIG_DRIVE = "ConfigDrive"
@@ -137,6 +142,12 @@ class VmSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tr
     )
     balloon: Annotated[Balloon | None, about("Memory that the node may take back; none when absent.")] = None
     clock: Annotated[ClockBase, about("What the hardware clock shows; Windows expects LocalTime.")] = ClockBase.UTC
+    on_node_restart: Annotated[
+        NodeRestart,
+        about(
+            "Before the node reboots by order it is shut down, or its memory is saved and it goes on after the boot."
+        ),
+    ] = NodeRestart.SHUTDOWN
 
 
 def firmware_of(vm: VmSpec) -> Firmware:

@@ -53,6 +53,9 @@ class Engine(Protocol):
     async def attach(self, app_id: str, *, stdin: bool) -> Session:
         """An app's standard streams. Raises EavesError."""
 
+    async def go_down(self) -> None:
+        """Before the machine reboots: end what would suffer from it."""
+
     def find_export(self, token: str) -> Exported | None:
         """An image of a volume that was made before."""
 
@@ -162,6 +165,11 @@ class EngineSlot:
     def cluster_api(self, cluster_id: str) -> ClusterApi:
         """Blocking, short. Raises EavesError."""
         return self._want_engine().cluster_api(cluster_id)
+
+    async def go_down(self) -> None:
+        """Before the machine reboots."""
+        if self._engine is not None:
+            await self._engine.go_down()
 
     def find_export(self, token: str) -> Exported | None:
         return self._engine.find_export(token) if self._engine is not None else None

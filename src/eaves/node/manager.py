@@ -21,12 +21,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.kit import files
+from eaves.kit.errors import EavesError
 from eaves.node.clusters.model import ClusterApi
 from eaves.node.clusters.slot import ClusterSlot
 from eaves.node.containers.cli import PodmanCli
 from eaves.node.containers.podman import PodmanEngine
 from eaves.node.containers.sessions import end_sessions
-from eaves.node.desired.model import DesiredNode
+from eaves.node.desired.model import DesiredApp, DesiredNode
 from eaves.node.engine import NoteDevice, Seal
 from eaves.node.flows.service import ROUND_S, FlowLog
 from eaves.node.guard import keep_running
@@ -61,6 +62,7 @@ from eaves.wire.timers import Timers, parse_config_items
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_SUSPEND_LIMIT_S = 300.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -241,6 +243,27 @@ class Manager:
     def cluster_api(self, cluster_id: str) -> ClusterApi:
         """Blocking, short. Raises ClusterError."""
         return self.clusters.api(cluster_id)
+
+    async def go_down(self) -> None:
+        """Before the machine reboots: every virtual machine is suspended or shut down. The next :meth:`apply` starts them again."""
+        await self._apps.let_go()
+        apps = {app.id: app for app in self._desired.apps} if self._desired is not None else {}
+        running = [seen.app_id for seen in (await self.vms.observe()).values() if seen.pid]
+        await asyncio.gather(*(self._end_machine(app_id, apps.get(app_id)) for app_id in running))
+
+    async def _end_machine(self, app_id: str, app: DesiredApp | None) -> None:
+        try:
+            if app is not None and app.vm is not None and app.vm.is_suspended:
+                try:
+                    async with asyncio.timeout(_SUSPEND_LIMIT_S):
+                        await self.vms.suspend(app_id)
+                except (EavesError, OSError, TimeoutError) as error:
+                    log.warning("machine cannot be suspended and is shut down: app=%s error=%s", app_id, error)
+                else:
+                    return
+            await self.vms.stop(app_id, app.stop_grace_s if app is not None else 0)
+        except (EavesError, OSError) as error:
+            log.warning("machine is not shut down: app=%s error=%s", app_id, error)
 
     def find_export(self, token: str) -> Export | None:
         """An image that was made to be taken away."""

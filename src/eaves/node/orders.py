@@ -39,6 +39,8 @@ class ApplyDesired(Protocol):
 
     async def apply(self, desired: DesiredNode) -> None: ...
 
+    async def go_down(self) -> None: ...
+
 
 class Orders:
     """What the controller has ordered, and its execution."""
@@ -194,6 +196,7 @@ class Orders:
                 await self._before_reboot()
         except TimeoutError:
             log.info("last messages did not go out in time")
+        await self._engine.go_down()
         try:
             await process.run(self._reboot_command, timeout_s=60)
         except EavesError as error:

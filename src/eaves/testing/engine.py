@@ -42,6 +42,7 @@ class PretendEngine:
         self.deliver = deliver
         self.applied: list[DesiredNode] = []
         self.is_torn_down = False
+        self.has_gone_down = False
         self._numbers: dict[str, int] = {}
 
     async def apply(self, desired: DesiredNode) -> None:
@@ -70,6 +71,9 @@ class PretendEngine:
 
     async def attach(self, app_id: str, *, stdin: bool) -> Session:
         raise SessionUnsupportedError("an engine that runs nothing has no streams")
+
+    async def go_down(self) -> None:
+        self.has_gone_down = True
 
     def find_export(self, token: str) -> Exported | None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,42 @@ async def keep(host: VmHost) -> int:
             return counts.result()
         await asyncio.wait((ends, counts))
         assert counts.exception() is not None
+
+
+async def reboot(host: VmHost, spec: VmSpec, disks: list[Path]) -> Seen:
+    """The node's run-time files go, another daemon starts, and its keeper wants the machine."""
+    await asyncio.to_thread(shutil.rmtree, host.instance.apps_run_dir / "vm")
+    await host.restart()
+    assert (await host.spec(*disks)).digest == spec.digest
+    seen = (await host.engine.observe())["vm"]
+    assert seen.state is WorkloadState.CREATED
+    return await host.engine.start(seen)
+
+
+async def test_a_suspended_machine_goes_on_after_the_nodes_restart(host: VmHost) -> None:
+    spec, disks = await boot(host)
+    await host.wait(lambda: host.engine.describe("vm"))
+    before = await count(host)
+    await host.engine.suspend("vm")
+    kept = disks[0].with_name("root.snapshots") / "suspended"
+    assert {path.name for path in kept.iterdir()} == {"memory", "machine.json"}
+    await reboot(host, spec, disks)
+    assert before <= await count(host) < before + 100
+    await host.wait(lambda: host.engine.describe("vm"))
+    status = host.engine.describe("vm")
+    assert status is not None
+    assert "went on where it was before the node's restart" in status.note
+    assert not kept.exists()
+
+
+async def test_memory_that_does_not_fit_its_disks_any_more_is_not_loaded(host: VmHost) -> None:
+    spec, disks = await boot(host)
+    await host.wait(lambda: host.engine.describe("vm"))
+    await host.engine.suspend("vm")
+    await process.run(["qemu-img", "resize", "-q", "-f", "qcow2", str(disks[1]), "128M"])
+    await reboot(host, spec, disks)
+    assert "No such file" in await ask(host, "ls /tmp/count")
+    await host.wait(lambda: host.engine.describe("vm"))
+    status = host.engine.describe("vm")
+    assert status is not None
+    assert "it booted, instead of going on where it was: its disk data.qcow2 was changed since" in status.note

@@ -25,12 +25,16 @@ from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
 class Engine:
     def __init__(self) -> None:
         self.applied: list[DesiredNode] = []
+        self.has_gone_down = False
         self._changed = asyncio.Condition()
 
     async def apply(self, desired: DesiredNode) -> None:
         self.applied.append(desired)
         async with self._changed:
             self._changed.notify_all()
+
+    async def go_down(self) -> None:
+        self.has_gone_down = True
 
     async def wait_applied(self, count: int) -> DesiredNode:
         async with asyncio.timeout(10), self._changed:
@@ -79,6 +83,16 @@ def with_counter(counter: int | None, command: str = "reboot") -> EdgeDevConfig:
     if counter is not None:
         getattr(config, command).counter = counter
     return config
+
+
+async def test_machines_are_ended_before_the_reboot(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    await stage.counters.start("boot", 0.5)
+    await stage.apply(with_counter(5))
+    assert not stage.engine.has_gone_down
+    await stage.apply(with_counter(6))
+    assert await stage.rebooted()
+    assert stage.engine.has_gone_down
 
 
 async def test_first_reboot_counter_is_noted_and_the_next_one_reboots(tmp_path: Path) -> None:

@@ -256,6 +256,9 @@ def _restart_counter(app: App, config: AppInstanceConfig) -> int:
     # These change how the app is supervised, not the app.
     for name in ("restart_policy", "stop_grace_s"):
         essence.eaves.ClearField(name)
+    essence.eaves.vm.ClearField("suspend")
+    if not config.eaves.HasField("vm"):
+        essence.eaves.ClearField("vm")
     return _counter(
         str(app.spec.restart_counter),
         essence.SerializeToString(deterministic=True).hex(),

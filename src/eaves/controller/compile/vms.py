@@ -23,6 +23,7 @@ from eaves.kinds.vm_spec import (
     DiskDevice,
     Firmware,
     HugePages,
+    NodeRestart,
     VmSpec,
     firmware_of,
 )
@@ -78,6 +79,7 @@ def fill_machine(app: App, config: AppInstanceConfig, *, runs_eve: bool) -> None
     extension.clock_base = "" if vm.clock is ClockBase.UTC else vm.clock
     extension.no_serial_console = not vm.serial_console
     extension.no_guest_agent = not vm.guest_agent
+    extension.suspend = vm.on_node_restart is NodeRestart.SUSPEND
 
 
 def fill_isolation(app: App, config: AppInstanceConfig) -> None:
@@ -156,6 +158,7 @@ def unknown_to_eve(app: App) -> Iterator[str]:
         (vm.huge_pages is not None, "vm.hugePages"),
         (vm.balloon is not None, "vm.balloon"),
         (vm.clock is not ClockBase.UTC, "vm.clock (it shows local time in any case)"),
+        (vm.on_node_restart is not NodeRestart.SHUTDOWN, "vm.onNodeRestart"),
         (_has_password(vm), "vm.vnc.passwordSecretKeyRef (there is no screen, since its password would be readable)"),
         (data.meta_data is not None or data.meta_data_from is not None, "vm.cloudInit.metaData"),
         (data.network_config is not None or data.network_config_from is not None, "vm.cloudInit.networkConfig"),

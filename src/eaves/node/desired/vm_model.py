@@ -105,6 +105,8 @@ class DesiredVm(Struct, frozen=True):
     balloon_min_bytes: int = 0
     """The node may take memory away down to this much when it is short; 0 = never."""
     clock_base: ClockBase = ClockBase.UTC
+    is_suspended: bool = False
+    """Before the node reboots by order its memory is saved, and it goes on after the boot; else it is shut down."""
 
 
 class SnapshotTrigger(StrEnum):

@@ -103,6 +103,7 @@ def parse_vm(
         huge_page_bytes=extension.huge_page_bytes,
         balloon_min_bytes=extension.balloon_min_bytes,
         clock_base=ClockBase(extension.clock_base or ClockBase.UTC),
+        is_suspended=extension.suspend,
     )
 
 

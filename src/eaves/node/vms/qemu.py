@@ -33,10 +33,11 @@ from eaves.node.vms.host import find_architecture, observe_vm_host
 from eaves.node.vms.isolation.prepare import GuestRoots
 from eaves.node.vms.livedisks import MachineDisks
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
-from eaves.node.vms.saved import Origin, Resume
+from eaves.node.vms.saved import SUSPENDED, Origin, Resume
 from eaves.node.vms.session import DISK_FULL, Session
 from eaves.node.vms.state import RECORD, VmRecord, load_record, load_seen, save_resume
 from eaves.node.vms.stopping import stop_machine
+from eaves.node.volumes.model import SNAPSHOTS
 from eaves.node.workloads import cgroups
 from eaves.node.workloads.abc import Ready, Seen, Usage, WorkloadEngine
 from eaves.node.workloads.paths import find_app_files
@@ -112,6 +113,18 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         await self._await_note(seen)
         await self._forget(app_id)
         return await self.observe_one(app_id)
+
+    async def suspend(self, app_id: str) -> None:
+        """Save a machine's memory and end it: its next start goes on from there. Raises EavesError or OSError."""
+        seen = await self.observe_one(app_id)
+        if seen is None or not seen.pid:
+            return
+        session = self._want_session(seen)
+        root_disk = Path(session.disks[0])
+        folder = root_disk.with_name(f"{root_disk.stem}{SNAPSHOTS}") / SUSPENDED
+        await resuming.suspend(session, seen.pid, folder, self._records[app_id].root)
+        await self._await_note(seen)
+        await self._forget(app_id)
 
     async def remove(self, app_id: str) -> None:
         """The guest is not asked. Firmware variables and TPM stay with the app's files, for the next machine on the same root."""

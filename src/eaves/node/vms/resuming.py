@@ -13,13 +13,16 @@ import shutil
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from eaves.kit import files
 from eaves.kit.errors import EavesError
 from eaves.node.vms import saving
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
 from eaves.node.vms.saved import MACHINE, MEMORY, NVRAM, TPM, DiskMark, Origin, Resume, SavedMachine, find_obstacle
 from eaves.node.vms.session import Session
-from eaves.node.vms.state import RunEnd, drop_resume, judge_end, load_resume, load_struct
+from eaves.node.vms.state import RunEnd, drop_resume, judge_end, load_resume, load_struct, save_resume
+from eaves.node.vms.stopping import switch_off
 from eaves.node.volumes import tree
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,39 @@ class Start(Struct, frozen=True):
     resume: Resume | None = None
     saved: SavedMachine | None = None
     note: str = ""
+
+
+async def suspend(session: Session, pid: int, folder: Path, root: str) -> None:
+    """Save a machine in ``folder`` and end it, so that its next start goes on from there.
+
+    Raises EavesError or OSError; then it runs on, or has ended and boots.
+    """
+    await asyncio.to_thread(_make_anew, folder)
+    try:
+        await asyncio.to_thread(saving.check_room, session.folders, folder)
+        saved = await saving.describe(session)
+        with session.holding():
+            await session.command("stop")
+            try:
+                await saving.save_memory(session, folder / MEMORY)
+                await asyncio.to_thread(tree.sync_file, folder / MEMORY)
+            except (EavesError, OSError):
+                await session.command("cont")
+                raise
+            await switch_off(session, pid)
+        # QEMU has written back what it had of the disks: from here on they stay as they are.
+        disks = await asyncio.to_thread(observe_disks, session.disks)
+        await asyncio.to_thread(saving.save_description, folder, replace(saved, disks=disks))
+        await asyncio.to_thread(save_resume, session.folders.keep, Resume(str(folder), Origin.SUSPENSION, root))
+    except (EavesError, OSError):
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        raise
+
+
+def _make_anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    files.want_folder(folder.parent)
+    files.want_folder(folder)
 
 
 async def find_start(spec: VmSpec, host: VmHost, folders: VmFolders) -> Start:

@@ -17,6 +17,8 @@ MEMORY = "memory"
 MACHINE = "machine.json"
 NVRAM = "nvram.qcow2"
 TPM = "tpm"
+SUSPENDED = "suspended"
+"""Folder of a suspended machine, beside its root disk like those of snapshots; no snapshot has such an id."""
 RESUME = "resume.json"
 """Name of the file, among what outlives reboots, that says that the machine's next start goes on from somewhere."""
 WAITING = ("-S", "-incoming", "defer")

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from eaves.node.vms import agent
 from eaves.node.vms.errors import QmpError, VmError
 from eaves.node.vms.limits import observe_usage
 from eaves.node.vms.model import VmFolders
-from eaves.node.vms.saved import MACHINE, MEMORY, NVRAM, TPM, DiskMark, SavedMachine, parse_machine, want_argv
+from eaves.node.vms.saved import MACHINE, MEMORY, NVRAM, TPM, SavedMachine, parse_machine, want_argv
 from eaves.node.vms.session import Session
 from eaves.node.vms.state import RunState, load_struct
 from eaves.node.volumes import tree
@@ -51,7 +51,7 @@ async def save_machine(session: Session, nodes: Sequence[str], name: str, folder
             await _take_disks(session, nodes, name)
             await save_memory(session, folder / MEMORY)
         await asyncio.to_thread(tree.sync_file, folder / MEMORY)
-        await save_description(session, folder, {})
+        await asyncio.to_thread(save_description, folder, await describe(session))
     except (EavesError, OSError):
         # With the guest running again, since disks of one that was just saved take no orders.
         for node in nodes:
@@ -83,8 +83,8 @@ async def load_memory(session: Session, path: Path) -> None:
         os.close(descriptor)
 
 
-async def save_description(session: Session, folder: Path, disks: Mapping[str, DiskMark]) -> None:
-    """What the memory is the state of. Written last: a folder without it is worth nothing. Raises EavesError or OSError."""
+async def describe(session: Session) -> SavedMachine:
+    """What the memory is the state of. Raises EavesError."""
     host = session.host
     if host is None:
         raise VmError("what runs the machine is not known yet", element=session.folders.run.name)
@@ -94,8 +94,12 @@ async def save_description(session: Session, folder: Path, disks: Mapping[str, D
         raise VmError("how the machine was started is not known any more", element=session.folders.run.name)
     running = msgspec.json.decode(raw, type=dict[str, object])["argv"]
     argv = want_argv(msgspec.convert(running, list[str]), parse_machine(type_name))
-    saved = SavedMachine(session.digest, argv, host.qemu_version, str(host.accelerator), disks)
-    await asyncio.to_thread(files.save_file, folder / MACHINE, msgspec.json.encode(saved))
+    return SavedMachine(session.digest, argv, host.qemu_version, str(host.accelerator))
+
+
+def save_description(folder: Path, saved: SavedMachine) -> None:
+    """Written last: a folder without it is worth nothing. Blocking. Raises OSError."""
+    files.save_file(folder / MACHINE, msgspec.json.encode(saved))
 
 
 async def _save_firmware(folders: VmFolders, folder: Path) -> None:

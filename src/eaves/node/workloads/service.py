@@ -56,6 +56,7 @@ class Apps:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._folder_watch: FolderWatch | None = None
         self._wake = asyncio.Event()
+        self._is_let_go = self._is_stale = False
 
     async def open(self) -> None:
         """Find the workloads that a former daemon left running; they go on untouched."""
@@ -63,6 +64,7 @@ class Apps:
         self._seen = await self._engine.observe()
 
     def set_desired(self, desired: DesiredNode) -> None:
+        self._is_let_go = False
         self._desired = {app.id: app for app in desired.apps}
         for app_id, keeper in self._keepers.items():
             keeper.set_desired(self._desired.get(app_id))
@@ -106,6 +108,11 @@ class Apps:
         """App id → names of the volumes of a workload that runs or is about to."""
         return {app_id: keeper.open_volumes for app_id, keeper in self._keepers.items()}
 
+    async def let_go(self) -> None:
+        """Leave every workload as it is, until :meth:`set_desired` is called again: somebody else ends them."""
+        self._is_let_go = self._is_stale = True
+        await self._end_tasks()
+
     def updating(self) -> frozenset[str]:
         """Ids of apps that stand still for an update."""
         return frozenset(app_id for app_id, keeper in self._keepers.items() if keeper.is_updating)
@@ -117,7 +124,9 @@ class Apps:
         try:
             while True:
                 self._wake.clear()
-                if self._desired is not None:
+                if self._desired is not None and not self._is_let_go:
+                    if self._is_stale:
+                        self._seen, self._is_stale = await self._engine.observe(), False
                     await self._reconcile(self._desired)
                 await self._wake.wait()
         finally:

@@ -239,6 +239,7 @@ def test_what_a_running_machine_cannot_take_on_is_a_restart(change: dict[str, An
     "change",
     [
         {"terminationGracePeriodSeconds": 5},
+        {"vm": {"onNodeRestart": "Suspend"}},
         {"vm": {"rootDisk": {"size": "20Gi"}}},
         {"volumes": [{"name": "d", "size": "9Gi"}]},
         {"running": False},
@@ -255,6 +256,7 @@ def test_an_eve_device_gets_a_valid_config_and_the_rest_is_told() -> None:
         vm={
             "machine": "q35",
             "clock": "LocalTime",
+            "onNodeRestart": "Suspend",
             "vnc": {"passwordSecretKeyRef": {"name": "plc", "key": "vnc"}},
             "cloudInit": {"userData": "#!/bin/sh", "networkConfig": "version: 2"},
         },
@@ -263,7 +265,7 @@ def test_an_eve_device_gets_a_valid_config_and_the_rest_is_told() -> None:
     result = compile_all(app, status=EVE, secrets=secrets)
     (problem,) = result.problems
     assert (problem.reason, problem.effect) == ("UnknownToEve", Effect.PARTIAL)
-    for name in ("vm.machine", "vm.clock", "vm.vnc.passwordSecretKeyRef", "networkConfig"):
+    for name in ("vm.machine", "vm.clock", "vm.onNodeRestart", "vm.vnc.passwordSecretKeyRef", "networkConfig"):
         assert name in problem.message
     config = result.config.apps[0]
     assert not config.fixedresources.enable_vnc

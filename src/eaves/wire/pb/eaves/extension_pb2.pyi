@@ -100,6 +100,7 @@ class VmExtension(_message.Message):
     CLOCK_BASE_FIELD_NUMBER: _builtins.int
     NO_SERIAL_CONSOLE_FIELD_NUMBER: _builtins.int
     NO_GUEST_AGENT_FIELD_NUMBER: _builtins.int
+    SUSPEND_FIELD_NUMBER: _builtins.int
     firmware: _builtins.str
     """BIOS or UEFI; empty = by virtualizationMode: FML is UEFI, the others are BIOS."""
     machine: _builtins.str
@@ -115,6 +116,8 @@ class VmExtension(_message.Message):
     no_serial_console: _builtins.bool
     no_guest_agent: _builtins.bool
     """The channel of the QEMU guest agent is left out."""
+    suspend: _builtins.bool
+    """Before the node reboots by order its memory is saved, and it goes on after the boot."""
     def __init__(
         self,
         *,
@@ -126,10 +129,11 @@ class VmExtension(_message.Message):
         clock_base: _builtins.str = ...,
         no_serial_console: _builtins.bool = ...,
         no_guest_agent: _builtins.bool = ...,
+        suspend: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balloon_min_bytes", b"balloon_min_bytes", "clock_base", b"clock_base", "device_model", b"device_model", "firmware", b"firmware", "huge_page_bytes", b"huge_page_bytes", "machine", b"machine", "no_guest_agent", b"no_guest_agent", "no_serial_console", b"no_serial_console"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balloon_min_bytes", b"balloon_min_bytes", "clock_base", b"clock_base", "device_model", b"device_model", "firmware", b"firmware", "huge_page_bytes", b"huge_page_bytes", "machine", b"machine", "no_guest_agent", b"no_guest_agent", "no_serial_console", b"no_serial_console", "suspend", b"suspend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
