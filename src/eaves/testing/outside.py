@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -45,26 +46,48 @@ class Outside(Struct):
 async def open_outside(folder: Path) -> AsyncIterator[Outside]:
     """A machine of its own beside any other; ``folder`` is for its files."""
     token = secrets.token_hex(4)
-    netns, near, far = f"out{token}", f"on{token}", f"of{token}"
+    netns = f"out{token}"
     base = f"198.{18 + secrets.randbelow(2)}.{secrets.randbelow(256)}"
     first = secrets.randbelow(32) * 8
     gateway, address, other = (f"{base}.{first + number}" for number in (1, 2, 3))
+    await _plug(netns, token, gateway, (address, other))
+    names = folder / "names"
+    names.write_text(f"{address} ready.example\n")
+    dns = _start_dns(netns, address, names)
+    # A session of its own, since it has a child for each connection.
+    echo = subprocess.Popen(  # noqa: ASYNC220 - it runs beside the test
+        ["ip", "netns", "exec", netns, "busybox", "nc", "-ll", "-p", "7", "-e", "/bin/cat"], start_new_session=True
+    )
+    try:
+        found = Outside(address, other, address, names, netns, dns)
+        await found.wait_answer(address, "ready.example")
+        yield found
+    finally:
+        dns.kill()
+        os.killpg(echo.pid, signal.SIGKILL)
+        for started in (dns, echo):
+            started.wait()
+        await process.run(["ip", "netns", "del", netns], check=False)
+
+
+async def _plug(netns: str, token: str, gateway: str, addresses: Sequence[str]) -> None:
+    """A network stack beside ours, joined by a cable on which we are the gateway."""
+    near, far = f"on{token}", f"of{token}"
     lines = (
         f"ip netns add {netns}",
         f"ip link add {near} type veth peer name {far} netns {netns}",
         f"ip addr add {gateway}/29 dev {near}",
         f"ip link set {near} up",
-        f"ip -n {netns} addr add {address}/29 dev {far}",
-        f"ip -n {netns} addr add {other}/29 dev {far}",
+        *(f"ip -n {netns} addr add {address}/29 dev {far}" for address in addresses),
         f"ip -n {netns} link set {far} up",
         f"ip -n {netns} link set lo up",
         f"ip -n {netns} route add default via {gateway}",
     )
     for line in lines:
         await process.run(line.split())
-    names = folder / "names"
-    names.write_text(f"{address} ready.example\n")
-    inside = ["ip", "netns", "exec", netns]
+
+
+def _start_dns(netns: str, address: str, names: Path) -> subprocess.Popen[bytes]:
     options = [
         "--no-daemon",
         "--no-resolv",
@@ -72,28 +95,9 @@ async def open_outside(folder: Path) -> AsyncIterator[Outside]:
         f"--addn-hosts={names}",
         "--no-hosts",
         "--conf-file=/dev/null",
+        "--local-ttl=60",
+        f"--listen-address={address}",
+        "--bind-interfaces",
+        "--pid-file",
     ]
-    dns = subprocess.Popen(  # noqa: ASYNC220 - it runs beside the test
-        [
-            *inside,
-            "dnsmasq",
-            *options,
-            "--local-ttl=60",
-            f"--listen-address={address}",
-            "--bind-interfaces",
-            "--pid-file",
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    echo = subprocess.Popen(  # noqa: ASYNC220
-        [*inside, "busybox", "nc", "-ll", "-p", "7", "-e", "/bin/cat"]
-    )
-    try:
-        found = Outside(address, other, address, names, netns, dns)
-        await found.wait_answer(address, "ready.example")
-        yield found
-    finally:
-        for started in (dns, echo):
-            started.kill()
-            started.wait()
-        await process.run(["ip", "netns", "del", netns], check=False)
+    return subprocess.Popen(["ip", "netns", "exec", netns, "dnsmasq", *options], stderr=subprocess.DEVNULL)
