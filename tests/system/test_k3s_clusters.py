@@ -13,6 +13,7 @@ import pytest
 from eaves.kube.resource import Object
 from eaves.testing.daemons import wait_for
 from eaves.testing.k3s import NoK3sError, Release, find_releases
+from eaves.testing.k3s_images import BUSYBOX
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
 from eaves.testing.system import ControllerHost
 
@@ -190,3 +191,51 @@ def _grep_nothing(stage: ClusterStage, node: ClusterNode, words: list[str]) -> N
         with contextlib.suppress(OSError):
             content = path.read_bytes()
             assert not [word for word in (*words, key) if word.encode() in content], path
+
+
+def test_an_engineer_far_away_works_in_the_cluster(stage: ClusterStage, shop: str, releases: list[Release]) -> None:
+    node = stage.add_node()
+    stage.apply(want_cluster("far", releases[0].version, [node]), shop)
+    stage.wait_phase("far", shop, "Ready")
+    controller, kubectl = stage.controller, stage.controller.kubectl
+    context = f"far-{shop}"
+    controller.eaves_kubectl("kubeconfig", "far", "-n", shop, "--name", context)
+    there = ("--context", context)
+    assert len(kubectl.ok("get", "nodes", "-o", "name", *there).out.split()) == 1
+
+    # Pods, their input and output, logs and ports: upgrades of every kind, through two API servers and a kubelet.
+    kubectl.ok(
+        "run", "shell", f"--image={BUSYBOX}", "--restart=Never", *there, "--", "sh", "-c", "echo up; sleep 100000"
+    )
+    kubectl.ok("wait", "--for=condition=Ready", "pod/shell", "--timeout=300s", *there)
+    assert "up" in kubectl.ok("logs", "shell", *there).out
+    assert (
+        kubectl.ok("exec", "-i", "shell", *there, "--", "cat", stdin="over hill and dale").out == "over hill and dale"
+    )
+    assert kubectl.run("exec", "shell", *there, "--", "sh", "-c", "exit 7").code == 7
+    manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: note}\ndata: {a: b}\n"
+    kubectl.ok("apply", "--server-side", "-f", "-", *there, stdin=manifest)
+
+    # Others come as what a K3sClusterAccess makes of them, and the cluster's own RBAC holds them to it.
+    rules = [{"users": ["ann"], "clusterGroups": ["readers"]}]
+    access = {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "K3sClusterAccess",
+        "metadata": {"name": "far", "namespace": shop},
+    }
+    spec = {"clusterRef": {"name": "far"}, "rules": rules}
+    kubectl.ok("create", "-f", "-", stdin=json.dumps({**access, "spec": spec}))
+    kubectl.ok("create", "role", "far", "-n", shop, "--verb=get,create", "--resource=k3sclusters.eaves.dev/proxy")
+    kubectl.ok("create", "rolebinding", "far", "-n", shop, "--role=far", "--user=ann")
+    kubectl.ok("create", "clusterrolebinding", "readers", "--clusterrole=view", "--group=readers", *there)
+    as_ann = (*there, "--as", "ann")
+    wait_for("ann to read", lambda: kubectl.run("get", "configmap", "note", *as_ann).code == 0, 120, node.explain)
+    assert "Forbidden" in kubectl.fails("get", "secrets", *as_ann)
+    assert "Forbidden" in kubectl.fails("delete", "configmap", "note", *as_ann)
+
+    # A controller that starts again costs a retry; a watch begins anew.
+    controller.daemon.kill()
+    controller.start()
+    wait_for("the way there", lambda: kubectl.run("get", "nodes", *there).code == 0, 120, node.explain)
+
+    assert stage.find_leaks(node) == []

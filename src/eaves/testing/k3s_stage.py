@@ -204,6 +204,23 @@ class ClusterStage:
         found += [line for line in rules.splitlines() if "KUBE-" in line or "flanneld" in line]
         return found
 
+    def find_leaks(self, node: ClusterNode) -> list[str]:
+        """Files outside the machine's own K3s that hold a credential of its cluster: its keys, or its token in clear."""
+        data = self._data(node)
+        assert data is not None
+        server = data / "server"
+        secrets_of_cluster = [_longest_line(path) for path in sorted((server / "tls").glob("**/*.key"))]
+        secrets_of_cluster += [(server / "token").read_text().strip().rpartition(":")[2]]
+        own, found = node.instance, []
+        places = [self.controller.data_dir, self.controller.settings_file.with_name("controller.log")]
+        places += [entry for entry in own.data_dir.iterdir() if entry not in (own.k3s_dir, own.blobs_dir)]
+        for place in places:
+            for path in [place] if place.is_file() else sorted(place.rglob("*")):
+                if path.is_file() and not path.is_symlink():
+                    content = path.read_bytes()
+                    found += [str(path) for secret in secrets_of_cluster if secret.encode() in content]
+        return found
+
     def _data(self, node: ClusterNode) -> Path | None:
         return next(iter(node.instance.data_dir.glob("k3s/*/data")), None)
 
@@ -221,6 +238,11 @@ class ClusterStage:
             "sha256": digest.removeprefix("sha256:"),
             "size": len(content),
         }
+
+
+def _longest_line(path: Path) -> str:
+    """Of a PEM file, something that is nowhere else."""
+    return max((line for line in path.read_text().splitlines() if "-----" not in line), key=len)
 
 
 def _object(kind: str, name: str, spec: Object) -> Object:

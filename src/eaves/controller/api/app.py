@@ -114,9 +114,12 @@ class Api:
 
     async def _identify(self, request: Request) -> None:
         identity = request.identity = await self._authenticator.authenticate(request)
-        if any(name.startswith(HEADER_PREFIX) for name, _ in request.scope["headers"]):
-            request.identity = await impersonate(request, self._authorizer)
-            request.impersonator = identity
+        # A plain loop: this is done for every request.
+        for name, _ in request.scope["headers"]:
+            if name.startswith(HEADER_PREFIX):
+                request.identity = await impersonate(request, self._authorizer)
+                request.impersonator = identity
+                break
 
     async def _answer(self, request: Request, is_known: bool) -> Answer:
         target = request.target
