@@ -20,7 +20,8 @@ def main() -> int:
         print(f"kubernetes: {error}", file=sys.stderr)
         if "--optional" not in sys.argv:
             return 1
-        print("kubernetes: tests of K3s clusters will be reported as not run", file=sys.stderr)
+        missing = ", ".join(module.name for module in kubernetes.list_missing())
+        print(f"kubernetes: cluster tests that need {missing} will be reported as not run", file=sys.stderr)
     return 0
 
 

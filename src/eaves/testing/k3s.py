@@ -84,7 +84,7 @@ def _install_standin(version: str) -> Path:
     """The stand-in as one executable file, whose content names the version that it bears."""
     text = (
         "#!/bin/sh\n"
-        f"export K3S_STANDIN_VERSION='{version}'\n"
+        f"export K3S_STANDIN_VERSION='{version}' XDG_CACHE_HOME='{kubernetes.cache_folder().parents[1]}'\n"
         f"exec '{sys.executable}' -P -c 'import sys; sys.path.append(\"{REPOSITORY}\"); "
         'from tests.k3s.__main__ import main; sys.exit(main(sys.argv[1:]))\' "$@"\n'
     )

@@ -74,6 +74,7 @@ class Machine:
         self.folder = folder / name
         self.cgroup = f"/eaves-test-{secrets.token_hex(4)}"
         """Parent of its pods' control groups: kubelets that share one would end each other's pods."""
+        self._daemons: list[Daemon] = []
         self._made = [path for path in (*LASTING, *FLEETING) if not Path(path).exists()]
         _record_sysctls()
         self._holder = _Holder(("--net", "--mount", "--propagation", "private"))
@@ -100,7 +101,9 @@ class Machine:
         return run_program([*self.prefix, *argv], check=check, limit_s=limit_s)
 
     def daemon(self, name: str, argv: Sequence[str]) -> Daemon:
-        return Daemon(f"{self.name}-{name}", argv, self.folder / f"{name}.log", {}, prefix=self.prefix)
+        made = Daemon(f"{self.name}-{name}", argv, self.folder / f"{name}.log", {}, prefix=self.prefix)
+        self._daemons.append(made)
+        return made
 
     def path(self, path: str) -> Path:
         """Where a file in one of K3s's places lies for the test."""
@@ -139,6 +142,9 @@ class Machine:
         """Leave nothing of it on the host."""
         if self._holder.is_closed:
             return
+        for daemon in self._daemons:
+            if daemon.is_running:
+                daemon.kill()
         self._kill_all()
         self._holder.close()
         _remove_cgroups(self.cgroup)

@@ -145,7 +145,9 @@ def test_an_agent_joins_and_pods_reach_each_other(release: Release, make_machine
     assert server.kubectl("logs", "on-agent") == ""
     agent.daemon.kill()
     agent.start()
-    agent.daemon.wait("the agent to be back", lambda: server.is_node_ready(machine.name), LIMIT_S)
+    # The Node is called ready for a while longer: only its kubelet can run a command in a pod.
+    run = ("exec", "on-agent", "--", "echo", "back")
+    agent.daemon.wait("the agent's kubelet", lambda: "back" in server.kubectl(*run, check=False), LIMIT_S)
     assert agent.daemon.stop() == 0
     server.daemon.stop()
 
