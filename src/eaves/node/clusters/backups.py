@@ -121,7 +121,11 @@ class Backups:
     async def _take_due(self, cluster: DesiredCluster) -> None:
         membership, record = self._membership, self._membership.record
         if cluster.orders.snapshot > record.done.snapshot:
-            await self._take(cluster, f"{ORDERED}-{cluster.orders.snapshot}")
+            base = f"{ORDERED}-{cluster.orders.snapshot}"
+            found = await asyncio.to_thread(list_snapshots, membership.own)
+            if not any(one.name.startswith(f"{base}-") for one in found):
+                # One that is there was taken before this daemon could note it.
+                await self._take(cluster, base)
             await membership.note_done(snapshot=cluster.orders.snapshot)
         if not cluster.backup.schedule:
             return

@@ -10,33 +10,20 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from eaves.node.clusters import addons
 from eaves.node.clusters.errors import KubeApiError
 from eaves.node.clusters.kubeapi import KubeApi, Object, want_path
 from eaves.node.clusters.members import ETCD_REMOVE, MemberPlan, plan_member
 from eaves.node.clusters.model import ClusterFolders
-from eaves.node.clusters.observe import ETCD_LABEL, PodSeen, count_pods, parse_node, parse_pod
+from eaves.node.clusters.observe import ETCD_LABEL, LeaderReport, PodSeen, count_pods, parse_node, parse_pod
 from eaves.node.desired.cluster_model import ClusterDatastore, ClusterMember, DesiredCluster, MemberWish
-from eaves.node.observed_cluster import AddOnStatus, KubeNodeStatus, MemberStatus, PodCount
+from eaves.node.observed_cluster import MemberStatus
 
 log = logging.getLogger(__name__)
 
 ROUND_S = 5.0
 _NODES = "/api/v1/nodes"
 _TOO_MANY = 429
-
-
-class LeaderReport(Struct, frozen=True):
-    """What a round saw."""
-
-    nodes: tuple[KubeNodeStatus, ...] = ()
-    pods: tuple[PodCount, ...] = ()
-    members: tuple[MemberStatus, ...] = ()
-    add_ons: tuple[AddOnStatus, ...] = ()
-    etcd_members: int = 0
-    problem: str = ""
 
 
 class Leader:

@@ -8,13 +8,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.kit import files, process
@@ -23,13 +20,13 @@ from eaves.node.clusters import addons, addresses, certificates, cgroups, leavin
 from eaves.node.clusters.apihealth import ApiWatch, Health
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.joining import Answer, ask, ask_all, judge
-from eaves.node.clusters.model import ClusterFolders, ClusterRecord, KernelFacts
+from eaves.node.clusters.model import ClusterFolders, ClusterRecord
 from eaves.node.clusters.plan import Plan, View, has_order
+from eaves.node.clusters.preparing import FindPin, Preparer, Program
 from eaves.node.clusters.running import K3sSeen
-from eaves.node.clusters.spec import HostSize, K3sSpec, Surroundings
+from eaves.node.clusters.spec import K3sSpec, Surroundings
 from eaves.node.clusters.statusserver import SharedSettings
 from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
-from eaves.node.images.plan import Pin
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
 from eaves.node.statefile import StateFile
@@ -46,17 +43,6 @@ ANSWERS_HOLD_S = 10.0
 """A decision to make a cluster rests on what the other servers say now, not an hour ago."""
 ROTATE_TIMEOUT_S = 300.0
 
-FindPin = Callable[[str], Pin | None]
-
-
-class Program(Struct, frozen=True):
-    """K3s as it would be started: its file, where it comes from, and what is still missing."""
-
-    path: str = ""
-    source: str = ""
-    bundles: tuple[program.Bundle, ...] = ()
-    missing: tuple[str, ...] = ()
-
 
 class Membership:
     """``find_pin``: content tree id → what is here of it. ``own_binary``: program for controllers that name none."""
@@ -72,14 +58,12 @@ class Membership:
         status_port: int,
     ) -> None:
         self._instance = instance
-        self._find_pin = find_pin
         self._ports = ports
-        self._own_binary = own_binary
         self.proxies = proxies
+        self._preparer = Preparer(instance, find_pin=find_pin, own_binary=own_binary, proxies=proxies)
         self._status_port = status_port
         self._file = StateFile(instance.state_dir / "cluster.json", ClusterRecord)
         self.backup_file = instance.state_dir / "backups.json"
-        self._kernel: KernelFacts | None = None
         self._backoff = Backoff(FIRST_RESTART_S, LIMIT_RESTART_S, jitter=0.1)
         self._counted_end = 0.0
         self._start_after = 0.0
@@ -98,7 +82,8 @@ class Membership:
         self.health = Health()
         self.validity = certificates.Validity()
         self.watch = ApiWatch(self.folders(""))
-        self.leave_problem = ""
+        self.generation = 0
+        """Counts departures: who follows one membership ends when it does, whatever comes after."""
 
     async def open(self) -> None:
         self.record = await self._file.load()
@@ -133,16 +118,16 @@ class Membership:
         """What is there now. Raises ClusterError when the machine lacks something that a start needs."""
         folders = self.own
         self.seen = await running.observe(folders) if self.record.id else K3sSeen()
-        await self._look_at_certificates(folders)
         has_etcd = cluster is not None and cluster.datastore is ClusterDatastore.EMBEDDED_ETCD
         self.health = Health()
         if self.seen.pid:
             self.health = await self.watch.look(is_server=self.record.is_server, has_etcd=has_etcd)
+        await self._look_at_certificates(folders)
         await self._note_health()
         self._note_end()
         self.has_data = cluster is not None and await asyncio.to_thread(has_data, self.folders(cluster.id), cluster)
         self.ca_hash = await asyncio.to_thread(load_ca_hash, folders) if self.record.is_server else ""
-        wanted = self.find_program(cluster) if cluster is not None else Program()
+        wanted = self._preparer.find_program(cluster) if cluster is not None else Program()
         return View(
             record=self.record,
             is_running=bool(self.seen.pid),
@@ -157,29 +142,6 @@ class Membership:
             end_message=self._end_message,
             now=time.time(),
         )
-
-    def find_program(self, cluster: DesiredCluster) -> Program:
-        """By content tree; by the node's settings when the config names none. Raises ClusterError when there is neither."""
-        if not cluster.binary_image_id:
-            if not self._own_binary:
-                raise ClusterError(
-                    "the config names no k3s program and this node has none of its own",
-                    code="ProgramMissing",
-                    resolution="name a release in the cluster, or set k3s_binary in the node's settings",
-                )
-            return Program(self._own_binary)
-        missing: list[str] = []
-        pin = self._find_pin(cluster.binary_image_id)
-        if pin is None:
-            missing.append(f"k3s {cluster.version}".strip())
-        bundles = []
-        for image_id in cluster.bundle_image_ids:
-            if (found := self._find_pin(image_id)) is None:
-                missing.append(f"bundle {image_id}")
-            else:
-                bundles.append(program.Bundle(found.path, found.digest, found.reference))
-        path = program.want_program_path(self._instance.k3s_dir, cluster.version or f"image-{cluster.binary_image_id}")
-        return Program(str(path), pin.path if pin else "", tuple(bundles), tuple(missing))
 
     async def ask_servers(self, cluster: DesiredCluster) -> None:
         """Ask whom the config says to join, and every other server that it names."""
@@ -210,8 +172,8 @@ class Membership:
         """All but the process: address, program, bundles, files. Answers what to start and the flannel backend."""
         await self.begin(cluster)
         interface = await self._want_address(cluster)
-        wanted = self.find_program(cluster)
-        await self._install(cluster, wanted)
+        wanted = self._preparer.find_program(cluster)
+        await self._preparer.install(cluster, wanted, self.own, self.record.program)
         around = await self._surround(cluster, wanted, interface, is_first=is_first)
         rendered = spec.render_spec(self.with_token(cluster), around)
         await asyncio.to_thread(running.save_files, self.own, rendered)
@@ -231,7 +193,7 @@ class Membership:
         groups = await asyncio.to_thread(cgroups.make, self._instance.k3s_cgroup, 0, 0)
         if self.record.address:
             await addresses.add_address(self.record.interface, self.record.address)
-        kept = K3sSpec(argv, self._environment(), {}, "", "", {}, self.record.started_spec)
+        kept = K3sSpec(argv, self._preparer.environment(), {}, "", "", {}, self.record.started_spec)
         await running.start(self.own, kept, groups)
 
     async def stop(self) -> None:
@@ -254,15 +216,16 @@ class Membership:
         async with self._saving:
             await self._file.remove()
             self.record = ClusterRecord()
+            self.generation += 1
         log.info("cluster left: cluster=%s data_kept=%s", record.name, record.keep_data)
         self._forget_answers()
         self._start_after, self._end_message = 0.0, ""
 
     async def run_k3s(self, *words: str, timeout_s: float = ROTATE_TIMEOUT_S) -> process.Completed:
         """A command of K3s's own, with this node's data. Raises EavesError."""
-        argv = [self.record.program or self._own_binary, *words, "--data-dir", str(self.own.data)]
+        argv = [self.record.program or self._preparer.own_binary, *words, "--data-dir", str(self.own.data)]
         # Without the config: its ``server`` would send the command to whom this node joined once.
-        environment = {**self._environment(), "K3S_NODE_NAME": self.record.node_name}
+        environment = {**self._preparer.environment(), "K3S_NODE_NAME": self.record.node_name}
         return await process.run(argv, timeout_s=timeout_s, env=environment)
 
     def observe_usage(self) -> Usage | None:
@@ -300,14 +263,6 @@ class Membership:
             await addresses.add_address(interface.name, address)
         self.interface = interface.name
         return interface.name
-
-    async def _install(self, cluster: DesiredCluster, wanted: Program) -> None:
-        if wanted.source:
-            await program.install(wanted.source, Path(wanted.path), cluster.version)
-        elif cluster.version:
-            await program.check_version(Path(wanted.path), cluster.version)
-        await asyncio.to_thread(program.place_bundles, wanted.bundles, self.own.bundles)
-        await asyncio.to_thread(program.remove_programs, self._instance.k3s_dir, (wanted.path, self.record.program))
 
     async def _renew(self, cluster: DesiredCluster, rendered: K3sSpec) -> None:
         """Before a start: nothing that a wrong clock would spoil; certificates anew where the start alone would not do."""
@@ -348,26 +303,9 @@ class Membership:
     async def _surround(
         self, cluster: DesiredCluster, wanted: Program, interface: str, *, is_first: bool
     ) -> Surroundings:
-        kernel = await self._want_kernel()
-        backend = spec.want_backend(
-            cluster, kernel, self._answer.settings.flannel_backend or self.record.flannel_backend
-        )
-        if cluster.is_server and (reason := spec.check_backend(backend, kernel)):
-            raise ClusterError(
-                reason,
-                code="KernelUnsuitable",
-                resolution="load the kernel's module, or set flannel-backend: host-gw for the whole cluster",
-            )
-        return Surroundings(
-            folders=self.folders(cluster.id),
-            program=wanted.path,
-            interface=interface,
-            backend=backend,
-            is_first=is_first,
-            host=await asyncio.to_thread(observe_size),
-            cgroup_root=self._instance.k3s_cgroup if await asyncio.to_thread(cgroups.is_possible) else "",
-            environment=self._environment(),
-        )
+        known = self._answer.settings.flannel_backend or self.record.flannel_backend
+        folders = self.folders(cluster.id)
+        return await self._preparer.surround(cluster, wanted, interface, folders, known, is_first=is_first)
 
     async def _want_digest(self, cluster: DesiredCluster, wanted: Program) -> str:
         if wanted.missing or not self.record.is_installed:
@@ -376,18 +314,6 @@ class Membership:
             self.interface = (await addresses.want_interface(cluster.interface_label, self._ports)).name
         around = await self._surround(cluster, wanted, self.interface, is_first=False)
         return spec.render_spec(self.with_token(cluster), around).digest
-
-    async def _want_kernel(self) -> KernelFacts:
-        if self._kernel is None:
-            self._kernel = await addresses.observe_kernel()
-        return self._kernel
-
-    def _environment(self) -> Mapping[str, str]:
-        """Nothing of the daemon's own place under systemd: K3s would take its unit for a cgroup driver of systemd's."""
-        path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        private = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,.svc,.cluster.local"
-        proxies = {**self.proxies, "NO_PROXY": private} if self.proxies else {}
-        return {"PATH": path, "HOME": os.environ.get("HOME", "/root"), "LANG": "C.UTF-8", **proxies}
 
     async def _look_at_certificates(self, folders: ClusterFolders) -> None:
         """Now and then: they change when K3s starts, and for the rest of a year not at all."""
@@ -426,12 +352,6 @@ def has_data(folders: ClusterFolders, cluster: DesiredCluster) -> bool:
     if cluster.datastore is ClusterDatastore.SQLITE:
         return (database / "state.db").exists()
     return cluster.datastore is ClusterDatastore.EMBEDDED_ETCD and (database / "etcd" / "member").is_dir()
-
-
-def observe_size() -> HostSize:
-    """Blocking, short."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return HostSize(pages, (os.cpu_count() or 1) * 1000)
 
 
 def load_ca_hash(folders: ClusterFolders) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from eaves.node.observed_cluster import KubeNodeStatus, PodCount
+from eaves.node.observed_cluster import AddOnStatus, KubeNodeStatus, MemberStatus, PodCount
 
 Object = Mapping[str, Any]
 
@@ -29,6 +29,17 @@ class PodSeen(Struct, frozen=True):
     is_bound: bool = False
     """It belongs to the node itself: a mirror of a static pod, or of a DaemonSet."""
     is_ending: bool = False
+
+
+class LeaderReport(Struct, frozen=True):
+    """What a round saw."""
+
+    nodes: tuple[KubeNodeStatus, ...] = ()
+    pods: tuple[PodCount, ...] = ()
+    members: tuple[MemberStatus, ...] = ()
+    add_ons: tuple[AddOnStatus, ...] = ()
+    etcd_members: int = 0
+    problem: str = ""
 
 
 def parse_time(text: object) -> float:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -19,15 +17,17 @@ from msgspec.structs import replace
 
 from eaves.kit.errors import EavesError
 from eaves.node import pids
-from eaves.node.clusters import addons, certificates, kubeapi
+from eaves.node.clusters import addons, certificates, kubeapi, logs
 from eaves.node.clusters.backups import Backups
 from eaves.node.clusters.errors import ClusterError, KubeApiError
-from eaves.node.clusters.leader import ROUND_S, Leader, LeaderReport
-from eaves.node.clusters.membership import FindPin, Membership, observe_size
-from eaves.node.clusters.model import STATUS_PORT, ClusterApi, ClusterRecord, OrdersDone, Step
+from eaves.node.clusters.leader import ROUND_S, Leader
+from eaves.node.clusters.membership import Membership
+from eaves.node.clusters.model import STATUS_PORT, ClusterApi, Step
+from eaves.node.clusters.observe import LeaderReport
 from eaves.node.clusters.plan import Plan, plan_step
-from eaves.node.clusters.running import POSITION
+from eaves.node.clusters.preparing import FindPin, observe_size
 from eaves.node.clusters.sharedaddress import RENEW_EVERY_S, SharedAddress
+from eaves.node.clusters.status import Sight, find_id, want_status
 from eaves.node.clusters.statusserver import StatusServer
 from eaves.node.clusters.tokens import rotate_token
 from eaves.node.desired.cluster_model import DesiredCluster
@@ -36,23 +36,16 @@ from eaves.node.errors import as_fault
 from eaves.node.guard import keep_running
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
-from eaves.node.observed import ClusterStatus, Fault, LogLine, Observations
-from eaves.node.observed_cluster import ClusterState, ClusterUsage, OrdersSeen
-from eaves.node.statefile import StateFile
+from eaves.node.observed import ClusterStatus, Fault, Observations
+from eaves.node.observed_cluster import ClusterState, ClusterUsage
 from eaves.node.workloads.abc import Usage
-from eaves.node.workloads.inotify import FolderWatch
-from eaves.node.workloads.logs import LogFollower, Position
 from eaves.wire.newlog import LogRecord
 
 log = logging.getLogger(__name__)
 
 STEADY_S = 5.0
-_LEVEL = re.compile(r"\blevel=(debug|info|warning|error|fatal)\b|^([IWEF])\d{4} ")
-_LETTERS = {"I": "info", "W": "warning", "E": "error", "F": "fatal"}
 BUSY_S = 1.0
 _TROUBLE = (EavesError, OSError)
-
-LOG_SOURCE = "k3s"
 
 
 class Clusters:
@@ -321,34 +314,7 @@ class Clusters:
             await asyncio.sleep(STEADY_S)
 
     async def _follow_log(self) -> None:
-        own = self.membership.own
-
-        async def reopen() -> bool:
-            if self.membership.seen.monitor_pid:
-                pids.send_signal(self.membership.seen.monitor_pid, signal.SIGUSR1)
-            return True
-
-        state = StateFile(own.root / POSITION, Position)
-
-        async def deliver(lines: list[LogLine]) -> None:
-            for line in lines:
-                self.note_line(
-                    LogRecord(
-                        content=line.text, time_ns=line.time_ns, severity=find_severity(line.text), source=LOG_SOURCE
-                    )
-                )
-
-        watch = FolderWatch()
-        member = self.membership.record.id
-        follower = LogFollower(member, own.logs, state, deliver, reopen, watch)
-        task = asyncio.create_task(follower.run(), name="K3s's log")
-        try:
-            while self.membership.record.id == member and not task.done():
-                await asyncio.wait((task,), timeout=STEADY_S)
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
-            watch.close()
+        await logs.follow(self.membership, self.note_line)
 
     # What is published.
 
@@ -362,53 +328,24 @@ class Clusters:
         self._publish(Plan(Step.KEEP, state), self._fault)
 
     def _publish(self, plan: Plan | None, fault: Fault | None = None) -> None:
-        membership, record, cluster = self.membership, self.membership.record, self._desired
-        cluster_id = record.id or (cluster.id if cluster is not None else "")
+        """``plan`` None = there is no cluster to tell of."""
+        membership = self.membership
+        cluster_id = find_id(self._desired, membership.record)
         for status in list(self._observations.each(ClusterStatus)):
             if status.id != cluster_id or plan is None:
                 self._observations.remove(ClusterStatus, status.id)
         if plan is None or not cluster_id:
             return
-        report = self._report
-        is_leader = bool(cluster is not None and cluster.acts_as_leader and membership.health.is_ready)
-        self._observations.publish(
-            ClusterStatus(
-                id=cluster_id,
-                name=record.name or (cluster.name if cluster is not None else ""),
-                state=plan.state,
-                node_name=record.node_name or (cluster.node_name if cluster is not None else ""),
-                is_server=record.is_server if record.id else bool(cluster and cluster.is_server),
-                waiting_for=plan.waiting_for,
-                message=plan.message,
-                version=record.version if membership.seen.pid else "",
-                is_api_ready=record.is_server and membership.health.is_ready,
-                is_etcd_healthy=membership.health.is_etcd_healthy,
-                etcd_members=report.etcd_members if is_leader else 0,
-                certificates_expire_at=membership.validity.expires_at,
-                ca_hash=membership.ca_hash,
-                has_data=membership.has_data,
-                is_leader=is_leader,
-                restarts=record.restarts,
-                done=_want_orders(record),
-                order_message=self.backups.order_message or report.problem,
-                snapshots=self.backups.snapshots if is_leader else (),
-                members=report.members if is_leader else (),
-                add_ons=report.add_ons if is_leader else (),
-                nodes=report.nodes if is_leader else (),
-                pods=report.pods if is_leader else (),
-                fault=fault,
-            )
+        sight = Sight(
+            record=membership.record,
+            is_running=bool(membership.seen.pid),
+            is_ready=membership.health.is_ready,
+            is_etcd_healthy=membership.health.is_etcd_healthy,
+            certificates_expire_at=membership.validity.expires_at,
+            ca_hash=membership.ca_hash,
+            has_data=membership.has_data,
+            report=self._report,
+            snapshots=self.backups.snapshots,
+            order_message=self.backups.order_message,
         )
-
-
-def find_severity(text: str) -> str:
-    """Of a line of K3s's own (``level=…``) or of a Kubernetes component inside it (``E0131 …``)."""
-    found = _LEVEL.search(text[:200])
-    if found is None:
-        return "info"
-    return found[1] or _LETTERS[found[2]]
-
-
-def _want_orders(record: ClusterRecord) -> OrdersSeen:
-    done: OrdersDone = record.done
-    return OrdersSeen(done.snapshot, done.restore, done.rotate_certificates, done.rotate_token)
+        self._observations.publish(want_status(self._desired, sight, plan, fault))

@@ -13,6 +13,7 @@ from eaves.node.clusters.breakglass import load_admin_kubeconfig, save_private
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.membership import Membership, has_data
 from eaves.node.clusters.model import OrdersDone
+from eaves.node.clusters.preparing import Preparer
 from eaves.node.clusters.slot import ClusterSlot
 from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
 from eaves.node.desired.model import DesiredNode
@@ -25,6 +26,11 @@ def want_membership(folder: Path) -> Membership:
     instance = Instance("test", folder / "state", folder / "run")
     instance.prepare()
     return Membership(instance, find_pin=lambda _: None, ports=(), own_binary="", proxies={}, status_port=0)
+
+
+def want_preparer(folder: Path) -> Preparer:
+    instance = Instance("test", folder / "state", folder / "run")
+    return Preparer(instance, find_pin=lambda _: None, own_binary="", proxies={})
 
 
 async def test_changes_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
@@ -50,7 +56,7 @@ async def test_after_a_departure_nobody_writes_a_record(tmp_path: Path) -> None:
 def test_a_cluster_without_a_program_is_told_with_the_remedy(tmp_path: Path) -> None:
     cluster = DesiredCluster("c", "shop", "a", True, "", "10.0.0.1", 24, "10.0.0.1", Secret("t"))
     with pytest.raises(ClusterError) as raised:
-        want_membership(tmp_path).find_program(cluster)
+        want_preparer(tmp_path).find_program(cluster)
     assert raised.value.code == "ProgramMissing"
     assert "k3s_binary" in raised.value.resolution
 
