@@ -75,6 +75,8 @@ class ClusterReconciler:
         """Clusters that lack an object that they refer to."""
         self._reports: dict[DeviceId, Mapping[str, MemberReport]] = {}
         """Of each device that was asked about: its newest word by cluster."""
+        self._heard = 0
+        """Words of devices so far."""
         self._timers: dict[ObjectKey, asyncio.TimerHandle] = {}
         self._known = {"EdgeNode": asyncio.Event(), "K3sCluster": asyncio.Event()}
         self.queue: WorkQueue[ObjectKey] = WorkQueue("clusters", self._reconcile, workers=1)
@@ -97,6 +99,7 @@ class ClusterReconciler:
 
     def take_report(self, device_id: DeviceId) -> None:
         """The device said something of a cluster."""
+        self._heard += 1
         self._reports.pop(device_id, None)
         self.look_at(device_id)
 
@@ -218,11 +221,14 @@ class ClusterReconciler:
     async def _load_reports(self, device_id: DeviceId) -> Mapping[str, MemberReport]:
         known = self._reports.get(device_id)
         if known is None:
-            found = {}
+            heard, found = self._heard, {}
             for info in await self._registry.load_info(device_id, ZInfoTypes.ZiKubeCluster):
                 message = ZInfoMsg.FromString(info.message.payload).cluster_info
                 found[message.cluster_id] = observe_cluster(message)
-            known = self._reports[device_id] = found
+            known = found
+            # What came while it was read must not be hidden by it.
+            if heard == self._heard:
+                self._reports[device_id] = found
         return known
 
     async def _load_given_token(self, cluster: K3sCluster) -> str:
