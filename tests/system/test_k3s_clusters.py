@@ -156,6 +156,35 @@ def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     _grep_nothing(stage, node, [text.strip().rpartition(":")[2] for text in (token, stage.read(node, "server/token"))])
 
 
+def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str, releases: list[Release]) -> None:
+    if len(releases) < 2:
+        pytest.skip("one version of K3s alone: set EAVES_K3S_BINARY=NEW:OLD, or run tools/build_kubernetes.py")
+    new, old = releases[:2]
+    server, agent = stage.add_node(), stage.add_node()
+    stage.apply(want_cluster("till", old.version, [server], [agent]), shop)
+    stage.wait_phase("till", shop, "Ready")
+    _write(stage, server, "of-the-old")
+    stage.controller.operator.patch("k3sclusters", "till", {"spec": {"version": new.version}}, shop)
+    # The daemon of the server dies as soon as it has begun.
+    server.wait(
+        "the upgrade to begin", lambda: stage.get("till", shop)["status"]["phase"] == "Upgrading", READY_LIMIT_S
+    )
+    _kill(server)
+
+    def is_upgraded() -> bool:
+        versions = {
+            n["metadata"]["name"]: n["status"]["nodeInfo"]["kubeletVersion"] for n in stage.list_kube_nodes(server)
+        }
+        # At no time is an agent newer than its server.
+        assert (versions.get(server.name), versions.get(agent.name)) != (old.version, new.version)
+        return sorted(versions.values()) == [new.version] * 2
+
+    wait_for("both to be upgraded", is_upgraded, 2 * READY_LIMIT_S, lambda: server.explain() + agent.explain())
+    stage.wait_phase("till", shop, "Ready")
+    assert stage.get("till", shop)["status"]["version"] == new.version
+    assert stage.ask(server, "/api/v1/namespaces/default/configmaps/of-the-old")
+
+
 def _order(stage: ClusterStage, shop: str, operations: Object) -> None:
     stage.controller.operator.patch("k3sclusters", "till", {"spec": {"operations": operations}}, shop)
 
