@@ -1,35 +1,21 @@
-"""What access rules cost: decisions of the index, and the way to a cluster's API through the controller against direct access to it."""
+"""What access rules cost: decisions of the index that is kept in memory."""
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
-import ssl
-import statistics
 import time
 from collections.abc import Callable, Sequence
-
-import yaml
 
 from eaves.controller.access.defaults import default_roles
 from eaves.controller.access.index import AccessIndex, Verdict
 from eaves.controller.access.wanting import plan_access
 from eaves.kinds import rbac as kinds
 from eaves.kube.rbac import GROUP, Action
-from eaves.testing.k3s_stage import ClusterNode, ClusterStage, want_cluster
-from eaves.testing.namespaces import Namespace
-from tests.bench.k3s_bench import open_stage
 from tests.bench.results import Result, median_result
 
 RUNS = 5
 DECISIONS = 20_000
 BATCH = 100
 BINDINGS = 10_000
-REQUESTS = 200
-OBJECTS = 1000
-LISTS = 10
-PATH = "/api/v1/namespaces/default/configmaps"
 
 
 def bench_decisions() -> Sequence[Result]:
@@ -71,72 +57,4 @@ def _time(decide: Callable[[int], Verdict]) -> float:
     return min(took)
 
 
-def bench_proxy() -> Sequence[Result]:
-    """A get and a list of 1,000 objects of a real API server, by one kept connection each way, in turns."""
-    with open_stage() as (stage, shop):
-        node = stage.add_node()
-        version = stage.releases[0].version
-        stage.apply(want_cluster("far", version, [node]), shop)
-        stage.wait_phase("far", shop, "Ready")
-        through, direct = _connect_through(stage, shop), _connect_directly(node)
-        for number in range(OBJECTS):
-            body = json.dumps({"metadata": {"name": f"c-{number}"}, "data": {"text": "x" * 500}})
-            direct("POST", PATH, body)
-        took: dict[str, list[float]] = {"get": [], "get direct": [], "list": [], "list direct": []}
-        for _ in range(RUNS):
-            for suffix, ask in (("", through), (" direct", direct)):
-                took[f"get{suffix}"].append(_median_ms(ask, f"{PATH}/c-7", REQUESTS))
-                took[f"list{suffix}"].append(_median_ms(ask, PATH, LISTS))
-    note = f"{version}; controller, node and API server on one machine"
-    return [
-        median_result(
-            f"k3s_proxy_{name}", "ms", "lower", took[name], peer="direct", peer_runs=took[f"{name} direct"], note=note
-        )
-        for name in ("get", "list")
-    ]
-
-
-Ask = Callable[[str, str, str | None], bytes]
-
-
-def _connect_through(stage: ClusterStage, shop: str) -> Ask:
-    config = yaml.safe_load(stage.controller.kubeconfig.read_text())
-    authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
-    context = ssl.create_default_context(cadata=authority)
-    connection = http.client.HTTPSConnection("127.0.0.1", stage.controller.api_port, context=context, timeout=60)
-    base = f"/apis/eaves.dev/v1alpha1/namespaces/{shop}/k3sclusters/far/proxy"
-    headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
-    return lambda method, path, body: _ask(connection, method, base + path, body, headers)
-
-
-def _connect_directly(node: ClusterNode) -> Ask:
-    tls = next(node.instance.data_dir.glob("k3s/*/data")) / "server" / "tls"
-    context = ssl.create_default_context(cafile=str(tls / "server-ca.crt"))
-    context.load_cert_chain(tls / "client-admin.crt", tls / "client-admin.key")
-    connection = http.client.HTTPSConnection("127.0.0.1", 6443, context=context, timeout=60)
-    with Namespace.at(f"/proc/{node.machine.pid}/ns/net") as inside, inside.entered():
-        connection.connect()
-    return lambda method, path, body: _ask(connection, method, path, body, {})
-
-
-def _ask(
-    connection: http.client.HTTPSConnection, method: str, path: str, body: str | None, headers: dict[str, str]
-) -> bytes:
-    sent = {**headers, "Content-Type": "application/json"} if body else headers
-    connection.request(method, path, body, sent)
-    answer = connection.getresponse()
-    content = answer.read()
-    assert answer.status in (200, 201), content[:300]
-    return content
-
-
-def _median_ms(ask: Ask, path: str, times: int) -> float:
-    took = []
-    for _ in range(times):
-        started = time.perf_counter()
-        ask("GET", path, None)
-        took.append((time.perf_counter() - started) * 1000)
-    return statistics.median(took)
-
-
-BENCHMARKS: dict[str, Callable[[], Sequence[Result]]] = {"authorise": bench_decisions, "k3s_proxy": bench_proxy}
+BENCHMARKS: dict[str, Callable[[], Sequence[Result]]] = {"authorise": bench_decisions}
