@@ -235,7 +235,7 @@ class World:
             return
         orders = wire_orders(config)
         if orders.restore and orders.restore != box.done.restore:
-            self._restore(box, config, orders.restore)
+            self._restore(box, orders.restore)
         if config.version != box.version:
             box.version, box.is_running = config.version, False
             return
@@ -273,7 +273,7 @@ class World:
         self.voters = {box.id}
         self.known[box.name] = box.id
 
-    def _restore(self, box: Box, config: K3sMemberStatus, counter: int) -> None:
+    def _restore(self, box: Box, counter: int) -> None:
         box.is_running = False
         box.done = msgspec.structs.replace(box.done, restore=counter)
         if self.status.first_server == box.name:
@@ -285,7 +285,6 @@ class World:
             self.known |= known
         else:
             box.epoch = 0
-        del config
 
     def _obey(self, box: Box, orders: ClusterOrderCounters) -> None:
         if not box.is_running:
