@@ -143,5 +143,29 @@ async def test_addresses_that_somebody_set_by_hand_come_back(
     async with PortsStage(box, tmp_path) as stage:
         await stage.failed(BAD)
         await stage.until(lambda _: "10.77.0.2/24" in box.addresses("wan0"))
-        assert "via 10.77.0.1" in box.namespace.run("ip", "route", "get", "203.0.113.9", check=False)
+        await stage.until(
+            lambda _: "via 10.77.0.1" in box.namespace.run("ip", "route", "get", "203.0.113.9", check=False)
+        )
         assert "10.99.0.9" not in box.addresses("wan0")
+
+
+async def test_what_others_make_during_a_trial_stays_when_it_goes_back(
+    box: ManagedHost, router: DhcpRouter, tmp_path: Path
+) -> None:
+    async with PortsStage(box, tmp_path) as stage:
+        await stage.applied(STATIC)
+        stage.ports.take(BAD)
+        await stage.until(lambda _: "10.99.0.9" in box.addresses("wan0"))
+        box.namespace.batch(
+            "link add apps type bridge",
+            "addr add 10.50.0.1/24 dev apps",
+            "link set apps up",
+            "link add in type veth peer name out",
+            "link set in master apps",
+            "link set in up",
+            "link set out up",
+        )
+        await stage.failed(BAD)
+        await stage.until(lambda _: "10.77.0.9/24" in box.addresses("wan0"))
+        assert "10.50.0.1/24" in box.addresses("apps")
+        assert "master apps" in box.namespace.run("ip", "link", "show", "in")

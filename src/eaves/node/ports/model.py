@@ -54,15 +54,14 @@ class SeenManager(Struct, frozen=True):
     version: str
     profiles: Mapping[str, str]
     links: Mapping[str, SeenLink]
+    unconfirmed: frozenset[str] = frozenset()
+    """UUIDs of those that were made for a trial."""
 
 
 class Changes(Struct, frozen=True):
-    """In this order: add, activate, delete (UUIDs)."""
+    """In this order: add, activate, confirm, delete (UUIDs)."""
 
     add: tuple[Profile, ...] = ()
     activate: tuple[Profile, ...] = ()
+    confirm: tuple[Profile, ...] = ()
     delete: tuple[str, ...] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.add or self.activate or self.delete)

@@ -24,7 +24,8 @@ _SETTINGS = f"{_ROOT}/Settings"
 _DEVICE, _ACTIVE, _PROFILE = f"{SERVICE}.Device", f"{SERVICE}.Connection.Active", f"{SERVICE}.Settings.Connection"
 _OBJECTS = "org.freedesktop.DBus.ObjectManager"
 _IN_MEMORY = 0x2
-_DELETE_NEW_PROFILES = 0x2
+_NO_FLAGS = 0
+"""Of checkpoints. To delete new profiles is tempting, and takes bridges down that others made meanwhile."""
 _MODEM = 8
 _UNMANAGED, _UNAVAILABLE, _DISCONNECTED, _ACTIVATED, _FAILED = 10, 20, 30, 100, 120
 _REASONS = {
@@ -93,24 +94,35 @@ class NetworkManager:
             if _DEVICE in known:
                 link = self._view_link(path, known[_DEVICE], actives)
                 links[link.interface] = link
-        profiles = {}
+        profiles, unconfirmed = {}, set()
         for path, known in objects.items():
             if _PROFILE in known:
                 connection = await self._load_own(path)
                 if connection is not None:
                     profiles[str(connection["uuid"])] = str(connection["id"])
-        return SeenManager(str(objects.get(_ROOT, {}).get(SERVICE, {}).get("Version", "")), profiles, links)
+                    if connection.get("autoconnect") is False:
+                        unconfirmed.add(str(connection["uuid"]))
+        version = str(objects.get(_ROOT, {}).get(SERVICE, {}).get("Version", ""))
+        return SeenManager(version, profiles, links, frozenset(unconfirmed))
 
-    async def add(self, profile: Profile) -> None:
-        """Make a profile. Raises PortError."""
+    async def add(self, profile: Profile, *, is_trial: bool = False) -> None:
+        """Make a profile; one of a trial never comes up by itself, so that nothing brings it back once it went. Raises PortError."""
+        settings = encode_settings(profile.settings, {"autoconnect": False} if is_trial else {})
         await self._bus.call(
             _SETTINGS,
             f"{SERVICE}.Settings",
             "AddConnection2",
             "a{sa{sv}}ua{sv}",
-            encode_settings(profile.settings),
+            settings,
             _IN_MEMORY,
             {},
+        )
+
+    async def confirm(self, profile: Profile) -> None:
+        """The trial is over: from now on it comes up by itself. Raises PortError."""
+        path = await self._find_profile(profile.uuid)
+        await self._bus.call(
+            path, _PROFILE, "Update2", "a{sa{sv}}ua{sv}", encode_settings(profile.settings), _IN_MEMORY, {}
         )
 
     async def activate(self, profile: Profile) -> None:
@@ -132,7 +144,7 @@ class NetworkManager:
         """Remember what those devices have now; unless it is dropped, all goes back to it after ``limit_s``, by itself."""
         devices = [path for name in sorted(interfaces) if (path := await self._find_device_or_none(name)) is not None]
         (path,) = await self._bus.call(
-            _ROOT, SERVICE, "CheckpointCreate", "aouu", devices, max(1, round(limit_s)), _DELETE_NEW_PROFILES
+            _ROOT, SERVICE, "CheckpointCreate", "aouu", devices, max(1, round(limit_s)), _NO_FLAGS
         )
         return str(path)
 

@@ -9,14 +9,15 @@ from eaves.node.ports.model import Changes, LinkState, Profile, SeenLink, SeenMa
 
 
 def plan_changes(wanted: Sequence[Profile], seen: SeenManager) -> Changes:
-    """Profiles to add, to bring up (what others stand on first), and to delete."""
+    """Profiles to add, to bring up (what others stand on first), to let come up by themselves, and to delete."""
     add = tuple(profile for profile in wanted if profile.uuid not in seen.profiles)
     activate = tuple(
         _choose(group) for group in _group(wanted) if not any(_is_active(profile, seen) for profile in group)
     )
+    confirm = tuple(profile for profile in wanted if profile.uuid in seen.unconfirmed)
     own = {profile.uuid for profile in wanted}
     delete = tuple(sorted(uuid for uuid in seen.profiles if uuid not in own))
-    return Changes(add, activate, delete)
+    return Changes(add, activate, confirm, delete)
 
 
 def find_faults(wanted: Sequence[Profile], seen: SeenManager) -> dict[str, str]:

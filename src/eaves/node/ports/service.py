@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 import time
@@ -58,7 +59,8 @@ class Manager(Protocol):
     def is_open(self) -> bool: ...
     def close(self) -> None: ...
     async def observe(self) -> SeenManager: ...
-    async def add(self, profile: Profile) -> None: ...
+    async def add(self, profile: Profile, *, is_trial: bool = False) -> None: ...
+    async def confirm(self, profile: Profile) -> None: ...
     async def activate(self, profile: Profile) -> None: ...
     async def delete(self, uuid: str) -> None: ...
     async def make_checkpoint(self, interfaces: Sequence[str], limit_s: float) -> str: ...
@@ -198,7 +200,7 @@ class Ports:
             return "; ".join(f"{problem.element}: {problem.message}" for problem in setup.problems) or NO_PORT, ""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._times.trial_s
-        refused = await self._apply(wanted)
+        refused = await self._apply(wanted, is_trial=True)
         while True:
             faults = await self._find_faults(setup, wanted, refused)
             is_reached = any(port.is_management and port.label not in faults for port in setup.ports)
@@ -226,12 +228,14 @@ class Ports:
                 await manager.changed.wait()
         manager.changed.clear()
 
-    async def _apply(self, wanted: Sequence[Profile]) -> dict[str, str]:
+    async def _apply(self, wanted: Sequence[Profile], *, is_trial: bool = False) -> dict[str, str]:
         """Add and bring up; answers the label of each port that was refused, and why. What is not wanted stays, to go back to."""
         manager = self._want_manager()
         changes = plan_changes(wanted, await manager.observe())
         refused: dict[str, str] = {}
-        for act, profiles in ((manager.add, changes.add), (manager.activate, changes.activate)):
+        add = functools.partial(manager.add, is_trial=is_trial)
+        confirm = () if is_trial else changes.confirm
+        for act, profiles in ((add, changes.add), (manager.activate, changes.activate), (manager.confirm, confirm)):
             for profile in profiles:
                 try:
                     await act(profile)
@@ -247,13 +251,9 @@ class Ports:
         used = self._history.find(self._history.used) or Record()
         self.setup = await self._parse(used.sections) if used.sections else PortsSetup()
         wanted = render_profiles(self.setup, self._instance, self._history.key)
-        if not (changes := plan_changes(wanted, await manager.observe())).is_empty:
-            log.info(
-                "ports: NetworkManager has not what is in force: add=%d activate=%d delete=%d",
-                len(changes.add),
-                len(changes.activate),
-                len(changes.delete),
-            )
+        changes = plan_changes(wanted, await manager.observe())
+        if changes.add or changes.activate:
+            log.info("ports: what is in force is set up: add=%d up=%d", len(changes.add), len(changes.activate))
             self.moved()
         refused = await self._apply(wanted)
         for uuid in plan_changes(wanted, await manager.observe()).delete:

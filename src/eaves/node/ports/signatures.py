@@ -5,6 +5,8 @@ Types are those of the NetworkManager reference (nm-settings-dbus).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from eaves.node.ports.bus import Variant
@@ -28,11 +30,14 @@ _TYPES = {
 }
 
 
-def encode_settings(settings: Settings) -> dict[str, dict[str, Any]]:
-    """``a{sa{sv}}``."""
+def encode_settings(
+    settings: Settings, connection: Mapping[str, Value] = MappingProxyType({})
+) -> dict[str, dict[str, Any]]:
+    """``a{sa{sv}}``; ``connection`` replaces values of that section."""
+    merged = {**settings, "connection": {**settings["connection"], **connection}}
     return {
         section: {key: _encode(f"{section}.{key}", value) for key, value in values.items()}
-        for section, values in settings.items()
+        for section, values in merged.items()
     }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from eaves.node.desired.port_model import Medium, PortSetup, PortsSetup, WifiNetwork
-from eaves.node.ports.model import LinkState, Profile, SeenLink, SeenManager
+from eaves.node.ports.model import Changes, LinkState, Profile, SeenLink, SeenManager
 from eaves.node.ports.plan import find_faults, plan_changes
 from eaves.node.ports.render import render_profiles
 
@@ -30,13 +32,18 @@ def test_a_new_profile_is_added_and_brought_up() -> None:
 
 
 def test_what_is_there_is_left_alone() -> None:
-    assert plan_changes([WAN], see(link(WAN), profiles=(WAN,))).is_empty
-    assert plan_changes([WAN], see(link(WAN, LinkState.COMING), profiles=(WAN,))).is_empty
+    assert plan_changes([WAN], see(link(WAN), profiles=(WAN,))) == Changes()
+    assert plan_changes([WAN], see(link(WAN, LinkState.COMING), profiles=(WAN,))) == Changes()
 
 
 def test_what_went_down_is_brought_up_again() -> None:
     changes = plan_changes([WAN], see(SeenLink("eth0", LinkState.DOWN), profiles=(WAN,)))
     assert (changes.add, changes.activate) == ((), (WAN,))
+
+
+def test_what_was_made_for_a_trial_is_confirmed() -> None:
+    seen = replace(see(link(WAN), profiles=(WAN,)), unconfirmed=frozenset({WAN.uuid}))
+    assert plan_changes([WAN], seen).confirm == (WAN,)
 
 
 def test_what_nobody_wants_goes() -> None:
