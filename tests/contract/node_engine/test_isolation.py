@@ -22,7 +22,7 @@ from eaves.node.desired.vm_model import Isolation
 from eaves.node.observed import AppState, AppStatus, VolumeState, VolumeStatus
 from eaves.testing.desired import ALLOW_ALL, map_port
 from eaves.testing.engine_host import EngineHost, find_port
-from eaves.testing.guest.kernel import want_kernel
+from eaves.testing.guest.kernel import offer_kernel
 from eaves.testing.power import list_traces
 from eaves.testing.registry import Registry
 
@@ -45,8 +45,7 @@ def apart(
 @pytest.fixture(autouse=True)
 async def guest_kernel(host: EngineHost) -> None:
     """As if Debian's kernel package were installed on the node."""
-    kernel = await asyncio.to_thread(want_kernel)
-    (host.instance.data_dir / "guest-kernel").symlink_to(kernel.modules)
+    await asyncio.to_thread(offer_kernel, host.instance.data_dir)
 
 
 async def test_command_runs_as_in_any_container_but_on_its_own_kernel(host: EngineHost, registry: Registry) -> None:

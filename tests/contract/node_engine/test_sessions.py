@@ -1,4 +1,4 @@
-"""Sessions with containers against real podman and its runtime: commands, terminals, ends, many at once."""
+"""Sessions with containers against real podman and its runtime, and with small guests: commands, terminals, ends, many at once."""
 
 from __future__ import annotations
 
@@ -7,55 +7,46 @@ import asyncio
 import pytest
 
 from eaves.node.desired.model import Secret
+from eaves.node.desired.vm_model import Isolation
 from eaves.node.observed import AppStatus
 from eaves.node.workloads.errors import NotRunningError
-from eaves.node.workloads.sessions import Command, Output, Session, SessionError
-from eaves.testing import chroot
+from eaves.node.workloads.sessions import Command, Output, SessionError
 from eaves.testing.engine_host import EngineHost
+from eaves.testing.guest.kernel import offer_kernel
 from eaves.testing.registry import Registry
+from eaves.testing.talk import Talk
 
-pytestmark = [pytest.mark.contract, pytest.mark.skipif(chroot.is_chroot(), reason=chroot.REASON)]
+pytestmark = pytest.mark.contract
 
-WAIT_S = 90.0
-
-
-class Talk:
-    """What a session says."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.said = {Output.STDOUT: b"", Output.STDERR: b""}
-        self._heard = asyncio.Event()
-        self.pumping = asyncio.create_task(session.pump(self._take))
-
-    async def _take(self, output: Output, data: bytes) -> None:
-        self.said[output] += data
-        self._heard.set()
-
-    async def wait(self, text: bytes) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while text not in self.said[Output.STDOUT]:
-                self._heard.clear()
-                await self._heard.wait()
-
-    async def end(self) -> int:
-        async with asyncio.timeout(WAIT_S):
-            code = await self.pumping
-        await self.session.close()
-        return code
+GUEST_LIMIT_S = 150.0
 
 
-async def start_app(host: EngineHost, registry: Registry) -> None:
+@pytest.fixture(params=list(Isolation))
+async def shell(host: EngineHost, registry: Registry, request: pytest.FixtureRequest) -> None:
+    """The app ``shell`` runs, with either isolation."""
+    if request.param is Isolation.VM:
+        await asyncio.to_thread(offer_kernel, host.instance.data_dir)
+    await start_app(host, registry, request.param)
+
+
+async def start_app(host: EngineHost, registry: Registry, isolation: Isolation) -> None:
     image = host.image(registry.datastore(), "shop/shell:1")
     env = {"COLOUR": Secret("blue green"), "TERM": Secret("dumb")}
     script = "while true; do echo tick; sleep 0.1; done"
     # Commands are counted to their app's memory.
     memory = 512 << 20
     app = host.app(
-        "shell", image, command=("/bin/sh", "-c"), args=(script,), working_dir="/data", env=env, memory_bytes=memory
+        "shell",
+        image,
+        command=("/bin/sh", "-c"),
+        args=(script,),
+        working_dir="/data",
+        env=env,
+        memory_bytes=memory,
+        isolation=isolation,
     )
     await host.apply(images=(image,), apps=(app,))
-    await host.wait_app("shell")
+    await host.wait_app("shell", limit_s=GUEST_LIMIT_S)
 
 
 async def run(host: EngineHost, *argv: str, stdin: bytes | None = None, tty: bool = False) -> Talk:
@@ -109,23 +100,30 @@ async def check_end_with_user(host: EngineHost) -> None:
     assert list(host.instance.sessions_dir.iterdir()) == []
 
 
-async def test_commands_run_as_the_app_does(host: EngineHost, registry: Registry) -> None:
-    await start_app(host, registry)
+async def check_attach(host: EngineHost) -> None:
+    assert host.manager is not None
+    talk = Talk(await host.manager.attach("app-shell", stdin=False))
+    await talk.wait(b"tick\ntick\n")
+    await host.apply(apps=())
+    assert await talk.end() == 0
+    await host.wait_gone(AppStatus, "app-shell")
+    with pytest.raises(NotRunningError):
+        await run(host, "id")
+
+
+async def test_commands_run_as_the_app_does(host: EngineHost, shell: None) -> None:
     await check_command(host)
 
 
-async def test_a_terminal_is_one(host: EngineHost, registry: Registry) -> None:
-    await start_app(host, registry)
+async def test_a_terminal_is_one(host: EngineHost, shell: None) -> None:
     await check_terminal(host)
 
 
-async def test_a_command_ends_with_its_user(host: EngineHost, registry: Registry) -> None:
-    await start_app(host, registry)
+async def test_a_command_ends_with_its_user(host: EngineHost, shell: None) -> None:
     await check_end_with_user(host)
 
 
-async def test_many_commands_at_once(host: EngineHost, registry: Registry) -> None:
-    await start_app(host, registry)
+async def test_many_commands_at_once(host: EngineHost, shell: None) -> None:
     talks = [await run(host, "cat", stdin=b"%d\n" % number) for number in range(100)]
     for number, talk in enumerate(talks):
         await talk.wait(b"%d\n" % number)
@@ -136,14 +134,6 @@ async def test_many_commands_at_once(host: EngineHost, registry: Registry) -> No
 
 
 async def test_attach_begins_with_what_is_written_now_and_ends_with_the_container(
-    host: EngineHost, registry: Registry
+    host: EngineHost, shell: None
 ) -> None:
-    await start_app(host, registry)
-    assert host.manager is not None
-    talk = Talk(await host.manager.attach("app-shell", stdin=False))
-    await talk.wait(b"tick\ntick\n")
-    await host.apply(apps=())
-    assert await talk.end() == 0
-    await host.wait_gone(AppStatus, "app-shell")
-    with pytest.raises(NotRunningError):
-        await run(host, "id")
+    await check_attach(host)

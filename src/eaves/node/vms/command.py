@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from eaves.node.desired.vm_model import ClockBase, DeviceModel, DiskDevice, Firmware
 from eaves.node.observed_vm import Accelerator
-from eaves.node.vms.isolation.model import GuestBoot
+from eaves.node.vms.isolation.model import EXEC_PORT, GuestBoot
 from eaves.node.vms.model import Architecture, Disk, DiskFormat, Nic, VmFolders, VmHost, VmSpec
 from eaves.node.vms.passthrough import render_passthrough
 from eaves.node.vms.spec import is_pc
@@ -122,6 +122,14 @@ def _render_channels(spec: VmSpec, folders: VmFolders) -> list[str]:
             "virtio-serial-pci,id=channel0",
             "-device",
             "virtserialport,chardev=agent0,name=org.qemu.guest_agent.0",
+        ]
+    if spec.container is not None:
+        args += [
+            *_socket("exec0", str(folders.exec)),
+            "-device",
+            "virtio-serial-pci,id=channel0",
+            "-device",
+            f"virtserialport,chardev=exec0,name={EXEC_PORT}",
         ]
     return args
 

@@ -139,6 +139,16 @@ class VmFolders(Struct, frozen=True):
         return self.run / "console.sock"
 
     @property
+    def live(self) -> Path:
+        """The same for those who listen from now on."""
+        return self.run / "live.sock"
+
+    @property
+    def exec(self) -> Path:
+        """QEMU's end of the line to a small guest's agent; the daemon is its one client."""
+        return self.run / "exec.sock"
+
+    @property
     def vnc(self) -> Path:
         return self.run / "vnc.sock"
 

@@ -31,8 +31,10 @@ from eaves.node.vms import launch, limits, pinning, resuming, spec
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.host import find_architecture, observe_vm_host
 from eaves.node.vms.isolation.prepare import GuestRoots
+from eaves.node.vms.isolation.session import GuestLinks, GuestSession
 from eaves.node.vms.livedisks import MachineDisks
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
+from eaves.node.vms.output import OutputSession
 from eaves.node.vms.saved import SUSPENDED, Origin, Resume
 from eaves.node.vms.session import DISK_FULL, Session
 from eaves.node.vms.state import RECORD, VmRecord, load_record, load_seen, save_resume
@@ -41,6 +43,8 @@ from eaves.node.volumes.model import SNAPSHOTS
 from eaves.node.workloads import cgroups
 from eaves.node.workloads.abc import Ready, Seen, Usage, WorkloadEngine
 from eaves.node.workloads.paths import find_app_files
+from eaves.node.workloads.sessions import Command, SessionUnsupportedError
+from eaves.node.workloads.sessions import Session as OpenSession
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         self._host_lock = asyncio.Lock()
         self._pinning = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._links = GuestLinks()
         self.disks = MachineDisks(lambda: self.sessions, self._want_resumed)
 
     @property
@@ -174,6 +179,15 @@ class QemuEngine(WorkloadEngine[VmSpec]):
         if not seen.pid:
             return None
         return await asyncio.to_thread(limits.observe_usage, seen.pid, self._cgroup(seen.app_id))
+
+    async def exec(self, seen: Seen, command: Command) -> OpenSession:
+        record = self._records.get(seen.app_id)
+        if record is None or not record.is_guest:
+            raise SessionUnsupportedError("commands cannot be run in a virtual machine: use its console")
+        return GuestSession(self._links, seen.app_id, self._folders(seen.app_id).exec, command)
+
+    async def attach(self, seen: Seen, *, stdin: bool) -> OpenSession:
+        return await OutputSession.open(self._folders(seen.app_id).live)
 
     async def teardown(self) -> None:
         for app_id in await asyncio.to_thread(self._list_apps):
@@ -327,6 +341,7 @@ class QemuEngine(WorkloadEngine[VmSpec]):
             await asyncio.wait([task])
         if session is not None:
             await session.close()
+        await self._links.forget(app_id)
 
     def _observe(self) -> dict[str, Seen]:
         return {app_id: seen for app_id in self._list_apps() if (seen := self._load(app_id)) is not None}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import re
 import shutil
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from eaves.kit.errors import EavesError
+from eaves.testing.guest.packages import GuestError, fetch_package, open_cache, run_tool
 
 _PACKAGES = {"x86_64": "linux-image-amd64", "aarch64": "linux-image-arm64"}
 
@@ -24,12 +22,6 @@ EARLY_MODULES = (
     "overlay",
 )
 """What is needed before the host's files can be seen."""
-
-
-class GuestError(EavesError):
-    """A guest cannot be made or does not come up."""
-
-    code = "GuestUnavailable"
 
 
 class Kernel(Struct, frozen=True):
@@ -46,10 +38,7 @@ def want_kernel() -> Kernel:
 
     Raises GuestError when the package cannot be had.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eaves" / "guest"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open_cache() as folder:
         package = _resolve_package()
         made = folder / package
         if not made.exists():
@@ -61,12 +50,18 @@ def want_kernel() -> Kernel:
     return Kernel(release, image, made / "initrd", made)
 
 
+def offer_kernel(data_dir: Path) -> None:
+    """As if Debian's kernel package were installed on the node with this data folder. Blocking. Raises GuestError."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    (data_dir / "guest-kernel").symlink_to(want_kernel().modules)
+
+
 def _resolve_package() -> str:
     """The versioned package that the release's kernel package depends on."""
     machine = platform.machine()
     if machine not in _PACKAGES:
         raise GuestError(f"no stock kernel is known for {machine}", resolution="run on x86_64 or aarch64")
-    shown = _run("apt-cache", "depends", "--no-recommends", "--no-suggests", _PACKAGES[machine])
+    shown = run_tool("apt-cache", "depends", "--no-recommends", "--no-suggests", _PACKAGES[machine])
     found = re.search(r"Depends: (linux-image-[0-9]\S+)", shown)
     if found is None:
         raise GuestError("the stock kernel's package is not known", resolution="apt-get update")
@@ -76,13 +71,11 @@ def _resolve_package() -> str:
 def _unpack(package: str, tree: Path) -> None:
     tree.mkdir()
     work = tree.parent
-    # apt's own user cannot write into a private folder; it then fetches as root and says so.
-    _run("apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", package, cwd=work)
-    _run("dpkg-deb", "--extract", str(next(work.glob("*.deb"))), str(tree))
+    run_tool("dpkg-deb", "--extract", str(fetch_package(package, work)), str(tree))
     if not (tree / "lib").exists():
         (tree / "lib").symlink_to("usr/lib")
     release = next((tree / "boot").glob("vmlinuz-*")).name.removeprefix("vmlinuz-")
-    _run("depmod", "--basedir", str(tree), release)
+    run_tool("depmod", "--basedir", str(tree), release)
     _pack_initrd(tree, release)
 
 
@@ -96,7 +89,7 @@ def _pack_initrd(tree: Path, release: str) -> None:
     (root / "init").chmod(0o755)
     order = []
     for name in EARLY_MODULES:
-        shown = _run(
+        shown = run_tool(
             "modprobe", "--dirname", str(tree), "--set-version", release, "--show-depends", "--ignore-install", name
         )
         for line in shown.splitlines():
@@ -115,11 +108,3 @@ def _pack_initrd(tree: Path, release: str) -> None:
         check=True,
     )
     (tree / "initrd").write_bytes(packed.stdout)
-
-
-def _run(*argv: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        text = (done.stderr or done.stdout).strip()
-        raise GuestError(f"{argv[0]} failed: {text[-500:]}", resolution="run make setup, and check the package sources")
-    return done.stdout

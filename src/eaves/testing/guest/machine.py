@@ -12,7 +12,8 @@ from types import TracebackType
 
 from msgspec import Struct
 
-from eaves.testing.guest.kernel import GuestError, Kernel, want_kernel
+from eaves.testing.guest.kernel import Kernel, want_kernel
+from eaves.testing.guest.packages import GuestError
 
 MEMORY_MIB = 2048
 DISK_BYTES = 8 << 30

@@ -15,8 +15,9 @@ from eaves.node.desired.vm_model import Isolation
 from eaves.node.networks.service import Connection, Tap
 from eaves.node.vms.isolation.archive import pack_archive
 from eaves.node.vms.isolation.kernel import find_kernel, resolve_modules, want_boot_files
-from eaves.node.vms.isolation.model import OVERHEAD_BYTES, ContainerGuest, ImageConfig, Share
-from eaves.node.vms.isolation.orders import render_run, want_command
+from eaves.node.vms.isolation.model import OVERHEAD_BYTES, ContainerGuest, ImageConfig, Owner, Share
+from eaves.node.vms.isolation.orders import render_identity, render_run, want_command
+from eaves.node.vms.isolation.packing import pack_agent, parse_libraries
 from eaves.node.vms.isolation.prepare import find_owner, parse_image
 from eaves.node.vms.model import Architecture
 from eaves.node.vms.spec import want_spec
@@ -98,7 +99,7 @@ def test_command_and_arguments_count_as_for_any_container(guest: ContainerGuest,
 
 
 def test_orders_keep_values_whole_whatever_is_in_them() -> None:
-    line = next(line for line in render_run(GUEST, IMAGE, (0, 0)).splitlines() if line.startswith("chroot"))
+    line = next(line for line in render_run(GUEST, IMAGE, Owner()).splitlines() if line.startswith("chroot"))
     words = shlex.split(line)
     assert {"TOKEN=it's a secret", "PATH=/opt/bin", "A=1", "HOSTNAME=web"} <= set(words)
     assert words[-5:] == ["/srv", "/bin/app", "one two", "</dev/null", "&"]
@@ -108,11 +109,36 @@ def test_orders_mount_volumes_and_files_and_drop_rights() -> None:
     guest = msgspec.structs.replace(
         GUEST, shares=(Share("/v/data", "/data", True),), files=(FileToWrite("/etc/it's", b"x"),)
     )
-    text = render_run(guest, IMAGE, (1000, 50))
+    text = render_run(guest, IMAGE, Owner(1000, 50, "/home/me"))
     assert "volume0 /new/data" in text
     assert ",ro volume0" in text
     assert "/share/files/0 '/new/etc/it'\"'\"'s'" in text
     assert "start-stop-daemon -S -c 1000:50 -x /bin/app" in text
+
+
+def test_commands_for_the_agent_are_who_the_app_is() -> None:
+    uid, gid, folder, *env = render_identity(GUEST, IMAGE, Owner(7, 8, "/home/me")).split(b"\0")
+    assert (uid, gid, folder) == (b"7", b"8", b"/srv")
+    assert {b"TOKEN=it's a secret", b"PATH=/opt/bin", b"A=1", b"HOSTNAME=web", b"HOME=/home/me"} == set(env)
+
+
+def test_libraries_are_read_from_what_ldd_shows() -> None:
+    shown = (
+        "\tlinux-vdso.so.1 (0x00007ff4)\n\tlibm.so.6 => /lib/x/libm.so.6 (0x00007ff4)\n"
+        "\t/lib64/ld-linux-x86-64.so.2 (0x00007ff4)\n\tlibgone.so => not found\n"
+    )
+    assert parse_libraries(shown) == ["/lib/x/libm.so.6", "/lib64/ld-linux-x86-64.so.2"]
+    assert parse_libraries("\tstatically linked\n") == []
+
+
+def test_the_agent_is_packed_with_all_that_it_needs_and_no_more() -> None:
+    """It starts from nothing but these files."""
+    files = dict(pack_agent())
+    names = {name.rpartition("/")[2] for name in files}
+    assert {"agent", "agent.pyc", "commands.pyc", "frames.pyc", "os.pyc"} <= names
+    # What a guest pays for: an interpreter and its libraries.
+    assert sum(map(len, files.values())) < 40 << 20
+    assert not any(name.endswith(".py") for name in names)
 
 
 def test_image_config() -> None:
@@ -123,11 +149,21 @@ def test_image_config() -> None:
 
 @pytest.mark.parametrize(
     ("user", "owner"),
-    [("", (0, 0)), ("1000:50", (1000, 50)), ("me", (7, 8)), ("me:them", (7, 9)), ("nobody-here", None), ("../x", None)],
+    [
+        ("", Owner(0, 0, "/r")),
+        ("root", Owner(0, 0, "/r")),
+        ("1000:50", Owner(1000, 50, "/")),
+        ("1000", Owner(1000, 0, "/")),
+        ("me", Owner(7, 8, "/home/me")),
+        ("7", Owner(7, 8, "/home/me")),
+        ("me:them", Owner(7, 9, "/home/me")),
+        ("nobody-here", None),
+        ("../x", None),
+    ],
 )
-def test_user_of_the_image_is_found_in_its_own_files(tmp_path: Path, user: str, owner: tuple[int, int] | None) -> None:
+def test_user_of_the_image_is_found_in_its_own_files(tmp_path: Path, user: str, owner: Owner | None) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nme:x:7:8::/:/bin/sh\n")
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/r:/bin/sh\nbad:x:y:8::/:/\nme:x:7:8::/home/me:/bin/sh\n")
     (tmp_path / "etc/group").write_text("them:x:9:\n")
     assert find_owner(user, tmp_path) == owner
 

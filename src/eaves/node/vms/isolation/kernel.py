@@ -11,12 +11,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from eaves.kit import files
+from eaves.node.vms.isolation import packing
 from eaves.node.vms.isolation.archive import pack_archive
 from eaves.node.workloads.errors import SpecImpossibleError
 
 MODULES = (
     *("virtio_pci", "9p", "9pnet_virtio", "virtio_net", "virtio_balloon", "virtio_rng"),
-    *("button", "evdev", "pvpanic_pci", "af_packet"),
+    *("virtio_console", "button", "evdev", "pvpanic_pci", "af_packet"),
 )
 """What a guest needs; those that the kernel has built in are no files."""
 _BUSYBOX = Path("/bin/busybox")
@@ -50,9 +51,8 @@ def want_boot_files(trees: Iterable[Path], cache: Path) -> tuple[str, str]:
             resolution="apt-get install linux-image-amd64 busybox-static (linux-image-arm64 on Arm), or use isolation: Process",
         )
     stat = kernel.image.stat()
-    mark = hashlib.sha256(f"{kernel.image} {stat.st_mtime_ns} {stat.st_size} {_INIT} {MODULES}".encode()).hexdigest()[
-        :12
-    ]
+    text = f"{kernel.image} {stat.st_mtime_ns} {stat.st_size} {_INIT} {MODULES} {packing.mark_agent()}"
+    mark = hashlib.sha256(text.encode()).hexdigest()[:12]
     path = cache / f"guest-{mark}.initrd"
     if not path.exists():
         files.save_file(path, _make_initrd(kernel))
@@ -95,7 +95,7 @@ def resolve_modules(dependencies: str, names: Iterable[str]) -> list[str]:
 
 def _make_initrd(kernel: GuestKernel) -> bytes:
     order = resolve_modules((kernel.modules / "modules.dep").read_text(encoding="utf-8"), MODULES)
-    found = [("bin/busybox", _BUSYBOX.read_bytes()), ("init", _INIT.encode())]
+    found = [("bin/busybox", _BUSYBOX.read_bytes()), ("init", _INIT.encode()), *packing.pack_agent()]
     names = []
     for number, path in enumerate(order):
         name = f"{number:03}.ko"

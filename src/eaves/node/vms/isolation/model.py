@@ -17,6 +17,12 @@ SHARE = "share"
 """Folder below the machine's run folder that the guest reads its orders from."""
 
 
+IDENTITY = "identity"
+"""File in the share: who the command is, for the agent."""
+EXEC_PORT = "dev.eaves.exec"
+"""Name of the virtio port that the agent listens on."""
+
+
 class Share(Struct, frozen=True):
     """A folder of the host at ``target`` of the guest."""
 
@@ -46,6 +52,14 @@ class ImageConfig(Struct, frozen=True):
     env: tuple[str, ...] = ()
     user: str = ""
     working_dir: str = ""
+
+
+class Owner(Struct, frozen=True):
+    """Who a command is."""
+
+    uid: int = 0
+    gid: int = 0
+    home: str = "/root"
 
 
 class GuestBoot(Struct, frozen=True):

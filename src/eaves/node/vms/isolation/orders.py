@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import shlex
 
-from eaves.node.vms.isolation.model import EXIT, ContainerGuest, ImageConfig
+from eaves.node.vms.isolation.model import EXIT, ContainerGuest, ImageConfig, Owner
+from eaves.node.vms.isolation.packing import SCRIPT
 
 _NINE_P = "trans=virtio,version=9p2000.L,msize=262144"
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -34,7 +35,7 @@ def want_command(guest: ContainerGuest, image: ImageConfig) -> tuple[str, ...]:
     return (*image.entrypoint, *(guest.args or image.cmd))
 
 
-def render_run(guest: ContainerGuest, image: ImageConfig, owner: tuple[int, int]) -> str:
+def render_run(guest: ContainerGuest, image: ImageConfig, owner: Owner) -> str:
     """``run.sh``: mounts, network, the command as ``owner``, its exit code, power off."""
     lines = [
         f"mount -t 9p -o {_NINE_P} root /new",
@@ -43,6 +44,9 @@ def render_run(guest: ContainerGuest, image: ImageConfig, owner: tuple[int, int]
         "mkdir -p /new/dev/pts /new/dev/shm && mount -t devpts devpts /new/dev/pts && mount -t tmpfs shm /new/dev/shm",
         *_render_shares(guest),
         *_render_files(guest),
+        f"mkdir -p {shlex.quote('/new' + posixpath.normpath(_want_folder(guest, image)))}",
+        # What the app writes comes out as it is.
+        "stty -onlcr",
         f"hostname {shlex.quote(guest.hostname)}",
         "ip link set lo up",
         "for link in /sys/class/net/eth*; do",
@@ -51,8 +55,10 @@ def render_run(guest: ContainerGuest, image: ImageConfig, owner: tuple[int, int]
         "cp /share/power.sh /etc/acpi/PWRF/00000080 && acpid -l /dev/null -p /acpid.pid",
         f"cp /bin/busybox /new{_TOOL}",
         f"{shlex.join(_want_argv(guest, image, owner))} </dev/null &",
-        "echo $! > /app.pid",
-        "wait $!",
+        "app=$!",
+        "echo $app > /app.pid",
+        f"(while :; do /{SCRIPT}; sleep 1; done) </dev/null >/dev/null 2>&1 &",
+        "wait $app",
         f"echo $? > /share/{EXIT}",
         "sync",
         "poweroff -f",
@@ -60,16 +66,29 @@ def render_run(guest: ContainerGuest, image: ImageConfig, owner: tuple[int, int]
     return "\n".join(lines) + "\n"
 
 
-def _want_argv(guest: ContainerGuest, image: ImageConfig, owner: tuple[int, int]) -> list[str]:
-    named = dict(text.partition("=")[::2] for text in (_DEFAULT_PATH, f"HOSTNAME={guest.hostname}", *image.env))
+def render_identity(guest: ContainerGuest, image: ImageConfig, owner: Owner) -> bytes:
+    """Who the command is, for the agent, whose commands are the same: user, group, folder, variables."""
+    words = (str(owner.uid), str(owner.gid), _want_folder(guest, image), *_want_env(guest, image, owner))
+    return b"\0".join(word.encode(errors="surrogateescape") for word in words)
+
+
+def _want_env(guest: ContainerGuest, image: ImageConfig, owner: Owner) -> list[str]:
+    first = (_DEFAULT_PATH, f"HOSTNAME={guest.hostname}", f"HOME={owner.home}", *image.env)
+    named = dict(text.partition("=")[::2] for text in first)
     named |= {name: value.reveal() for name, value in guest.env.items()}
-    folder = guest.working_dir or image.working_dir or "/"
-    argv = ["chroot", "/new", _TOOL, "env", "-i", *(f"{name}={value}" for name, value in named.items())]
-    argv += [_TOOL, "sh", "-c", 'cd "$0" && exec "$@"', folder]
+    return [f"{name}={value}" for name, value in named.items()]
+
+
+def _want_folder(guest: ContainerGuest, image: ImageConfig) -> str:
+    return guest.working_dir or image.working_dir or "/"
+
+
+def _want_argv(guest: ContainerGuest, image: ImageConfig, owner: Owner) -> list[str]:
+    argv = ["chroot", "/new", _TOOL, "env", "-i", *_want_env(guest, image, owner)]
+    argv += [_TOOL, "sh", "-c", 'cd "$0" && exec "$@"', _want_folder(guest, image)]
     command = want_command(guest, image)
-    if owner != (0, 0):
-        user, group = owner
-        argv += [_TOOL, "start-stop-daemon", "-S", "-c", f"{user}:{group}", "-x", command[0], "--"]
+    if owner.uid or owner.gid:
+        argv += [_TOOL, "start-stop-daemon", "-S", "-c", f"{owner.uid}:{owner.gid}", "-x", command[0], "--"]
         return [*argv, *command[1:]]
     return [*argv, *command]
 

@@ -16,7 +16,7 @@ from eaves.node.containers.spec import parse_owner
 from eaves.node.instance import Instance
 from eaves.node.vms.isolation import orders
 from eaves.node.vms.isolation.kernel import want_boot_files
-from eaves.node.vms.isolation.model import SHARE, ContainerGuest, GuestBoot, ImageConfig
+from eaves.node.vms.isolation.model import IDENTITY, SHARE, ContainerGuest, GuestBoot, ImageConfig, Owner
 from eaves.node.workloads.errors import SpecImpossibleError
 from eaves.node.workloads.paths import find_app_files
 
@@ -62,6 +62,7 @@ class GuestRoots:
         texts = {name: files.load_file(folder / name) or b"" for name in ("resolv.conf", "hosts")}
         texts |= {"dhcp.sh": orders.DHCP.encode(), "power.sh": orders.POWER.encode()}
         texts["run.sh"] = orders.render_run(guest, image, owner).encode()
+        texts[IDENTITY] = orders.render_identity(guest, image, owner)
         for name, content in texts.items():
             files.save_file(share / name, content)
             (share / name).chmod(0o755)
@@ -89,22 +90,23 @@ def parse_image(raw: dict[str, Any]) -> ImageConfig:
     )
 
 
-def find_owner(user: str, root: Path) -> tuple[int, int] | None:
-    """An image's user, by number or by name in its own files; None when the name is not there."""
-    if (found := parse_owner(user)) is not None:
-        return found
-    name, _, group = user.partition(":")
+def find_owner(user: str, root: Path) -> Owner | None:
+    """An image's user, by number or by name in its own files, as podman finds it; None when the name is not there."""
+    name, _, group = (user or "0").partition(":")
+    name = "0" if name == "root" else name
     entry = _find_entry(root / "etc/passwd", name)
     if entry is None and not name.isdecimal():
         return None
-    uid, gid = (int(entry[2]), int(entry[3])) if entry else (int(name), int(name))
+    uid, gid = (int(entry[2]), int(entry[3])) if entry and entry[3].isdecimal() else (int(name), 0)
     if group:
         found_group = _find_entry(root / "etc/group", group)
         gid = int(found_group[2]) if found_group else int(group) if group.isdecimal() else gid
-    return uid, gid
+    home = entry[5] if entry and len(entry) > 5 else ""
+    return Owner(uid, gid, home or ("/root" if uid == 0 else "/"))
 
 
 def _find_entry(path: Path, name: str) -> list[str] | None:
+    """By name or by number. ``path`` is one of the image, where anything may be."""
     # Links of an image must not lead to files of the host.
     if not re.fullmatch(r"[\w.-]+", name) or path.is_symlink() or path.parent.is_symlink():
         return None
@@ -112,4 +114,5 @@ def _find_entry(path: Path, name: str) -> list[str] | None:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    return next((fields for line in lines if (fields := line.split(":"))[0] == name and len(fields) > 3), None)
+    entries = [fields for line in lines if len(fields := line.split(":")) > 3 and fields[2].isdecimal()]
+    return next((fields for fields in entries if name in (fields[0], fields[2])), None)

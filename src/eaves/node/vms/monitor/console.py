@@ -1,4 +1,7 @@
-"""The clients of a machine's console: any number of them see what the guest writes, and may write to it."""
+"""The clients of a machine's console: any number of them see what the guest writes, and may write to it.
+
+At ``path`` they first get the last of what was written before; at ``live_path`` they only listen, from now on.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ CLIENT_BUFFER_BYTES = 256 << 10
 
 
 class Client:
-    """Somebody at the console. What it does not take in time is cut off with it."""
+    """Somebody at the console. What it does not take in time is cut off with it. ``history`` None: one who only listens."""
 
-    def __init__(self, connection: socket.socket, history: bytes) -> None:
+    def __init__(self, connection: socket.socket, history: bytes | None) -> None:
         self.connection = connection
-        self.waiting = bytearray(history)
+        self.waiting = bytearray(history or b"")
+        self.may_write = history is not None
 
     def give(self, data: bytes) -> bool:
         self.waiting += data
@@ -36,20 +40,16 @@ class Client:
 class Console:
     """``to_guest`` is what clients wrote and the guest has not taken yet."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, live_path: str) -> None:
         self._history = bytearray()
         self._clients: dict[int, Client] = {}
         self.to_guest = bytearray()
-        if os.path.exists(path):
-            os.unlink(path)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        os.chmod(path, 0o600)
-        self._listener.listen(CLIENTS_LIMIT)
-        self._listener.setblocking(False)
+        self._listener = _listen(path)
+        self._live_listener = _listen(live_path)
 
     def register(self, poll: select.poll) -> None:
         poll.register(self._listener, select.POLLIN)
+        poll.register(self._live_listener, select.POLLIN)
         # A guest that does not read must not let a client fill our memory.
         wanted = select.POLLIN if len(self.to_guest) < CLIENT_BUFFER_BYTES else 0
         for fd, client in self._clients.items():
@@ -60,7 +60,9 @@ class Console:
         for fd in [fd for fd in found if fd in self._clients]:
             self._serve(fd, found[fd])
         if self._listener.fileno() in found:
-            self._accept()
+            self._accept(self._listener, bytes(self._history))
+        if self._live_listener.fileno() in found:
+            self._accept(self._live_listener, None)
 
     def give(self, data: bytes) -> None:
         """What the guest wrote, to everybody."""
@@ -84,22 +86,33 @@ class Console:
             data = receive(client.connection)
             if data is None:
                 self._drop(fd)
-            elif data:
+            elif data and client.may_write:
                 self.to_guest += data
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket, history: bytes | None) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, _ = listener.accept()
         except OSError:
             return
         if len(self._clients) >= CLIENTS_LIMIT:
             connection.close()
             return
         connection.setblocking(False)
-        self._clients[connection.fileno()] = Client(connection, bytes(self._history))
+        self._clients[connection.fileno()] = Client(connection, history)
 
     def _drop(self, fd: int) -> None:
         self._clients.pop(fd).connection.close()
+
+
+def _listen(path: str) -> socket.socket:
+    if os.path.exists(path):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(CLIENTS_LIMIT)
+    listener.setblocking(False)
+    return listener
 
 
 def receive(connection: socket.socket) -> bytes | None:

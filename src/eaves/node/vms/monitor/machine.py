@@ -97,7 +97,7 @@ class Machine:
         if self._start["serial"]:
             self._serial = self._dial("serial.sock")
             self._serial.setblocking(False)
-            self._console = Console(self.path("console.sock"))
+            self._console = Console(self.path("console.sock"), self.path("live.sock"))
         self._install_signals()
         state = {
             "pid": self._pid,
