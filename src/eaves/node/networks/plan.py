@@ -39,11 +39,12 @@ class MakeSwitch(Struct, frozen=True, tag=True):
 
 
 class TakePort(Struct, frozen=True, tag=True):
-    """Join a host interface to a switch."""
+    """Join a host interface to a switch. ``is_new``: it is not one of its ports yet."""
 
     network_id: str
     switch: str
     port: SwitchPort
+    is_new: bool = True
 
 
 class ReleasePort(Struct, frozen=True, tag=True):
@@ -182,7 +183,8 @@ def _plan_switches(layout: Layout, seen: SeenHost) -> list[Step]:
             found = seen.ports.get(member.interface)
             state = (found.master, found.is_raised, found.has_guard) if found is not None else ()
             if state != (switch.link, True, member.has_guard):
-                steps.append(TakePort(switch.network_id, switch.link, member))
+                is_new = found is None or found.master != switch.link
+                steps.append(TakePort(switch.network_id, switch.link, member, is_new))
     return steps
 
 
