@@ -1,11 +1,10 @@
-"""Debian packages for guests: fetched once, kept in the user's cache, never installed on this machine."""
+"""Debian packages for guests: fetched into the user's cache, never installed on this machine."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,12 +28,6 @@ def open_cache() -> Iterator[Path]:
         yield folder
 
 
-def want_packages(name: str) -> list[Path]:
-    """Its file and those of what it needs and this machine lacks. Raises GuestError when they cannot be had; blocking."""
-    with open_cache() as folder:
-        return [_want_package(folder, found) for found in (name, *_list_missing(name))]
-
-
 def fetch_package(name: str, folder: Path) -> Path:
     """Raises GuestError."""
     # apt's own user cannot write into a private folder; it then fetches as root and says so.
@@ -48,24 +41,3 @@ def run_tool(*argv: str, cwd: Path | None = None) -> str:
         text = (done.stderr or done.stdout).strip()
         raise GuestError(f"{argv[0]} failed: {text[-500:]}", resolution="run make setup, and check the package sources")
     return done.stdout
-
-
-def _list_missing(name: str) -> list[str]:
-    shown = run_tool("apt-cache", "depends", "--important", name)
-    needed = [line.split()[1] for line in shown.splitlines() if line.startswith("  Depends: ")]
-    return [package for package in needed if not _is_installed(package)]
-
-
-def _is_installed(package: str) -> bool:
-    argv = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", package]
-    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.startswith("installed")
-
-
-def _want_package(folder: Path, name: str) -> Path:
-    shown = run_tool("apt-cache", "policy", name)
-    version = next((line.split()[1] for line in shown.splitlines() if line.strip().startswith("Candidate:")), "")
-    made = folder / f"{name}_{version.replace(':', '-')}.deb"
-    if not made.exists():
-        with tempfile.TemporaryDirectory(dir=folder, prefix="part.") as part:
-            fetch_package(name, Path(part)).rename(made)
-    return made
