@@ -15,7 +15,7 @@ from eaves.kit import process
 from eaves.node.desired.model import DesiredVolume, VolumeMode, VolumeRollback, VolumeSnapshotWish
 from eaves.node.mounts import load_sources
 from eaves.node.observed import SnapshotState, VolumeState, VolumeStatus
-from eaves.node.volumes import extimage, observe, quota
+from eaves.node.volumes import extimage, observe
 from eaves.node.volumes.model import VolumeKey
 from eaves.testing.volume_stage import VolumeStage
 
@@ -335,11 +335,3 @@ async def test_a_mode_that_changes_later_keeps_what_is_there(stage: VolumeStage)
     (path / "file").write_text("kept")
     stage.apply(volume(mode=VolumeMode.BLOCK))
     assert (await stage.wait_ready(volume()) / "file").read_text() == "kept"
-
-
-@pytest.mark.skipif(not quota.has_project_quota(Path("/tmp")), reason="no project quotas on the file system of /tmp")
-async def test_project_quota_bounds_a_folder(stage: VolumeStage) -> None:
-    stage.apply(volume())
-    path = await stage.wait_ready(volume())
-    assert (await stage.wait("data", lambda status: bool(status.enforcement))).enforcement == "Quota"
-    assert await asyncio.to_thread(fill, path / "big") <= 16 * MIB

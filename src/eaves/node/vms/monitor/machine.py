@@ -14,6 +14,8 @@ from eaves.node.vms.monitor.processes import POLL_S, START_LIMIT_S, load_ticks, 
 from eaves.node.vms.monitor.seriallog import SerialLog
 
 STDERR_BYTES = 4 << 10
+CONFINED = ("setpriv", "--bounding-set=-sys_resource", "--")
+"""Goes before QEMU's command: with that capability a guest's writes to a shared folder would pass the quota of its volume."""
 KEPT_EVENTS = (b'"SHUTDOWN"', b'"GUEST_PANICKED"', b'"GUEST_CRASHLOADED"')
 
 
@@ -47,7 +49,7 @@ class Machine:
         for argv, path in self._start["helpers"]:
             self._helpers.append(start_helper(argv, path, self._start["cgroups"]))
         read, write = os.pipe()
-        self._pid = spawn(self._start["argv"], write, self._start["cgroups"], self._start["cpus"])
+        self._pid = spawn([*CONFINED, *self._start["argv"]], write, self._start["cgroups"], self._start["cpus"])
         os.close(write)
         os.set_blocking(read, False)
         self._stderr_fd = read
