@@ -109,6 +109,8 @@ def main() -> int:
         with contextlib.suppress(OSError):
             chroot.enter_root()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Whoever started it may have had Ctrl-C ignored, as shells do for what runs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     is_once = os.environ.get("DEMO_ONCE") == "1" or not sys.stdout.isatty()
     try:
         seconds = run_demo(is_once=is_once)

@@ -23,7 +23,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def is_chroot() -> bool:
     """Whether the root of this process is another than that of its mount namespace; False where one may not look."""
     argv = ["nsenter", "--mount=/proc/self/ns/mnt", "--", "stat", "--format=%d:%i", "/"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return False
     here = Path("/").stat()
     return done.returncode == 0 and done.stdout.strip() != f"{here.st_dev}:{here.st_ino}"
 

@@ -1,4 +1,4 @@
-"""Runs the command ``eaves`` with its clock of the day shifted: ``python -m eaves.testing.shifted_clock YEARS eaves ARGUMENTS``.
+"""Runs the node daemon with its clock of the day shifted: ``python -m eaves.testing.shifted_clock YEARS eaves node run --config FILE``.
 
 libfaketime shifts what the C library says. It must be loaded at the start of the process, so this module starts itself anew with it
 and then takes it out of the environment: nft and other programs that the daemon runs do not bear it. The clock that measures
@@ -30,10 +30,10 @@ def main() -> None:
         os.execve(sys.executable, [*want_prefix(years), *argv], {**os.environ, **shift, _MARK: "1"})
     for name in ("LD_PRELOAD", _MARK):
         del os.environ[name]
-    from eaves.cli.main import main as run_eaves
+    # Not by the command, which would start itself anew without the library.
+    from eaves.node.__main__ import main as run_daemon
 
-    sys.argv = argv
-    run_eaves()
+    sys.exit(run_daemon([argv[argv.index("--config") + 1]]))
 
 
 if __name__ == "__main__":
