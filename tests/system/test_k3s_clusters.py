@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import secrets
 from collections.abc import Iterator
@@ -53,8 +54,9 @@ def test_one_server_beside_nothing_else_comes_and_goes(stage: ClusterStage, shop
     cluster = stage.get("till", shop)
     assert cluster["status"]["version"] == releases[0].version
     assert cluster["status"]["firstServer"] == node.name
-    assert stage.ask(node, "/readyz") == "ok"
-    assert [n["status"]["nodeInfo"]["kubeletVersion"] for n in stage.list_kube_nodes(node)] == [releases[0].version]
+    wait_for("the API", lambda: stage.ask(node, "/readyz") == "ok", READY_LIMIT_S, node.explain)
+    (kube_node,) = wait_for("its Node", lambda: stage.list_kube_nodes(node), READY_LIMIT_S, node.explain)
+    assert kube_node["status"]["nodeInfo"]["kubeletVersion"] == releases[0].version
 
     # The daemon's death is nothing to K3s, and the cluster needs no controller.
     before = stage.k3s_pids(node)
@@ -94,7 +96,7 @@ def test_three_servers_and_an_agent_bear_losses(stage: ClusterStage, shop: str, 
     assert stage.get("shop", shop)["status"]["firstServer"] == first.name
     first.start()
     stage.wait_phase("shop", shop, "Ready")
-    assert len(_ready(stage, first)) == 4
+    wait_for("the first server to see all", lambda: len(_ready(stage, first)) == 4, READY_LIMIT_S, first.explain)
 
     # A cable that is pulled and put back.
     stage.set_cable(agent, is_plugged=False)
@@ -131,15 +133,21 @@ def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     _order(stage, shop, {"snapshot": 1})
     _kill(node)
     _wait_done(stage, shop, node, "snapshot")
-    snapshots = stage.get("till", shop)["status"]["snapshots"]
+    snapshots = wait_for(
+        "the snapshot to be told",
+        lambda: stage.get("till", shop)["status"].get("snapshots"),
+        READY_LIMIT_S,
+        node.explain,
+    )
     assert len(snapshots) == 1
 
     _write(stage, node, "after")
     _order(stage, shop, {"restore": {"snapshot": snapshots[0]["name"], "counter": 1}})
     _kill(node)
     _wait_done(stage, shop, node, "restore")
-    assert stage.ask(node, "/api/v1/namespaces/default/configmaps/before")
-    assert not stage.ask(node, "/api/v1/namespaces/default/configmaps/after")
+    names = _list_config_maps(stage, node)
+    assert "before" in names
+    assert "after" not in names
 
     certificate = stage.read(node, "server/tls/client-admin.crt")
     _order(stage, shop, {"rotateCertificates": 1})
@@ -182,7 +190,7 @@ def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str,
     wait_for("both to be upgraded", is_upgraded, 2 * READY_LIMIT_S, lambda: server.explain() + agent.explain())
     stage.wait_phase("till", shop, "Ready")
     assert stage.get("till", shop)["status"]["version"] == new.version
-    assert stage.ask(server, "/api/v1/namespaces/default/configmaps/of-the-old")
+    assert "of-the-old" in _list_config_maps(stage, server)
 
 
 def _order(stage: ClusterStage, shop: str, operations: Object) -> None:
@@ -203,12 +211,30 @@ def _wait_done(stage: ClusterStage, shop: str, node: ClusterNode, order: str) ->
     wait_for(f"the order {order}", is_done, READY_LIMIT_S, node.explain)
 
 
+def _list_config_maps(stage: ClusterStage, node: ClusterNode) -> list[str]:
+    """Names, as soon as the API answers."""
+    path = "/api/v1/namespaces/default/configmaps"
+    text = wait_for("the API", lambda: stage.ask(node, path), READY_LIMIT_S, node.explain)
+    return [entry["metadata"]["name"] for entry in json.loads(text)["items"]]
+
+
 def _write(stage: ClusterStage, node: ClusterNode, name: str) -> None:
-    connection = stage.connect(node)
+    """As soon as the API takes it."""
     body = json.dumps({"metadata": {"name": name}})
-    connection.request("POST", "/api/v1/namespaces/default/configmaps", body, {"Content-Type": "application/json"})
-    assert connection.getresponse().status == 201
-    connection.close()
+
+    def is_written() -> bool:
+        try:
+            with contextlib.closing(stage.connect(node)) as connection:
+                path, headers = "/api/v1/namespaces/default/configmaps", {"Content-Type": "application/json"}
+                connection.request("POST", path, body, headers)
+                status = connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return False
+        # A conflict: it took an earlier one whose answer was lost.
+        assert status in (201, 409) or status >= 500, status
+        return status in (201, 409)
+
+    wait_for(f"the ConfigMap {name}", is_written, READY_LIMIT_S, node.explain)
 
 
 def _grep_nothing(stage: ClusterStage, node: ClusterNode, words: list[str]) -> None:
@@ -230,6 +256,7 @@ def test_an_engineer_far_away_works_in_the_cluster(stage: ClusterStage, shop: st
     context = f"far-{shop}"
     controller.eaves_kubectl("kubeconfig", "far", "-n", shop, "--name", context)
     there = ("--context", context)
+    wait_for("the way there", lambda: kubectl.run("get", "nodes", *there).code == 0, 120, node.explain)
     assert len(kubectl.ok("get", "nodes", "-o", "name", *there).out.split()) == 1
 
     # Pods, their input and output, logs and ports: upgrades of every kind, through two API servers and a kubelet.

@@ -34,6 +34,7 @@ from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, EncryptionBlock
 CLUSTER_ID = "60000000-0000-4000-8000-000000000001"
 DISABLE = ("traefik", "servicelb", "metrics-server", "local-storage")
 START_LIMIT_S = 400.0
+API_LIMIT_S = 60.0
 
 
 class ClusterMember:
@@ -123,6 +124,8 @@ class ClusterMember:
         return found[0] if found else None
 
     def start(self) -> None:
+        """What an earlier daemon said last is not taken for a word of this one."""
+        (self.folder / "status.json").unlink(missing_ok=True)
         self.daemon.start()
 
     def wait_state(self, state: ClusterState, limit_s: float = START_LIMIT_S) -> ClusterStatus:
@@ -130,6 +133,11 @@ class ClusterMember:
         status = self.status()
         assert status is not None
         return status
+
+    def wait_departure(self, limit_s: float = 120.0) -> None:
+        """Until it has no membership any more; a daemon that has not looked yet tells of none either."""
+        record = self.folder / "state" / "cluster.json"
+        self.daemon.wait("departure", lambda: not record.exists() and self.status() is None, limit_s)
 
     def is_in(self, state: ClusterState) -> bool:
         status = self.status()
@@ -148,6 +156,22 @@ class ClusterMember:
     def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
         argv = [*self.machine.prefix, str(self.release.program), "kubectl", *arguments]
         return run_program(argv, stdin=stdin, environment={"KUBECONFIG": str(self.root / "k3s.yaml")}, check=check)
+
+    def get(self, *arguments: str) -> str:
+        """What ``kubectl get`` answers, as soon as the API does: on a busy machine it misses a moment now and then."""
+
+        answers: list[str] = []
+        problems: list[str] = [""]
+
+        def ask() -> bool:
+            try:
+                answers.append(self.kubectl("get", *arguments))
+            except AssertionError as error:
+                problems.append(str(error))
+            return bool(answers)
+
+        wait_for("the API", ask, API_LIMIT_S, lambda: problems[-1])
+        return answers[0]
 
     def lose_disk(self) -> None:
         """The machine comes back as a blank one under its old address: nothing runs, nothing is left of the node or of K3s."""

@@ -121,7 +121,7 @@ def test_a_cluster_comes_back_on_a_blank_machine(make_member: MakeMember, s3: S3
         node.daemon.wait("the restore", lambda: status_of(node).done.restore == 1, 300)
         node.wait_state(ClusterState.READY)
         node.daemon.wait("its Node", lambda: status_of(node).members and status_of(node).members[0].is_ready, 180)
-        names = node.kubectl("get", "configmap")
+        names = node.get("configmap")
         assert "kept" in names
         assert "later" not in names
         assert status_of(node).ca_hash == authority

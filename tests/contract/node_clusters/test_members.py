@@ -66,22 +66,22 @@ def test_an_agent_joins_is_drained_within_budgets_and_removed(make_member: MakeM
     # A pod that a budget guards holds the drain up, by name, until the budget lets it go.
     manifest = GUARDED.replace("NODE", agent.machine.name).replace("IMAGE", BUSYBOX)
     server.kubectl("apply", "-f", "-", stdin=manifest)
-    server.daemon.wait("the pod", lambda: "1/1" in server.kubectl("get", "deployment", "web"), 180)
+    server.daemon.wait("the pod", lambda: "1/1" in server.get("deployment", "web"), 180)
     tell("Drained")
     server.daemon.wait("the budget", lambda: "PodDisruptionBudget" in seen_by(server, agent).message, 60)
     assert not seen_by(server, agent).is_drained
-    assert "SchedulingDisabled" in server.kubectl("get", "nodes")
+    assert "SchedulingDisabled" in server.get("nodes")
     server.kubectl("delete", "pdb", "web")
     server.daemon.wait("the drain", lambda: seen_by(server, agent).is_drained, 120)
     tell("Ready")
-    server.daemon.wait("the end of the drain", lambda: "SchedulingDisabled" not in server.kubectl("get", "nodes"), 60)
+    server.daemon.wait("the end of the drain", lambda: "SchedulingDisabled" not in server.get("nodes"), 60)
 
     # It leaves, and the leader takes its Node out.
     agent.tell_nothing()
-    agent.daemon.wait("departure", lambda: agent.status() is None, 120)
+    agent.wait_departure()
     tell("Removed")
     server.daemon.wait("removal", lambda: seen_by(server, agent).is_removed, 120)
-    assert agent.machine.name not in server.kubectl("get", "nodes")
+    assert agent.machine.name not in server.get("nodes")
 
 
 def test_servers_share_an_address_and_a_lost_first_server_makes_no_second_cluster(make_member: MakeMember) -> None:
@@ -126,7 +126,7 @@ def test_servers_share_an_address_and_a_lost_first_server_makes_no_second_cluste
     names = {server.machine.name for server in servers}
 
     def nodes() -> set[str]:
-        listed = json.loads(first.kubectl("get", "nodes", "-o", "json"))["items"]
+        listed = json.loads(first.get("nodes", "-o", "json"))["items"]
         return {node["metadata"]["name"] for node in listed}
 
     first.daemon.wait("one cluster with all of them", lambda: nodes() == names, 120)

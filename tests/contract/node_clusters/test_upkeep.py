@@ -76,7 +76,6 @@ def test_certificates_on_order_and_after_months_offline(make_member: MakeMember)
     tls = node.root / "data" / "server" / "tls"
     let_expire(tls / "client-admin.crt", tls / "client-ca.crt")
     let_expire(tls / "serving-kube-apiserver.crt", tls / "server-ca.crt")
-    (node.folder / "status.json").unlink()
     node.start()
     assert node.wait_state(ClusterState.READY).certificates_expire_at > now + 300 * day_s
 

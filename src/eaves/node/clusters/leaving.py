@@ -85,7 +85,7 @@ async def _kill_all(instance: Instance, folders: ClusterFolders) -> None:
 
 
 def _kill_strays(instance: Instance, folders: ClusterFolders) -> list[int]:
-    """Shims, and what outlived its group; answers who was still there."""
+    """Shims, monitors, and what outlived its group; answers who was still there."""
     found = list(_each_own_process(instance, folders))
     for pid in found:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -102,7 +102,7 @@ def _each_own_process(instance: Instance, folders: ClusterFolders) -> Iterator[i
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             executable = str((entry / "exe").readlink())
             state = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-            is_own = traces.is_own_process(executable, command, folders.root)
+            is_own = traces.is_own_process(executable, command, folders.root, folders.run)
             if state not in ("Z", "X") and (is_own or executable.startswith(f"{instance.k3s_dir}/bin/")):
                 yield int(entry.name)
 

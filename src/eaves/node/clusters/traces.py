@@ -79,9 +79,13 @@ def parse_flannel_network(text: str) -> str:
     return match[1] if match else ""
 
 
-def is_own_process(executable: str, command: str, folder: PurePath) -> bool:
-    """Whether a process belongs to the cluster in ``folder``: it runs a program from there, or names it on its command line."""
-    return executable.startswith(f"{folder}/") or f"{folder}/" in command
+def is_own_process(executable: str, command: str, folder: PurePath, run: PurePath) -> bool:
+    """Whether a process belongs to the cluster in ``folder``: it runs a program from there, or names it on its command line.
+
+    So does the monitor whose run folder is ``run``, which has K3s started in a moment although nothing is noted of it yet.
+    """
+    is_monitor = f" {run} " in f" {command} "
+    return executable.startswith(f"{folder}/") or f"{folder}/" in command or is_monitor
 
 
 def list_layer_mounts(table: str, folder: PurePath) -> list[str]:

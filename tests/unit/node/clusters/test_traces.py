@@ -82,10 +82,15 @@ def test_the_pods_network() -> None:
 
 
 def test_processes_of_the_cluster() -> None:
-    folder = PurePosixPath("/var/lib/eaves/k3s/id")
-    assert is_own_process("/var/lib/eaves/k3s/id/data/data/x/bin/containerd-shim-runc-v2", "", folder)
-    assert is_own_process("/usr/bin/python3", "k3s server --config /var/lib/eaves/k3s/id/config.yaml", folder)
-    assert not is_own_process("/usr/bin/vi", "vi /var/lib/eaves/k3s/idea/x", folder)
+    folder, run = PurePosixPath("/var/lib/eaves/k3s/id"), PurePosixPath("/run/eaves/k3s/id")
+    assert is_own_process("/var/lib/eaves/k3s/id/data/data/x/bin/containerd-shim-runc-v2", "", folder, run)
+    assert is_own_process("/usr/bin/python3", "k3s server --config /var/lib/eaves/k3s/id/config.yaml", folder, run)
+    assert not is_own_process("/usr/bin/vi", "vi /var/lib/eaves/k3s/idea/x", folder, run)
+    # A monitor that was just started, by a daemon that is dead before it could note that.
+    assert is_own_process(
+        "/usr/bin/python3", "python3 -I -S -c import sys; main() /usr/lib /run/eaves/k3s/id ", folder, run
+    )
+    assert not is_own_process("/usr/bin/python3", "python3 -I -S -c main() /usr/lib /run/eaves/k3s/idea ", folder, run)
 
 
 def test_only_kernel_settings_that_changed_are_set_back() -> None:
