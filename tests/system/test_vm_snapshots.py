@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from eaves.testing import guest_counter
 from eaves.testing.daemons import find_ports
 from eaves.testing.file_server import FileServer
 from eaves.testing.guest_image import want_guest_disk
@@ -20,9 +21,6 @@ from tests.system.conftest import MakeNode
 from tests.system.test_vm import BOOT_LIMIT_S, apply, in_guest, manifest, wait_until, want_vm
 
 pytestmark = pytest.mark.system
-
-_COUNT = "(n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.1; done) & true"
-"""A program whose state is in the guest's memory alone."""
 
 
 class Machine:
@@ -39,8 +37,11 @@ class Machine:
     def run(self, command: str) -> str:
         return in_guest(self.controller, self.node, self.namespace, command)
 
-    def count(self) -> int:
-        return int(self.run("while ! test -s /tmp/count; do sleep 0.1; done; cat /tmp/count"))
+    def count(self, beyond: int = 0) -> int:
+        """The program's number, once it is larger than that."""
+        while (number := guest_counter.parse(self.run(guest_counter.look(beyond)))) is None:
+            pass
+        return number
 
     def snapshot(self, name: str, **spec: str) -> None:
         apply(self.controller, self.namespace, manifest("AppSnapshot", name, {"appName": "plc", **spec}))
@@ -73,8 +74,9 @@ def test_a_machine_goes_on_from_its_memory_of_then_whenever_the_daemon_dies(
 ) -> None:
     node = make_node(controller)
     machine = Machine(controller, node, namespace, firmware="BIOS")
-    machine.run(_COUNT)
+    machine.run(guest_counter.START)
     machine.run("echo before > /dev/vdb; sync")
+    before = machine.count()
     never = threading.Event()
     machine.snapshot("first", type="DiskAndMemory")
     for _ in range(2):
@@ -83,9 +85,10 @@ def test_a_machine_goes_on_from_its_memory_of_then_whenever_the_daemon_dies(
         node.start()
     status = machine.await_snapshot("first")
     assert int(status["size"]) > 16 << 20, "the memory is part of what it takes"
-    then = machine.count()
+    left_at = machine.count() + 150
     started = machine.started_at()
-    machine.run(f"echo after > /dev/vdb; sync; while test $(cat /tmp/count) -lt {then + 150}; do sleep 0.1; done")
+    machine.run("echo after > /dev/vdb; sync")
+    machine.count(beyond=left_at)
 
     machine.patch({"rollback": {"snapshotName": "first", "counter": 1}})
     for _ in range(2):
@@ -94,9 +97,9 @@ def test_a_machine_goes_on_from_its_memory_of_then_whenever_the_daemon_dies(
         node.start()
     machine.await_restart(started)
     now = machine.count()
-    assert now < then + 150, "it goes on from its number of then"
+    assert before <= now < left_at, "it goes on from its number of then"
     assert "before" in machine.run("head -c 6 /dev/vdb")
-    assert machine.count() > now
+    machine.count(beyond=now)
     machine.await_snapshot("first")
     node.wait("the note", lambda: "went on from its snapshot" in machine.note())
 
@@ -132,14 +135,14 @@ def test_a_machine_that_is_to_be_suspended_goes_on_after_a_reboot(
     """The reboot command of the test's node fails, so that the daemon starts all again by itself."""
     node = make_node(controller)
     machine = Machine(controller, node, namespace, firmware="BIOS", onNodeRestart="Suspend")
-    machine.run(_COUNT)
+    machine.run(guest_counter.START)
     before = machine.count()
     controller.eaves_kubectl("reboot", node.name)
     node.wait("the machine to go on", lambda: "went on where it was" in machine.note(), limit_s=BOOT_LIMIT_S)
     wait_until(controller, node, namespace, "app/plc", "condition=Ready")
     after = machine.count()
     assert before <= after
-    assert machine.count() >= after
+    machine.count(beyond=after)
 
 
 @pytest.mark.timeout(280)

@@ -20,6 +20,7 @@ from eaves.node.vms.model import VmSpec
 from eaves.node.vms.saved import MACHINE, MEMORY, SavedMachine
 from eaves.node.volumes import disk
 from eaves.node.workloads.abc import Seen, WorkloadState
+from eaves.testing import guest_counter
 from eaves.testing.guest_image import PROMPT
 from eaves.testing.vm_host import Console, VmHost
 
@@ -27,8 +28,6 @@ pytestmark = pytest.mark.contract
 
 ID = "s1"
 NAME = disk.name_snapshot(ID)
-_COUNT = "(n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.1; done) & true"
-"""A program whose state is in the guest's memory alone."""
 
 
 async def boot(host: VmHost, **hardware: Any) -> tuple[VmSpec, list[Path]]:
@@ -37,7 +36,7 @@ async def boot(host: VmHost, **hardware: Any) -> tuple[VmSpec, list[Path]]:
     memory = {"memory_bytes": 256 << 20} if hardware else {}
     spec = await host.spec(*disks, app=memory, **hardware)
     await host.boot(spec)
-    await ask(host, _COUNT)
+    await ask(host, guest_counter.START)
     return spec, disks
 
 
@@ -48,8 +47,11 @@ async def ask(host: VmHost, command: str) -> str:
         return await console.run(command)
 
 
-async def count(host: VmHost) -> int:
-    return int(await ask(host, "while ! test -s /tmp/count; do :; done; cat /tmp/count"))
+async def count(host: VmHost, beyond: int = 0) -> int:
+    """The program's number, once it is larger than that."""
+    while (number := guest_counter.parse(await ask(host, guest_counter.look(beyond)))) is None:
+        pass
+    return number
 
 
 async def save(host: VmHost, disks: list[Path], folder: Path) -> None:
@@ -78,17 +80,16 @@ async def test_machine_goes_on_where_it_was_saved(host: VmHost, tmp_path: Path, 
     hardware = {"firmware": Firmware.UEFI, "has_vtpm": True, "has_vnc": True} if firmware is Firmware.UEFI else {}
     _, disks = await boot(host, **hardware)
     await ask(host, "echo first > /dev/vdb; sync")
+    before = await count(host, beyond=5)
     await save(host, disks, tmp_path / "saved")
-    saved_at = await count(host)
-    await ask(host, "echo later > /dev/vdb; sync; while test $(cat /tmp/count) -lt 60; do sleep 0.1; done")
+    left_at = await count(host) + 60
+    await ask(host, "echo later > /dev/vdb; sync")
+    await count(host, beyond=left_at)
     await go_back(host, disks, tmp_path / "saved")
     found = await count(host)
-    assert saved_at - 30 < found < 60, "the program of then runs on, from its number of then"
+    assert before <= found < left_at, "the program of then runs on, from its number of then"
     assert "first" in await ask(host, "head -c 5 /dev/vdb")
-    later = await count(host)
-    while later == found:
-        later = await count(host)
-    assert later > found
+    await count(host, beyond=found)
     if firmware is Firmware.UEFI:
         assert "tpm0" in await ask(host, "ls /sys/class/tpm")
         names = {path.name for path in (tmp_path / "saved").iterdir()}
@@ -132,9 +133,7 @@ async def test_a_snapshot_that_fails_leaves_nothing_and_the_guest_runs_on(host: 
     with pytest.raises(OSError, match="exists"):
         await machine.save(disks, NAME, tmp_path / "saved")
     assert [await list_snapshots(path) for path in disks] == [[], []]
-    before = await count(host)
-    while await count(host) == before:
-        pass
+    await count(host, beyond=await count(host))
 
 
 async def test_snapshots_of_two_disks_are_taken_together_or_not_at_all(host: VmHost) -> None:
@@ -190,8 +189,7 @@ async def test_a_daemon_killed_while_it_saves_leaves_a_machine_that_runs(host: V
         await asyncio.sleep(random.uniform(0, 0.4))
         await host.abandon(saving_task)
         await host.engine.observe()
-        while await count(host) <= before:
-            pass
+        await count(host, beyond=before)
         for path in disks:
             live = host.engine.disks.find(path)
             assert live is not None
