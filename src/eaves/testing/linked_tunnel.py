@@ -48,7 +48,11 @@ class LinkedTunnel(Tunnel):
         task = link.task = asyncio.create_task(self._serve(request, link))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await link.answered
+        try:
+            await link.answered
+        except asyncio.CancelledError:
+            link.hang_up(DONE)
+            raise
         self.opened += 1
         return link.controller
 
@@ -65,6 +69,7 @@ class LinkedTunnel(Tunnel):
             link.close(CloseCause(CloseCode.CUT, "the connection to the node broke"))
 
     async def close(self) -> None:
+        """End every stream and wait for the handlers; the loop must not end before."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -103,6 +108,10 @@ class LinkedTunnels(Tunnel):
 
     async def open(self, device_id: DeviceId, request: StreamRequest) -> TunnelStream:
         return await self._nodes[device_id].open(device_id, request)
+
+    async def close(self) -> None:
+        for node in self._nodes.values():
+            await node.close()
 
 
 class _Link:
@@ -174,6 +183,7 @@ class _Way:
         finally:
             task.cancel()
             closed.cancel()
+            await asyncio.wait({task, closed})
 
 
 _CLOSED = object()

@@ -38,6 +38,7 @@ from eaves.store.sqlite.credentials import SqliteCredentials
 from eaves.store.sqlite.objects import ObjectOptions, SqliteStore
 from eaves.store.sqlite.telemetry import SqliteTelemetry
 from eaves.store.telemetry import Telemetry
+from eaves.testing.linked_tunnel import LinkedTunnel, LinkedTunnels
 
 T = TypeVar("T")
 
@@ -98,7 +99,9 @@ async def open_api(
     reconcilers: bool = False,
     **parts: Any,
 ) -> AsyncIterator[ApiBench]:
-    """An API over a new store in ``folder``, with the namespaces of a first start. ``parts`` replace those of ApiParts."""
+    """An API over a new store in ``folder``, with the namespaces of a first start. ``parts`` replace those of ApiParts;
+    a linked tunnel among them is closed at the end.
+    """
     store = await SqliteStore.open(folder / "objects.db", options)
     telemetry = await SqliteTelemetry.open(folder / "telemetry.db")
     credentials = SqliteCredentials(store)
@@ -129,6 +132,9 @@ async def open_api(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        tunnel = parts.get("tunnel")
+        if isinstance(tunnel, LinkedTunnel | LinkedTunnels):
+            await tunnel.close()
         await telemetry.close()
         await store.close()
 

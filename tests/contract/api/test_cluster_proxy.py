@@ -130,7 +130,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
         for name in NODES:
             stage.stop(name)
-            stage.served.call(stage.tunnels[name].close())
 
 
 @pytest.fixture(autouse=True)

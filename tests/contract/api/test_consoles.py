@@ -92,7 +92,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, screen: tuple[Screen, Path]
         served.call(served.bench.put(make_vm("halted", status={"phase": "Halted"}, nodeName=NODE, vm={"vnc": {}})))
         served.call(served.bench.put(make_app("web", status=running, nodeName=NODE)))
         yield served
-        served.call(tunnel.close())
 
 
 class Plugin:

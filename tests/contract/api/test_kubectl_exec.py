@@ -81,7 +81,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApi]:
         served.call(served.bench.put(make_vm("plc", status=running, nodeName=NODE)))
         served.call(served.bench.put(make_vm("mute", status=running, nodeName=NODE, vm={"serialConsole": False})))
         yield served
-        served.call(tunnel.close())
 
 
 class Program:

@@ -118,7 +118,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, tunnel: LinkedTunnel) -> It
             app["metadata"]["uid"] = f"{name}-id"
             served.call(served.bench.put(app))
         yield served
-        served.call(tunnel.close())
 
 
 @pytest.fixture(scope="module")

@@ -63,17 +63,20 @@ class Api:
         resources: ResourceHandler,
         pages: PageHandler,
         requests: RequestLog,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._resources = resources
         self._pages = pages
         self._requests = requests
+        self._on_stop = on_stop
         self._streams = Streams()
 
     def stop(self) -> None:
-        """End the endless answers: the listener is stopping."""
+        """End the endless answers and what is kept for later ones: the listener is stopping."""
         self._streams.stop()
+        self._on_stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

@@ -68,6 +68,10 @@ class ClusterProxy:
         self._liked: dict[str, DeviceId] = {}
         """The server that answered last, by cluster."""
 
+    def stop(self) -> None:
+        """Let go of idle connections: the API is stopping."""
+        self._pool.stop()
+
     async def serve(self, request: Request, target: Target) -> Passage:
         """Raises ApiError 400, 403, 404, 503."""
         stored = await self._store.get(key_of(k3scluster.RESOURCE, target.namespace, target.name))

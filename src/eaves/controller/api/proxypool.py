@@ -86,9 +86,12 @@ class Connection:
         self._received = rest
 
     async def close(self, cause: CloseCause = DONE) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
         await self._stream.close(cause)
+        if watch is not None:
+            await asyncio.wait({watch})
 
     @property
     def is_closed(self) -> bool:
@@ -121,13 +124,20 @@ class TooBusyError(HttpError):
 
 
 class Pool:
-    """All connections of one controller process. They end with the tunnel's streams."""
+    """All connections of one controller process. They end with the tunnel's streams, the idle ones at :meth:`stop` too."""
 
     def __init__(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel
         self._idle: dict[PoolKey, list[Connection]] = {}
         self._busy: Counter[str] = Counter()
         self._closing: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Keep no connection any more; those under way are closed when their requests end."""
+        self._is_stopping = True
+        for connection in [each for idle in self._idle.values() for each in idle]:
+            self._forget(connection)
 
     def __len__(self) -> int:
         """Idle connections."""
@@ -161,11 +171,12 @@ class Pool:
 
     async def put_back(self, connection: Connection) -> None:
         """Keep it for the next request, if there is room and it is well."""
-        idle = self._idle.setdefault(connection.key, [])
-        if len(idle) >= IDLE_PER_CALLER or len(self) >= IDLE_LIMIT or not connection.start_idle():
+        idle = self._idle.get(connection.key, [])
+        is_full = len(idle) >= IDLE_PER_CALLER or len(self) >= IDLE_LIMIT
+        if self._is_stopping or is_full or not connection.start_idle():
             await connection.close()
             return
-        idle.append(connection)
+        self._idle.setdefault(connection.key, idle).append(connection)
         timer = asyncio.get_running_loop().call_later(IDLE_S, self._forget, connection)
         connection.on_end(timer.cancel)
         connection.on_end(lambda: self._forget(connection))

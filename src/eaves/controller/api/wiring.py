@@ -84,7 +84,8 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     """The ASGI application."""
     accounts = make_accounts(parts)
     tokens = TokenAuthenticator(parts.tokens, accounts, parts.clock)
-    kinds, subresources = make_kinds(parts, accounts, tokens)
+    clusters = ClusterProxy(parts.store, parts.tunnel)
+    kinds, subresources = make_kinds(parts, accounts, tokens, clusters)
     resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS, TOKEN_REVIEW]
     health = Health({"store": _store_check(parts.store), **parts.checks})
     more = {DISCOVERY_PATH: accounts.render_discovery, KEYS_PATH: accounts.render_keys}
@@ -95,6 +96,7 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
         resources=ResourceService(kinds, subresources),
         pages=pages.answer,
         requests=RequestLog(registry, parts.auditor),
+        on_stop=clusters.stop,
     )
 
 
@@ -110,7 +112,7 @@ def make_accounts(parts: ApiParts) -> Accounts:
 
 
 def make_kinds(
-    parts: ApiParts, accounts: Accounts, tokens: TokenAuthenticator
+    parts: ApiParts, accounts: Accounts, tokens: TokenAuthenticator, clusters: ClusterProxy
 ) -> tuple[Mapping[Gvr, KindHandler], Mapping[tuple[Gvr, str], SubresourceHandler]]:
     """The handler of every kind and subresource."""
     store, clock = parts.store, parts.clock
@@ -155,7 +157,7 @@ def make_kinds(
         (app.RESOURCE.gvr, "flows"): AppFlows(store, parts.telemetry, clock).serve,
         (app.RESOURCE.gvr, "console"): consoles.serve_console,
         (app.RESOURCE.gvr, "vnc"): consoles.serve_vnc,
-        (k3scluster.RESOURCE.gvr, "proxy"): ClusterProxy(store, parts.tunnel).serve,
+        (k3scluster.RESOURCE.gvr, "proxy"): clusters.serve,
         (serviceaccount.RESOURCE.gvr, "token"): accounts.serve_token,
         (app.RESOURCE.gvr, "export"): exports.serve_app,
         (volume.RESOURCE.gvr, "export"): exports.serve_volume,

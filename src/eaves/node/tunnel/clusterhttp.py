@@ -176,8 +176,10 @@ class _Requests:
 
 async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await writer.wait_closed()
-            return
-    writer.transport.abort()
+    try:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await writer.wait_closed()
+    finally:
+        # Also when the wait is cancelled: the server may never say its part of the goodbye.
+        writer.transport.abort()
