@@ -75,6 +75,7 @@ def test_one_server_beside_nothing_else_comes_and_goes(stage: ClusterStage, shop
     assert stage.list_traces(node) == []
 
 
+@pytest.mark.soak
 def test_three_servers_and_an_agent_bear_losses(stage: ClusterStage, shop: str, releases: list[Release]) -> None:
     nodes = [stage.add_node() for _ in range(4)]
     servers, agent = nodes[:3], nodes[3]
@@ -122,6 +123,7 @@ def _ready(stage: ClusterStage, server: ClusterNode) -> list[str]:
     return found
 
 
+@pytest.mark.soak
 def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     stage: ClusterStage, shop: str, releases: list[Release]
 ) -> None:
@@ -164,6 +166,7 @@ def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     _grep_nothing(stage, node, [text.strip().rpartition(":")[2] for text in (token, stage.read(node, "server/token"))])
 
 
+@pytest.mark.soak
 def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str, releases: list[Release]) -> None:
     if len(releases) < 2:
         pytest.skip("one version of K3s alone: set EAVES_K3S_BINARY=NEW:OLD, or run tools/build_kubernetes.py")

@@ -165,6 +165,7 @@ def test_a_wrong_token_and_a_foreign_authority_are_refused(release: Release, mak
     server.daemon.stop()
 
 
+@pytest.mark.soak
 def test_three_servers_lose_one_and_take_another(release: Release, make_machine: MakeMachine) -> None:
     first = start_first(make_machine(), release)
     others = []
@@ -272,6 +273,7 @@ def test_the_token_is_rotated(release: Release, make_machine: MakeMachine) -> No
     host.daemon.stop()
 
 
+@pytest.mark.soak
 def test_a_server_is_upgraded_in_place(releases: list[Release], make_machine: MakeMachine) -> None:
     if len(releases) < 2:
         pytest.skip("one version of K3s alone: set EAVES_K3S_BINARY=NEW:OLD, or run tools/build_kubernetes.py")

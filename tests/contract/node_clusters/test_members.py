@@ -84,6 +84,7 @@ def test_an_agent_joins_is_drained_within_budgets_and_removed(make_member: MakeM
     assert agent.machine.name not in server.get("nodes")
 
 
+@pytest.mark.soak
 def test_servers_share_an_address_and_a_lost_first_server_makes_no_second_cluster(make_member: MakeMember) -> None:
     servers = [make_member() for _ in range(3)]
     first, second, third = servers
