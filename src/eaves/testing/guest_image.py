@@ -71,7 +71,7 @@ poweroff -f
 """
 _SYSLINUX = "DEFAULT linux\nPROMPT 0\nTIMEOUT 0\nLABEL linux\n  KERNEL /vmlinuz\n  INITRD /initrd\n  APPEND {options}\n"
 _ENTRY = "title guest\nlinux /vmlinuz\ninitrd /initrd\noptions {options}\n"
-_OPTIONS = "console=ttyS0 quiet loglevel=4 panic=0 rdinit=/init tsc=unstable"
+_OPTIONS = "console=ttyS0 quiet loglevel=4 panic=0 rdinit=/init tsc=unstable no_timer_check"
 
 
 def want_guest_disk() -> Path:

@@ -243,7 +243,7 @@ def _render_helpers(spec: VmSpec, host: VmHost) -> list[str]:
 def _render_guest(spec: VmSpec, boot: GuestBoot) -> list[str]:
     """Kernel, initrd and the folders that the guest sees."""
     args = ["-kernel", boot.kernel, "-initrd", boot.initrd]
-    args += ["-append", "console=ttyS0 console=ttyAMA0 quiet loglevel=0 panic=0 rdinit=/init"]
+    args += ["-append", "console=ttyS0 console=ttyAMA0 quiet loglevel=0 panic=0 no_timer_check rdinit=/init"]
     shares = [("root", boot.root, False), ("share", boot.share, False)]
     if spec.container is not None:
         shares += [(f"volume{n}", share.source, share.read_only) for n, share in enumerate(spec.container.shares)]

@@ -81,7 +81,7 @@ class Guest:
         machine = ["-machine", "q35"] if platform.machine() == "x86_64" else ["-machine", "virt", "-cpu", "max"]
         terminal = "ttyS0" if platform.machine() == "x86_64" else "ttyAMA0"
         append = (
-            f"console={terminal} quiet loglevel=4 panic=-1 eaves.script={script} eaves.modules={kernel.modules}"
+            f"console={terminal} quiet loglevel=4 panic=-1 no_timer_check eaves.script={script} eaves.modules={kernel.modules}"
             f" eaves.folder={cwd} {self._append}"
         )
         return [
