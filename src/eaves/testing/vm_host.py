@@ -181,7 +181,8 @@ class Console:
         """Run a command in the guest's shell; answers what it wrote."""
         end = secrets.token_hex(4)
         await self.type(f"echo {end}; {command}; echo {end}\n")
-        found = await self.wait(rf"(?s){end}\r?\n.*?{end}\r?\n{PROMPT}")
+        # What the guest's kernel and its DHCP client write may come in between.
+        found = await self.wait(rf"(?s){end}\r?\n.*?{end}\r?\n.*?{PROMPT}")
         return found.split(end)[1].replace("\r", "")
 
     async def type(self, text: str) -> None:

@@ -18,15 +18,18 @@ class MachineDisk:
 
     async def resize(self, size_bytes: int) -> None:
         """Let the disk grow; the guest sees it. Raises QmpError."""
-        await self._session.command("block_resize", node_name=self._node, size=size_bytes)
+        async with self._session.disk_access:
+            await self._session.command("block_resize", node_name=self._node, size=size_bytes)
 
     async def take_snapshot(self, name: str) -> None:
         """A snapshot inside of the qcow2 file. Raises QmpError."""
-        await self._session.command("blockdev-snapshot-internal-sync", device=self._node, name=name)
+        async with self._session.disk_access:
+            await self._session.command("blockdev-snapshot-internal-sync", device=self._node, name=name)
 
     async def drop_snapshot(self, name: str) -> None:
         """Raises QmpError when there is none of that name."""
-        await self._session.command("blockdev-snapshot-delete-internal-sync", device=self._node, name=name)
+        async with self._session.disk_access:
+            await self._session.command("blockdev-snapshot-delete-internal-sync", device=self._node, name=name)
 
 
 class Machine:
@@ -37,7 +40,8 @@ class Machine:
 
     async def take_snapshots(self, disks: Sequence[Path], name: str) -> None:
         """Inside of each qcow2 file, all of one moment. Raises QmpError; then there are none."""
-        await saving.take_snapshots(self._session, self._nodes(disks), name)
+        async with self._session.disk_access:
+            await saving.take_snapshots(self._session, self._nodes(disks), name)
 
     async def save(self, disks: Sequence[Path], name: str, folder: Path) -> None:
         """The same with the machine's memory, in ``folder``. Raises EavesError or OSError; then there are no snapshots."""

@@ -53,7 +53,7 @@ async def suspend(session: Session, pid: int, folder: Path, root: str) -> None:
     try:
         await asyncio.to_thread(saving.check_room, session.folders, folder)
         saved = await saving.describe(session)
-        with session.holding():
+        async with session.holding():
             await session.command("stop")
             try:
                 await saving.save_memory(session, folder / MEMORY)
@@ -96,7 +96,7 @@ async def go_on(start: Start, session: Session) -> str:
     Raises QmpError or OSError for a machine that is loaded and cannot be let go.
     """
     assert start.resume is not None
-    with session.holding():
+    async with session.holding():
         try:
             await saving.load_memory(session, Path(start.resume.folder) / MEMORY)
         except (EavesError, OSError) as error:

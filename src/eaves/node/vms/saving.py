@@ -54,9 +54,10 @@ async def save_machine(session: Session, nodes: Sequence[str], name: str, folder
         await asyncio.to_thread(save_description, folder, await describe(session))
     except (EavesError, OSError):
         # With the guest running again, since disks of one that was just saved take no orders.
-        for node in nodes:
-            with contextlib.suppress(QmpError):
-                await session.command("blockdev-snapshot-delete-internal-sync", device=node, name=name)
+        async with session.disk_access:
+            for node in nodes:
+                with contextlib.suppress(QmpError):
+                    await session.command("blockdev-snapshot-delete-internal-sync", device=node, name=name)
         raise
 
 

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ _STOPS = {
 _BROKEN = ("internal-error", "guest-panicked")
 _INTERRUPTED = ("paused", "postmigrate", "finish-migrate", "inmigrate", "prelaunch")
 """States that a machine is in on our orders alone, and only for as long as they take."""
+_MIGRATING = ("setup", "active", "device", "pre-switchover", "cancelling")
+_CANCEL_LIMIT_S = 30.0
+_CANCEL_EVERY_S = 0.05
 
 
 class Session:
@@ -52,6 +55,8 @@ class Session:
         self.host: VmHost | None = None
         self._on_change = on_change
         self._qmp: Qmp | None = None
+        self.disk_access = asyncio.Lock()
+        """Held by who changes a disk or has the machine stand still: QEMU aborts when a disk that it has handed over is written."""
         self._connecting = asyncio.Lock()
         self._agent_wake = asyncio.Event()
         self._facts: agent.GuestFacts | None = None
@@ -120,20 +125,24 @@ class Session:
         """A QMP command; connects if there is no connection. Raises QmpError."""
         return await (await self._connect()).run(name, **arguments)
 
-    @contextlib.contextmanager
-    def holding(self) -> Iterator[None]:
-        """Whether the guest stands still is nobody's affair meanwhile but the caller's."""
-        self._held += 1
-        try:
-            yield
-        finally:
-            self._held -= 1
+    @contextlib.asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        """Whether the guest stands still, and what its disks hold, is nobody's affair meanwhile but the caller's."""
+        async with self.disk_access:
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """The guest stands still meanwhile; afterwards it goes on if it did before. Raises QmpError."""
-        was_running = (await self.command("query-status"))["running"]
-        with self.holding():
+        await (
+            self._connect()
+        )  # what a killed daemon left standing still is let go before it counts as the guest's own state
+        async with self.holding():
+            was_running = (await self.command("query-status"))["running"]
             try:
                 if was_running:
                     await self.command("stop")
@@ -159,7 +168,13 @@ class Session:
     async def _connect(self) -> Qmp:
         async with self._connecting:
             if self._qmp is None:
-                self._qmp = await Qmp.open(self.folders.qmp)
+                qmp = await Qmp.open(self.folders.qmp)
+                try:
+                    await self._end_interrupted(qmp)
+                except BaseException:
+                    await qmp.close()
+                    raise
+                self._qmp = qmp
             return self._qmp
 
     async def _follow_events(self) -> None:
@@ -183,9 +198,8 @@ class Session:
 
     async def _note_status(self) -> None:
         """Ask how the machine stands; one that was stopped by a full disk is let go on when there is room."""
+        await self._end_interrupted(await self._connect())
         status = (await self.command("query-status"))["status"]
-        if not self._held and status in _INTERRUPTED:
-            status = await self._end_interrupted(status)
         while status == "io-error" and await self._is_full():
             self._set_paused(DISK_FULL)
             await self._await_room()
@@ -199,19 +213,25 @@ class Session:
             return
         self._set_paused("" if self._held else _STOPS.get(status, ""))
 
-    async def _end_interrupted(self, status: str) -> str:
-        """A daemon that was killed had the machine stand still; answers how it stands now."""
+    async def _end_interrupted(self, qmp: Qmp) -> None:
+        """Let a machine go on that a killed daemon left standing still.
+
+        Before anybody gives it other orders, for once its state is saved its disks are handed over.
+        """
+        status = (await qmp.run("query-status"))["status"]
+        if self._held or status not in _INTERRUPTED:
+            return
         log.info("machine was left standing still: app=%s status=%s", self.folders.run.name, status)
         if status == "inmigrate":
             # What it was to go on from is still ordered, so its next start tries again.
             self.broken_reason = "ResumeInterrupted"
-            await self.command("quit")
-            return status
-        await self.command("migrate_cancel")
+            await qmp.run("quit")
+            return
+        await qmp.run("migrate_cancel")
+        await _await_cancelled(qmp)
         # It runs from here on, so that its memory of then must never be loaded again.
         await asyncio.to_thread(drop_resume, self.folders.keep)
-        await self.command("cont")
-        return str((await self.command("query-status"))["status"])
+        await qmp.run("cont")
 
     async def _is_full(self) -> bool:
         blocks = await self.command("query-block")
@@ -279,3 +299,12 @@ class Session:
         target = balloon.plan_balloon(node, actual, least_bytes=spec.balloon_min_bytes, most_bytes=spec.memory_bytes)
         if target is not None:
             await self.command("balloon", value=target)
+
+
+async def _await_cancelled(qmp: Qmp) -> None:
+    """Raises QmpError."""
+    end = time.monotonic() + _CANCEL_LIMIT_S
+    while (await qmp.run("query-migrate")).get("status") in _MIGRATING:
+        if time.monotonic() > end:
+            raise QmpError("the saving of the machine's memory does not end", element="qemu")
+        await asyncio.sleep(_CANCEL_EVERY_S)
