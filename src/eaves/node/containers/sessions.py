@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from eaves.kit import files
 from eaves.kit.descriptors import Descriptor, Terminal, set_size
 from eaves.kit.process import ProgramMissingError
 from eaves.node import pids
@@ -26,6 +27,8 @@ from eaves.node.workloads.sessions import Command, Output, Session, SessionError
 
 _HANG_UP_S = 1.0
 """How long a command may take to end by itself when its user has gone."""
+_START_LIMIT_S = 10.0
+_LOOK_EVERY_S = 0.02
 _SHOWN_BYTES = 500
 _CGROUP_MARK = b"/libpod-"
 
@@ -161,7 +164,7 @@ class CommandSession(Session):
 
     async def _kill(self) -> None:
         """By hanging up, and where that does not help, by force."""
-        leader, session = await asyncio.to_thread(_find_session, self._folder / "pid")
+        leader, session = await self._wait_session()
         for number in (signal.SIGHUP, signal.SIGKILL):
             await asyncio.to_thread(_signal_session, leader, session, number)
             exiting = asyncio.create_task(pids.wait_exit(self._runtime.pid))
@@ -169,6 +172,16 @@ class CommandSession(Session):
             exiting.cancel()
         self._runtime.kill()
         await asyncio.to_thread(self._runtime.wait)
+
+    async def _wait_session(self) -> tuple[int, int]:
+        """As :func:`_find_session`, once the runtime has noted the command: it runs, and can be heard, a little earlier."""
+        pid_file = self._folder / "pid"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_LIMIT_S):
+                # A single write: what is not empty is complete.
+                while self._runtime.poll() is None and not await asyncio.to_thread(files.load_file, pid_file):  # noqa: ASYNC110 - the runtime tells nobody
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        return await asyncio.to_thread(_find_session, pid_file)
 
 
 def load_process(config: Path, command: Command) -> bytes:
