@@ -12,6 +12,7 @@ import pytest
 from eaves.kit import process
 from eaves.node.desired.model import DesiredVolume, VolumeRollback, VolumeSnapshotWish
 from eaves.node.observed import SnapshotState
+from eaves.node.volumes import quota
 from eaves.testing.volume_stage import VolumeStage
 
 MIB = 1 << 20
@@ -56,11 +57,13 @@ async def test_project_quota_bounds_a_volume_and_grows_with_it(stage: VolumeStag
     assert 15 * MIB < await fill(path / "more") <= 16 * MIB
 
 
-async def test_two_volumes_have_quotas_of_their_own(stage: VolumeStage) -> None:
-    other = msgspec.structs.replace(WISH, id="other")
-    stage.apply(WISH, other)
-    await fill((await stage.wait_ready(WISH)) / "big")
-    assert await fill((await stage.wait_ready(other)) / "big") > 15 * MIB
+async def test_volumes_that_are_made_at_once_have_quotas_of_their_own(stage: VolumeStage) -> None:
+    wishes = [msgspec.structs.replace(WISH, id=f"data{number}") for number in range(16)]
+    stage.apply(*wishes)
+    paths = [await stage.wait_ready(wish) for wish in wishes]
+    assert len({quota.load_project(path) for path in paths}) == len(paths)
+    for path in paths[:2]:
+        assert await fill(path / "big") > 15 * MIB
 
 
 async def test_what_is_gone_back_to_has_the_quota_too(stage: VolumeStage) -> None:

@@ -99,7 +99,7 @@ class Workshop:
         await asyncio.to_thread(tree.sync_file, path)
 
     async def _make_folder(self, action: Make, path: Path) -> None:
-        await asyncio.to_thread(_make_folder, path, action.base, _want_limit(action))
+        await asyncio.to_thread(_make_folder, path, _want_limit(action))
         if action.copy is not None:
             await tree.copy_tree(_want_origin(action, action.copy), path)
         elif action.image_id:
@@ -210,7 +210,7 @@ class Workshop:
         async with _new_name(seen.base, f"{seen.key.folder}.{seen.form}") as path:
             if seen.form is Form.FOLDER:
                 limit_bytes = seen.size_bytes if seen.enforcement is Enforcement.QUOTA else 0
-                await asyncio.to_thread(_make_folder, path, seen.base, limit_bytes)
+                await asyncio.to_thread(_make_folder, path, limit_bytes)
                 await tree.copy_tree(source, path)
                 await asyncio.to_thread(tree.exchange, path, seen.path)
                 return
@@ -285,15 +285,12 @@ def _want_limit(action: Make) -> int:
     return action.size_bytes if action.enforcement is Enforcement.QUOTA else 0
 
 
-def _make_folder(path: Path, base: Path, limit_bytes: int) -> None:
+def _make_folder(path: Path, limit_bytes: int) -> None:
     """Any user inside of a container may write to it; the folders above it are closed to others."""
     path.mkdir(mode=0o777)
     path.chmod(0o777)
     if limit_bytes:
-        taken = [quota.load_project(folder) for folder in base.iterdir() if folder.is_dir()]
-        project = quota.want_project(taken)
-        quota.save_project(path, project)
-        quota.save_limit(path, project, limit_bytes)
+        quota.save_limit(path, quota.give_project(path), limit_bytes)
 
 
 def _save_limit(folder: Path, size_bytes: int) -> None:

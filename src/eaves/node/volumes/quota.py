@@ -6,16 +6,19 @@ Blocking, but short. A folder with a project number hands it down to all that is
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterable
+import threading
 from pathlib import Path
 
 from msgspec import Struct
 
 FIRST_PROJECT = 0x45560000
 """Numbers from here on are ours; other programs count from small ones."""
+_NUMBERS = range(FIRST_PROJECT, FIRST_PROJECT + 0x10000)
+_giving = threading.Lock()
 
 _GET_XATTR, _SET_XATTR = 0x801C581F, 0x401C5820
 _XATTR = struct.Struct("=IIIII8x")
@@ -73,14 +76,33 @@ def _load(path: Path) -> tuple[int, int, int, int, int]:
     return _XATTR.unpack(raw)
 
 
-def want_project(taken: Iterable[int]) -> int:
-    """A number that none of ``taken`` is."""
-    used = set(taken)
-    return next(number for number in range(FIRST_PROJECT, FIRST_PROJECT + 0x10000) if number not in used)
+def give_project(folder: Path) -> int:
+    """Give an empty folder, and all that will be in it, a number that nothing on its file system has; answers it.
+
+    The kernel is asked what is taken, since other programs and further nodes may share the file system. One at a time, lest two
+    volumes that are made at once share a limit.
+    """
+    with _giving:
+        project = next(number for number in _NUMBERS if not _is_taken(folder, number))
+        _save_project(folder, project)
+    return project
 
 
-def save_project(folder: Path, project: int) -> None:
-    """Give an empty folder its number, and all that will be in it."""
+def _is_taken(folder: Path, project: int) -> bool:
+    """Whether a file has the number: an empty folder takes no blocks on some file systems, but always an inode."""
+    raw = bytearray(_DQBLK.size)
+    try:
+        _call(folder, _GET_QUOTA, project, raw)
+    except OSError as error:
+        # XFS: the number was never used.
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    inodes: int = _DQBLK.unpack(raw)[5]
+    return inodes > 0
+
+
+def _save_project(folder: Path, project: int) -> None:
     flags, extent, count, _, cow = _load(folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
