@@ -10,9 +10,9 @@ from collections.abc import Callable
 from eaves.node import pids
 from eaves.node.clusters.membership import Membership
 from eaves.node.clusters.running import POSITION
+from eaves.node.inotify import FolderWatch
 from eaves.node.observed import LogLine
 from eaves.node.statefile import StateFile
-from eaves.node.workloads.inotify import FolderWatch
 from eaves.node.workloads.logs import LogFollower, Position
 from eaves.wire.newlog import LogRecord
 

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import shutil
 import signal
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from msgspec import Struct
 
 from eaves.kit import files, process
 from eaves.node import pids
+from eaves.node.inotify import FolderWatch
 from eaves.node.instance import Instance
 from eaves.node.networks.errors import NetworkError
 from eaves.node.networks.model import WantedNetns, WantedVif
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _STOP_LIMIT_S = 5.0
 _SCRIPT = """#!/bin/sh
-# Set up {inside} as DHCP says and note the lease. An address that stays is not touched: its connections stay too.
+# Set up {inside} as DHCP says and note the lease where it changes. An address that stays is not touched: its connections stay too.
 case "$1" in
 bound|renew)
   for old in $(ip -4 -o addr show dev {inside} | awk '{{print $4}}'); do
@@ -35,8 +36,8 @@ bound|renew)
   {default}
   set -- $staticroutes
   while [ $# -ge 2 ]; do [ "$1" = 0.0.0.0/0 ] || ip route replace "$1" via "$2" dev {inside}; shift 2; done
-  {{ echo "address $ip"; for server in $dns; do echo "nameserver $server"; done; [ -z "$domain" ] || echo "search $domain"; }} \\
-    > {folder}/lease.new && mv {folder}/lease.new {folder}/lease
+  lease=$(echo "address $ip"; for server in $dns; do echo "nameserver $server"; done; [ -z "$domain" ] || echo "search $domain")
+  [ "$lease" = "$(cat {folder}/lease 2>/dev/null)" ] || {{ echo "$lease" > {folder}/lease.new && mv {folder}/lease.new {folder}/lease; }}
   ;;
 esac
 """
@@ -51,10 +52,13 @@ class Lease(Struct, frozen=True):
 
 
 class DhcpClients:
-    """The clients of the node, by the host's end of the interface that they serve."""
+    """The clients of the node, by the host's end of the interface that they serve. ``on_change``: a lease came or changed."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, on_change: Callable[[], None]) -> None:
         self._instance = instance
+        self._on_change = on_change
+        self._watch: FolderWatch | None = None
+        self._watched: dict[str, int] = {}
 
     async def apply(self, netns: WantedNetns, vif: WantedVif) -> None:
         """Make a client run for this interface. Raises NetworkError."""
@@ -65,6 +69,7 @@ class DhcpClients:
         )
         mark = f"{netns.app_id} {vif.inside} {vif.mac}\n"
         pid, is_same = await asyncio.to_thread(self._save, folder, self._script_path(vif.link), script, mark)
+        self._follow(vif.link)
         if pid and is_same:
             return
         if pid:
@@ -78,12 +83,28 @@ class DhcpClients:
                 pid = await asyncio.to_thread(pids.load_pid, folder / "pid", str(folder))
                 if pid:
                     await _stop(pid)
+                if self._watch is not None and (number := self._watched.pop(folder.name, None)) is not None:
+                    self._watch.remove(number)
                 await asyncio.to_thread(self._forget, folder)
 
     async def load(self, link: str) -> Lease:
         """The lease of an interface, empty while there is none."""
         raw = await asyncio.to_thread(files.load_file, self._instance.dhcp_dir / link / "lease")
         return parse_lease(raw.decode(errors="replace") if raw else "")
+
+    def close(self) -> None:
+        """Follow the leases no longer; the clients go on."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._watched.clear()
+
+    def _follow(self, link: str) -> None:
+        """A client answers after it was seen to get its address: only the file says when its name servers are known."""
+        if self._watch is None:
+            self._watch = FolderWatch()
+        if link not in self._watched:
+            self._watched[link] = self._watch.add(self._instance.dhcp_dir / link, self._on_change)
 
     def _script_path(self, link: str) -> Path:
         """Not among the run-time files: Debian mounts /run so that nothing in it can be executed."""

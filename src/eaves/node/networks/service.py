@@ -120,7 +120,7 @@ class Networks:
                 if self._metadata is not None:
                     self._metadata.close()
                 probes.cancel()
-                self._switches.snooper.close()
+                self._switches.close()
                 self._servers.close()
 
     async def teardown(self) -> None:

@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class SwitchSide:
-    """``on_change`` is called when an app was seen to use another address."""
+    """``on_change`` is called when an app was seen to use another address, or got a lease."""
 
     def __init__(self, instance: Instance, standing: Standing, on_change: Callable[[], None]) -> None:
         self._standing = standing
         self._table = SwitchTable(instance)
-        self._clients = DhcpClients(instance)
+        self._clients = DhcpClients(instance, on_change)
         self._resolvers: dict[str, str] = {}
         """App id → lines for its resolv.conf, from the DHCP of a switch."""
         self.snooper = Snooper(on_change)
@@ -56,6 +56,10 @@ class SwitchSide:
         leases = {netns.app_id: await self._clients.load(vif.link) for netns, vif in reversed(clients)}
         self._resolvers = {app_id: lease.resolver for app_id, lease in leases.items()}
         return found
+
+    def close(self) -> None:
+        self.snooper.close()
+        self._clients.close()
 
     async def remove(self) -> None:
         """Remove every trace from the host."""

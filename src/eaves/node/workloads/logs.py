@@ -26,9 +26,9 @@ import msgspec
 from msgspec import Struct
 
 from eaves.kit import files
+from eaves.node.inotify import FolderWatch
 from eaves.node.observed import LogLine
 from eaves.node.statefile import StateFile
-from eaves.node.workloads.inotify import FolderWatch
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from eaves.kit import files
 from eaves.node.desired.model import DesiredApp, DesiredNode
 from eaves.node.guard import keep_running
+from eaves.node.inotify import FolderWatch
 from eaves.node.instance import Instance
 from eaves.node.observed import AppStatus, AppUsage, LogLine, Observations
 from eaves.node.statefile import StateFile
 from eaves.node.volumes.observe import observe_used_bytes
 from eaves.node.workloads.abc import AnyEngine, Seen, WorkloadState
 from eaves.node.workloads.errors import NotRunningError
-from eaves.node.workloads.inotify import FolderWatch
 from eaves.node.workloads.interfaces import observe_interfaces
 from eaves.node.workloads.keeper import FindReady, Keeper
 from eaves.node.workloads.logs import Deliver, LogFollower, Position

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eaves.node.inotify import FolderWatch
 from eaves.node.observed import LogLine
 from eaves.node.statefile import StateFile
 from eaves.node.workloads import logs
-from eaves.node.workloads.inotify import FolderWatch
 from eaves.node.workloads.logs import (
     LogFollower,
     Position,
