@@ -21,13 +21,18 @@ _LOGGED = re.compile(r"[EWIF]\d{4} \d\d:")
 """How lines of kubectl's own log begin, which says the same at length."""
 
 
+_REASON = re.compile(r"^\(\w+\): ")
+"""What kubectl puts before the server's sentence."""
+
+
 class KubectlError(EavesError):
     """kubectl refused or failed; ``not_found`` tells that the object does not exist."""
 
     code = "KubectlFailed"
 
     def __init__(self, message: str, *, resolution: str = "") -> None:
-        super().__init__(message, resolution=resolution)
+        # The words alone: why they were said is in them.
+        super().__init__(_REASON.sub("", message), resolution=resolution)
         self.not_found = "(NotFound)" in message
 
 

@@ -20,6 +20,7 @@ EXAMPLES = """Examples:
   kubectl eaves why app/web
   kubectl eaves why -n shop app/till
   kubectl eaves why edgenode/store-17
+  kubectl eaves why k3scluster/shop-17
 """
 
 Object = dict[str, Any]
@@ -68,6 +69,9 @@ def explain(kubectl: Kubectl, target: str) -> Report:
         edgenode = kubectl.get("edgenode", name)
         return Report(f"edgenode/{name}", tuple(node_steps(edgenode)), _load_warnings(kubectl, edgenode))
     namespace = kubectl.namespace()
+    if kind == "k3scluster":
+        cluster = kubectl.get("k3scluster", name, namespace)
+        return Report(f"k3scluster/{name}", tuple(cluster_steps(cluster)), _load_warnings(kubectl, cluster))
     app = kubectl.get("app", name, namespace)
     owner = app.get("spec", {}).get("nodeName", "")
     node = _find_node(kubectl, owner) if owner else None
@@ -116,6 +120,24 @@ def node_steps(node: Object) -> Iterator[Step]:
         yield _from_condition("readiness", ready, "ready")
     for problem in status.get("problems") or ():
         yield Step("device", Mark.FAILED, problem)
+
+
+def cluster_steps(cluster: Object) -> Iterator[Step]:
+    """Stored → what its members wait for → each member → API → backup."""
+    yield Step("cluster", Mark.DONE, f"stored, generation {cluster['metadata'].get('generation', 1)}")
+    # True of these says that something is under way or wrong.
+    for kind, title in (("Progressing", "progress"), ("Upgrading", "upgrade"), ("Degraded", "health")):
+        condition = _find(cluster, kind)
+        if condition is not None and condition["status"] == "True":
+            mark = Mark.FAILED if kind == "Degraded" else Mark.WAITING
+            yield Step(title, mark, condition.get("message") or condition.get("reason", ""))
+    for member in cluster.get("status", {}).get("members") or ():
+        yield _member(member)
+    for kind, title, good in (("APIAvailable", "API", "answers"), ("BackupHealthy", "backup", "is taken as asked")):
+        condition = _find(cluster, kind)
+        # Unknown: none is asked for.
+        if condition is not None and condition["status"] != "Unknown":
+            yield _from_condition(title, condition, good)
 
 
 def render(report: Report, *, color: bool = False) -> str:
@@ -221,6 +243,16 @@ def _workload(app: Object) -> Step:
     return Step(title, Mark.WAITING if phase != "Pending" else Mark.OPEN, message or phase)
 
 
+def _member(member: Object) -> Step:
+    title = f"{member.get('role', 'member').lower()} {member.get('nodeName', '')}"
+    if member.get("ready"):
+        return Step(title, Mark.DONE, f"runs {member.get('runningVersion', '')}")
+    state = member.get("state", "")
+    return Step(
+        title, Mark.FAILED if state == "Failed" else Mark.WAITING, member.get("message") or state or "not started yet"
+    )
+
+
 def _halted(app: Object) -> Step:
     status = app.get("status", {})
     if status.get("phase") == "Halted":
@@ -269,8 +301,10 @@ def _parse_target(target: str) -> tuple[str, str]:
     kind, slash, name = target.rpartition("/")
     kinds = {"": "app", "app": "app", "apps": "app", "pod": "app", "pods": "app", "po": "app"}
     kinds |= dict.fromkeys(("edgenode", "edgenodes", "en", "node", "nodes", "no"), "edgenode")
+    kinds |= dict.fromkeys(("k3scluster", "k3sclusters"), "k3scluster")
     if kind not in kinds or (slash and not name) or not name:
         raise EavesError(
-            f"{target!r} has no path to explain", resolution="name app/NAME, pod/NAME, edgenode/NAME or node/NAME"
+            f"{target!r} has no path to explain",
+            resolution="name app/NAME, pod/NAME, edgenode/NAME, node/NAME or k3scluster/NAME",
         )
     return kinds[kind], name

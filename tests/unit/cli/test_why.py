@@ -113,6 +113,30 @@ def test_a_node_is_explained_by_its_conditions() -> None:
     assert next(step for step in steps if step.mark is not Mark.DONE).text == "made abc, the node has abd"
 
 
+def test_a_cluster_is_explained_by_its_members_and_conditions() -> None:
+    members = [
+        {"role": "Server", "nodeName": "n1", "ready": True, "runningVersion": "v1.34.2+k3s1"},
+        {"role": "Agent", "nodeName": "n2", "state": "Downloading", "message": "waits for image k3s"},
+        {"role": "Agent", "nodeName": "n3", "state": "Failed", "message": "the port is taken"},
+    ]
+    conditions = [
+        condition("Progressing", message="agent n2 joins"),
+        condition("Upgrading", "False"),
+        condition("Degraded", "False"),
+        condition("APIAvailable"),
+        condition("BackupHealthy", "Unknown"),
+    ]
+    cluster = {"metadata": {"name": "shop"}, "status": {"members": members, "conditions": conditions}}
+    assert [(step.title, step.mark) for step in why.cluster_steps(cluster)] == [
+        ("cluster", Mark.DONE),
+        ("progress", Mark.WAITING),
+        ("server n1", Mark.DONE),
+        ("agent n2", Mark.WAITING),
+        ("agent n3", Mark.FAILED),
+        ("API", Mark.DONE),
+    ]
+
+
 @pytest.mark.parametrize("target", ["secret/a", "app/", ""])
 def test_other_kinds_are_refused_with_a_remedy(target: str) -> None:
     with pytest.raises(EavesError) as caught:
