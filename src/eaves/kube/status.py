@@ -172,6 +172,9 @@ def too_many_requests(retry_after_s: int, message: str = "too many requests, ple
 
 
 def service_unavailable(message: str, retry_after_s: int = 1) -> ApiError:
+    """``retry_after_s`` 0: clients are not told to try again, which kubectl would do ten times before it says why."""
+    if not retry_after_s:
+        return ApiError(503, "ServiceUnavailable", message)
     details = {"retryAfterSeconds": retry_after_s}
     headers = {"Retry-After": str(retry_after_s)}
     return ApiError(503, "ServiceUnavailable", message, details=details, headers=headers)

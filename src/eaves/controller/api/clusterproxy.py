@@ -42,7 +42,8 @@ from eaves.wire.tunnel import CloseCause, CloseCode
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 5
+RETRY_AFTER_S = 1
+"""For a cluster that has answered before: kubectl tries again ten times, in which a node calls back or another server takes over."""
 AVOID_S = 15.0
 """How long a server that failed is tried after the others."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -88,8 +89,9 @@ class ClusterProxy:
         )
         if not servers:
             why = cluster.status.message or "none of its members is a server yet"
-            raise status.service_unavailable(f'K3sCluster "{target.name}" cannot be reached: {why}', RETRY_AFTER_S)
-        relaying = _Relaying(self, self._pool, request, outgoing, parameters, servers, target.name)
+            raise status.service_unavailable(f'K3sCluster "{target.name}" cannot be reached: {why}', 0)
+        retry_after_s = RETRY_AFTER_S if any(member.api_ready for member in cluster.status.members) else 0
+        relaying = _Relaying(self, self._pool, request, outgoing, parameters, servers, target.name, retry_after_s)
         return Passage(relaying.run)
 
     def note(self, cluster: str, server: Server, *, is_well: bool) -> None:
@@ -149,6 +151,7 @@ class _Relaying:
         parameters: HttpParameters,
         servers: Sequence[Server],
         name: str,
+        retry_after_s: int,
     ) -> None:
         self._proxy = proxy
         self._pool = pool
@@ -157,6 +160,7 @@ class _Relaying:
         self._parameters = parameters
         self._servers = servers
         self._name = name
+        self._retry_after_s = retry_after_s
         self._reasons: list[str] = []
 
     async def run(self, send: Send) -> int:
@@ -177,7 +181,7 @@ class _Relaying:
         finally:
             self._pool.leave(cluster)
         listed = "; ".join(self._reasons)
-        raise status.service_unavailable(f'K3sCluster "{self._name}" cannot be reached: {listed}', RETRY_AFTER_S)
+        raise status.service_unavailable(f'K3sCluster "{self._name}" cannot be reached: {listed}', self._retry_after_s)
 
     async def _try_server(self, server: Server, send: Send) -> int | None:
         """None when another server may be tried."""
