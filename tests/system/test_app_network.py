@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import Any
 
 import pytest
 
+from eaves.testing.file_server import FileServer
 from eaves.testing.registry import Registry
 from eaves.testing.system import ControllerHost, NodeHost, want_app
 from tests.system.conftest import MakeNode
@@ -105,8 +107,59 @@ def test_a_patch_envelope_reaches_a_running_app(
     node.wait("the app to see it no more", lambda: ask(node, urls["license"]) != "s3cr3t")
 
 
+def test_a_file_of_a_volume_reaches_a_running_app_byte_for_byte(
+    controller: ControllerHost, registry: Registry, namespace: str, make_node: MakeNode
+) -> None:
+    node = make_node(controller)
+    kubectl = controller.kubectl
+    content = os.urandom((3 << 20) + 77)
+    kind = {"apiVersion": "eaves.dev/v1alpha1"}
+    with FileServer() as origin:
+        digest = origin.add("/models/line-3.onnx", content)
+        files = {"type": "HTTP", "url": origin.url, "path": "models"}
+        source = {"image": f"line-3.onnx@{digest}", "format": "Raw", "datastoreRef": {"name": "files"}}
+        volume = {"nodeName": node.name, "mode": "File", "size": "64Mi", "source": source}
+        plain = {"nodeName": node.name, "size": "64Mi"}
+        patch: dict[str, Any] = {
+            "apps": ["patched"],
+            "version": "3",
+            "active": True,
+            "files": [{"name": "line.onnx", "volumeName": "model", "metadata": "layers=3"}],
+        }
+        for name, what, spec in (
+            ("files", "Datastore", files),
+            ("model", "Volume", volume),
+            ("plain", "Volume", plain),
+            ("model", "PatchEnvelope", patch),
+        ):
+            written = {**kind, "kind": what, "metadata": {"name": name}, "spec": spec}
+            kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=json.dumps(written))
+        wrong = {"spec": {"files": [{"name": "line.onnx", "volumeName": "plain"}]}}
+        refused = kubectl.run("patch", "-n", namespace, "patch/model", "--type=merge", "-p", json.dumps(wrong))
+        assert "spec.files[0].volumeName" in refused.err
+        assert "mode File" in refused.err
+        app = want_app(node, "patched", f"{registry.server}/shop/shell:1")
+        kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=json.dumps(app))
+
+        def state() -> str:
+            return kubectl.ok("get", "-n", namespace, "patch/model", "-o", "jsonpath={.status.nodes[0].state}").out
+
+        node.wait("the app to see it", lambda: state() == "Active", limit_s=120)
+    (described,) = json.loads(ask(node, "/eve/v1/patch/description.json"))
+    (blob,) = described["BinaryBlobs"]
+    assert (blob["fileName"], blob["fileMetaData"], blob["size"]) == ("line.onnx", "layers=3", len(content))
+    assert f"sha256:{blob['fileSha']}" == digest
+    assert fetch(node, blob["url"].removeprefix(f"http://{METADATA}")) == content
+    status = json.loads(kubectl.ok("get", "-n", namespace, "volume/model", "-o", "json").out)["status"]
+    assert (status["mode"], status["phase"], status.get("format")) == ("File", "Ready", None)
+
+
 def ask(node: NodeHost, path: str) -> str:
+    return fetch(node, path).decode()
+
+
+def fetch(node: NodeHost, path: str) -> bytes:
     """What the only app of the node gets from its metadata server."""
     (netns,) = node.instance.netns_dir.iterdir()
     argv = ["nsenter", f"--net={netns}", "curl", "-s", "-m", "10", f"http://{METADATA}{path}"]
-    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(argv, capture_output=True, check=False).stdout

@@ -19,10 +19,11 @@ from eaves.kube.resource import Column, Object
 
 FILE_LIMIT_BYTES = 10 << 10
 """What the device API allows an inline artifact."""
+_SOURCES = "content, secretKeyRef, configMapKeyRef, volumeName"
 
 
 class PatchFile(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """One file. Exactly one of content, secretKeyRef, configMapKeyRef; at most 10 KiB."""
+    """One file. Exactly one of content, secretKeyRef, configMapKeyRef, each at most 10 KiB, and volumeName, of any size."""
 
     name: Annotated[
         str,
@@ -33,6 +34,14 @@ class PatchFile(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
         KeyReference | None, about("Take the content from a Secret; it travels encrypted to each node.")
     ] = None
     config_map_key_ref: Annotated[KeyReference | None, about("Take the content from a ConfigMap.")] = None
+    volume_name: Annotated[
+        str,
+        about(
+            "A Volume of mode File in the same namespace that is the file. Apps on other nodes than the Volume's do not get"
+            " the envelope.",
+            max_length=253,
+        ),
+    ] = ""
     metadata: Annotated[str, about("Text about the file that the app is told with it.", max_length=1024)] = ""
 
 
@@ -88,11 +97,13 @@ def _check_spec(spec: PatchEnvelopeSpec) -> Iterator[FieldError]:
         yield from rules.check_dns_label(f"spec.apps[{index}]", name)
     for index, file in enumerate(spec.files):
         path = f"spec.files[{index}]"
-        given = [file.content, file.secret_key_ref, file.config_map_key_ref]
-        if given.count(None) == 3:
-            yield required(path, "must specify one of: content, secretKeyRef, configMapKeyRef")
-        elif given.count(None) < 2:
-            yield forbidden(path, "may not have more than one of content, secretKeyRef, configMapKeyRef")
+        given = [file.content, file.secret_key_ref, file.config_map_key_ref, file.volume_name or None]
+        if given.count(None) == len(given):
+            yield required(path, f"must specify one of: {_SOURCES}")
+        elif given.count(None) < len(given) - 1:
+            yield forbidden(path, f"may not have more than one of {_SOURCES}")
+        if file.volume_name:
+            yield from rules.check_dns_subdomain(f"{path}.volumeName", file.volume_name)
         if file.content is not None and len(file.content.encode()) > FILE_LIMIT_BYTES:
             detail = f"may not be more than {FILE_LIMIT_BYTES} bytes"
             yield FieldError(f"{path}.content", CauseType.TOO_LONG, detail, "")

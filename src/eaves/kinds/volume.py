@@ -42,6 +42,7 @@ class VolumeEncryption(StrEnum):
 class VolumeMode(StrEnum):
     FILESYSTEM = "Filesystem"
     BLOCK = "Block"
+    FILE = "File"
 
 
 class DiskFormat(StrEnum):
@@ -87,8 +88,9 @@ class VolumeSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     mode: Annotated[
         VolumeMode | None,
         about(
-            "Filesystem: containers mount it. Block: a disk of virtual machines. When absent Block for a disk image, the"
-            " mode of what is copied for a copy, and Filesystem else; cannot change."
+            "Filesystem: containers mount it. Block: a disk of virtual machines. File: one file as it is, which apps get by a"
+            " PatchEnvelope. When absent Block for a disk image, the mode of what is copied for a copy, and Filesystem else;"
+            " cannot change."
         ),
     ] = None
     format: Annotated[DiskFormat | None, about("File of a Block volume, Qcow2 when absent; cannot change.")] = None
@@ -192,12 +194,26 @@ def _check_change(new: Object, old: Object, spec: VolumeSpec, before: VolumeSpec
 def _check_spec(spec: VolumeSpec) -> Iterator[FieldError]:
     yield from rules.check_dns_subdomain("spec.nodeName", spec.node_name)
     yield from rules.check_quantity("spec.size", spec.size, minimum=LEAST_VOLUME, maximum=MOST_VOLUME)
-    if spec.format is not None and mode_of(spec) is VolumeMode.FILESYSTEM:
-        yield forbidden("spec.format", "a Filesystem volume has none; it is for mode: Block")
+    if spec.format is not None and mode_of(spec) in (VolumeMode.FILESYSTEM, VolumeMode.FILE):
+        yield forbidden("spec.format", f"a {mode_of(spec)} volume has none; it is for mode: Block")
+    if spec.mode is VolumeMode.FILE:
+        yield from _check_file(spec)
     if spec.read_only and spec.access is VolumeAccess.READ_WRITE_MANY:
         yield forbidden("spec.access", "nobody writes to a volume with readOnly: true")
     if spec.rollback is not None:
         yield from rules.check_dns_subdomain("spec.rollback.snapshotName", spec.rollback.snapshot_name)
+
+
+def _check_file(spec: VolumeSpec) -> Iterator[FieldError]:
+    """A file is what was fetched, byte for byte, and stays that."""
+    if spec.source is None or not spec.source.image:
+        yield rules.required("spec.source.image", "a volume of mode File is one file; name where it comes from")
+    elif spec.source.format is not ImageFormat.RAW:
+        yield invalid("spec.source.format", str(spec.source.format), "a file is fetched as it is; use Raw")
+    if spec.access is VolumeAccess.READ_WRITE_MANY:
+        yield forbidden("spec.access", "nobody writes to a volume of mode File")
+    if spec.rollback is not None:
+        yield forbidden("spec.rollback", "a volume of mode File never changes")
 
 
 def _check_source(spec: VolumeSpec, source: VolumeSource, name: str) -> Iterator[FieldError]:
@@ -225,6 +241,7 @@ def _check_source(spec: VolumeSpec, source: VolumeSource, name: str) -> Iterator
 def _check_source_image(spec: VolumeSpec, source: VolumeSource) -> Iterator[FieldError]:
     if source.format is ImageFormat.CONTAINER:
         yield from check_image("spec.source.image", source.image)
+        # What is wrong with a file is said by _check_file.
         if spec.mode is VolumeMode.BLOCK:
             yield invalid(
                 "spec.mode", "Block", "files of a container image are no disk; use Filesystem or a disk image"
@@ -263,7 +280,7 @@ RESOURCE = eaves_resource(
         Column("Phase", "string", at("status.phase"), "Summary."),
         Column("Size", "string", at("spec.size"), "Size asked for."),
         Column("Used", "string", at("status.used"), "Bytes in use."),
-        Column("Mode", "string", at("status.mode"), "Filesystem or Block.", priority=1),
+        Column("Mode", "string", at("status.mode"), "Filesystem, Block or File.", priority=1),
         Column("Enforcement", "string", at("status.enforcement"), "What keeps it to its size.", priority=1),
         Column("Used-By", "string", _users, "Apps that run with it.", priority=1),
         Column("Reclaim", "string", at("spec.reclaimPolicy"), "What becomes of the data.", priority=1),

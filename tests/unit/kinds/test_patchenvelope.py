@@ -21,6 +21,9 @@ from eaves.testing.objects import make_patch
             {"files": [{"name": "a", "content": "x", "secretKeyRef": {"name": "s", "key": "k"}}]},
             [("spec.files[0]", "FORBIDDEN")],
         ),
+        ({"files": [{"name": "a", "volumeName": "model"}]}, []),
+        ({"files": [{"name": "a", "volumeName": "a/b"}]}, [("spec.files[0].volumeName", "INVALID")]),
+        ({"files": [{"name": "a", "volumeName": "model", "content": ""}]}, [("spec.files[0]", "FORBIDDEN")]),
         ({"files": [{"name": "a", "content": "x" * 10_241}]}, [("spec.files[0].content", "TOO_LONG")]),
     ],
 )

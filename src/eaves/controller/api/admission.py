@@ -23,6 +23,7 @@ from eaves.kinds import (
     k3scluster,
     namespace,
     network,
+    patchenvelope,
     subnets,
     volume,
     volumesnapshot,
@@ -103,6 +104,8 @@ class Admission:
             faults = await self._check_volume_snapshot(new)
         elif resource is network.RESOURCE and (old is None or _subnet(new) != _subnet(old)):
             faults = await self._check_network(new)
+        elif resource is patchenvelope.RESOURCE:
+            faults = await self._check_patch(new)
         elif resource is k3scluster.RESOURCE and (old is None or new["spec"] != old["spec"]):
             faults = await self._check_cluster(new)
         if faults:
@@ -194,6 +197,17 @@ class Admission:
             return []
         detail = f"there is no Volume of this name in namespace {space}; create it first"
         return [FieldError("spec.volumeName", CauseType.INVALID, detail, name)]
+
+    async def _check_patch(self, new: Object) -> list[FieldError]:
+        """A Volume that comes later is judged when the config is compiled."""
+        space, faults = new["metadata"]["namespace"], []
+        for index, file in enumerate((new.get("spec") or {}).get("files") or ()):
+            name = file.get("volumeName")
+            found = await self._store.get(key_of(volume.RESOURCE, space, name)) if name else None
+            if found is not None and decode_object(found)["spec"].get("mode") != volume.VolumeMode.FILE:
+                detail = "the Volume is not of mode File; only such a one can be a file of an envelope"
+                faults.append(FieldError(f"spec.files[{index}].volumeName", CauseType.INVALID, detail, name))
+        return faults
 
     async def _check_cluster(self, new: Object) -> list[FieldError]:
         """What it refers to and is missing is said in its conditions; here is what can never be."""

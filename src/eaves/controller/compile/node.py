@@ -185,7 +185,14 @@ class _Compilation:
                 continue
             try:
                 envelope = patch_kind.decode(obj)
-                want_patch(envelope, ids[meta.namespace], self._draft, self._lookup, self._inputs.cipher)
+                want_patch(
+                    envelope,
+                    ids[meta.namespace],
+                    self._node.metadata.name,
+                    self._draft,
+                    self._lookup,
+                    self._inputs.cipher,
+                )
             except msgspec.ValidationError as error:
                 self._problem("PatchEnvelope", meta, "Unreadable", f"the object cannot be read: {error}")
             except HeldBackError as error:

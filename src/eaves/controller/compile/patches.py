@@ -11,17 +11,24 @@ from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
 from eaves.kinds.patchenvelope import FILE_LIMIT_BYTES, PatchEnvelope, PatchFile
+from eaves.kinds.volume import VolumeMode
 from eaves.wire.pb.config import patch_envelope_pb2
 from eaves.wire.pb.config.patch_envelope_pb2 import (
     EncryptedInlineOpaqueBase64Data,
     EveBinaryArtifact,
     EvePatchEnvelope,
+    ExternalOpaqueBinaryBlob,
     InlineOpaqueBase64Data,
 )
 
 
 def want_patch(
-    envelope: PatchEnvelope, app_ids: Mapping[str, str], draft: Draft, lookup: Lookup, cipher: NodeCipher | None
+    envelope: PatchEnvelope,
+    app_ids: Mapping[str, str],
+    node_name: str,
+    draft: Draft,
+    lookup: Lookup,
+    cipher: NodeCipher | None,
 ) -> None:
     """Adds the envelope to the draft if it names one of ``app_ids`` (name → UUID, of its namespace). Raises :class:`HeldBackError`."""
     allowed = sorted(app_ids[name] for name in envelope.spec.apps if name in app_ids)
@@ -30,7 +37,10 @@ def want_patch(
     meta, spec = envelope.metadata, envelope.spec
     own = Draft()
     artifacts = [
-        _artifact(envelope, file, own, lookup, cipher) for file in sorted(spec.files, key=lambda file: file.name)
+        _want_volume(envelope, file, node_name, lookup)
+        if file.volume_name
+        else _want_inline(envelope, file, own, lookup, cipher)
+        for file in sorted(spec.files, key=lambda file: file.name)
     ]
     draft.merge(own)
     draft.patches[meta.uid] = EvePatchEnvelope(
@@ -43,7 +53,27 @@ def want_patch(
     )
 
 
-def _artifact(
+def _want_volume(envelope: PatchEnvelope, file: PatchFile, node_name: str, lookup: Lookup) -> EveBinaryArtifact:
+    """The Volume itself is in the config as each of the node's is."""
+    name = file.volume_name
+    volume = lookup.volume(envelope.metadata.namespace, name)
+    if volume.spec.node_name != node_name:
+        raise HeldBackError(
+            "VolumeElsewhere",
+            f"Volume {name} is on node {volume.spec.node_name}, an app that is to have file {file.name} on {node_name};"
+            " make an envelope with a Volume for each node",
+        )
+    if volume.spec.mode is not VolumeMode.FILE:
+        raise HeldBackError(
+            "VolumeIsNoFile", f"Volume {name} is not of mode File, so it cannot be file {file.name}; make one that is"
+        )
+    blob = ExternalOpaqueBinaryBlob(imageName=name, fileNameToUse=file.name, imageId=volume.metadata.uid)
+    if file.metadata:
+        blob.blobMetaData = file.metadata
+    return EveBinaryArtifact(format=patch_envelope_pb2.BINARYBLOB, volumeRef=blob)
+
+
+def _want_inline(
     envelope: PatchEnvelope, file: PatchFile, draft: Draft, lookup: Lookup, cipher: NodeCipher | None
 ) -> EveBinaryArtifact:
     content = file.content.encode() if file.content is not None else None

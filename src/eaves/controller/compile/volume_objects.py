@@ -38,7 +38,12 @@ def want_volume(volume: Volume, draft: Draft, lookup: Lookup, facts: VolumeFacts
     config = want_blank(volume.metadata.uid, volume.metadata.name, parse_bytes(spec.size))
     config.readonly = spec.read_only
     config.clear_text = spec.encryption is VolumeEncryption.NONE
-    config.eaves.mode = _want_mode(volume, lookup) or ""
+    mode = _want_mode(volume, lookup)
+    if mode is VolumeMode.FILE:
+        # The size bounds what is fetched; the file is as long as it is.
+        config.target, config.maxsizebytes, config.readonly = storage_pb2.AppCustom, 0, True
+    else:
+        config.eaves.mode = mode or ""
     config.eaves.format = spec.format or ""
     config.eaves.shared = spec.access is VolumeAccess.READ_WRITE_MANY
     draft.volumes[config.uuid] = config
@@ -99,6 +104,8 @@ def _want_image(
     datastore = source.datastore_ref.name if source.datastore_ref else ""
     image = ImageSource(volume.metadata.namespace, source.image, datastore)
     want_content_tree(tree_id, volume.metadata.name, image, draft, lookup, facts.cipher, iformat=FORMATS[source.format])
+    if volume.spec.mode is VolumeMode.FILE:
+        draft.trees[tree_id].maxSizeBytes = parse_bytes(volume.spec.size)
 
 
 def _want_copy(

@@ -102,6 +102,10 @@ def want_mount(app: App, mount: AppVolume, node_name: str, lookup: Lookup) -> Vo
 def _check_use(app: App, name: str, volume: Volume) -> None:
     """Containers mount file systems, virtual machines have disks. Of a copy only its node knows what it is."""
     mode, is_machine = mode_of(volume.spec), app.spec.type is AppType.VIRTUAL_MACHINE
+    if mode is VolumeMode.FILE:
+        raise HeldBackError(
+            "VolumeIsFile", f"Volume {name} is a file, which no app mounts; offer it to the app by a PatchEnvelope"
+        )
     if mode is VolumeMode.FILESYSTEM and is_machine:
         raise HeldBackError(
             "VolumeIsNoDisk", f"Volume {name} is a filesystem, which a machine cannot have; use a Volume of mode Block"

@@ -22,7 +22,7 @@ from eaves.controller.observe.volume_snapshots import held_snapshots, observe_vo
 from eaves.kinds import app as app_kind
 from eaves.kinds import volume as volume_kind
 from eaves.kinds.app_status import AppPhase
-from eaves.kinds.volume import VolumePhase
+from eaves.kinds.volume import VolumeMode, VolumePhase
 from eaves.kube.quantity import parse_bytes
 from eaves.kube.resource import Object
 from eaves.wire.pb.info import info_pb2
@@ -154,7 +154,7 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
             EventNote(EventType.NORMAL, "VolumeReady", f"the volume is on node {objects.edgenode['metadata']['name']}")
         )
     if info.HasField("eaves"):
-        _assign_details(status, info)
+        _assign_details(status, info, is_file=(volume.get("spec") or {}).get("mode") == VolumeMode.FILE)
     counter = info.eaves.rollback_counter
     if counter and status.get("rollbackCounter") != counter:
         status["rollbackCounter"] = counter
@@ -164,15 +164,15 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
     return [update for update in updates if update is not None]
 
 
-def _assign_details(status: Status, info: ZInfoVolume) -> None:
-    """What an Eaves node adds. While the volume is not there it tells nothing."""
+def _assign_details(status: Status, info: ZInfoVolume, *, is_file: bool) -> None:
+    """What an Eaves node adds, to which a file is a raw disk. While the volume is not there it tells nothing."""
     told = info.eaves
     if not told.mode:
         return
     assign(
         status,
-        mode=told.mode,
-        format=told.format or None,
+        mode=VolumeMode.FILE if is_file else told.mode,
+        format=None if is_file else told.format or None,
         enforcement=told.enforcement,
         encrypted=told.encrypted,
         allocated=_steady(status, "allocated", told.allocated_bytes, info),

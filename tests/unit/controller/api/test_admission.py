@@ -136,6 +136,20 @@ async def test_a_snapshot_of_a_volume_needs_it_and_goes_with_it(admin: AsgiClien
     assert (refused.status, "retain" in refused.json()["message"]) == (403, True)
 
 
+async def test_a_file_of_an_envelope_is_a_volume_that_is_one(admin: AsgiClient) -> None:
+    files = [{"name": "later", "volumeName": "later"}, {"name": "f", "volumeName": "data"}]
+    wish = {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "PatchEnvelope",
+        "metadata": {"name": "model"},
+        "spec": {"apps": ["till"], "files": files[:1]},
+    }
+    made = await create(admin, {**wish, "kind": "Volume", "metadata": {"name": "data"}, "spec": {"nodeName": "n"}})
+    assert made.status == 201, made.body.decode()
+    assert causes(await create(admin, {**wish, "spec": {"files": files}})) == ["spec.files[1].volumeName"]
+    assert (await create(admin, wish)).status == 201
+
+
 async def test_a_snapshot_needs_a_machine_and_goes_with_it(admin: AsgiClient) -> None:
     assert causes(await create(admin, snapshot("s", "plc"))) == ["spec.appName"]
     assert (await create(admin, app("web"))).status == 201

@@ -8,8 +8,18 @@ from typing import Any
 from eaves.controller.compile.model import CompiledConfig, NodeInputs
 from eaves.controller.compile.node import compile_node
 from eaves.testing.device_cipher import DeviceCipher
-from eaves.testing.objects import make_app, make_configmap, make_edgenode, make_network, make_patch, make_secret, uid_of
-from eaves.wire.pb.config import patch_envelope_pb2
+from eaves.testing.objects import (
+    make_app,
+    make_configmap,
+    make_datastore,
+    make_edgenode,
+    make_network,
+    make_patch,
+    make_secret,
+    make_volume,
+    uid_of,
+)
+from eaves.wire.pb.config import patch_envelope_pb2, storage_pb2
 from eaves.wire.pb.config.patch_envelope_pb2 import InlineOpaqueBase64Data
 
 
@@ -67,3 +77,47 @@ def test_what_is_missing_or_too_large_is_a_problem_of_the_envelope_alone() -> No
     }
     assert [envelope.displayName for envelope in compiled.config.patchEnvelopes] == ["settings"]
     assert len(compiled.config.apps) == 1
+
+
+def make_file(name: str = "model", **spec: Any) -> dict[str, Any]:
+    source = {"image": f"{name}.bin@sha256:{'a' * 64}", "format": "Raw", "datastoreRef": {"name": "files"}}
+    return make_volume(name, mode="File", size="64Mi", source=source, **spec)
+
+
+FILES = {"datastores": [make_datastore("files", type="HTTP", url="http://files.example")]}
+
+
+def test_a_file_of_a_volume_is_named_and_travels_as_a_volume_of_its_own() -> None:
+    files = [{"name": "line.onnx", "volumeName": "model", "metadata": "m"}]
+    compiled = compile_patches(make_patch(files=files), volumes=[make_file()], **FILES)
+    assert compiled.problems == ()
+    (artifact,) = compiled.config.patchEnvelopes[0].artifacts
+    assert artifact.format == patch_envelope_pb2.BINARYBLOB
+    blob = artifact.volumeRef
+    assert (blob.imageId, blob.imageName) == (uid_of("Volume", "model"), "model")
+    assert (blob.fileNameToUse, blob.blobMetaData) == ("line.onnx", "m")
+    volume = next(volume for volume in compiled.config.volumes if volume.displayName == "model")
+    assert (volume.target, volume.maxsizebytes, volume.readonly) == (storage_pb2.AppCustom, 0, True)
+    (tree,) = [tree for tree in compiled.config.contentInfo if tree.uuid == volume.origin.downloadContentTreeID]
+    assert (tree.iformat, tree.maxSizeBytes) == (storage_pb2.RAW, 64 << 20)
+
+
+def test_a_volume_that_cannot_be_the_file_holds_back_the_envelope_alone() -> None:
+    def patch(name: str) -> dict[str, Any]:
+        return make_patch(name, files=[{"name": "f", "volumeName": name}])
+
+    patches = [patch("missing"), patch("folder"), patch("far"), make_patch()]
+    volumes = [make_volume("folder"), make_file("far", nodeName="store-18")]
+    compiled = compile_patches(*patches, volumes=volumes, **FILES)
+    assert {(problem.name, problem.reason) for problem in compiled.problems} == {
+        ("missing", "VolumeNotFound"),
+        ("folder", "VolumeIsNoFile"),
+        ("far", "VolumeElsewhere"),
+    }
+    assert [envelope.displayName for envelope in compiled.config.patchEnvelopes] == ["settings"]
+
+
+def test_no_app_mounts_a_file() -> None:
+    app = make_app(volumes=[{"name": "m", "volumeName": "model", "mountPath": "/m"}])
+    compiled = compile_patches(apps=[app], volumes=[make_file()], **FILES)
+    assert [problem.reason for problem in compiled.problems] == ["VolumeIsFile"]

@@ -513,7 +513,8 @@ def test_no_config_breaks_the_parser(seed: int) -> None:
     known = {network.id for network in node.networks}
     images = {image.id for image in node.images}
     for app in node.apps:
-        assert app.image_id in images
+        # A machine may have disks alone that hold no image.
+        assert app.image_id in images or (app.vm is not None and not app.image_id)
         assert {interface.network_id for interface in app.interfaces} <= known
         assert app.memory_bytes > 0
     assert len({app.id for app in node.apps}) == len(node.apps)
