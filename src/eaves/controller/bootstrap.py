@@ -144,15 +144,7 @@ async def _run(
     url = want_api_url(settings, operators.port)
     await want_admin_access(stores.credentials, folder / KUBECONFIG, url, identity.current.authority_pem)
 
-    for name, service in side.services().items():
-        supervisor.add(name, service)
-    if audit is not None:
-        supervisor.add("audit", audit.run)
-    supervisor.add("access", access.run)
-    supervisor.add("roles", RoleAggregator(objects).run)
-    supervisor.add("namespaces", NamespaceReconciler(objects).run)
-    supervisor.add("garbage", GarbageCollector(objects).run)
-    supervisor.add("old-events", EventSweeper(objects).run)
+    _add_services(supervisor, objects, side, access, audit)
     supervisor.add("certificates", CertificateKeeper(identity, tls, side, _watched_files(settings, folder)).run)
     # The ports come last: they are closed first, and nobody is answered by a part that has ended.
     supervisor.add("gateway", devices.run)
@@ -165,6 +157,21 @@ async def _run(
     ready.cancel()
     notify_systemd("STOPPING=1")
     log.info("controller stopped")
+
+
+def _add_services(
+    supervisor: Supervisor, objects: Objects, side: DeviceSide, access: AccessFollower, audit: AuditLog | None
+) -> None:
+    """What runs beside the two ports."""
+    for name, service in side.services().items():
+        supervisor.add(name, service)
+    if audit is not None:
+        supervisor.add("audit", audit.run)
+    supervisor.add("access", access.run)
+    supervisor.add("roles", RoleAggregator(objects).run)
+    supervisor.add("namespaces", NamespaceReconciler(objects).run)
+    supervisor.add("garbage", GarbageCollector(objects).run)
+    supervisor.add("old-events", EventSweeper(objects).run)
 
 
 def load_identity(settings: ControllerSettings) -> Identity:

@@ -161,28 +161,44 @@ class Instance(Struct, frozen=True):
         """Process ids of commands that people run in containers."""
         return self.run_dir / "sessions"
 
+    @property
+    def run_folders(self) -> tuple[Path, ...]:
+        """What describes processes and links of this boot, and nothing of another one."""
+        return (
+            self.podman_run_dir,
+            self.netns_dir,
+            self.dns_dir,
+            self.dhcp_dir,
+            self.apps_run_dir,
+            self.sessions_dir,
+            self.k3s_run_dir,
+        )
+
+    @property
+    def data_folders(self) -> tuple[Path, ...]:
+        """What survives reboots."""
+        return (
+            self.host_dir,
+            self.storage_dir,
+            self.state_dir,
+            self.apps_dir,
+            self.logs_dir,
+            self.volumes_dir,
+            self.downloads_dir,
+            self.blobs_dir,
+            self.exports_dir,
+            self.k3s_dir,
+        )
+
     def prepare(self) -> None:
         """Make the folders. Blocking; call it from a thread."""
         for folder in (self.data_dir, self.run_dir):
             folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         self.run_dir.chmod(self.run_dir.stat().st_mode | _PASSABLE)
-        private = (self.host_dir, self.storage_dir, self.state_dir, self.apps_dir, self.logs_dir, self.volumes_dir)
-        for folder in (
-            *private,
-            *(self.blobs_dir, self.blobs_dir / "sha256", self.blobs_dir / "partial", self.blobs_dir / "disks"),
-            self.downloads_dir,
-            self.scratch_dir,
-            self.podman_run_dir,
-            self.netns_dir,
-            self.dhcp_dir,
-            self.apps_run_dir,
-            self.sessions_dir,
-            self.k3s_dir,
-            self.k3s_run_dir,
-        ):
+        blobs = (self.blobs_dir / "sha256", self.blobs_dir / "partial", self.blobs_dir / "disks")
+        for folder in (*self.data_folders, *self.run_folders, *blobs, self.scratch_dir):
             folder.mkdir(mode=_PRIVATE, exist_ok=True)
-        self.dns_dir.mkdir(mode=0o755, exist_ok=True)
-        # The umask may have taken bits at creation, and dnsmasq must read here.
+        # dnsmasq must read here, as its own user.
         self.dns_dir.chmod(0o755)
 
 

@@ -333,41 +333,14 @@ def _forget_other_boot(instance: Instance) -> None:
     mark = instance.run_dir / "boot"
     boot_id = _BOOT_ID.read_bytes()
     if files.load_file(mark) not in (None, boot_id):
-        for folder in (
-            instance.podman_run_dir,
-            instance.netns_dir,
-            instance.dns_dir,
-            instance.dhcp_dir,
-            instance.apps_run_dir,
-            instance.sessions_dir,
-            instance.k3s_run_dir,
-        ):
+        for folder in instance.run_folders:
             shutil.rmtree(folder, ignore_errors=True)
         instance.prepare()
     files.save_file(mark, boot_id)
 
 
 def _remove_folders(instance: Instance) -> None:
-    own = (
-        instance.host_dir,
-        instance.storage_dir,
-        instance.state_dir,
-        instance.apps_dir,
-        instance.logs_dir,
-        instance.volumes_dir,
-        instance.downloads_dir,
-        instance.blobs_dir,
-        instance.exports_dir,
-        instance.podman_run_dir,
-        instance.netns_dir,
-        instance.dns_dir,
-        instance.dhcp_dir,
-        instance.apps_run_dir,
-        instance.sessions_dir,
-        instance.k3s_dir,
-        instance.k3s_run_dir,
-    )
-    for folder in own:
+    for folder in (*instance.data_folders, *instance.run_folders):
         shutil.rmtree(folder, ignore_errors=True)
     (instance.run_dir / "boot").unlink(missing_ok=True)
     for folder in (instance.data_dir, instance.run_dir):
