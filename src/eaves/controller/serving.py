@@ -165,6 +165,12 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         self.pending_ping_payload = None
         self.schedule_ping()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.close_sent and self.initial_response is not None:
+            # A whole answer in place of a WebSocket ends the handshake too; uvicorn would log an error for each.
+            self.handshake_complete = True
+
     def shutdown(self) -> None:
         try:
             super().shutdown()

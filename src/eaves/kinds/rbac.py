@@ -17,6 +17,7 @@ from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import core_resource
 from eaves.kube import names
 from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.metadata import check_labels
 from eaves.kube.rbac import GROUP
 from eaves.kube.resource import Column, Object
 from eaves.kube.tables import age_column, name_column
@@ -163,6 +164,7 @@ def _check_rules(obj: Object, *, is_namespaced: bool) -> Iterator[FieldError]:
 
 
 def _check_selector(path: str, selector: Mapping[str, Any]) -> Iterator[FieldError]:
+    yield from check_labels(selector.get("matchLabels") or {}, f"{path}.matchLabels")
     for index, term in enumerate(selector.get("matchExpressions") or ()):
         where, operator, values = f"{path}.matchExpressions[{index}]", term.get("operator"), term.get("values")
         if operator in ("In", "NotIn") and not values:
@@ -173,6 +175,9 @@ def _check_selector(path: str, selector: Mapping[str, Any]) -> Iterator[FieldErr
             )
         elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
             yield invalid(f"{where}.operator", operator, "not a valid selector operator")
+        yield from (invalid(f"{where}.key", term["key"], text) for text in names.check_qualified_name(term["key"]))
+        for position, value in enumerate(values or ()):
+            yield from (invalid(f"{where}.values[{position}]", value, text) for text in names.check_label_value(value))
 
 
 def _check_binding(

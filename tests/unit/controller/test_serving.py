@@ -57,6 +57,31 @@ async def test_answers_over_tls_and_stops_when_cancelled(tmp_path: Path) -> None
         await asyncio.open_connection("127.0.0.1", listener.port)
 
 
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "websocket"
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"2")]
+    await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"no"})
+
+
+async def test_a_refused_websocket_is_answered_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    listener = Listener(refuse, "127.0.0.1", 0, tls=None)
+    running = asyncio.create_task(listener.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n".encode())
+    async with asyncio.timeout(60):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert answer.endswith(b"\r\n\r\nno")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_reloaded_certificate_serves_new_connections(tmp_path: Path) -> None:
     authority = trustme.CA()
     files = write_pair(tmp_path, authority)

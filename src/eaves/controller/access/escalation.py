@@ -33,21 +33,27 @@ class EscalationGuard:
         self._access = access
         self._authorizer = authorizer
 
-    async def check(self, identity: Identity, resource: Resource, new: Object, old: Object | None) -> None:
-        """Raises ApiError 403, and 404 for the role of a binding."""
+    async def check(
+        self, identity: Identity, resource: Resource, new: Object, old: Object | None, *, is_named: bool = True
+    ) -> None:
+        """Raises ApiError 403, and 404 for the role of a binding. Without ``is_named`` the request's path names no object, so that a
+        right to roles of some names does not count, as with any other create.
+        """
         if resource not in kinds.RESOURCES or GROUP_MASTERS in identity.groups:
             return
         if resource in _BINDINGS:
             await self._check_binding(identity, resource, new, old)
         else:
-            await self._check_role(identity, resource, new, old)
+            await self._check_role(identity, resource, new, old, is_named=is_named)
 
-    async def _check_role(self, identity: Identity, resource: Resource, new: Object, old: Object | None) -> None:
+    async def _check_role(
+        self, identity: Identity, resource: Resource, new: Object, old: Object | None, *, is_named: bool
+    ) -> None:
         if old is not None and all(new.get(part) == old.get(part) for part in ("rules", "aggregationRule")):
             return
         meta = new["metadata"]
         space, name = meta.get("namespace", ""), meta["name"]
-        if await self._may(identity, "escalate", resource, space, name):
+        if await self._may(identity, "escalate", resource, space, name if is_named else ""):
             return
         await self._check_held(identity, resource, new, rbac.parse_rules(new.get("rules")))
         if new.get("aggregationRule") is not None and self._find_missing(identity, "", rbac.EVERYTHING)[0]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,11 +18,13 @@ from msgspec import Struct
 from eaves.controller.api.backends import Backend
 from eaves.controller.api.http import JSON, Request, Response
 from eaves.controller.api.identity import GROUP_AUTHENTICATED, Identity
+from eaves.controller.api.questions import load_question, make_question
 from eaves.controller.api.routing import Target
 from eaves.controller.documents import key_of
 from eaves.kinds import serviceaccount
+from eaves.kinds.fields import about
 from eaves.kinds.times import render_time
-from eaves.kube import decode, encode, jwt, status
+from eaves.kube import encode, jwt, status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.jwt import JwtError
 from eaves.kube.rbac import SERVICE_ACCOUNT_PREFIX
@@ -41,18 +43,36 @@ AccountKeys = Callable[[], Sequence[ec.EllipticCurvePrivateKey]]
 class BoundReference(Struct, frozen=True, rename="camel"):
     """The object without which a token is none."""
 
-    kind: str = ""
-    api_version: str = ""
-    name: str = ""
-    uid: str = ""
+    kind: Annotated[str, about("Pod, Secret or Node.")] = ""
+    api_version: Annotated[str, about("API version of the object.")] = ""
+    name: Annotated[str, about("Name of the object.")] = ""
+    uid: Annotated[str, about("UID of the object; any when empty.")] = ""
 
 
 class TokenSpec(Struct, frozen=True, rename="camel"):
     """What is asked for."""
 
-    audiences: tuple[str, ...] | None = None
-    expiration_seconds: int | None = None
-    bound_object_ref: BoundReference | None = None
+    audiences: Annotated[tuple[str, ...] | None, about("For whom the token is meant; for this API when empty.")] = None
+    expiration_seconds: Annotated[int | None, about("For how long it is asked to be good.")] = None
+    bound_object_ref: Annotated[BoundReference | None, about("The object without which it is none.")] = None
+
+
+class TokenStatus(Struct, frozen=True, rename="camel"):
+    """The answer."""
+
+    token: Annotated[str, about("The token.")] = ""
+    expiration_timestamp: Annotated[str, about("When it ends.")] = ""
+
+
+TOKEN_REQUEST = make_question(
+    "authentication.k8s.io",
+    "tokenrequests",
+    "TokenRequest",
+    "TokenRequest asks for a token of a service account.",
+    spec=TokenSpec,
+    answer=TokenStatus,
+    namespaced=True,
+)
 
 
 class KnownAccount(Struct, frozen=True):
@@ -82,15 +102,13 @@ class Accounts:
 
     async def serve_token(self, request: Request, target: Target) -> Response:
         """``serviceaccounts/NAME/token``. Raises ApiError 400, 404, 409, 422."""
-        body, _ = decode.decode_object(await request.body(), request.header(b"content-type"))
-        try:
-            spec = msgspec.convert(body.get("spec") or {}, TokenSpec)
-        except msgspec.ValidationError as error:
-            raise status.bad_request(f"spec cannot be read: {error}") from error
+        body = await load_question(TOKEN_REQUEST, request, target.namespace)
+        spec = msgspec.convert(body.get("spec") or {}, TokenSpec)
         account = await self._store.get(key_of(serviceaccount.RESOURCE, target.namespace, target.name))
         if account is None:
             raise status.not_found("", "serviceaccounts", target.name)
-        lifetime_s = _check_lifetime(spec, target.name)
+        _check_name(body["metadata"].get("name") or "", target.name)
+        lifetime_s = _check_lifetime(spec)
         claims: dict[str, Any] = {"namespace": target.namespace, "serviceaccount": _name(target.name, account.uid)}
         if spec.bound_object_ref is not None:
             claims |= await self._bind(spec.bound_object_ref, target.namespace)
@@ -172,6 +190,8 @@ class Accounts:
         if backend is None or reference.api_version not in ("", "v1"):
             known = ", ".join(sorted(self._bound))
             raise status.bad_request(f"cannot bind a token to a {reference.kind or 'nameless kind'}: known are {known}")
+        if not reference.name:
+            raise status.bad_request("spec.boundObjectRef.name: Required value")
         found = await backend.get(namespace if backend.resource.namespaced else "", reference.name)
         if found is None:
             raise status.not_found("", backend.resource.gvr.resource, reference.name)
@@ -191,7 +211,15 @@ def _name(name: str, uid: str) -> dict[str, str]:
     return {"name": name, "uid": uid}
 
 
-def _check_lifetime(spec: TokenSpec, name: str) -> int:
+def _check_name(given: str, name: str) -> None:
+    """Raises ApiError 422."""
+    if given not in ("", name):
+        why = "must match the service account name if specified"
+        fault = FieldError("metadata.name", CauseType.INVALID, why, given)
+        raise status.invalid("authentication.k8s.io", "TokenRequest", name, [fault])
+
+
+def _check_lifetime(spec: TokenSpec) -> int:
     """Seconds. Raises ApiError 422."""
     seconds = USUAL_S if spec.expiration_seconds is None else spec.expiration_seconds
     why = ""
@@ -201,5 +229,5 @@ def _check_lifetime(spec: TokenSpec, name: str) -> int:
         why = "may not specify a duration larger than 2^32 seconds"
     if why:
         fault = FieldError("spec.expirationSeconds", CauseType.INVALID, why, seconds)
-        raise status.invalid("authentication.k8s.io", "TokenRequest", name, [fault])
+        raise status.invalid("authentication.k8s.io", "TokenRequest", "", [fault])
     return min(seconds, MOST_S)

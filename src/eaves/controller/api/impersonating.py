@@ -12,7 +12,7 @@ from eaves.controller.api.authorization import Attributes, Authorizer, check_all
 from eaves.controller.api.http import Request
 from eaves.controller.api.identity import ANONYMOUS, GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED, Identity
 from eaves.controller.api.routing import Target
-from eaves.kube import status
+from eaves.kube import names, status
 from eaves.kube.rbac import SERVICE_ACCOUNT_PREFIX
 
 HEADER_PREFIX = b"impersonate-"
@@ -75,14 +75,14 @@ def _complete(wanted: Identity) -> Identity:
     if account and not groups:
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
     everybody = GROUP_UNAUTHENTICATED if wanted.user == ANONYMOUS.user else GROUP_AUTHENTICATED
-    if everybody not in groups:
+    if not {GROUP_AUTHENTICATED, GROUP_UNAUTHENTICATED} & set(groups):
         groups = (*groups, everybody)
     return Identity(wanted.user, groups, wanted.uid, wanted.extra)
 
 
 def _account_of(user: str) -> tuple[str, str] | None:
-    """(namespace, name) of a service account's user name."""
+    """(namespace, name) of a service account's user name; None for a name that no service account can have."""
     if not user.startswith(SERVICE_ACCOUNT_PREFIX):
         return None
     namespace, _, name = user.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
-    return (namespace, name) if namespace and name else None
+    return None if names.check_label_name(namespace) or names.check_subdomain(name) else (namespace, name)

@@ -2,115 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from eaves.controller.api.app import Answer
 from eaves.controller.api.authorization import Attributes, Authorizer, Rules
 from eaves.controller.api.http import Request, Response
 from eaves.controller.api.identity import Identity
+from eaves.controller.api.questions import UserInfo, check_no_metadata, load_question, make_question
 from eaves.controller.api.routing import Target
-from eaves.kube import decode, encode, rbac, status
+from eaves.kinds.fields import about
+from eaves.kube import encode, rbac, status
 from eaves.kube.errors import CauseType, FieldError
-from eaves.kube.metadata import with_object_fields
-from eaves.kube.resource import Gvr, Object, Resource, Verb
-from eaves.kube.schema import Schema
-
-_ANYTHING = Schema(type="object", preserve_unknown=True)
+from eaves.kube.resource import Object, Resource
 
 
-def make_review(group: str, plural: str, kind: str, description: str, *, namespaced: bool = False) -> Resource:
-    """The Resource of a kind of which only answers are made."""
-    reference = f"io.k8s.api.{group.partition('.')[0]}.v1.{kind}"
-    schema = Schema(
-        type="object",
-        description=description,
-        properties={
-            "spec": msgspec.structs.replace(_ANYTHING, description="The question."),
-            "status": msgspec.structs.replace(_ANYTHING, description="The answer, filled in by the server."),
-        },
-        reference=reference,
+class Requirement(Struct, frozen=True, rename="camel"):
+    """Requirement is one condition of a selector."""
+
+    key: Annotated[str, about("Field or label.")] = ""
+    operator: Annotated[str, about("In, NotIn, Exists or DoesNotExist.")] = ""
+    values: Annotated[tuple[str, ...], about("Values, for In and NotIn.")] = ()
+
+
+class SelectorAttributes(Struct, frozen=True, rename="camel"):
+    """SelectorAttributes is the selector of a list or watch."""
+
+    raw_selector: Annotated[str, about("The selector as it stands in a query.")] = ""
+    requirements: Annotated[tuple[Requirement, ...], about("The selector, read.")] = ()
+
+
+class ResourceAttributes(Struct, frozen=True, rename="camel"):
+    """ResourceAttributes is an action on a resource."""
+
+    namespace: Annotated[str, about("Namespace of the resource; empty for the whole cluster.")] = ""
+    verb: Annotated[str, about("Verb, such as get or list; * for all.")] = ""
+    group: Annotated[str, about("API group of the resource; * for all.")] = ""
+    version: Annotated[str, about("API version of the resource; * for all.")] = ""
+    resource: Annotated[str, about("Plural of the kind; * for all.")] = ""
+    subresource: Annotated[str, about("Subresource, such as log.")] = ""
+    name: Annotated[str, about("Name of the object; empty for all.")] = ""
+    field_selector: Annotated[SelectorAttributes | None, about("Selector of fields; roles don't look at it.")] = None
+    label_selector: Annotated[SelectorAttributes | None, about("Selector of labels; roles don't look at it.")] = None
+
+
+class PathAttributes(Struct, frozen=True, rename="camel"):
+    """PathAttributes is an action on a plain path."""
+
+    path: Annotated[str, about("Path of the URL.")] = ""
+    verb: Annotated[str, about("Method of HTTP in lower case.")] = ""
+
+
+class SelfAccessSpec(Struct, frozen=True, rename="camel"):
+    """Exactly one of the two must be given."""
+
+    resource_attributes: Annotated[ResourceAttributes | None, about("An action on a resource.")] = None
+    non_resource_attributes: Annotated[PathAttributes | None, about("An action on a plain path.")] = None
+
+
+class AccessSpec(SelfAccessSpec, frozen=True, rename="camel"):
+    """Exactly one of the two attributes must be given, and a user or groups."""
+
+    user: Annotated[str, about("Whom it is about.")] = ""
+    groups: Annotated[tuple[str, ...], about("Groups of the user.")] = ()
+    uid: Annotated[str, about("UID of the user.")] = ""
+    extra: Annotated[Mapping[str, tuple[str, ...]], about("Further facts of the user.")] = {}
+
+
+class AccessStatus(Struct, frozen=True, rename="camel"):
+    """The answer."""
+
+    allowed: Annotated[bool, about("Whether it is allowed.")] = False
+    denied: Annotated[bool, about("Whether it is forbidden by a rule; roles only allow.")] = False
+    reason: Annotated[str, about("By which binding.")] = ""
+    evaluation_error: Annotated[str, about("What could not be looked at.")] = ""
+
+
+class RulesSpec(Struct, frozen=True, rename="camel"):
+    """The question."""
+
+    namespace: Annotated[str, about("In which namespace.")] = ""
+
+
+class ResourceRule(Struct, frozen=True, rename="camel"):
+    """ResourceRule is what may be done with some resources."""
+
+    verbs: Annotated[tuple[str, ...], about("Verbs; * for all.")] = ()
+    api_groups: Annotated[tuple[str, ...], about("API groups; * for all.")] = ()
+    resources: Annotated[tuple[str, ...], about("Resources; * for all.")] = ()
+    resource_names: Annotated[tuple[str, ...], about("Names of objects; all when empty.")] = ()
+
+
+class PathRule(Struct, frozen=True, rename="camel"):
+    """PathRule is what may be done with some plain paths."""
+
+    verbs: Annotated[tuple[str, ...], about("Methods of HTTP in lower case; * for all.")] = ()
+    paths: Annotated[tuple[str, ...], about("Paths; * at the end stands for any rest.")] = field(
+        name="nonResourceURLs", default=()
     )
-    return Resource(
-        gvr=Gvr(group, "v1", plural),
-        kind=kind,
-        singular=kind.lower(),
-        namespaced=namespaced,
-        schema=with_object_fields(schema),
-        columns=(),
-        verbs=frozenset({Verb.CREATE}),
-        has_status=False,
-        is_custom=False,
-        description=description,
-    )
 
 
-SELF_SUBJECT_REVIEW = make_review(
+class RulesStatus(Struct, frozen=True, rename="camel"):
+    """The answer."""
+
+    resource_rules: Annotated[tuple[ResourceRule, ...], about("What may be done with resources.")] = ()
+    non_resource_rules: Annotated[tuple[PathRule, ...], about("What may be done with plain paths.")] = ()
+    incomplete: Annotated[bool, about("Whether more may be allowed.")] = False
+    evaluation_error: Annotated[str, about("Why more may be allowed, such as a role that does not exist.")] = ""
+
+
+class SelfSubjectStatus(Struct, frozen=True, rename="camel"):
+    """The answer."""
+
+    user_info: Annotated[UserInfo | None, about("Whom the server takes the caller for.")] = None
+
+
+_AUTHORIZATION = "authorization.k8s.io"
+SELF_SUBJECT_REVIEW = make_question(
     "authentication.k8s.io",
     "selfsubjectreviews",
     "SelfSubjectReview",
     "SelfSubjectReview tells who the server takes the caller for.",
+    spec=None,
+    answer=SelfSubjectStatus,
 )
-SELF_ACCESS_REVIEW = make_review(
-    "authorization.k8s.io",
+SELF_ACCESS_REVIEW = make_question(
+    _AUTHORIZATION,
     "selfsubjectaccessreviews",
     "SelfSubjectAccessReview",
     "SelfSubjectAccessReview tells whether the caller may do something.",
+    spec=SelfAccessSpec,
+    answer=AccessStatus,
 )
-SELF_RULES_REVIEW = make_review(
-    "authorization.k8s.io",
+SELF_RULES_REVIEW = make_question(
+    _AUTHORIZATION,
     "selfsubjectrulesreviews",
     "SelfSubjectRulesReview",
     "SelfSubjectRulesReview tells what the caller may do in a namespace.",
+    spec=RulesSpec,
+    answer=RulesStatus,
 )
-ACCESS_REVIEW = make_review(
-    "authorization.k8s.io",
+ACCESS_REVIEW = make_question(
+    _AUTHORIZATION,
     "subjectaccessreviews",
     "SubjectAccessReview",
     "SubjectAccessReview tells whether somebody may do something.",
+    spec=AccessSpec,
+    answer=AccessStatus,
 )
-LOCAL_ACCESS_REVIEW = make_review(
-    "authorization.k8s.io",
+LOCAL_ACCESS_REVIEW = make_question(
+    _AUTHORIZATION,
     "localsubjectaccessreviews",
     "LocalSubjectAccessReview",
     "LocalSubjectAccessReview tells whether somebody may do something in a namespace.",
+    spec=AccessSpec,
+    answer=AccessStatus,
     namespaced=True,
 )
 REVIEWS = (SELF_SUBJECT_REVIEW, SELF_ACCESS_REVIEW, SELF_RULES_REVIEW, ACCESS_REVIEW, LOCAL_ACCESS_REVIEW)
-
-
-class ResourceAttributes(Struct, frozen=True):
-    """An action on a resource."""
-
-    namespace: str = ""
-    verb: str = ""
-    group: str = ""
-    version: str = ""
-    resource: str = ""
-    subresource: str = ""
-    name: str = ""
-
-
-class PathAttributes(Struct, frozen=True):
-    """An action on a plain path."""
-
-    path: str = ""
-    verb: str = ""
-
-
-class AccessSpec(Struct, frozen=True, rename="camel"):
-    """The question of an access review: exactly one of the two."""
-
-    resource_attributes: ResourceAttributes | None = None
-    non_resource_attributes: PathAttributes | None = None
-    user: str = ""
-    """Whom it is about, when not the caller."""
-    groups: tuple[str, ...] = ()
-    uid: str = ""
-    extra: Mapping[str, tuple[str, ...]] = {}
+_ABOUT_OTHERS = (ACCESS_REVIEW, LOCAL_ACCESS_REVIEW)
 
 
 class ReviewKind:
@@ -121,9 +174,12 @@ class ReviewKind:
         self._authorizer = authorizer
 
     async def serve(self, request: Request, target: Target) -> Answer:
-        body, _ = decode.decode_object(await request.body(), request.header(b"content-type"))
-        spec = body.get("spec") or {}
-        answer = await self._answer(request.identity, spec if isinstance(spec, dict) else {}, target.namespace)
+        """Raises ApiError 400, 422."""
+        obj = await load_question(self.resource, request, target.namespace)
+        spec = obj.get("spec") or {}
+        if self.resource is not SELF_SUBJECT_REVIEW and self.resource is not SELF_RULES_REVIEW:
+            check_no_metadata(self.resource, obj)
+        answer = await self._answer(request.identity, spec, target.namespace)
         document: Object = {
             "kind": self.resource.kind,
             "apiVersion": self.resource.api_version,
@@ -137,27 +193,14 @@ class ReviewKind:
         if self.resource is SELF_SUBJECT_REVIEW:
             return {"userInfo": render_identity(identity)}
         if self.resource is SELF_RULES_REVIEW:
-            rules = await self._authorizer.rules(identity, str(spec.get("namespace") or ""))
-            return render_rules(rules)
-        decision = await self._authorizer.authorize(self._parse(identity, spec, namespace))
+            if not spec.get("namespace"):
+                raise status.bad_request("no namespace on request")
+            return render_rules(await self._authorizer.rules(identity, spec["namespace"]))
+        decision = await self._authorizer.authorize(parse_access(self.resource, identity, spec, namespace))
         answer: Object = {"allowed": decision.allowed}
         if decision.reason:
             answer["reason"] = decision.reason
         return answer
-
-    def _parse(self, identity: Identity, spec: Mapping[str, Any], namespace: str) -> Attributes:
-        if self.resource is SELF_ACCESS_REVIEW:
-            return parse_access(identity, spec)
-        attributes = parse_access(None, spec, self.resource.kind)
-        target = attributes.target
-        if self.resource is LOCAL_ACCESS_REVIEW and (target is None or target.namespace not in ("", namespace)):
-            where = "spec.resourceAttributes.namespace" if target else "spec.nonResourceAttributes"
-            why = (
-                f"must be empty or match the request's namespace, {namespace}" if target else "disallowed on this kind"
-            )
-            fault = FieldError(where, CauseType.INVALID, why, target.namespace if target else "")
-            raise status.invalid(self.resource.gvr.group, self.resource.kind, "", [fault])
-        return attributes
 
 
 def render_identity(identity: Identity) -> Object:
@@ -179,20 +222,16 @@ def render_rules(rules: Rules) -> Object:
     }
 
 
-def parse_access(identity: Identity | None, spec: Mapping[str, Any], kind: str = SELF_ACCESS_REVIEW.kind) -> Attributes:
-    """What an access review asks: about ``identity``, or about whom the review names. Raises ApiError 400, 422."""
-    try:
-        asked = msgspec.convert(spec, AccessSpec)
-    except msgspec.ValidationError as error:
-        raise status.bad_request(f"spec cannot be read: {error}") from error
-    if (asked.resource_attributes is None) == (asked.non_resource_attributes is None):
-        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        fault = FieldError("spec", CauseType.INVALID, why, None)
-        raise status.invalid(SELF_ACCESS_REVIEW.gvr.group, kind, "", [fault])
-    if identity is None:
-        if not asked.user and not asked.groups:
-            fault = FieldError("spec.user", CauseType.INVALID, "at least one of user or group must be specified", "")
-            raise status.invalid(SELF_ACCESS_REVIEW.gvr.group, kind, "", [fault])
+def parse_access(resource: Resource, identity: Identity, spec: Mapping[str, Any], namespace: str) -> Attributes:
+    """What an access review asks: about ``identity``, or about whom the review names. Raises ApiError 422 with every fault.
+
+    The types in ``spec`` are right.
+    """
+    asked = msgspec.convert(spec, AccessSpec)
+    faults = list(_find_faults(resource, asked, namespace))
+    if faults:
+        raise status.invalid(resource.gvr.group, resource.kind, "", faults)
+    if resource in _ABOUT_OTHERS:
         identity = Identity(asked.user, asked.groups, asked.uid, asked.extra)
     if asked.non_resource_attributes is not None:
         path = asked.non_resource_attributes
@@ -203,3 +242,40 @@ def parse_access(identity: Identity | None, spec: Mapping[str, Any], kind: str =
         wanted.group, wanted.version or "*", wanted.resource, wanted.namespace, wanted.name, wanted.subresource
     )
     return Attributes(identity, wanted.verb, target)
+
+
+def _find_faults(resource: Resource, asked: AccessSpec, namespace: str) -> Iterator[FieldError]:
+    wanted, path = asked.resource_attributes, asked.non_resource_attributes
+    if (wanted is None) == (path is None):
+        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        yield FieldError("spec", CauseType.INVALID, why, path and _shown(path))
+    if resource in _ABOUT_OTHERS and not asked.user and not asked.groups:
+        yield FieldError("spec.user", CauseType.INVALID, "at least one of user or group must be specified", "")
+    if wanted is not None:
+        yield from _find_selector_faults("spec.resourceAttributes.fieldSelector", wanted.field_selector)
+        yield from _find_selector_faults("spec.resourceAttributes.labelSelector", wanted.label_selector)
+    if resource is not LOCAL_ACCESS_REVIEW:
+        return
+    if wanted is not None and wanted.namespace != namespace:
+        where = "spec.resourceAttributes.namespace"
+        yield FieldError(where, CauseType.INVALID, "must match metadata.namespace", wanted.namespace)
+    if path is not None:
+        where = "spec.nonResourceAttributes"
+        yield FieldError(where, CauseType.INVALID, "disallowed on this kind of request", _shown(path))
+
+
+def _find_selector_faults(path: str, selector: SelectorAttributes | None) -> Iterator[FieldError]:
+    """Roles do not look at selectors, but a question that means nothing is none. What is read is not checked further."""
+    if selector is None:
+        return
+    if selector.raw_selector and selector.requirements:
+        why = "may not specified at the same time as requirements"
+        yield FieldError(f"{path}.rawSelector", CauseType.INVALID, why, selector.raw_selector)
+    if not selector.raw_selector and not selector.requirements:
+        why = f"when {path} is specified, requirements or rawSelector is required"
+        yield FieldError(f"{path}.requirements", CauseType.REQUIRED, why)
+
+
+def _shown(path: PathAttributes) -> Object:
+    shown: Object = msgspec.to_builtins(path)
+    return shown

@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Struct
 
 from eaves.controller.api.accounts import Accounts
 from eaves.controller.api.app import Answer
 from eaves.controller.api.authentication import TokenAuthenticator
 from eaves.controller.api.http import Request, Response
 from eaves.controller.api.identity import Identity
-from eaves.controller.api.reviews import make_review, render_identity
+from eaves.controller.api.questions import UserInfo, load_question, make_question
+from eaves.controller.api.reviews import render_identity
 from eaves.controller.api.routing import Target
-from eaves.kube import decode, encode, status
-from eaves.kube.errors import ApiError, CauseType, FieldError
+from eaves.kinds.fields import about
+from eaves.kube import encode, status
+from eaves.kube.errors import ApiError
 from eaves.kube.jwt import JwtError
 from eaves.kube.resource import Object
 
-TOKEN_REVIEW = make_review(
-    "authentication.k8s.io", "tokenreviews", "TokenReview", "TokenReview tells whose a token is."
+
+class TokenSpec(Struct, frozen=True, rename="camel"):
+    """The question."""
+
+    token: Annotated[str, about("The token.")] = ""
+    audiences: Annotated[tuple[str, ...], about("For whom it must be meant; for this API when empty.")] = ()
+
+
+class TokenStatus(Struct, frozen=True, rename="camel"):
+    """The answer."""
+
+    authenticated: Annotated[bool, about("Whether it is a good token.")] = False
+    user: Annotated[UserInfo | None, about("Whose it is.")] = None
+    audiences: Annotated[tuple[str, ...], about("Those of the question for whom it is meant.")] = ()
+    error: Annotated[str, about("Why it is no good.")] = ""
+
+
+TOKEN_REVIEW = make_question(
+    "authentication.k8s.io",
+    "tokenreviews",
+    "TokenReview",
+    "TokenReview tells whose a token is.",
+    spec=TokenSpec,
+    answer=TokenStatus,
 )
 
 
@@ -31,13 +58,11 @@ class TokenReviewKind:
         self._accounts = accounts
 
     async def serve(self, request: Request, _target: Target) -> Answer:
-        """Raises ApiError 400, 422."""
-        body, _ = decode.decode_object(await request.body(), request.header(b"content-type"))
-        spec = body.get("spec") if isinstance(body.get("spec"), dict) else {}
-        token, audiences = (spec or {}).get("token") or "", (spec or {}).get("audiences") or []
-        if not token or not isinstance(token, str):
-            fault = FieldError("spec.token", CauseType.REQUIRED, "", "")
-            raise status.invalid("authentication.k8s.io", "TokenReview", "", [fault])
+        """Raises ApiError 400."""
+        spec = (await load_question(TOKEN_REVIEW, request, "")).get("spec") or {}
+        token, audiences = spec.get("token") or "", spec.get("audiences") or []
+        if not token:
+            raise status.bad_request("token is required for TokenReview in authentication")
         document: Object = {
             "kind": "TokenReview",
             "apiVersion": "authentication.k8s.io/v1",

@@ -52,8 +52,10 @@ class Change(Struct, frozen=True):
 class Guard(Protocol):
     """Says whether somebody may write an object as it is; asked last, of objects that are valid."""
 
-    async def check(self, identity: Identity, resource: Resource, new: Object, old: Object | None) -> None:
-        """Raises ApiError 403."""
+    async def check(
+        self, identity: Identity, resource: Resource, new: Object, old: Object | None, *, is_named: bool = True
+    ) -> None:
+        """``is_named``: the request's path has the object's name. Raises ApiError 403."""
         ...
 
 
@@ -119,7 +121,7 @@ class Writer:
             await self._admission.fill(resource, new, None)
             await self._admission.check(resource, new, None)
             if self._guard is not None:
-                await self._guard.check(options.identity, resource, new, None)
+                await self._guard.check(options.identity, resource, new, None, is_named=is_owned)
             if not is_owned:
                 managed.track_create(resource, new, options.manager, render_time(now))
             document = encode_document(resource, new)

@@ -145,6 +145,21 @@ async def test_escalate_and_bind_are_rights_of_their_own(admin: AsgiClient, jane
     assert (await jane.call("POST", f"{spaces}/rolebindings", binding("e", "edit"))).status == 403
 
 
+async def test_a_right_to_escalate_one_role_is_none_to_make_it(admin: AsgiClient, jane: AsgiClient) -> None:
+    rules = [
+        {"apiGroups": [GROUP], "resources": ["roles"], "verbs": ["create", "patch"]},
+        {"apiGroups": [GROUP], "resources": ["roles"], "resourceNames": ["esc"], "verbs": ["escalate"]},
+    ]
+    await make(admin, "namespaces/default/roles", role("granter", *rules))
+    await make(admin, "namespaces/default/rolebindings", binding("b", "granter", role_kind="Role"))
+    spaces = f"{RBAC}/namespaces/default/roles"
+    await until(jane, 201, "POST", spaces, role("own", rules[0]))
+    # As a kube-apiserver decides: the path of a create has no name, that of an apply has.
+    assert (await jane.call("POST", spaces, role("esc", READ))).status == 403
+    given: dict[str, Any] = {"content_type": "application/apply-patch+yaml", "fieldManager": "me"}
+    assert (await jane.call("PATCH", f"{spaces}/esc", role("esc", READ), **given)).status == 201
+
+
 async def test_aggregated_roles_follow_their_parts(tmp_path: Path) -> None:
     async with open_api(tmp_path, reconcilers=True) as bench:
         admin = AsgiClient(bench.api, "eaves_admin-token-of-tests")
@@ -210,6 +225,19 @@ async def test_faults_of_bindings_are_named(admin: AsgiClient) -> None:
     cluster["subjects"] = [{"kind": "ServiceAccount", "name": "bot"}]
     answer = await admin.call("POST", f"{RBAC}/clusterrolebindings", cluster)
     assert [cause["field"] for cause in answer.json()["details"]["causes"]] == ["subjects[0].namespace"]
+
+
+async def test_faults_of_selectors_are_named(admin: AsgiClient) -> None:
+    terms = [{"key": "a/b/c", "operator": "Exists"}, {"key": "a", "operator": "In", "values": ["ok", "x y"]}]
+    selectors = [{"matchLabels": {"-a": "ok"}, "matchExpressions": terms}]
+    body = role("sum", kind="ClusterRole", aggregationRule={"clusterRoleSelectors": selectors})
+    answer = await admin.call("POST", f"{RBAC}/clusterroles", body)
+    path = "aggregationRule.clusterRoleSelectors[0]"
+    assert [cause["field"] for cause in answer.json()["details"]["causes"]] == [
+        f"{path}.matchLabels",
+        f"{path}.matchExpressions[0].key",
+        f"{path}.matchExpressions[1].values[1]",
+    ]
 
 
 async def test_the_role_of_a_binding_stays(admin: AsgiClient) -> None:

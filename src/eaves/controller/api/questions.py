@@ -1,0 +1,95 @@
+"""Kinds of which only answers are made: reviews and requests for tokens. A question is read as strictly as any other object.
+
+What is asked is a ``spec``; the answer goes into ``status``. Nothing is stored, so an object's metadata have no meaning here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from msgspec import Struct
+
+from eaves.controller.api.bodies import decode_body
+from eaves.controller.api.drafts import check_identity, check_place, drop_unknown
+from eaves.controller.api.http import Request
+from eaves.controller.api.writeoptions import load_write_options
+from eaves.kinds.fields import about
+from eaves.kube import status
+from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.metadata import with_object_fields
+from eaves.kube.resource import Gvr, Object, Resource, Verb
+from eaves.kube.schema import Schema, apply_defaults, validate_schema
+from eaves.kube.schema_from_types import schema_of
+
+_SERVER_FIELDS = ("creationTimestamp", "managedFields", "namespace")
+
+
+class UserInfo(Struct, frozen=True, rename="camel"):
+    """UserInfo is what is known of somebody."""
+
+    username: Annotated[str, about("Name of the user.")] = ""
+    uid: Annotated[str, about("What tells users of one name apart.")] = ""
+    groups: Annotated[tuple[str, ...], about("Groups of the user.")] = ()
+    extra: Annotated[Mapping[str, tuple[str, ...]], about("Further facts, from what authenticated the user.")] = {}
+
+
+def make_question(
+    group: str,
+    plural: str,
+    kind: str,
+    description: str,
+    *,
+    spec: type[Struct] | None,
+    answer: type[Struct],
+    namespaced: bool = False,
+) -> Resource:
+    """The Resource of such a kind. ``spec`` None: there is nothing to ask."""
+    properties = {} if spec is None else {"spec": schema_of(spec)}
+    schema = Schema(
+        type="object",
+        description=description,
+        properties={**properties, "status": schema_of(answer)},
+        reference=f"io.k8s.api.{group.partition('.')[0]}.v1.{kind}",
+    )
+    return Resource(
+        gvr=Gvr(group, "v1", plural),
+        kind=kind,
+        singular=kind.lower(),
+        namespaced=namespaced,
+        schema=with_object_fields(schema),
+        columns=(),
+        verbs=frozenset({Verb.CREATE}),
+        has_status=False,
+        is_custom=False,
+        description=description,
+    )
+
+
+async def load_question(resource: Resource, request: Request, namespace: str) -> Object:
+    """The body of a request, without fields that the kind does not have: those are told of, or refused when strict.
+
+    Raises ApiError 400, 413, 415, 422.
+    """
+    options = load_write_options("CreateOptions", request)
+    obj, duplicates = await decode_body(await request.body(), request.header(b"content-type"), options)
+    check_identity(resource, obj)
+    check_place(resource, obj, namespace)
+    known = drop_unknown(resource, obj, options.validation, request.warn, duplicates=duplicates)
+    apply_defaults(resource.schema, known)
+    faults = [fault for fault in validate_schema(resource.schema, known) if fault.type is CauseType.TYPE_INVALID]
+    if faults:
+        # As a kube-apiserver, which cannot decode it: the type of one field, not a value that is not allowed.
+        told = f"{faults[0].path}: {faults[0].detail}"
+        raise status.bad_request(
+            f'{resource.kind} in version "{resource.gvr.version}" cannot be handled as a {resource.kind}: {told}'
+        )
+    return known
+
+
+def check_no_metadata(resource: Resource, obj: Object) -> None:
+    """A review is of nothing that has a name. Raises ApiError 422."""
+    given: dict[str, Any] = {name: value for name, value in obj["metadata"].items() if name not in _SERVER_FIELDS}
+    if any(given.values()):
+        fault = FieldError("metadata", CauseType.INVALID, "must be empty", given)
+        raise status.invalid(resource.gvr.group, resource.kind, "", [fault])
