@@ -21,8 +21,10 @@ BOOTSTRAPPING = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-_GRANTING = ("k3sclusteraccesses",)
-"""Kinds of our own that give rights: for ``admin`` alone, as role bindings are."""
+_GRANTING = ("k3sclusteraccesses", "k3sclusters", "k3sreleases")
+"""Kinds of our own that give rights: written by ``admin`` alone, as role bindings are. Add-ons and options of a K3sCluster act as its
+administrator, the program of a K3sRelease runs as root on nodes (decision 21).
+"""
 _TALKING = frozenset({"console", "export", "vnc", "proxy", "exec", "attach", "portforward"})
 """Subresources by which one acts and not only looks."""
 _AUTHENTICATED, _UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
@@ -123,9 +125,8 @@ def _own_resources(*, is_writing: bool) -> list[str]:
     found: list[str] = []
     for resource in _own():
         name = resource.gvr.resource
-        if name in _GRANTING and is_writing:
-            continue
-        found.append(name)
+        if name not in _GRANTING or not is_writing:
+            found.append(name)
         found.extend(
             f"{name}/{sub.name}"
             for sub in resource.subresources

@@ -49,6 +49,18 @@ def test_edit_changes_and_talks_and_grants_nothing() -> None:
     assert not may("edit", "create", "eaves.dev", "k3sclusteraccesses")
 
 
+def test_clusters_and_their_programs_are_for_admin() -> None:
+    # Add-ons act as the cluster's administrator, and a release's program as root.
+    for resource in ("k3sclusters", "k3sreleases", "k3sclusteraccesses"):
+        for verb in ("create", "update", "patch", "delete", "deletecollection"):
+            assert not may("edit", verb, "eaves.dev", resource)
+            assert may("admin", verb, "eaves.dev", resource)
+        assert may("view", "watch", "eaves.dev", resource)
+        assert may("edit", "list", "eaves.dev", resource)
+    assert may("edit", "create", "eaves.dev", "k3sclusters", "proxy")
+    assert not may("view", "get", "eaves.dev", "k3sclusters", "proxy")
+
+
 def test_admin_grants_in_its_namespace() -> None:
     assert may("admin", "create", rbac.GROUP, "rolebindings")
     assert may("admin", "list", "eaves.dev", "apps")
