@@ -175,11 +175,15 @@ def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str,
     stage.apply(want_cluster("till", old.version, [server], [agent]), shop)
     stage.wait_phase("till", shop, "Ready")
     _write(stage, server, "of-the-old")
+    # While the new version cannot be had, nobody is touched for it, and the condition says what it waits for.
+    stage.files.manners.status = 503
     stage.controller.operator.patch("k3sclusters", "till", {"spec": {"version": new.version}}, shop)
+    server.wait("the reason", lambda: "503" in _condition(stage, shop, "Upgrading", "Fetching"), READY_LIMIT_S)
+    assert not any(entry.get("spec", {}).get("unschedulable") for entry in stage.list_kube_nodes(server))
+    assert {member["version"] for member in stage.get("till", shop)["status"]["members"]} == {old.version}
+    stage.files.manners.status = 0
     # The daemon of the server dies as soon as it has begun.
-    server.wait(
-        "the upgrade to begin", lambda: stage.get("till", shop)["status"]["phase"] == "Upgrading", READY_LIMIT_S
-    )
+    server.wait("the upgrade to begin", lambda: _condition(stage, shop, "Upgrading", "Fetching") == "", READY_LIMIT_S)
     _kill(server)
 
     def is_upgraded() -> bool:
@@ -194,6 +198,12 @@ def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str,
     stage.wait_phase("till", shop, "Ready")
     assert stage.get("till", shop)["status"]["version"] == new.version
     assert "of-the-old" in _list_config_maps(stage, server)
+
+
+def _condition(stage: ClusterStage, shop: str, kind: str, reason: str) -> str:
+    """The message of a condition that has this reason; else empty."""
+    conditions = stage.get("till", shop)["status"]["conditions"]
+    return next((str(c["message"]) for c in conditions if (c["type"], c["reason"]) == (kind, reason)), "")
 
 
 def _order(stage: ClusterStage, shop: str, operations: Object) -> None:

@@ -58,6 +58,7 @@ class K3sMemberStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     want_since: Annotated[Time | None, about("When that was decided.")] = None
     version: Annotated[str, about("Version that it is to have.")] = ""
     version_since: Annotated[Time | None, about("When that was decided.")] = None
+    next_version: Annotated[str, about("Version whose files it is to fetch before it is touched for it.")] = ""
     joined_after: Annotated[
         ClusterOrderCounters, about("Orders from before it was a member, which are not for it.")
     ] = ClusterOrderCounters()
@@ -74,6 +75,8 @@ class K3sMemberStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     ] = ""
     message: Annotated[str, about("What it waits for, or what is wrong.")] = ""
     running_version: Annotated[str, about("Version that runs.")] = ""
+    fetched_version: Annotated[str, about("Version whose files it has fetched beforehand and tried.")] = ""
+    fetch_message: Annotated[str, about("What that waits for, or what is wrong with it.")] = ""
     ready: Annotated[bool, about("Its K3s runs and its Node is ready.")] = False
     api_ready: Annotated[bool, about("Of a server: its API answers.")] = False
     etcd_healthy: Annotated[bool, about("Of a server with embedded etcd: its member is healthy.")] = False

@@ -280,6 +280,9 @@ class ClusterStatus(Struct, frozen=True):
     restarts: int = 0
     done: OrdersSeen = OrdersSeen()
     order_message: str = ""
+    fetched_version: str = ""
+    """The version that comes next, once all of its files are here and tried."""
+    fetch_message: str = ""
     snapshots: tuple[ClusterSnapshot, ...] = ()
     members: tuple[MemberStatus, ...] = ()
     add_ons: tuple[AddOnStatus, ...] = ()

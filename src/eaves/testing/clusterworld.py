@@ -61,6 +61,10 @@ class Box(Struct):
     has_left: bool = False
     drained: bool = False
     pods_stuck: bool = False
+    runs_eve: bool = False
+    fetched: str = ""
+    cannot_fetch: str = ""
+    """Why it does not get the files of a version that comes next."""
     done: ClusterOrderCounters = ClusterOrderCounters()
     expires_at: float = START + 365 * 86_400
     role: MemberRole = MemberRole.AGENT
@@ -196,6 +200,7 @@ class World:
                 is_approved=box.is_approved,
                 is_connected=box.has_link and box.has_power,
                 has_config=True,
+                runs_eve=box.runs_eve,
                 architecture=box.architecture,
                 addresses={"eth0": (box.address,)},
             )
@@ -233,6 +238,7 @@ class World:
         if config.stopped:
             box.is_running = False
             return
+        self._fetch(box, config.next_version)
         orders = wire_orders(config)
         if orders.restore and orders.restore != box.done.restore:
             self._restore(box, orders.restore)
@@ -249,6 +255,10 @@ class World:
                 self.known[box.name] = box.id
         else:
             self._start_server(box)
+
+    def _fetch(self, box: Box, version: str) -> None:
+        if box.is_running:
+            box.fetched = version if not box.cannot_fetch else ""
 
     def _start_server(self, box: Box) -> None:
         if box.epoch == self.epoch and self.epoch:
@@ -355,6 +365,8 @@ class World:
             ca_hash="c" * 64 if is_server and is_up else "",
             certificates_expire_at=render_time(box.expires_at),
             done=box.done,
+            fetched_version=box.fetched,
+            fetch_message=box.cannot_fetch if config is not None and config.next_version else "",
             views=self._views() if is_leader else {},
             pods=PodCounts(total=3, running=3) if is_leader else None,
         )

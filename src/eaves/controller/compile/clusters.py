@@ -13,11 +13,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from eaves.controller.compile.clusterfiles import want_files
 from eaves.controller.compile.datastores import want_datastores
 from eaves.controller.compile.draft import Draft
-from eaves.controller.compile.errors import HeldBackError
-from eaves.controller.compile.identifiers import derived_id
-from eaves.controller.compile.images import ImageSource, want_content_tree
+from eaves.controller.compile.errors import HeldBackError, Omission
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher, token_name
 from eaves.controller.compile.uplinks import runs_eve
@@ -28,14 +27,12 @@ from eaves.kinds.k3scluster import K3sCluster
 from eaves.kinds.k3scluster_spec import AddOn, ClusterDatastore, DeletionPolicy
 from eaves.kinds.k3scluster_status import ClusterOrderCounters, K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
-from eaves.kinds.k3srelease import ReleaseFile
 from eaves.kube.quantity import parse_bytes, parse_millis
 from eaves.wire.pb.config.edge_node_cluster_pb2 import (
     CLUSTER_TYPE_K3S_BASE,
     HA_SCHEME_K3S_EMBEDDED,
     EdgeNodeCluster,
 )
-from eaves.wire.pb.config.storage_pb2 import RAW
 from eaves.wire.pb.eaves.cluster_pb2 import ClusterAddOn, ClusterBackup, ClusterExtension, ClusterMember, ClusterOrders
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
 
@@ -64,8 +61,10 @@ def find_member(cluster: K3sCluster, node: EdgeNode) -> K3sMemberStatus | None:
     return None
 
 
-def want_cluster(cluster: K3sCluster, member: K3sMemberStatus, facts: ClusterFacts, lookup: Lookup) -> Draft:
-    """The parts that the member's config needs. Raises :class:`HeldBackError`."""
+def want_cluster(
+    cluster: K3sCluster, member: K3sMemberStatus, facts: ClusterFacts, lookup: Lookup
+) -> tuple[Draft, list[Omission]]:
+    """The parts that the member's config needs, and what had to be left out. Raises :class:`HeldBackError`."""
     first = next((entry for entry in cluster.status.members if entry.node_name == cluster.status.first_server), None)
     if first is None or not first.address:
         raise HeldBackError("NoFirstServer", "no server of the cluster can be joined yet")
@@ -87,10 +86,13 @@ def want_cluster(cluster: K3sCluster, member: K3sMemberStatus, facts: ClusterFac
     secrets = _want_secrets(cluster, member, facts, lookup)
     block = draft.encrypt(facts.cipher, secrets, f"K3sCluster {cluster.metadata.name}")
     config.encrypted_cluster_token.CopyFrom(block)
+    omissions: list[Omission] = []
     if not runs_eve(facts.node):
-        config.eaves.CopyFrom(_want_extension(cluster, member, facts, draft, lookup))
+        told = _want_extension(cluster, member, facts, draft, lookup)
+        omissions = _want_next(cluster, member, facts, told, draft, lookup)
+        config.eaves.CopyFrom(told)
     draft.cluster = config
-    return draft
+    return draft, omissions
 
 
 def _belonging(cluster: K3sCluster) -> list[K3sMemberStatus]:
@@ -197,7 +199,9 @@ def _want_extension(
         initialized=status.initialized,
         stopped=member.stopped,
     )
-    _want_files(cluster, member, facts, told, draft, lookup)
+    files = want_files(cluster, member.version, facts.node, facts.cipher, draft, lookup)
+    told.binary_image_id = files.binary_id
+    told.bundle_image_ids.extend(files.bundle_ids)
     if spec.backup is not None and (is_leader or told.orders.restore):
         _want_backup(cluster, told, draft, lookup, facts)
     return told
@@ -283,34 +287,27 @@ def _want_orders(cluster: K3sCluster, member: K3sMemberStatus) -> ClusterOrders:
     )
 
 
-def _want_files(
+def _want_next(
     cluster: K3sCluster,
     member: K3sMemberStatus,
     facts: ClusterFacts,
     told: ClusterExtension,
     draft: Draft,
     lookup: Lookup,
-) -> None:
-    """The program and the bundles for the node's processor."""
-    release = lookup.k3s_release(cluster.metadata.namespace, member.version, cluster.spec.release)
-    inventory = facts.node.status.inventory
-    architecture = inventory.architecture if inventory is not None else ""
-    build = next((build for build in release.spec.architectures if build.architecture == architecture), None)
-    if build is None:
-        where = f"K3sRelease {release.metadata.name}"
-        text = f"{where} has no files for {architecture}" if architecture else "the node has not told its processor yet"
-        raise HeldBackError("ArchitectureMissing", text)
-
-    def add(file: ReleaseFile, name: str) -> str:
-        tree_id = derived_id("k3s", cluster.metadata.namespace, file.datastore_ref.name, file.path, file.sha256)
-        source = ImageSource(cluster.metadata.namespace, f"{file.path}@sha256:{file.sha256}", file.datastore_ref.name)
-        want_content_tree(tree_id, name, source, draft, lookup, facts.cipher, iformat=RAW)
-        if file.size is not None:
-            draft.trees[tree_id].maxSizeBytes = parse_bytes(file.size)
-        return tree_id
-
-    told.binary_image_id = add(build.binary, f"k3s {release.spec.version}")
-    told.bundle_image_ids.extend(add(image, f"images of k3s {release.spec.version}") for image in build.images)
+) -> list[Omission]:
+    """What the member is to fetch beforehand. When it cannot be had, that is told, and what runs has nothing to do with it."""
+    if member.next_version in ("", member.version):
+        return []
+    ahead = Draft()
+    try:
+        files = want_files(cluster, member.next_version, facts.node, facts.cipher, ahead, lookup)
+    except HeldBackError as error:
+        return [Omission(error.reason, f"{member.next_version} cannot be fetched beforehand: {error.message}")]
+    draft.merge(ahead)
+    told.next_version = member.next_version
+    told.next_binary_image_id = files.binary_id
+    told.next_bundle_image_ids.extend(files.bundle_ids)
+    return []
 
 
 def _want_backup(

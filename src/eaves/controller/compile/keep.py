@@ -7,10 +7,13 @@ refers to there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from eaves.controller.compile.draft import Draft
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
+from eaves.wire.pb.eaves.cluster_pb2 import ClusterExtension
 
 
 class Previous:
@@ -51,7 +54,7 @@ class Previous:
         try:
             if cluster.HasField("encrypted_cluster_token"):
                 self._follow_context(cluster.encrypted_cluster_token.cipherContextId, draft)
-            for tree_id in filter(None, (told.binary_image_id, *told.bundle_image_ids)):
+            for tree_id in _list_trees(told):
                 self._follow_tree(tree_id, draft)
             if told.backup.datastore_id:
                 self._follow_datastore(told.backup.datastore_id, draft)
@@ -90,3 +93,9 @@ class Previous:
 
     def _follow_context(self, context_id: str, draft: Draft) -> None:
         draft.contexts[context_id] = self._contexts[context_id]
+
+
+def _list_trees(told: ClusterExtension) -> Iterator[str]:
+    """Of what the cluster's member runs with, and of what it fetches to run with next."""
+    yield from filter(None, (told.binary_image_id, *told.bundle_image_ids))
+    yield from filter(None, (told.next_binary_image_id, *told.next_bundle_image_ids))

@@ -164,7 +164,10 @@ class _Compilation:
         if not node.spec.approved:
             raise HeldBackError("NodeNotApproved", f"node {node.metadata.name} is not approved")
         facts = ClusterFacts(node, self._inputs.cipher, self._inputs.cluster_tokens)
-        self._draft.merge(want_cluster(cluster, member, facts, self._lookup))
+        parts, omissions = want_cluster(cluster, member, facts, self._lookup)
+        self._draft.merge(parts)
+        for omission in omissions:
+            self._problem("K3sCluster", cluster.metadata, omission.reason, omission.message, Effect.PARTIAL)
 
     def _keep_cluster(self, meta: ObjectMeta, reason: str, message: str) -> None:
         previous = self._inputs.previous

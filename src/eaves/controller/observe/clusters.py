@@ -51,6 +51,8 @@ class MemberReport(Struct, frozen=True, kw_only=True):
     certificates_expire_at: str = ""
     done: ClusterOrderCounters = ClusterOrderCounters()
     order_message: str = ""
+    fetched_version: str = ""
+    fetch_message: str = ""
     views: Mapping[str, MemberView] = {}
     """By the UUID of the device."""
     snapshots: tuple[ClusterSnapshot, ...] = ()
@@ -80,6 +82,8 @@ def observe_cluster(info: ZInfoKubeCluster) -> MemberReport:
         certificates_expire_at=time_of(told.certificates_expire_at),
         done=counters_of(told.done),
         order_message=told.order_message[:_LONGEST],
+        fetched_version=told.fetched_version[:_LONGEST],
+        fetch_message=told.fetch_message[:_LONGEST],
         views={
             view.id: MemberView(view.ready, view.drained, view.removed, view.version, view.message[:_LONGEST])
             for view in told.members

@@ -60,7 +60,7 @@ class Membership:
         self._instance = instance
         self._ports = ports
         self.proxies = proxies
-        self._preparer = Preparer(instance, find_pin=find_pin, own_binary=own_binary, proxies=proxies)
+        self.preparer = Preparer(instance, find_pin=find_pin, own_binary=own_binary, proxies=proxies)
         self._status_port = status_port
         self._file = StateFile(instance.state_dir / "cluster.json", ClusterRecord)
         self.backup_file = instance.state_dir / "backups.json"
@@ -127,7 +127,7 @@ class Membership:
         self._note_end()
         self.has_data = cluster is not None and await asyncio.to_thread(has_data, self.folders(cluster.id), cluster)
         self.ca_hash = await asyncio.to_thread(load_ca_hash, folders) if self.record.is_server else ""
-        wanted = self._preparer.find_program(cluster) if cluster is not None else Program()
+        wanted = self.preparer.find_program(cluster) if cluster is not None else Program()
         return View(
             record=self.record,
             is_running=bool(self.seen.pid),
@@ -172,8 +172,8 @@ class Membership:
         """All but the process: address, program, bundles, files. Answers what to start and the flannel backend."""
         await self.begin(cluster)
         interface = await self._want_address(cluster)
-        wanted = self._preparer.find_program(cluster)
-        await self._preparer.install(cluster, wanted, self.own, self.record.program)
+        wanted = self.preparer.find_program(cluster)
+        await self.preparer.install(cluster, wanted, self.own, self.record.program)
         around = await self._surround(cluster, wanted, interface, is_first=is_first)
         rendered = spec.render_spec(self.with_token(cluster), around)
         await asyncio.to_thread(running.save_files, self.own, rendered)
@@ -193,7 +193,7 @@ class Membership:
         groups = await asyncio.to_thread(cgroups.make, self._instance.k3s_cgroup, 0, 0)
         if self.record.address:
             await addresses.add_address(self.record.interface, self.record.address)
-        kept = K3sSpec(argv, self._preparer.environment(), {}, "", "", {}, self.record.started_spec)
+        kept = K3sSpec(argv, self.preparer.environment(), {}, "", "", {}, self.record.started_spec)
         await running.start(self.own, kept, groups)
 
     async def stop(self) -> None:
@@ -223,9 +223,9 @@ class Membership:
 
     async def run_k3s(self, *words: str, timeout_s: float = ROTATE_TIMEOUT_S) -> process.Completed:
         """A command of K3s's own, with this node's data. Raises EavesError."""
-        argv = [self.record.program or self._preparer.own_binary, *words, "--data-dir", str(self.own.data)]
+        argv = [self.record.program or self.preparer.own_binary, *words, "--data-dir", str(self.own.data)]
         # Without the config: its ``server`` would send the command to whom this node joined once.
-        environment = {**self._preparer.environment(), "K3S_NODE_NAME": self.record.node_name}
+        environment = {**self.preparer.environment(), "K3S_NODE_NAME": self.record.node_name}
         return await process.run(argv, timeout_s=timeout_s, env=environment)
 
     def observe_usage(self) -> Usage | None:
@@ -305,7 +305,7 @@ class Membership:
     ) -> Surroundings:
         known = self._answer.settings.flannel_backend or self.record.flannel_backend
         folders = self.folders(cluster.id)
-        return await self._preparer.surround(cluster, wanted, interface, folders, known, is_first=is_first)
+        return await self.preparer.surround(cluster, wanted, interface, folders, known, is_first=is_first)
 
     async def _want_digest(self, cluster: DesiredCluster, wanted: Program) -> str:
         if wanted.missing or not self.record.is_installed:

@@ -67,12 +67,20 @@ class Preparer:
 
     async def install(self, cluster: DesiredCluster, wanted: Program, folders: ClusterFolders, running: str) -> None:
         """Program and bundles in their places; ``running``: the program that is started now. Raises EavesError, OSError."""
+        await self.place(cluster, wanted)
+        await asyncio.to_thread(program.place_bundles, wanted.bundles, folders.bundles)
+        await asyncio.to_thread(self.remove_others, wanted.path, running)
+
+    async def place(self, cluster: DesiredCluster, wanted: Program) -> None:
+        """The program in its place, and tried. Raises EavesError, OSError."""
         if wanted.source:
             await program.install(wanted.source, Path(wanted.path), cluster.version)
         elif cluster.version:
             await program.check_version(Path(wanted.path), cluster.version)
-        await asyncio.to_thread(program.place_bundles, wanted.bundles, folders.bundles)
-        await asyncio.to_thread(program.remove_programs, self._instance.k3s_dir, (wanted.path, running))
+
+    def remove_others(self, *keep: str) -> None:
+        """Programs of other versions go; ``keep`` holds paths. Blocking."""
+        program.remove_programs(self._instance.k3s_dir, keep)
 
     async def surround(
         self,

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ from eaves.node.clusters.membership import Membership
 from eaves.node.clusters.model import STATUS_PORT, ClusterApi, Step
 from eaves.node.clusters.observe import LeaderReport
 from eaves.node.clusters.plan import Plan, plan_step
+from eaves.node.clusters.prefetching import Prefetcher, explain_images
 from eaves.node.clusters.preparing import FindPin, observe_size
 from eaves.node.clusters.sharedaddress import RENEW_EVERY_S, SharedAddress
 from eaves.node.clusters.status import Sight, find_id, want_status
@@ -57,14 +58,12 @@ class Clusters:
         observations: Observations,
         *,
         find_pin: FindPin,
-        image_message: Callable[[str], str] = lambda _: "",
         ports: Sequence[Port] = (),
         own_binary: str = "",
         proxies: Mapping[str, str] | None = None,
         status_port: int = STATUS_PORT,
     ) -> None:
         self._observations = observations
-        self._image_message = image_message
         self.note_line: Callable[[LogRecord], None] = lambda _: None
         """Takes each line that K3s writes."""
         self.membership = Membership(
@@ -76,6 +75,7 @@ class Clusters:
             status_port=status_port,
         )
         self.backups = Backups(self.membership)
+        self._prefetcher = Prefetcher(self.membership.preparer, self._explain_images)
         self._server = StatusServer(status_port)
         self._leader = Leader()
         self._report = LeaderReport()
@@ -186,6 +186,8 @@ class Clusters:
         membership, cluster = self.membership, self._desired
         try:
             view = await membership.look(cluster)
+            if view.missing_images and cluster is not None:
+                view = replace(view, image_message=self._explain_images(cluster.image_ids))
             plan = plan_step(cluster, view, is_refused=self._is_refused)
             if plan.asks_servers and cluster is not None:
                 await membership.ask_servers(cluster)
@@ -231,6 +233,7 @@ class Clusters:
         membership, record = self.membership, self.membership.record
         if record.keep_data != cluster.keep_data:
             await membership.update(keep_data=cluster.keep_data)
+        await self._prefetcher.take_turn(cluster, record.program)
         if not record.is_server:
             return
         await asyncio.to_thread(addons.place, membership.own, cluster.add_ons, is_leader=cluster.is_leader)
@@ -318,6 +321,9 @@ class Clusters:
 
     # What is published.
 
+    def _explain_images(self, image_ids: Iterable[str]) -> str:
+        return explain_images(self._observations, image_ids)
+
     def _publish_failed(self) -> None:
         """The step failed; what runs is told as it is."""
         membership = self.membership
@@ -347,5 +353,6 @@ class Clusters:
             report=self._report,
             snapshots=self.backups.snapshots,
             order_message=self.backups.order_message,
+            fetched=self._prefetcher.fetched,
         )
         self._observations.publish(want_status(self._desired, sight, plan, fault))

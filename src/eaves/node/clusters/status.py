@@ -7,6 +7,7 @@ from msgspec import Struct
 from eaves.node.clusters.model import ClusterRecord
 from eaves.node.clusters.observe import LeaderReport
 from eaves.node.clusters.plan import Plan
+from eaves.node.clusters.prefetching import Fetched
 from eaves.node.desired.cluster_model import DesiredCluster
 from eaves.node.observed import ClusterStatus, Fault
 from eaves.node.observed_cluster import ClusterSnapshot, OrdersSeen
@@ -25,6 +26,7 @@ class Sight(Struct, frozen=True):
     report: LeaderReport = LeaderReport()
     snapshots: tuple[ClusterSnapshot, ...] = ()
     order_message: str = ""
+    fetched: Fetched = Fetched()
 
 
 def find_id(cluster: DesiredCluster | None, record: ClusterRecord) -> str:
@@ -57,6 +59,8 @@ def want_status(cluster: DesiredCluster | None, sight: Sight, plan: Plan, fault:
             record.done.snapshot, record.done.restore, record.done.rotate_certificates, record.done.rotate_token
         ),
         order_message=sight.order_message or report.problem,
+        fetched_version=sight.fetched.version,
+        fetch_message=sight.fetched.message,
         snapshots=sight.snapshots if is_leader else (),
         members=report.members if is_leader else (),
         add_ons=report.add_ons if is_leader else (),

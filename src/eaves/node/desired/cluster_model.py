@@ -103,6 +103,10 @@ class DesiredCluster(Struct, frozen=True):
     """Empty = whatever the program of the node's settings is."""
     binary_image_id: str = ""
     bundle_image_ids: tuple[str, ...] = ()
+    next_version: str = ""
+    """Comes after ``version``; its files are fetched and tried meanwhile. Empty = none."""
+    next_binary_image_id: str = ""
+    next_bundle_image_ids: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}
     """Further options of K3s's config file."""
     override: str = ""
@@ -136,6 +140,11 @@ class DesiredCluster(Struct, frozen=True):
     def acts_as_leader(self) -> bool:
         """Of controllers that name no leader, the server that others join tells of the cluster."""
         return self.is_leader or (not self.is_native and self.is_server and self.join_address == self.address)
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """Content trees of what it runs with."""
+        return (self.binary_image_id, *self.bundle_image_ids)
 
     @property
     def servers(self) -> tuple[ClusterMember, ...]:

@@ -103,6 +103,9 @@ class _Parser:
             version=self._parse_version(),
             binary_image_id=extension.binary_image_id.lower(),
             bundle_image_ids=tuple(image_id.lower() for image_id in extension.bundle_image_ids),
+            next_version=self._parse_next_version(),
+            next_binary_image_id=extension.next_binary_image_id.lower(),
+            next_bundle_image_ids=tuple(image_id.lower() for image_id in extension.next_bundle_image_ids),
             options=self._parse_options(),
             override=self._parse_override(),
             disable=tuple(dict.fromkeys(clean_name(name) for name in extension.disable if name.strip())),
@@ -142,6 +145,17 @@ class _Parser:
                 resolution="write it as v1.34.2+k3s1",
             )
         return version
+
+    def _parse_next_version(self) -> str:
+        """One that cannot be is told and fetched by nobody; what runs has nothing to do with it."""
+        extension = self._config.eaves
+        if not extension.next_version or not extension.next_binary_image_id:
+            return ""
+        if not _VERSION.fullmatch(extension.next_version):
+            text = f"the version that comes next, {clean_name(extension.next_version)!r}, is no version of K3s"
+            self._warn("BadVersion", text, "write it as v1.34.2+k3s1")
+            return ""
+        return extension.next_version
 
     def _parse_options(self) -> Mapping[str, Any]:
         raw = self._config.eaves.config

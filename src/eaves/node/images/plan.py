@@ -92,7 +92,7 @@ def want_priorities(desired: DesiredNode) -> Mapping[str, Priority]:
     for image_id in sources.values():
         note(image_id, Priority.VOLUME)
     if desired.cluster is not None:
-        for image_id in (desired.cluster.binary_image_id, *desired.cluster.bundle_image_ids):
+        for image_id in desired.cluster.image_ids:
             note(image_id, Priority.RUNNING_APP)
     for app in desired.apps:
         priority = Priority.RUNNING_APP if app.activate else Priority.VOLUME

@@ -138,6 +138,8 @@ def _want_extension(status: ClusterStatus, problems: Sequence[ConfigProblem]) ->
         has_data=status.has_data,
         is_leader=status.is_leader,
         order_message=status.order_message,
+        fetched_version=status.fetched_version,
+        fetch_message=status.fetch_message,
     )
 
 

@@ -259,3 +259,40 @@ def test_of_two_clusters_the_older_has_the_node(device: DeviceCipher) -> None:
     outcome = compile_node(inputs(device, clusters=[other, make_cluster()]))
     assert outcome.config.cluster.cluster_id == UID
     assert [(problem.name, problem.reason) for problem in outcome.problems] == [("other", "NodeTaken")]
+
+
+NEXT = "v1.34.3+k3s1"
+
+
+def test_what_comes_next_is_fetched_beside_what_runs(device: DeviceCipher) -> None:
+    cluster = make_cluster([member(joined=True, nextVersion=NEXT), member("b")])
+    releases = [make_release(), make_release(NEXT, path="next", sha256="b" * 64)]
+    config = compiled(device, cluster, releases=releases)
+    told = config.cluster.eaves
+    assert (told.version, told.next_version) == (VERSION, NEXT)
+    trees = {tree.uuid: tree.sha256 for tree in config.contentInfo}
+    assert trees == {told.binary_image_id: "a" * 64, told.next_binary_image_id: "b" * 64}
+    # Approval is lost: all of it stays, since what a config names no more is dropped.
+    other = make_edgenode(approved=False, status=REPORTED)
+    kept = compile_node(inputs(device, cluster, releases=releases, edgenode=other, previous=config))
+    assert kept.config.cluster == config.cluster
+    assert {tree.uuid for tree in kept.config.contentInfo} == trees.keys()
+
+
+@pytest.mark.parametrize(
+    ("releases", "reason"),
+    [
+        ([make_release()], "ReleaseMissing"),
+        ([make_release(), make_release(NEXT, architecture="arm64")], "ArchitectureMissing"),
+        ([make_release(), make_release(NEXT, datastoreRef={"name": "gone"})], "DatastoreNotFound"),
+    ],
+)
+def test_what_cannot_be_fetched_beforehand_is_told_and_changes_nothing(
+    device: DeviceCipher, releases: list[Object], reason: str
+) -> None:
+    given = inputs(device, make_cluster([member(nextVersion=NEXT), member("b")]), releases=releases)
+    assert reasons(given) == [("K3sCluster", reason, "Partial")]
+    config = compile_node(given).config
+    assert config.cluster.eaves.next_version == ""
+    assert config.cluster.eaves.binary_image_id
+    assert len(config.contentInfo) == 1

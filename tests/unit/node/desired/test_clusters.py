@@ -132,6 +132,9 @@ def test_an_eaves_controller_says_all() -> None:
         version="v1.34.2+k3s1",
         binary_image_id="A",
         bundle_image_ids=["B"],
+        next_version="v1.34.3+k3s1",
+        next_binary_image_id="C",
+        next_bundle_image_ids=["D"],
         config=json.dumps({"node-label": ["tier=edge"]}).encode(),
         disable=["traefik", "traefik"],
         api_address="10.17.0.10",
@@ -148,6 +151,11 @@ def test_an_eaves_controller_says_all() -> None:
     )
     found = parsed(cluster_of(eaves=extension), ClusterSecrets(former_token="former"))
     assert (found.name, found.version, found.binary_image_id) == ("shop-17", "v1.34.2+k3s1", "a")
+    assert (found.next_version, found.next_binary_image_id, found.next_bundle_image_ids) == (
+        "v1.34.3+k3s1",
+        "c",
+        ("d",),
+    )
     assert found.disable == ("traefik",)
     assert [member.want for member in found.members] == [MemberWish.READY, MemberWish.REMOVED]
     assert [member.name for member in found.servers] == ["a"]
@@ -164,13 +172,23 @@ def test_what_is_wrong_inside_is_left_out_and_told() -> None:
         members=[ClusterMember(name="a", address="nowhere"), ClusterMember(name="b", address="10.0.0.1", want="Odd")],
         add_ons=[ClusterAddOn(name="../../etc/passwd", manifest="a")],
         backup=ClusterBackup(datastore_id="unknown", prefix="../up"),
+        next_version="latest",
+        next_binary_image_id="C",
     )
     desired = parse(cluster_of(eaves=extension))
     assert desired.cluster is not None
     assert desired.cluster.members == ()
     assert desired.cluster.add_ons == ()
     assert desired.cluster.backup.prefix == ""
-    assert codes_of(desired) == ["BadMember", "BadMember", "BadAddOn", "DatastoreMissing", "BadBackupPrefix"]
+    assert desired.cluster.next_version == ""
+    assert codes_of(desired) == [
+        "BadVersion",
+        "BadMember",
+        "BadMember",
+        "BadAddOn",
+        "DatastoreMissing",
+        "BadBackupPrefix",
+    ]
 
 
 def test_items_of_eve_choose_version_and_override() -> None:

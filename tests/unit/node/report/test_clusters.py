@@ -32,6 +32,8 @@ STATUS = ClusterStatus(
     etcd_members=3,
     certificates_expire_at=1_800_000_000.0,
     restarts=1,
+    fetched_version="v1.34.3+k3s1",
+    fetch_message="tried",
     done=OrdersSeen(snapshot=4),
     snapshots=(ClusterSnapshot("scheduled-a-1", 5.0, 7, True, "", True),),
     members=(MemberStatus("d", "b", is_ready=True, version="v1.34.2+k3s1", message="held"),),
@@ -58,6 +60,7 @@ def test_a_leader_tells_of_the_whole_cluster() -> None:
     assert eaves.members[0].message == "held"
     assert eaves.add_ons[0].state == "Ready"
     assert eaves.done.snapshot == 4
+    assert (eaves.fetched_version, eaves.fetch_message) == ("v1.34.3+k3s1", "tried")
 
 
 def test_what_a_cluster_uses_is_in_the_metrics() -> None:

@@ -65,6 +65,8 @@ def _with_report(
         certificates_expire_at=report.certificates_expire_at or None,
         done=report.done,
         order_message=report.order_message,
+        fetched_version=report.fetched_version if not has_left else "",
+        fetch_message=report.fetch_message,
     )
 
 

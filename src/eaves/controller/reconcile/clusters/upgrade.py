@@ -1,5 +1,7 @@
 """Members get another version in order: servers one by one, then agents, each drained before and healthy after.
 
+Before anybody is drained, the files of the new version are fetched and tried, by all servers that are behind and by each agent.
+
 All of it follows from what is observed, so it goes on after any crash where it was. Nobody is touched while another member that was
 touched is not well again: that is how an upgrade stops, and the reason is said.
 """
@@ -13,6 +15,9 @@ from eaves.kinds.k3s_version import explain_skew, parse_k3s_version
 from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 
+_TOLD = 5
+"""Members of many that a message names."""
+
 
 def upgrade_members(draft: Draft, *, is_free: bool) -> None:
     """One step. ``is_free``: nothing else goes on, so that a further member may be begun with."""
@@ -20,6 +25,9 @@ def upgrade_members(draft: Draft, *, is_free: bool) -> None:
     _follow_before_start(draft)
     if not draft.initialized:
         return
+    fault = find_obstacle(draft)
+    for member in draft.staying():
+        _want_next(draft, member, is_held=fault is not None)
     for member in draft.staying():
         _end(draft, member)
     behind = [member for member in draft.staying() if member.version != target]
@@ -28,7 +36,7 @@ def upgrade_members(draft: Draft, *, is_free: bool) -> None:
         _tell_progress(draft, member)
     if not behind:
         return
-    if (fault := find_obstacle(draft)) and not under_way:
+    if fault is not None and not under_way:
         draft.say(Activity.UPGRADING, fault[0], fault[1])
         return
     _begin_next(draft, behind, under_way, is_free=is_free)
@@ -75,7 +83,8 @@ def _end(draft: Draft, member: K3sMemberStatus) -> None:
         member.running_version == member.version and draft.is_connected(member) and member.state in ("Ready", "")
     )
     if member.version != target and (member.drained or not member.ready) and _may_get(draft, member):
-        draft.change(member, version=target)
+        if has_fetched(draft, member):
+            draft.change(member, version=target, next_version="")
     elif has_settled and (member.version == target or not _may_get(draft, member)):
         draft.change(member, want=Wish.READY)
 
@@ -99,6 +108,10 @@ def _tell_progress(draft: Draft, member: K3sMemberStatus) -> None:
     member = draft.members[member.node_name]
     why = f": {member.message}" if member.message else ""
     if member.want is Wish.DRAINED and member.version != draft.spec.version:
+        if member.drained and not has_fetched(draft, member):
+            # The spec changed its mind after the drain.
+            draft.say(Activity.UPGRADING, "Fetching", _fetching(draft, [member]))
+            return
         is_long = draft.has_passed(member.want_since, draft.spec.upgrade.drain_timeout)
         text = f"{member.node_name} is being drained{why}"
         draft.say(Activity.UPGRADING, "DrainBlocked" if is_long else "Draining", text)
@@ -141,6 +154,10 @@ def _begin_server(draft: Draft, servers: list[K3sMemberStatus]) -> None:
         draft.say(Activity.UPGRADING, "MemberNotReady", _unready(unready))
         return
     chosen = min(servers, key=lambda member: (member.node_name == draft.leader, member.node_name))
+    if missing := [member for member in servers if not has_fetched(draft, member)]:
+        # Nobody is touched before all could go through with it.
+        draft.say(Activity.UPGRADING, "Fetching", _fetching(draft, missing))
+        return
     if len(draft.servers()) > 1 and chosen.node_name == draft.leader and not leader_beside(draft, chosen):
         return
     _begin(draft, chosen)
@@ -150,8 +167,11 @@ def _begin_agents(draft: Draft, agents: list[K3sMemberStatus], under_way: list[K
     """Those out of reach get theirs when they come back and keep nobody waiting; of the others so many at a time."""
     for member in agents:
         if not draft.is_connected(member) and not member.ready:
-            draft.change(member, version=draft.spec.version)
+            draft.change(member, version=draft.spec.version, next_version="")
     reachable = [member for member in agents if draft.is_connected(member) or member.ready]
+    if missing := [member for member in reachable if member.ready and not has_fetched(draft, member)]:
+        draft.say(Activity.UPGRADING, "Fetching", _fetching(draft, missing))
+    reachable = [member for member in reachable if member not in missing]
     busy = sum(1 for member in under_way if draft.is_connected(member) and member.role is MemberRole.AGENT)
     # Who is broken already goes first: it is not available anyhow.
     reachable.sort(key=lambda member: (member.ready, member.node_name))
@@ -165,8 +185,33 @@ def _begin(draft: Draft, member: K3sMemberStatus) -> None:
         draft.change(member, want=Wish.DRAINED)
         draft.say(Activity.UPGRADING, "Draining", f"{member.node_name} is being drained")
     else:
-        draft.change(member, version=draft.spec.version)
+        draft.change(member, version=draft.spec.version, next_version="")
         draft.say(Activity.UPGRADING, "Upgrading", f"{member.node_name} gets {draft.spec.version}")
+
+
+def _want_next(draft: Draft, member: K3sMemberStatus, *, is_held: bool) -> None:
+    """Who is behind fetches what it will get. While an upgrade is held up nobody begins to; what has begun goes on, if it still counts."""
+    target = draft.spec.version
+    wanted = target if member.version != target and member.joined and not member.stopped else ""
+    if is_held and member.next_version != target:
+        wanted = ""
+    if member.next_version != wanted:
+        draft.change(member, next_version=wanted)
+
+
+def has_fetched(draft: Draft, member: K3sMemberStatus) -> bool:
+    """Whether the member could start the spec's version at once. An EVE device cannot be told to fetch anything beforehand."""
+    node = draft.node_of(member)
+    return member.fetched_version == draft.spec.version or (node is not None and node.runs_eve)
+
+
+def _fetching(draft: Draft, members: list[K3sMemberStatus]) -> str:
+    told = []
+    for member in members[:_TOLD]:
+        why = member.fetch_message or ("" if draft.is_connected(member) else member.message)
+        told.append(f"{member.node_name}{f' ({why})' if why else ''}")
+    more = f" and {len(members) - _TOLD} more" if len(members) > _TOLD else ""
+    return f"waits for the download of {draft.spec.version} to {', '.join(told)}{more}"
 
 
 def _unready(members: list[K3sMemberStatus]) -> str:

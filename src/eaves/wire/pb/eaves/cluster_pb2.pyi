@@ -68,6 +68,9 @@ class ClusterExtension(_message.Message):
     KEEP_DATA_FIELD_NUMBER: _builtins.int
     INITIALIZED_FIELD_NUMBER: _builtins.int
     STOPPED_FIELD_NUMBER: _builtins.int
+    NEXT_VERSION_FIELD_NUMBER: _builtins.int
+    NEXT_BINARY_IMAGE_ID_FIELD_NUMBER: _builtins.int
+    NEXT_BUNDLE_IMAGE_IDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the K3sCluster object."""
     namespace: _builtins.str
@@ -96,6 +99,10 @@ class ClusterExtension(_message.Message):
     """The cluster exists: a server without its data joins, restores or waits, and never makes a new cluster, whatever join_server_ip is."""
     stopped: _builtins.bool
     """K3s is not to run now; its data stay. The state is then Stopped."""
+    next_version: _builtins.str
+    """Comes after version: its files are fetched and tried meanwhile, nothing else is done; empty = none."""
+    next_binary_image_id: _builtins.str
+    """As binary_image_id, of next_version."""
     @_builtins.property
     def bundle_image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Content trees (RAW, with their sha256) of air-gap image bundles."""
@@ -124,6 +131,10 @@ class ClusterExtension(_message.Message):
     def node_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Of this node's Kubernetes Node."""
 
+    @_builtins.property
+    def next_bundle_image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As bundle_image_ids, of next_version."""
+
     def __init__(
         self,
         *,
@@ -148,10 +159,13 @@ class ClusterExtension(_message.Message):
         keep_data: _builtins.bool = ...,
         initialized: _builtins.bool = ...,
         stopped: _builtins.bool = ...,
+        next_version: _builtins.str = ...,
+        next_binary_image_id: _builtins.str = ...,
+        next_bundle_image_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "orders", b"orders"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_address", b"api_address", "backup", b"backup", "binary_image_id", b"binary_image_id", "bundle_image_ids", b"bundle_image_ids", "config", b"config", "cpu_reserved_millis", b"cpu_reserved_millis", "datastore", b"datastore", "disable", b"disable", "initialized", b"initialized", "is_leader", b"is_leader", "keep_data", b"keep_data", "members", b"members", "memory_reserved_bytes", b"memory_reserved_bytes", "name", b"name", "namespace", b"namespace", "node_labels", b"node_labels", "node_name", b"node_name", "orders", b"orders", "stopped", b"stopped", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_address", b"api_address", "backup", b"backup", "binary_image_id", b"binary_image_id", "bundle_image_ids", b"bundle_image_ids", "config", b"config", "cpu_reserved_millis", b"cpu_reserved_millis", "datastore", b"datastore", "disable", b"disable", "initialized", b"initialized", "is_leader", b"is_leader", "keep_data", b"keep_data", "members", b"members", "memory_reserved_bytes", b"memory_reserved_bytes", "name", b"name", "namespace", b"namespace", "next_binary_image_id", b"next_binary_image_id", "next_bundle_image_ids", b"next_bundle_image_ids", "next_version", b"next_version", "node_labels", b"node_labels", "node_name", b"node_name", "orders", b"orders", "stopped", b"stopped", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,6 +395,8 @@ class ClusterInfoExtension(_message.Message):
     HAS_DATA_FIELD_NUMBER: _builtins.int
     IS_LEADER_FIELD_NUMBER: _builtins.int
     ORDER_MESSAGE_FIELD_NUMBER: _builtins.int
+    FETCHED_VERSION_FIELD_NUMBER: _builtins.int
+    FETCH_MESSAGE_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """UUID."""
     state: _builtins.str
@@ -410,6 +426,10 @@ class ClusterInfoExtension(_message.Message):
     """It acted as leader when this was made."""
     order_message: _builtins.str
     """Why an order is not done yet."""
+    fetched_version: _builtins.str
+    """The next_version whose files are all here, whole and tried; empty = not yet."""
+    fetch_message: _builtins.str
+    """What that waits for, or what is wrong."""
     @_builtins.property
     def certificates_expire_at(self) -> _timestamp_pb2.Timestamp:
         """The first of this node's to expire, those of authorities aside."""
@@ -453,10 +473,12 @@ class ClusterInfoExtension(_message.Message):
         has_data: _builtins.bool = ...,
         is_leader: _builtins.bool = ...,
         order_message: _builtins.str = ...,
+        fetched_version: _builtins.str = ...,
+        fetch_message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificates_expire_at", b"certificates_expire_at", "done", b"done"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_ready", b"api_ready", "ca_hash", b"ca_hash", "certificates_expire_at", b"certificates_expire_at", "cluster_id", b"cluster_id", "done", b"done", "etcd_healthy", b"etcd_healthy", "etcd_members", b"etcd_members", "has_data", b"has_data", "is_leader", b"is_leader", "is_server", b"is_server", "members", b"members", "message", b"message", "node_name", b"node_name", "order_message", b"order_message", "restarts", b"restarts", "snapshots", b"snapshots", "state", b"state", "version", b"version", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_ready", b"api_ready", "ca_hash", b"ca_hash", "certificates_expire_at", b"certificates_expire_at", "cluster_id", b"cluster_id", "done", b"done", "etcd_healthy", b"etcd_healthy", "etcd_members", b"etcd_members", "fetch_message", b"fetch_message", "fetched_version", b"fetched_version", "has_data", b"has_data", "is_leader", b"is_leader", "is_server", b"is_server", "members", b"members", "message", b"message", "node_name", b"node_name", "order_message", b"order_message", "restarts", b"restarts", "snapshots", b"snapshots", "state", b"state", "version", b"version", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,7 +16,7 @@ def disturb(world: World, dice: random.Random) -> None:
     """One thing that happens at a site, to a controller or by an operator. Nothing that loses most of the servers for good."""
     name = dice.choice(SERVERS + AGENTS)
     box = world.boxes[name]
-    match dice.randrange(9):
+    match dice.randrange(10):
         case 0:
             box.has_link = not box.has_link
         case 1:
@@ -43,6 +43,8 @@ def disturb(world: World, dice: random.Random) -> None:
             world.edit(operations={**orders, field: orders.get(field, 0) + 1})
         case 8:
             box.is_broken = not box.is_broken
+        case 9:
+            box.cannot_fetch = "" if box.cannot_fetch else "the datastore is away"
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -60,6 +62,7 @@ def test_a_site_comes_to_rest_after_anything(seed: int) -> None:
     for box in world.boxes.values():
         box.has_link = box.has_power = True
         box.is_broken = box.pods_stuck = False
+        box.cannot_fetch = ""
     world.run(400)
     status = world.status
     assert status.phase == "Ready", f"{status.message}\n" + "\n".join(world.log[-10:])

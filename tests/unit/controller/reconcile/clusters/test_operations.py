@@ -100,6 +100,112 @@ def test_an_upgrade_stops_at_the_member_that_does_not_get_well_and_goes_on_when_
     assert (world.status.phase, world.status.version) == ("Ready", NEW)
 
 
+def touched(world: World) -> list[str]:
+    return [
+        name
+        for name, member in world.members.items()
+        if member.want is not Wish.READY or member.version != "v1.34.2+k3s1"
+    ]
+
+
+def test_nobody_is_drained_before_all_servers_have_fetched_the_version() -> None:
+    world = made(ABC, ["d"])
+    world.boxes["c"].cannot_fetch = "image k3s: the disk is full"
+    world.edit(version=NEW)
+    world.run()
+    assert touched(world) == []
+    assert {member.next_version for member in world.members.values()} == {NEW}
+    assert world.condition("Upgrading") == (
+        "True",
+        "Fetching",
+        f"waits for the download of {NEW} to c (image k3s: the disk is full)",
+    )
+    assert world.condition("Ready")[0] == "True"
+    world.boxes["c"].cannot_fetch = ""
+    world.run(160)
+    assert (world.status.phase, world.status.version) == ("Ready", NEW)
+    assert {member.next_version for member in world.members.values()} == {""}
+
+
+def test_an_agent_that_cannot_fetch_the_version_keeps_no_other_waiting() -> None:
+    world = made(["a"], ["d", "e"])
+    world.boxes["d"].cannot_fetch = "image k3s: 404"
+    world.edit(version=NEW)
+    world.run(160)
+    assert {name: member.version for name, member in world.members.items()} == {"a": NEW, "d": "v1.34.2+k3s1", "e": NEW}
+    assert world.members["d"].want is Wish.READY
+    assert "d (image k3s: 404)" in world.condition("Upgrading")[2]
+    world.boxes["d"].cannot_fetch = ""
+    world.run(160)
+    assert world.status.phase == "Ready"
+
+
+def test_a_member_out_of_the_controllers_reach_is_not_drained_for_what_it_cannot_hear_of() -> None:
+    world = made(ABC, ["d"])
+    world.boxes["c"].has_link = False
+    world.edit(version=NEW)
+    world.run()
+    assert touched(world) == []
+    assert "c (the node is out of contact)" in world.condition("Upgrading")[2]
+    world.boxes["c"].has_link = True
+    world.run(160)
+    assert world.status.phase == "Ready"
+
+
+def test_a_version_that_is_wanted_no_more_is_fetched_no_more() -> None:
+    world = made(ABC)
+    for box in world.boxes.values():
+        box.cannot_fetch = "slow"
+    world.edit(version="v1.35.0+k3s1")
+    world.run()
+    world.edit(version=NEW)
+    world.run()
+    assert {member.next_version for member in world.members.values()} == {NEW}
+    world.edit(version="v1.34.2+k3s1")
+    world.run()
+    assert {member.next_version for member in world.members.values()} == {""}
+    assert (world.status.phase, touched(world)) == ("Ready", [])
+
+
+def test_another_version_after_the_drain_is_fetched_before_it_is_given() -> None:
+    world = made(ABC)
+    world.boxes["b"].pods_stuck = True
+    world.edit(version=NEW)
+    for _ in range(10):
+        world.turn()
+    assert world.members["b"].want is Wish.DRAINED
+    world.boxes["b"].cannot_fetch = "slow"
+    world.edit(version="v1.35.0+k3s1")
+    world.boxes["b"].pods_stuck = False
+    world.run()
+    assert world.members["b"].drained
+    assert world.members["b"].version == "v1.34.2+k3s1"
+    assert world.condition("Upgrading")[1:] == (
+        "Fetching",
+        "waits for the download of v1.35.0+k3s1 to b (slow)",
+    )
+    world.boxes["b"].cannot_fetch = ""
+    world.run(200)
+    assert (world.status.phase, world.status.version) == ("Ready", "v1.35.0+k3s1")
+
+
+@pytest.mark.parametrize("version", ["v1.36.0+k3s1", "v1.34.1+k3s1"])
+def test_what_may_not_follow_is_not_fetched_either(version: str) -> None:
+    world = made(ABC)
+    world.releases = [*world.releases, type(world.releases[0])(version, version, frozenset({"amd64"}))]
+    world.edit(version=version)
+    world.run()
+    assert {member.next_version for member in world.members.values()} == {""}
+
+
+def test_a_device_of_eve_is_upgraded_without_a_word_of_what_it_fetched() -> None:
+    world = made(["a"], ["d"])
+    world.boxes["d"].runs_eve, world.boxes["d"].cannot_fetch = True, "does not know how"
+    world.edit(version=NEW)
+    world.run(160)
+    assert world.members["d"].version == NEW
+
+
 def test_a_drain_that_does_not_end_stops_the_upgrade_with_the_reason() -> None:
     world = made(ABC)
     world.boxes["b"].pods_stuck = True
