@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,11 +44,17 @@ def entry(files: dict[str, str], password: str) -> tuple[str, str]:
     return _key(password), encrypt(json.dumps(files), password)
 
 
-def load(etcd: Etcd, password: str) -> dict[str, str]:
+class Store(Protocol):
+    """Where it is kept: etcd or what speaks like it."""
+
+    def run(self, *arguments: str) -> str: ...
+
+
+def load(etcd: Store, password: str) -> dict[str, str]:
     """Fatal when the cluster's data is under another token; empty when there is none at all."""
     text = etcd.run("get", _key(password), "--print-value-only").strip()
     if not text:
-        if etcd.run("get", "/bootstrap/", "--prefix", "--keys-only").strip():
+        if etcd.run("get", "/bootstrap/", "--prefix").strip():
             log.fatal("bootstrap data already found and encrypted with different token")
         return {}
     files: dict[str, str] = json.loads(decrypt(text, password))

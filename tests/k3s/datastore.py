@@ -14,6 +14,7 @@ from tests.k3s.children import Children
 from tests.k3s.etcd import CLIENT_PORT, Etcd, EtcdError
 from tests.k3s.options import Options
 from tests.k3s.paths import DataDir, socket_path, write
+from tests.k3s.pki import AUTHORITIES
 
 _SQLITE = "sqlite://{}?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate"
 
@@ -43,6 +44,11 @@ class Datastore:
     def has_peers(self) -> bool:
         """Other servers may share it, so that leaders are elected."""
         return self.has_etcd or bool(self._endpoint)
+
+    @property
+    def is_shared(self) -> bool:
+        """Servers meet in it without joining each other."""
+        return bool(self._endpoint)
 
     @property
     def _is_external_etcd(self) -> bool:
@@ -75,6 +81,29 @@ class Datastore:
         if self._is_external_etcd:
             return True
         return self.etcd.is_healthy() if self.has_etcd else self._kine_socket.exists()
+
+    def share_bootstrap(self, password: str) -> None:
+        """Of an external datastore: the first server's authorities and keys go into it, and every server takes what is there."""
+        own = bootstrap.load_files(self._data)
+        if all(f"tls/{name}.key" in own for name in AUTHORITIES):
+            key, value = bootstrap.entry(own, password)
+            # kine knows no plain put; when another server was first the key is there, and nothing happens.
+            self.run("txn", stdin=f'mod("{key}") = "0"\n\nput {key} {value}\n\n\n')
+        if found := bootstrap.load(self, password):
+            bootstrap.write_files(self._data, found)
+
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        """``etcdctl`` on an external datastore. Raises EtcdError."""
+        endpoint = self._endpoint if self._is_external_etcd else f"unix://{self._kine_socket}"
+        argv = [programs.program("etcd", "etcdctl"), "--endpoints", endpoint, "--command-timeout", "30s"]
+        if self._is_external_etcd:
+            for flag, option in (("cacert", "cafile"), ("cert", "certfile"), ("key", "keyfile")):
+                if text := self._options.text(f"datastore-{option}"):
+                    argv += [f"--{flag}", text]
+        done = subprocess.run([*argv, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise EtcdError(f"etcdctl {arguments[0]}: {done.stderr.strip()[-300:]}")
+        return done.stdout
 
     def keep_bootstrap(self, password: str) -> None:
         """The authorities go into etcd once; a server whose keys differ from the cluster's takes those."""
@@ -162,15 +191,9 @@ class Datastore:
         endpoint = self._endpoint or _SQLITE.format(self._data.database / "state.db")
         self._kine_socket.parent.mkdir(parents=True, exist_ok=True)
         self._kine_socket.unlink(missing_ok=True)
-        argv = [
-            "--endpoint",
-            endpoint,
-            "--listen-address",
-            f"unix://{self._kine_socket}",
-            "--metrics-bind-address",
-            "0",
-        ]
+        argv = ["--listen-address", f"unix://{self._kine_socket}", "--metrics-bind-address", "0"]
         for name, option in (("ca-file", "cafile"), ("cert-file", "certfile"), ("key-file", "keyfile")):
             if self._options.text(f"datastore-{option}"):
                 argv += [f"--{name}", self._options.text(f"datastore-{option}")]
-        self._children.start("kine", programs.program("kine", "kine"), *argv)
+        # It may hold a password: K3s has kine in its own process, where no command line shows it.
+        self._children.start("kine", programs.program("kine", "kine"), *argv, environment={"KINE_ENDPOINT": endpoint})

@@ -69,12 +69,12 @@ def follow(data: DataDir, api: Api, manager: str, disabled: list[str], is_stoppi
 
 def _apply_file(api: Api, file: Path, manager: str) -> bool:
     name = file.stem.lower().replace("_", "-")
+    content = file.read_bytes()
     try:
-        text = file.read_text()
-        objects = [obj for document in yaml.safe_load_all(text) for obj in _flatten(document)]
+        objects = [obj for document in yaml.safe_load_all(content.decode()) for obj in _flatten(document)]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         log.error(f"Failed to process config: failed to process {file}: {error}")
-        _note(api, manager, name, file, None, str(error))
+        _note(api, manager, name, file, content, None, str(error))
         return True  # Nothing changes until the file does.
     owner = hashlib.sha1(f"k3s.cattle.io/v1/Addon/kube-system/{name}".encode(), usedforsecurity=False).hexdigest()
     failure = ""
@@ -93,17 +93,22 @@ def _apply_file(api: Api, file: Path, manager: str) -> bool:
     else:
         for path in _load_paths(api, name) - set(paths):
             _remove(api, path, owner)
-    return _note(api, manager, name, file, None if failure else paths, failure) and not failure
+    return _note(api, manager, name, file, content, None if failure else paths, failure) and not failure
 
 
-def _note(api: Api, manager: str, name: str, file: Path, paths: list[str] | None, failure: str) -> bool:
+def _note(
+    api: Api, manager: str, name: str, file: Path, content: bytes, paths: list[str] | None, failure: str = ""
+) -> bool:
     """Keep in the Addon what the file made; None leaves the list of a failed attempt as it was."""
     addon: Object = {
         "apiVersion": "k3s.cattle.io/v1",
         "kind": "Addon",
         "metadata": {"name": name, "namespace": "kube-system", "annotations": {}},
-        "spec": {"source": str(file), "checksum": hashlib.sha256(file.read_bytes()).hexdigest()},
+        "spec": {"source": str(file)},
     }
+    if paths is not None:
+        # Of what was applied with success last.
+        addon["spec"]["checksum"] = hashlib.sha256(content).hexdigest()
     kept = sorted(_load_paths(api, name)) if paths is None else paths
     addon["metadata"]["annotations"][_LAST] = json.dumps(kept)
     try:

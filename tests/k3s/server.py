@@ -16,6 +16,7 @@ import yaml
 
 from tests.k3s import (
     bootstrap,
+    helm,
     housekeeping,
     joining,
     kubeconfig,
@@ -37,6 +38,7 @@ from tests.k3s.supervisor import SupervisorState
 
 CRITICAL = ("clusterCIDR", "serviceCIDR", "clusterDNS", "clusterDomain", "flannelBackend", "secretsEncryption")
 _WATCH_S = 0.3
+_CHARTS_S = 2.0
 
 
 class Server:
@@ -58,10 +60,16 @@ class Server:
             signal.signal(number, lambda *_: self._is_ended.set())
         try:
             self._start()
+            admin = self._data.credentials / "admin.kubeconfig"
+            charts = helm.HelmController(self._api("client-admin"), self._options, self._children, self._node_name)
+            looked_at = 0.0
             while not self._is_ended.wait(_WATCH_S):
                 ended = self._children.find_ended()
                 if ended:
                     log.fatal(ended)
+                if looked_at + _CHARTS_S < time.monotonic():
+                    charts.start_if_wanted(admin)
+                    looked_at = time.monotonic()
         except StoppedError:
             pass
         finally:
@@ -83,8 +91,14 @@ class Server:
         peer = self._join()
         password = tokens.want_server_token(data, options)
         self._store.check_first(password)
+        if self._store.is_shared:
+            self._store.start()
+            self._children.wait("the datastore", self._or_stop(self._store.is_healthy))
+            self._store.share_bootstrap(password)
         pki.make_authorities(data)
         secretsencryption.want_config(data, is_wanted=options.is_on("secrets-encryption"))
+        if self._store.is_shared:
+            self._store.share_bootstrap(password)
         hosts = [self._address, *options.list("tls-san"), *options.list("node-external-ip"), self._node_name]
         services = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
         services.append(f"kubernetes.default.svc.{options.text('cluster-domain')}")
@@ -101,8 +115,9 @@ class Server:
         supervisor.serve(state, socket_file)
         self._plane.start_front(socket_file)
 
-        self._store.start(peer)
-        self._children.wait("the datastore", self._or_stop(self._store.is_healthy))
+        if not self._store.is_shared:
+            self._store.start(peer)
+            self._children.wait("the datastore", self._or_stop(self._store.is_healthy))
         self._store.keep_bootstrap(password)
         self._plane.start_apiserver(self._store.arguments())
         self._children.wait("the API server", self._or_stop(api.is_ready))
@@ -158,7 +173,9 @@ class Server:
         ]
         for definition in crds:
             with contextlib.suppress(ApiError):
-                api.apply(definition, manager)
+                # The Helm controller makes better ones of its own.
+                if api.find(api.path_of(definition)) is None:
+                    api.apply(definition, manager)
         self._background("manifests", lambda: manifests.follow(data, api, manager, disabled, self._is_ended.is_set))
         keeper = housekeeping.Housekeeper(api, self._store, self._node_name, self._address)
         self._background("housekeeping", lambda: keeper.follow(self._is_ended.is_set))

@@ -10,14 +10,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Struct
 
-from eaves.kinds.columns import Getter, at, condition, get
+from eaves.kinds.columns import Getter, age_of, at, condition, get
 from eaves.kinds.fields import about
 from eaves.kinds.k3scluster_rules import check_cluster, find_warnings
-from eaves.kinds.k3scluster_spec import K3sClusterSpec
-from eaves.kinds.k3scluster_status import K3sClusterStatus
+from eaves.kinds.k3scluster_spec import ClusterDatastore, K3sClusterSpec
+from eaves.kinds.k3scluster_status import K3sClusterStatus, MemberRole
 from eaves.kinds.metadata import ObjectMeta
 from eaves.kinds.serving import eaves_resource, text_at
 from eaves.kube.resource import Column, Object, Subresource
+from eaves.kube.tables import parse_time, render_duration
 
 FINALIZER = "eaves.dev/k3s-members"
 """Keeps a deleted K3sCluster until its members have left."""
@@ -57,6 +58,38 @@ def _count(field: str) -> Getter:
     return value
 
 
+def _etcd(obj: Object, _now: float) -> str:
+    """Healthy members of those that are servers with embedded etcd."""
+    if get(obj, ["spec", "datastore"], ClusterDatastore.EMBEDDED_ETCD) != ClusterDatastore.EMBEDDED_ETCD:
+        return ""
+    servers = [entry for entry in get(obj, ["status", "members"], []) if entry.get("role") == MemberRole.SERVER]
+    return f"{sum(1 for entry in servers if entry.get('etcdHealthy'))}/{len(servers)}" if servers else ""
+
+
+def _pods(obj: Object, _now: float) -> str:
+    pods = get(obj, ["status", "pods"], None)
+    return f"{pods.get('running', 0)}/{pods.get('total', 0)}" if isinstance(pods, dict) else ""
+
+
+def _add_ons(obj: Object, _now: float) -> str:
+    entries = get(obj, ["status", "addOns"], [])
+    return f"{sum(1 for entry in entries if entry.get('state') == 'Ready')}/{len(entries)}" if entries else ""
+
+
+def _certificates(obj: Object, now: float) -> str:
+    """How long the first certificate that ends is good for still."""
+    ends = parse_time(get(obj, ["status", "certificatesExpireAt"]))
+    if ends is None:
+        return ""
+    return render_duration(ends - now) if ends > now else "expired"
+
+
+def _snapshot(obj: Object, now: float) -> str:
+    """Age of the newest snapshot that was taken without a fault."""
+    good = [entry for entry in get(obj, ["status", "snapshots"], []) if not entry.get("message")]
+    return age_of(str(good[0].get("takenAt", "")), now) if good else ""
+
+
 RESOURCE = eaves_resource(
     K3sCluster,
     "k3sclusters",
@@ -71,6 +104,11 @@ RESOURCE = eaves_resource(
         Column("API", "string", condition("APIAvailable"), "Whether the cluster's API answers."),
         Column("Wanted", "string", at("spec.version"), "Version that is asked for.", priority=1),
         Column("Leader", "string", at("status.leader"), "Server that acts for the cluster.", priority=1),
+        Column("Etcd", "string", _etcd, "Members of the embedded etcd that are healthy, of all.", priority=1),
+        Column("Pods", "string", _pods, "Pods that run, of all.", priority=1),
+        Column("Add-Ons", "string", _add_ons, "Add-ons that are ready, of all.", priority=1),
+        Column("Certificates", "string", _certificates, "How long all certificates are valid still.", priority=1),
+        Column("Snapshot", "string", _snapshot, "Age of the newest snapshot.", priority=1),
         Column("Message", "string", at("status.message"), "What it waits for.", priority=1),
     ),
     selectable_fields={"spec.version": text_at("spec", "version"), "status.phase": text_at("status", "phase")},

@@ -7,25 +7,23 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 import msgspec
-import yaml
 
 from eaves.kinds import rules
 from eaves.kinds.app_rules import check_counter
 from eaves.kinds.cron import check_schedule
 from eaves.kinds.durations import check_duration
-from eaves.kinds.k3s_options import MANAGED, OPTIONS, PACKAGED, is_known
+from eaves.kinds.k3s_addon_rules import check_add_ons
+from eaves.kinds.k3s_config_rules import check_options
 from eaves.kinds.k3s_version import K3sVersion, check_k3s_version, explain_skew, parse_k3s_version
-from eaves.kinds.k3scluster_spec import AddOn, ClusterDatastore, K3sClusterSpec, MemberPool, UpgradePolicy
+from eaves.kinds.k3scluster_spec import ClusterDatastore, K3sClusterSpec, MemberPool, UpgradePolicy
 from eaves.kinds.rules import forbidden, invalid, required
 from eaves.kube import names
-from eaves.kube.errors import CauseType, FieldError
+from eaves.kube.errors import FieldError
 from eaves.kube.resource import Object
 
 LEAST_MEMORY, MOST_MEMORY = "256Mi", "16Ti"
 LEAST_CPUS, MOST_CPUS = "50m", "1024"
 _HOUR_S = 3600
-_SCALARS = (str, int, float, bool)
-_PACKAGED = "supported values: " + ", ".join(f'"{name}"' for name in PACKAGED)
 
 
 def check_cluster(new: Object, old: Object | None) -> Sequence[FieldError]:
@@ -61,9 +59,8 @@ def _check_spec(spec: K3sClusterSpec) -> Iterator[FieldError]:
     yield from _check_members(spec)
     yield from _check_datastore(spec)
     yield from _check_addresses(spec)
-    yield from _check_options(spec)
-    for index, add_on in enumerate(spec.add_ons):
-        yield from _check_add_on(f"spec.addOns[{index}]", add_on)
+    yield from check_options(spec)
+    yield from check_add_ons(spec)
     yield from rules.check_quantity(
         "spec.resources.memory", spec.resources.memory, minimum=LEAST_MEMORY, maximum=MOST_MEMORY
     )
@@ -152,85 +149,6 @@ def _check_addresses(spec: K3sClusterSpec) -> Iterator[FieldError]:
     if subnets and not any(address in subnet for subnet in subnets):
         shown = ", ".join(sorted(str(subnet) for subnet in subnets))
         yield invalid("spec.apiAddress", spec.api_address, f"must be in the subnet of the members ({shown})")
-
-
-def _check_options(spec: K3sClusterSpec) -> Iterator[FieldError]:
-    version = parse_k3s_version(spec.version)
-    for name, value in sorted(spec.config.items()):
-        path = f"spec.config[{name}]"
-        plain = name.removesuffix("+")
-        if plain in MANAGED:
-            yield forbidden(path, f"Eaves manages this option: {MANAGED[plain]}")
-        elif plain not in OPTIONS or (version is not None and not is_known(plain, version.minor)):
-            yield FieldError(path, CauseType.NOT_SUPPORTED, _explain_unknown(plain, spec.version), name)
-        else:
-            yield from _check_value(path, value, is_list=OPTIONS[plain].is_list)
-    for index, component in enumerate(spec.disable):
-        if component not in PACKAGED:
-            yield FieldError(f"spec.disable[{index}]", CauseType.NOT_SUPPORTED, _PACKAGED, component)
-
-
-def _explain_unknown(name: str, version: str) -> str:
-    option = OPTIONS.get(name)
-    if option is not None:
-        return (
-            f"K3s {version} does not have this option; it came with v1.{option.since}" if option.since else "it is gone"
-        )
-    close = [
-        known for known in sorted(OPTIONS) if known.replace("-", "") == name.replace("-", "").replace("_", "").lower()
-    ]
-    return (
-        f"K3s has no such option{f'; did you mean {close[0]}?' if close else ' (names are those of its config file)'}"
-    )
-
-
-def _check_value(path: str, value: Any, *, is_list: bool) -> Iterator[FieldError]:
-    if isinstance(value, list):
-        if not is_list:
-            yield invalid(path, value, "must be a single value")
-        elif not all(isinstance(item, _SCALARS) for item in value):
-            yield invalid(path, value, "must be a list of texts and numbers")
-    elif not isinstance(value, _SCALARS):
-        yield invalid(
-            path, value, "must be a text, a number, true or false" + (", or a list of such" if is_list else "")
-        )
-
-
-def _check_add_on(path: str, add_on: AddOn) -> Iterator[FieldError]:
-    yield from rules.check_dns_label(f"{path}.name", add_on.name)
-    if bool(add_on.manifest) is (add_on.helm is not None):
-        yield required(path, "must have exactly one of manifest and helm")
-    if add_on.manifest:
-        yield from _check_manifest(f"{path}.manifest", add_on.manifest)
-    if add_on.helm is None:
-        return
-    chart = add_on.helm
-    has_place = "://" in chart.chart
-    if has_place and not chart.chart.startswith(("oci://", "https://", "http://")):
-        yield invalid(
-            f"{path}.helm.chart", chart.chart, "must start with oci://, https:// or http://, or be a name in repo"
-        )
-    if not has_place and not chart.repo:
-        yield required(f"{path}.helm.repo", "a chart that is a name needs the repository that has it")
-    if chart.repo and not chart.repo.startswith(("https://", "http://")):
-        yield invalid(f"{path}.helm.repo", chart.repo, "must start with https:// or http://")
-    if chart.target_namespace:
-        yield from rules.check_dns_label(f"{path}.helm.targetNamespace", chart.target_namespace)
-
-
-def _check_manifest(path: str, text: str) -> Iterator[FieldError]:
-    """Objects with a kind and a name. What they mean is the cluster's business."""
-    try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
-        yield invalid(path, f"{len(text)} characters", f"must be YAML: {' '.join(str(error).split())}")
-        return
-    if not documents:
-        yield required(path, "must hold at least one object")
-    for number, document in enumerate(documents, 1):
-        is_object = isinstance(document, Mapping) and document.get("apiVersion") and document.get("kind")
-        if not is_object:
-            yield invalid(path, f"document {number}", "must be a Kubernetes object with apiVersion and kind")
 
 
 def _check_upgrade(upgrade: UpgradePolicy) -> Iterator[FieldError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
 from eaves.kinds.fields import LabelSelector, LocalReference, Quantity, about, keyed, unique
@@ -41,6 +42,19 @@ class MemberAddress(Struct, frozen=True, rename="camel", kw_only=True):
     address: Annotated[str, about("IPv4 address with prefix length on the cluster interface: 10.17.0.11/24.")]
 
 
+class HelmFailurePolicy(StrEnum):
+    REINSTALL = "Reinstall"
+    RETRY = "Retry"
+    ABORT = "Abort"
+
+
+class ValuesSecret(Struct, frozen=True, rename="camel", kw_only=True):
+    """Values of a chart that a Secret of the cluster keeps, in its namespace kube-system."""
+
+    name: Annotated[str, about("Secret.", min_length=1, max_length=253)]
+    keys: Annotated[list[str], unique(description="Its keys, each the text of a values file.", max_length=16)]
+
+
 class HelmChart(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """A chart that the cluster's own Helm controller installs."""
 
@@ -49,8 +63,44 @@ class HelmChart(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
     ]
     repo: Annotated[str, about("Repository of the chart, https://….", max_length=2048)] = ""
     version: Annotated[str, about("Version of the chart; the newest when absent.", max_length=253)] = ""
-    target_namespace: Annotated[str, about("Namespace to install into; default when absent.", max_length=63)] = ""
-    values: Annotated[dict, about("Values of the chart.")] = {}  # type: ignore[type-arg]  # any object
+    target_namespace: Annotated[
+        str, about("Namespace to install into, made if there is none; default when absent.", max_length=63)
+    ] = ""
+    values: Annotated[
+        dict[str, Any],
+        about("Values of the chart. They are kept in the clear: what is secret goes into valuesSecrets."),
+    ] = {}
+    values_secrets: Annotated[
+        list[ValuesSecret],
+        keyed("name", description="Secrets of the cluster that have more values, which win.", max_length=16),
+    ] = []
+    auth_secret: Annotated[
+        LocalReference | None,
+        about("Secret of the cluster, in kube-system, of type kubernetes.io/basic-auth: credentials for repo."),
+    ] = None
+    docker_registry_secret: Annotated[
+        LocalReference | None,
+        about(
+            "Secret of the cluster, in kube-system, of type kubernetes.io/dockerconfigjson: credentials for an oci:// registry."
+        ),
+    ] = None
+    ca_certificates: Annotated[
+        str, about("PEM certificates of authorities to trust for the registry or repository.", max_length=262144)
+    ] = ""
+    plain_http: Annotated[bool, about("An oci:// registry that speaks HTTP without TLS.")] = msgspec.field(
+        default=False, name="plainHTTP"
+    )
+    bootstrap: Annotated[
+        bool,
+        about(
+            "The cluster needs it to come up, as a CNI: its job runs on a server, in the host's network, before nodes are ready."
+        ),
+    ] = False
+    timeout: Annotated[str, about("How long Helm waits for each of its steps; 5m when absent.", max_length=32)] = ""
+    failure_policy: Annotated[
+        HelmFailurePolicy,
+        about("What to do about a release that failed: reinstall it from nothing, upgrade it again, or leave it."),
+    ] = HelmFailurePolicy.REINSTALL
 
 
 class AddOn(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):

@@ -63,21 +63,26 @@ class ClusterMember:
         secrets_of: ClusterSecrets | None = None,
         release: Release | None = None,
         datastores: Sequence[DatastoreConfig] = (),
+        bundles: Sequence[Path] = (),
         **extension: Any,
     ) -> None:
-        """A config in which it is a member; without ``join`` it makes the cluster. ``extension``: fields of ClusterExtension."""
+        """A config in which it is a member; without ``join`` it makes the cluster. ``extension``: fields of ClusterExtension.
+
+        ``bundles``: archives of images beside the release's own.
+        """
         release = release or self.release
         block = EncryptionBlock(cluster_token=token, eaves=AppSecrets(cluster=secrets_of))
         fields: dict[str, Any] = {
             "name": "shop",
             "version": release.version,
             "binary_image_id": f"binary-{release.version}",
-            "bundle_image_ids": [f"images-{release.version}"],
+            "bundle_image_ids": [f"images-{release.version}", *(bundle.name for bundle in bundles)],
             "disable": DISABLE,
             "node_name": self.machine.name,
             **extension,
         }
         pins = {f"binary-{release.version}": str(release.program), f"images-{release.version}": str(release.images)}
+        pins |= {bundle.name: str(bundle) for bundle in bundles}
         cluster = EdgeNodeCluster(
             cluster_name="shop",
             cluster_id=CLUSTER_ID,

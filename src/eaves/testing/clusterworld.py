@@ -23,6 +23,7 @@ from eaves.kinds.k3s_version import parse_k3s_version
 from eaves.kinds.k3scluster import K3sCluster
 from eaves.kinds.k3scluster_spec import ClusterDatastore
 from eaves.kinds.k3scluster_status import (
+    AddOnStatus,
     ClusterOrderCounters,
     K3sClusterStatus,
     K3sMemberStatus,
@@ -99,6 +100,8 @@ class World:
         self.bootstraps = 0
         self.restores = 0
         self.snapshots = 0
+        self.add_ons: tuple[AddOnStatus, ...] = ()
+        """What the leader tells of them."""
         self.losses = 0
         """Boxes that the test took power or disk from: only then may quorum be lost."""
         self.notes: list[EventNote] = []
@@ -368,6 +371,7 @@ class World:
             fetched_version=box.fetched,
             fetch_message=box.cannot_fetch if config is not None and config.next_version else "",
             views=self._views() if is_leader else {},
+            add_ons=self.add_ons if is_leader else (),
             pods=PodCounts(total=3, running=3) if is_leader else None,
         )
 

@@ -51,8 +51,8 @@ def find_releases() -> list[Release]:
     official = [found for version in OFFICIAL if (found := _find_official(version)) is not None]
     if official:
         return official
-    former = [kubernetes.module_of(version) for version in kubernetes.VERSIONS[1:]]
-    missing = [module.name for module in kubernetes.list_missing() if module.name not in former]
+    needless = kubernetes.list_needless()
+    missing = [module.name for module in kubernetes.list_missing() if module.name not in needless]
     if missing:
         try:
             kubernetes.find_go()

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ PAUSE = "docker.io/rancher/mirrored-pause:3.6"
 COREDNS = "docker.io/rancher/mirrored-coredns-coredns:1.15.0"
 BUSYBOX = "docker.io/rancher/mirrored-library-busybox:1.37.0"
 """K3s's archive has it for its local storage; tests run their pods of it."""
+KLIPPER_HELM = "docker.io/rancher/klipper-helm:v0.9.10-build20251111"
+"""What K3s's Helm controller runs in its jobs; K3s's archive has it, the stand-in an archive of its own, since it is large."""
+_HELM_ENTRY = kubernetes.MODULES.parent / "helm-entry.sh"
 _BUSYBOX = Path("/bin/busybox")
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -28,6 +31,7 @@ class _Image(NamedTuple):
     entry: Sequence[str]
     files: Mapping[str, bytes | str]
     """Contents by path; a text is where a link leads."""
+    user: str = ""
 
 
 def want_bundle() -> Path:
@@ -35,24 +39,49 @@ def want_bundle() -> Path:
     front, coredns = kubernetes.find_module("front"), kubernetes.find_module("coredns")
     if front is None or coredns is None:
         raise kubernetes.BuildError("the images need programs that are not built: run tools/build_kubernetes.py")
-    busybox = _BUSYBOX.read_bytes()
-    seed = f"{front.name} {coredns.name} {hashlib.sha256(busybox + Path(__file__).read_bytes()).hexdigest()}"
+    return _want(
+        f"k3s-airgap-images-{_architecture()}.tar",
+        f"{front.name} {coredns.name}",
+        lambda: [
+            _Image(PAUSE, ["/pause", "pause"], {"pause": (front / "front").read_bytes()}),
+            _Image(COREDNS, ["/coredns"], {"coredns": (coredns / "coredns").read_bytes()}),
+            _Image(BUSYBOX, [], _busybox_files()),
+        ],
+    )
+
+
+def want_helm_bundle() -> Path:
+    """The archive of :data:`KLIPPER_HELM`: Helm, and of ours the script that the Helm controller's jobs start."""
+    helm = kubernetes.find_module("helm")
+    if helm is None:
+        raise kubernetes.BuildError("Helm is not built: run tools/build_kubernetes.py")
+    entry = _HELM_ENTRY.read_bytes()
+    files = {"bin/entry": entry, "bin/helm": (helm / "helm").read_bytes(), "home/klipper-helm/.keep": b""}
+    return _want(
+        f"k3s-helm-images-{_architecture()}.tar",
+        f"{helm.name} {hashlib.sha256(entry).hexdigest()}",
+        lambda: [_Image(KLIPPER_HELM, ["/bin/entry"], {**_busybox_files(), **files}, user="1000")],
+    )
+
+
+def _want(name: str, seed: str, make: Callable[[], Sequence[_Image]]) -> Path:
+    """The archive of this name and seed, made if there is none; shared by all tests."""
+    seed = f"{seed} {hashlib.sha256(_BUSYBOX.read_bytes() + Path(__file__).read_bytes()).hexdigest()}"
     folder = kubernetes.cache_folder() / f"images-{hashlib.sha256(seed.encode()).hexdigest()[:16]}"
-    bundle = folder / f"k3s-airgap-images-{_architecture()}.tar"
+    bundle = folder / name
     if bundle.exists():
         return bundle
-    applets = subprocess.run([_BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    links = {f"bin/{name}": "/bin/busybox" for name in applets if name != "busybox"}
-    images = [
-        _Image(PAUSE, ["/pause", "pause"], {"pause": (front / "front").read_bytes()}),
-        _Image(COREDNS, ["/coredns"], {"coredns": (coredns / "coredns").read_bytes()}),
-        _Image(BUSYBOX, [], {"bin/busybox": busybox, "etc/passwd": b"root:x:0:0:root:/:/bin/sh\n", **links}),
-    ]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        _write(file.name, images)
+        _write(file.name, make())
     Path(file.name).replace(bundle)
     return bundle
+
+
+def _busybox_files() -> dict[str, bytes | str]:
+    applets = subprocess.run([_BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    links = {f"bin/{name}": "/bin/busybox" for name in applets if name != "busybox"}
+    return {"bin/busybox": _BUSYBOX.read_bytes(), "etc/passwd": b"root:x:0:0:root:/:/bin/sh\n", **links}
 
 
 def _write(path: str, images: Sequence[_Image]) -> None:
@@ -70,7 +99,12 @@ def _write(path: str, images: Sequence[_Image]) -> None:
         config = {
             "architecture": _architecture(),
             "os": "linux",
-            "config": {"Entrypoint": list(image.entry), "Cmd": [] if image.entry else ["/bin/sh"], "Env": [_PATH]},
+            "config": {
+                "Entrypoint": list(image.entry),
+                "Cmd": [] if image.entry else ["/bin/sh"],
+                "Env": [_PATH],
+                "User": image.user,
+            },
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         }
         manifest = {

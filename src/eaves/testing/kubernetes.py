@@ -60,7 +60,7 @@ def module_of(version: str) -> str:
 
 
 def list_modules() -> list[Module]:
-    """What there is to build: the newest Kubernetes, what it needs, then the older one, for upgrades alone."""
+    """What there is to build: the newest Kubernetes and what it needs, then what some tests alone need: an older one, and Helm."""
     return [
         _kubernetes(VERSIONS[0]),
         Module("etcd", {name: f"go.etcd.io/etcd/{name}/v3" for name in ("server", "etcdctl", "etcdutl")}),
@@ -81,7 +81,14 @@ def list_modules() -> list[Module]:
         ),
         Module("front", {"front": "."}),
         *[_kubernetes(version) for version in VERSIONS[1:]],
+        Module("helm-controller", {"helm-controller": "github.com/k3s-io/helm-controller"}, minutes=4),
+        Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, minutes=4),
     ]
+
+
+def list_needless() -> list[str]:
+    """Modules without which a cluster runs."""
+    return [*map(module_of, VERSIONS[1:]), "helm-controller", "helm"]
 
 
 def cache_folder() -> Path:

@@ -36,13 +36,25 @@ def releases() -> list[Release]:
 
 
 @pytest.fixture
-def make_member(releases: list[Release]) -> Iterator[MakeMember]:
+def folder() -> Iterator[Path]:
+    """For machines: on disk, not in memory."""
+    made = Path(tempfile.mkdtemp(prefix="eaves-k3s.", dir="/var/tmp"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def lan() -> Iterator[Lan]:
+    """What the machines of a test are plugged into."""
+    made = Lan()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_member(releases: list[Release], lan: Lan, folder: Path) -> Iterator[MakeMember]:
     """Makes members on one network; they end with the test."""
     with contextlib.ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="eaves-k3s.", dir="/var/tmp"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        lan = Lan()
-        stack.callback(lan.close)
 
         def make() -> ClusterMember:
             machine = Machine(folder, f"m-{secrets.token_hex(3)}", lan)

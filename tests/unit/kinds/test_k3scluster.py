@@ -91,6 +91,15 @@ def test_the_cluster_of_the_documentation_is_good() -> None:
         ("disable", ["traefic"], "spec.disable[0]", "traefik"),
         ("config", {"node-labels": ["a=b"]}, "spec.config[node-labels]", "no such option"),
         ("config", {"nodelabel": ["a=b"]}, "spec.config[nodelabel]", "did you mean node-label"),
+        ("config", {"node_label": ["a=b"]}, "spec.config[node_label]", "did you mean node-label"),
+        ("config", {"kubelet-args": ["a=b"]}, "spec.config[kubelet-args]", "did you mean kubelet-arg"),
+        ("config", {"flanel-backend": "none"}, "spec.config[flanel-backend]", "did you mean flannel-backend"),
+        ("config", {"data_dir": "/x"}, "spec.config[data_dir]", "data-dir, which is like it, is managed by Eaves"),
+        ("config", {"colour": "red"}, "spec.config[colour]", "names are those of its config file"),
+        ("config", {"data-dir": "/x"}, "spec.config[data-dir]", "from the EdgeNode"),
+        ("config", {"node-ip": "10.0.0.1"}, "spec.config[node-ip]", "from the EdgeNode"),
+        ("config", {"server": "https://x"}, "spec.config[server]", "whom the others join"),
+        ("config", {"datastore-endpoint": "x"}, "spec.config[datastore-endpoint]", "spec.datastoreSecretRef"),
         ("config", {"token": "x"}, "spec.config[token]", "Eaves manages"),
         ("config", {"cluster-init": True}, "spec.config[cluster-init]", "Eaves decides"),
         ("config", {"disable": ["traefik"]}, "spec.config[disable]", "spec.disable"),
@@ -111,6 +120,32 @@ def test_the_cluster_of_the_documentation_is_good() -> None:
         ("addOns", [{"name": "a", "manifest": "# nothing"}], "spec.addOns[0].manifest", "at least one"),
         ("addOns", [{"name": "a", "manifest": "a: b"}], "spec.addOns[0].manifest", "apiVersion"),
         ("addOns", [{"name": "a", "helm": {"chart": "shop"}}], "spec.addOns[0].helm.repo", "repository"),
+        ("addOns", [{"name": "a", "helm": {"chart": "shop", "repo": "oci://x"}}], "spec.addOns[0].helm.repo", "oci://"),
+        (
+            "addOns",
+            [{"name": "a", "helm": {"chart": "oci://x/y", "repo": "https://x"}}],
+            "spec.addOns[0].helm.repo",
+            "says already",
+        ),
+        (
+            "addOns",
+            [{"name": "a", "helm": {"chart": "y", "repo": "https://x", "plainHTTP": True}}],
+            "spec.addOns[0].helm.plainHTTP",
+            "oci://",
+        ),
+        ("addOns", [{"name": "a" * 51, "helm": {"chart": "oci://x/y"}}], "spec.addOns[0].name", "no more than 50"),
+        (
+            "addOns",
+            [{"name": "a", "helm": {"chart": "oci://x/y", "timeout": "soon"}}],
+            "spec.addOns[0].helm.timeout",
+            "duration",
+        ),
+        (
+            "addOns",
+            [{"name": "a", "helm": {"chart": "oci://x/y", "caCertificates": "none"}}],
+            "spec.addOns[0].helm.caCertificates",
+            "",
+        ),
         ("addOns", [{"name": "a", "helm": {"chart": "file:///x"}}], "spec.addOns[0].helm.chart", "oci://"),
         ("resources", {"memory": "1Ki"}, "spec.resources.memory", "256Mi"),
         ("resources", {"cpus": "many"}, "spec.resources.cpus", ""),
@@ -144,6 +179,20 @@ def test_an_even_number_of_servers_is_warned_of(count: int, warns: bool) -> None
     by_selector = change(ISSUE, "spec.servers", {"selector": {"matchLabels": {"a": "b"}}, "count": count})
     for obj in (by_name, by_selector):
         assert any("odd number" in text for text in k3scluster.RESOURCE.warn(obj)) is warns
+
+
+def test_a_chart_of_k3s_itself_is_not_taken_over_while_k3s_installs_it() -> None:
+    add_ons = [{"name": "traefik", "helm": {"chart": "oci://x/y"}}]
+    disabled = change(ISSUE, "spec.addOns", add_ons)
+    assert not find_faults(k3scluster.RESOURCE, disabled)
+    (fault,) = find_faults(k3scluster.RESOURCE, change(disabled, "spec.disable", []))
+    assert fault.path == "spec.addOns[0].name"
+    assert "name traefik in spec.disable" in str(fault)
+
+
+def test_no_chart_is_installed_without_the_helm_controller() -> None:
+    obj = change(ISSUE, "spec.config", {"disable-helm-controller": True})
+    assert [fault.path for fault in find_faults(k3scluster.RESOURCE, obj)] == ["spec.addOns[1].helm"]
 
 
 def test_a_cluster_without_backup_is_warned_of() -> None:

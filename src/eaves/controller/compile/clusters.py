@@ -5,7 +5,6 @@ What a member is to be was decided by the planner of clusters and stands in the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface
@@ -13,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eaves.controller.compile.clusteraddons import want_add_on
 from eaves.controller.compile.clusterfiles import want_files
 from eaves.controller.compile.datastores import want_datastores
 from eaves.controller.compile.draft import Draft
@@ -24,7 +24,7 @@ from eaves.kinds.datastore import DatastoreType
 from eaves.kinds.edgenode import EdgeNode
 from eaves.kinds.k3s_options import OPTIONS
 from eaves.kinds.k3scluster import K3sCluster
-from eaves.kinds.k3scluster_spec import AddOn, ClusterDatastore, DeletionPolicy
+from eaves.kinds.k3scluster_spec import ClusterDatastore, DeletionPolicy
 from eaves.kinds.k3scluster_status import ClusterOrderCounters, K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 from eaves.kube.quantity import parse_bytes, parse_millis
@@ -33,7 +33,7 @@ from eaves.wire.pb.config.edge_node_cluster_pb2 import (
     HA_SCHEME_K3S_EMBEDDED,
     EdgeNodeCluster,
 )
-from eaves.wire.pb.eaves.cluster_pb2 import ClusterAddOn, ClusterBackup, ClusterExtension, ClusterMember, ClusterOrders
+from eaves.wire.pb.eaves.cluster_pb2 import ClusterBackup, ClusterExtension, ClusterMember, ClusterOrders
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
 
 _DATASTORE_KEYS = {
@@ -187,7 +187,7 @@ def _want_extension(
         api_address=spec.api_address,
         members=[_want_member(entry) for entry in _listed(cluster, member)],
         is_leader=is_leader,
-        add_ons=[_want_add_on(add_on) for add_on in sorted(spec.add_ons, key=lambda entry: entry.name)]
+        add_ons=[want_add_on(add_on) for add_on in sorted(spec.add_ons, key=lambda entry: entry.name)]
         if is_server
         else [],
         orders=_want_orders(cluster, member),
@@ -236,32 +236,6 @@ def _want_member(entry: K3sMemberStatus) -> ClusterMember:
         version=entry.version,
         labels=entry.labels,
     )
-
-
-def _want_add_on(add_on: AddOn) -> ClusterAddOn:
-    manifest = add_on.manifest if add_on.helm is None else _render_chart(add_on)
-    return ClusterAddOn(name=add_on.name, digest=hashlib.sha256(manifest.encode()).hexdigest(), manifest=manifest)
-
-
-def _render_chart(add_on: AddOn) -> str:
-    """The chart as an object of K3s' Helm controller. JSON is YAML too."""
-    chart = add_on.helm
-    assert chart is not None
-    fields = {
-        "chart": chart.chart,
-        "repo": chart.repo,
-        "version": chart.version,
-        "targetNamespace": chart.target_namespace,
-        "createNamespace": bool(chart.target_namespace),
-        "valuesContent": json.dumps(chart.values, sort_keys=True) if chart.values else "",
-    }
-    document = {
-        "apiVersion": "helm.cattle.io/v1",
-        "kind": "HelmChart",
-        "metadata": {"name": add_on.name, "namespace": "kube-system"},
-        "spec": {name: value for name, value in fields.items() if value},
-    }
-    return json.dumps(document, sort_keys=True, indent=1) + "\n"
 
 
 def wire_orders(member: K3sMemberStatus) -> ClusterOrderCounters:

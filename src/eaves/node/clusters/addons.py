@@ -6,8 +6,12 @@ Packaged Components"). So a replaced or removed manifest is kept until the leade
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hashlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,9 @@ import yaml
 from msgspec import Struct
 
 from eaves.kit import files
-from eaves.node.clusters.errors import KubeApiError
-from eaves.node.clusters.kubeapi import KubeApi, Resource
+from eaves.node.clusters import helmcharts
+from eaves.node.clusters.helmcharts import SYSTEM_NAMESPACE
+from eaves.node.clusters.kubeapi import KubeApi, Resource, want_path
 from eaves.node.clusters.model import ClusterFolders
 from eaves.node.desired.cluster_model import ClusterAddOn
 from eaves.node.observed_cluster import AddOnState, AddOnStatus
@@ -85,30 +90,37 @@ async def prune(api: KubeApi, folders: ClusterFolders, add_ons: Sequence[Cluster
         resource = await api.find_resource(key.api_version, key.kind)
         if resource is None or not await api.delete(_want_path(resource, key)):
             continue
-        if await api.find(_want_path(resource, key)) is not None:
+        if (held := await api.find(_want_path(resource, key))) is not None:
             # Finalizers hold it; it is looked for again in the next round.
-            return f"{key} to go"
+            reason = await helmcharts.explain_departure(api, held) if key.kind == helmcharts.KIND else ""
+            return f"{key} to go{f': {reason}' if reason else ''}"
     for path in former:
         path.unlink(missing_ok=True)
     return ""
 
 
-async def observe(api: KubeApi, add_on: ClusterAddOn) -> AddOnStatus:
-    """Whether all that it names is there and ready. Raises KubeApiError when the API does not answer."""
-    state, message = AddOnState.READY, ""
+async def observe(api: KubeApi, folders: ClusterFolders, add_on: ClusterAddOn) -> AddOnStatus:
+    """Whether all that it names is there as it is wanted, and ready. Raises KubeApiError when the API does not answer, OSError."""
+    state, message = await _judge(api, folders, add_on)
+    return AddOnStatus(add_on.name, add_on.digest, state, message)
+
+
+async def _judge(api: KubeApi, folders: ClusterFolders, add_on: ClusterAddOn) -> tuple[AddOnState, str]:
     keys = parse_objects(add_on.manifest)
     if not keys and add_on.manifest.strip():
-        return AddOnStatus(add_on.name, add_on.digest, AddOnState.FAILED, "its manifest names no objects")
+        return AddOnState.FAILED, "its manifest names no objects"
+    if not await _is_applied(api, add_on):
+        failure = await _find_failure(api, folders, add_on)
+        return (AddOnState.FAILED, failure) if failure else (AddOnState.PENDING, "waits for K3s to apply its manifest")
+    state, message = AddOnState.READY, ""
     for key in keys:
         found = await _find(api, key)
         if found is None:
-            failure = await _find_failure(api, add_on.name)
-            state = AddOnState.FAILED if failure else AddOnState.PENDING
-            return AddOnStatus(add_on.name, add_on.digest, state, failure or f"waits for {key}")
+            return AddOnState.PENDING, f"waits for {key}"
         if state is AddOnState.READY and (reason := await _explain_unready(api, found)):
             state = AddOnState.FAILED if reason.startswith("failed") else AddOnState.APPLIED
             message = f"{key} {reason}"
-    return AddOnStatus(add_on.name, add_on.digest, state, message)
+    return state, message
 
 
 def judge_object(found: Object) -> str:
@@ -134,13 +146,16 @@ def judge_object(found: Object) -> str:
 
 
 async def _explain_unready(api: KubeApi, found: Object) -> str:
-    if found.get("kind") != "HelmChart":
+    if found.get("kind") != helmcharts.KIND:
         return judge_object(found)
-    # The chart is installed by a job that K3s makes for it.
-    metadata = found["metadata"]
-    name = found.get("status", {}).get("jobName") or f"helm-install-{metadata['name']}"
-    job = await api.find(f"/apis/batch/v1/namespaces/{metadata['namespace']}/jobs/{name}")
-    return judge_object(job) if job is not None else "is not installed yet"
+    job = await helmcharts.find_job(api, found)
+    pods = await helmcharts.list_pods(api, job) if job is not None else []
+    if reason := helmcharts.judge_job(found, job, pods, time.time()):
+        return reason
+    for workload in await helmcharts.list_workloads(api, found):
+        if reason := judge_object(workload):
+            return f"is installed; {workload['kind']} {workload['metadata']['name']} {reason}"
+    return ""
 
 
 async def _find(api: KubeApi, key: ObjectKey) -> Object | None:
@@ -148,13 +163,30 @@ async def _find(api: KubeApi, key: ObjectKey) -> Object | None:
     return await api.find(_want_path(resource, key)) if resource is not None else None
 
 
-async def _find_failure(api: KubeApi, name: str) -> str:
-    """K3s tells by an event of its Addon why a manifest cannot be applied."""
-    selector = f"involvedObject.kind=Addon,involvedObject.name={_PREFIX}{name},reason=ApplyManifestFailed"
-    with contextlib.suppress(KubeApiError):
-        async for event in api.list("/api/v1/namespaces/kube-system/events", fieldSelector=selector):
-            return str(event.get("message", ""))[:300]
-    return ""
+async def _is_applied(api: KubeApi, add_on: ClusterAddOn) -> bool:
+    """K3s keeps the checksum of the file that it applied last with success, in an Addon of its name."""
+    path = want_path("apis", "k3s.cattle.io", "v1", "namespaces", SYSTEM_NAMESPACE, "addons", f"{_PREFIX}{add_on.name}")
+    found = await api.find(path)
+    checksum = found.get("spec", {}).get("checksum") if found is not None else None
+    return checksum == hashlib.sha256(add_on.manifest.encode()).hexdigest()
+
+
+async def _find_failure(api: KubeApi, folders: ClusterFolders, add_on: ClusterAddOn) -> str:
+    """K3s tells by events of its Addon why the manifest cannot be applied; those from before the manifest's last change count no more."""
+    try:
+        changed_at = (await asyncio.to_thread((folders.manifests / want_file_name(add_on.name)).stat)).st_mtime
+    except FileNotFoundError:
+        return ""
+    selector = f"involvedObject.kind=Addon,involvedObject.name={_PREFIX}{add_on.name},type=Warning"
+    newest = (changed_at - 1, "")
+    async for event in api.list(
+        want_path("api", "v1", "namespaces", SYSTEM_NAMESPACE, "events"), fieldSelector=selector
+    ):
+        metadata = event["metadata"]
+        told = event.get("lastTimestamp") or event.get("eventTime") or metadata.get("creationTimestamp")
+        at = datetime.fromisoformat(told).timestamp() if told else 0.0
+        newest = max(newest, (at, str(event.get("message", ""))[:300]))
+    return newest[1]
 
 
 def _want_path(resource: Resource, key: ObjectKey) -> str:

@@ -43,7 +43,7 @@ class Leader:
             nodes=tuple(parse_node(node, device_ids) for _, node in sorted(nodes.items())),
             pods=count_pods(pods),
             members=tuple(members),
-            add_ons=tuple([await addons.observe(api, add_on) for add_on in cluster.add_ons]),
+            add_ons=tuple([await addons.observe(api, folders, add_on) for add_on in cluster.add_ons]),
             etcd_members=sum(1 for node in nodes.values() if ETCD_LABEL in node["metadata"].get("labels", {})),
             problem=problem,
         )

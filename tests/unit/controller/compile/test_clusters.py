@@ -6,11 +6,14 @@ import hashlib
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from eaves.controller.compile.clusteraddons import want_add_on
 from eaves.controller.compile.encode import encode_config
 from eaves.controller.compile.model import NodeInputs, token_name
 from eaves.controller.compile.node import compile_node
+from eaves.kinds.k3scluster_spec import AddOn
 from eaves.kube.resource import Object
 from eaves.testing.device_cipher import DeviceCipher
 from eaves.testing.objects import DEVICE_ID, make_datastore, make_edgenode, make_object, make_secret, uid_of
@@ -171,6 +174,40 @@ def test_add_ons_are_manifests_and_charts_are_objects_of_the_helm_controller(dev
         [member(role="Agent"), member("b")], status={"firstServer": "b"}, addOns=[{"name": "m", "manifest": manifest}]
     )
     assert not compiled(device, agent).cluster.eaves.add_ons
+
+
+def test_a_chart_has_all_that_its_controller_needs_and_nothing_that_is_not_said() -> None:
+    def spec_of(**chart: object) -> dict[str, object]:
+        add_on = msgspec.convert({"name": "shop", "helm": {"chart": "oci://registry.example/shop", **chart}}, AddOn)
+        found: dict[str, object] = json.loads(want_add_on(add_on).manifest)["spec"]
+        return found
+
+    # The controller would take kube-system, in which the object itself lies.
+    assert spec_of() == {"chart": "oci://registry.example/shop", "targetNamespace": "default"}
+    everything = spec_of(
+        targetNamespace="shop",
+        valuesSecrets=[{"name": "more", "keys": ["values.yaml"]}],
+        authSecret={"name": "repo"},
+        dockerRegistrySecret={"name": "registry"},
+        caCertificates="-----BEGIN CERTIFICATE-----",
+        plainHTTP=True,
+        bootstrap=True,
+        timeout="90s",
+        failurePolicy="Abort",
+    )
+    assert everything == {
+        "chart": "oci://registry.example/shop",
+        "targetNamespace": "shop",
+        "createNamespace": True,
+        "valuesSecrets": [{"name": "more", "keys": ["values.yaml"]}],
+        "authSecret": {"name": "repo"},
+        "dockerRegistrySecret": {"name": "registry"},
+        "repoCA": "-----BEGIN CERTIFICATE-----",
+        "plainHTTP": True,
+        "bootstrap": True,
+        "timeout": "90s",
+        "failurePolicy": "abort",
+    }
 
 
 def test_orders_from_before_a_member_joined_are_not_for_it(device: DeviceCipher) -> None:

@@ -7,10 +7,10 @@ import msgspec
 from eaves.controller.observe.clusters import MemberReport
 from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact, with_condition
 from eaves.controller.reconcile.clusters.draft import Activity, Draft, Remark
+from eaves.controller.reconcile.clusters.upkeep import judge_add_ons, judge_backup, judge_etcd, list_add_ons
 from eaves.kinds.fields import Condition
 from eaves.kinds.k3scluster_rules import wanted_servers
 from eaves.kinds.k3scluster_status import (
-    AddOnStatus,
     K3sClusterPhase,
     K3sClusterStatus,
     K3sMemberStatus,
@@ -33,18 +33,22 @@ def conclude(draft: Draft, *, is_deleted: bool) -> K3sClusterStatus:
     counts = {role: _count(draft, role) for role in MemberRole}
     lost = [member for member in (*draft.servers(), *draft.agents()) if member.joined and not member.ready]
     lost = [member for member in lost if not _is_busy(draft, member)]
+    leader = _leader_report(draft)
+    snapshots = list(leader.snapshots) if leader is not None else draft.before.snapshots
+    add_ons = list_add_ons(draft, leader.add_ons if leader is not None else draft.before.add_ons)
     facts = [
         _ready(draft, counts),
         _api(draft),
         _progressing(draft, is_deleted=is_deleted),
         _upgrading(draft),
-        _backup(draft),
+        judge_etcd(draft),
+        judge_backup(draft, snapshots),
+        judge_add_ons(add_ons),
         _degraded(draft, lost),
     ]
     conditions: list[object] = [msgspec.to_builtins(entry) for entry in draft.before.conditions]
     for fact in facts:
         conditions = list(with_condition(conditions, fact, draft.now))  # type: ignore[arg-type]  # plain maps
-    leader = _leader_report(draft)
     expiries = sorted(
         member.certificates_expire_at for member in draft.members.values() if member.certificates_expire_at
     )
@@ -62,12 +66,12 @@ def conclude(draft: Draft, *, is_deleted: bool) -> K3sClusterStatus:
         servers=counts[MemberRole.SERVER],
         agents=counts[MemberRole.AGENT],
         members=[draft.members[name] for name in sorted(draft.members)],
-        snapshots=list(leader.snapshots) if leader is not None else draft.before.snapshots,
+        snapshots=snapshots,
         certificates_expire_at=expiries[0] if expiries else None,
         automatic_rotations=draft.automatic_rotations,
         rotated_at=draft.rotated_at,
         done=draft.done,
-        add_ons=_add_ons(draft, leader),
+        add_ons=add_ons,
         pods=leader.pods if leader is not None else draft.before.pods,
         observed_generation=draft.inputs.cluster.metadata.generation,
     )
@@ -165,26 +169,6 @@ def _upgrading(draft: Draft) -> Fact:
     return Fact("Upgrading", FALSE if is_blocked else TRUE, remark.reason, _texts(draft, Activity.UPGRADING))
 
 
-def _backup(draft: Draft) -> Fact:
-    if draft.spec.backup is None:
-        return Fact("BackupHealthy", UNKNOWN, "NotConfigured", "no backup is asked for; set spec.backup")
-    leader = _leader_report(draft)
-    snapshots = list(leader.snapshots) if leader is not None else draft.before.snapshots
-    if not snapshots:
-        return Fact("BackupHealthy", UNKNOWN, "NoSnapshotYet", "no snapshot has been taken yet")
-    newest = snapshots[0]
-    is_shipped = newest.shipped or draft.spec.backup.datastore_ref is None
-    if newest.message or not is_shipped:
-        text = newest.message or "it is not in the Datastore yet"
-        return Fact(
-            "BackupHealthy",
-            FALSE,
-            "SnapshotFailed" if newest.message else "NotShipped",
-            f"snapshot {newest.name}: {text}",
-        )
-    return Fact("BackupHealthy", TRUE, "SnapshotTaken", f"the newest snapshot is {newest.name}")
-
-
 def _degraded(draft: Draft, lost: list[K3sMemberStatus]) -> Fact:
     remark = _first(draft, Activity.FAULT)
     if remark is not None:
@@ -223,16 +207,6 @@ def _message(draft: Draft, lost: list[K3sMemberStatus]) -> str:
         return f"{lost[0].node_name} is not ready{f': {lost[0].message}' if lost[0].message else ''}"
     texts = _first_messages(draft)
     return texts[0] if texts else ""
-
-
-def _add_ons(draft: Draft, leader: MemberReport | None) -> list[AddOnStatus]:
-    """One entry for each that the spec names, and for those that are still to go."""
-    told = {entry.name: entry for entry in (leader.add_ons if leader is not None else draft.before.add_ons)}
-    wanted = [told.get(add_on.name, AddOnStatus(name=add_on.name)) for add_on in draft.spec.add_ons]
-    names = {entry.name for entry in wanted}
-    return sorted(
-        [*wanted, *(entry for name, entry in told.items() if name not in names)], key=lambda entry: entry.name
-    )
 
 
 def _first(draft: Draft, *activities: Activity) -> Remark | None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from eaves.controller.observe.model import EventNote, EventType
 from eaves.controller.reconcile.clusters.draft import Activity, Remark
-from eaves.kinds.k3scluster_status import K3sClusterStatus, K3sMemberStatus
+from eaves.controller.reconcile.clusters.upkeep import FAILED, READY
+from eaves.kinds.k3scluster_status import AddOnStatus, K3sClusterStatus, K3sMemberStatus
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 
 _WARNED = (Activity.FAULT,)
@@ -40,6 +41,7 @@ def compare(old: K3sClusterStatus, new: K3sClusterStatus, remarks: Sequence[Rema
         yield _normal("MemberLeft", f"{name} is no member any more")
     yield from _compare_orders(old, new)
     yield from _compare_snapshots(old, new)
+    yield from _compare_add_ons(old, new)
     yield from _warn(old, remarks)
 
 
@@ -83,6 +85,18 @@ def _compare_snapshots(old: K3sClusterStatus, new: K3sClusterStatus) -> Iterator
     for snapshot in new.snapshots:
         if snapshot.message and known.get(snapshot.name) != snapshot.message:
             yield EventNote(EventType.WARNING, "SnapshotFailed", f"snapshot {snapshot.name}: {snapshot.message}")
+
+
+def _compare_add_ons(old: K3sClusterStatus, new: K3sClusterStatus) -> Iterator[EventNote]:
+    former = {entry.name: entry for entry in old.add_ons}
+    for entry in new.add_ons:
+        before = former.pop(entry.name, AddOnStatus(name=entry.name))
+        if entry.state == READY and (before.state, before.digest) != (READY, entry.digest):
+            yield _normal("AddOnReady", f"add-on {entry.name} is ready")
+        if entry.state == FAILED and (before.state, before.message) != (FAILED, entry.message):
+            yield EventNote(EventType.WARNING, "AddOnFailed", f"add-on {entry.name}: {entry.message}")
+    for name in sorted(former):
+        yield _normal("AddOnRemoved", f"add-on {name} is not in the cluster any more")
 
 
 def _warn(old: K3sClusterStatus, remarks: Sequence[Remark]) -> Iterator[EventNote]:

@@ -139,8 +139,10 @@ async def test_members_join_in_turn_and_the_cluster_gets_ready(site: Site) -> No
     assert (status.servers.ready, status.agents.ready, status.version) == (3, 1, VERSION)
     assert {condition.type: str(condition.status) for condition in status.conditions} == {
         "APIAvailable": "True",
+        "AddOnsReady": "True",
         "BackupHealthy": "Unknown",
         "Degraded": "False",
+        "EtcdHealthy": "True",
         "Progressing": "False",
         "Ready": "True",
         "Upgrading": "False",

@@ -1,0 +1,85 @@
+"""Conditions of a cluster about what is kept of it and what runs in it: etcd, snapshots, add-ons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from eaves.controller.compile.clusteraddons import want_add_on
+from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact
+from eaves.controller.reconcile.clusters.draft import Draft
+from eaves.kinds.k3scluster_spec import ClusterDatastore
+from eaves.kinds.k3scluster_status import AddOnStatus, ClusterSnapshot
+
+PENDING, READY, FAILED = "Pending", "Ready", "Failed"
+"""States of an add-on; one that is Applied is there and not ready yet."""
+
+
+def judge_etcd(draft: Draft) -> Fact:
+    """Whether every server's member of the embedded etcd is well, and all of them know each other."""
+    if draft.spec.datastore is not ClusterDatastore.EMBEDDED_ETCD:
+        return Fact(
+            "EtcdHealthy", UNKNOWN, "NoEtcd", f"the cluster keeps its state in datastore {draft.spec.datastore}"
+        )
+    joined = [server for server in draft.servers() if server.joined]
+    if not joined:
+        return Fact("EtcdHealthy", UNKNOWN, "NotStarted", "no server has joined yet")
+    # A device that knows the public fields alone does not tell of its etcd.
+    servers = [server for server in joined if server.state]
+    if not servers:
+        return Fact("EtcdHealthy", UNKNOWN, "NotTold", "no server tells of its etcd")
+    well = [server for server in servers if server.etcd_healthy]
+    if not any(draft.is_connected(server) for server in servers):
+        return Fact("EtcdHealthy", UNKNOWN, "NoContact", "no server is in contact")
+    count = f"{len(well)} of {len(servers)} members are healthy"
+    if len(well) < len(servers):
+        ill = ", ".join(server.node_name for server in servers if not server.etcd_healthy)
+        return Fact("EtcdHealthy", FALSE, "MembersUnhealthy", f"{count}; not well or out of contact: {ill}")
+    known = max(server.etcd_members for server in well)
+    if known and known != len(joined):
+        return Fact("EtcdHealthy", FALSE, "MembersDiffer", f"{count}, but etcd counts {known} that vote")
+    return Fact("EtcdHealthy", TRUE, "AllMembersHealthy", count)
+
+
+def judge_backup(draft: Draft, snapshots: Sequence[ClusterSnapshot]) -> Fact:
+    """``snapshots``: newest first."""
+    if draft.spec.backup is None:
+        return Fact("BackupHealthy", UNKNOWN, "NotConfigured", "no backup is asked for; set spec.backup")
+    if not snapshots:
+        return Fact("BackupHealthy", UNKNOWN, "NoSnapshotYet", "no snapshot has been taken yet")
+    newest = snapshots[0]
+    is_shipped = newest.shipped or draft.spec.backup.datastore_ref is None
+    if newest.message or not is_shipped:
+        text = newest.message or "it is not in the Datastore yet"
+        reason = "SnapshotFailed" if newest.message else "NotShipped"
+        return Fact("BackupHealthy", FALSE, reason, f"snapshot {newest.name}: {text}")
+    return Fact("BackupHealthy", TRUE, "SnapshotTaken", f"the newest snapshot is {newest.name}")
+
+
+def list_add_ons(draft: Draft, told: Sequence[AddOnStatus]) -> list[AddOnStatus]:
+    """One entry for each that the spec names, as the leader tells of it, and for those that are still to go."""
+    by_name = {entry.name: entry for entry in told}
+    found = []
+    for add_on in draft.spec.add_ons:
+        entry = by_name.pop(add_on.name, AddOnStatus(name=add_on.name))
+        if entry.digest != want_add_on(add_on).digest:
+            # What is told is of its former form.
+            entry = msgspec.structs.replace(
+                entry, state=PENDING, message=f"waits for server {draft.leader} to get it" if draft.leader else ""
+            )
+        found.append(entry)
+    return sorted([*found, *by_name.values()], key=lambda entry: entry.name)
+
+
+def judge_add_ons(entries: Sequence[AddOnStatus]) -> Fact:
+    """Whether all that is to run in the cluster does."""
+    if not entries:
+        return Fact("AddOnsReady", TRUE, "NoAddOns", "no add-ons are asked for")
+    waiting = [entry for entry in entries if entry.state != READY]
+    if not waiting:
+        return Fact("AddOnsReady", TRUE, "AllReady", f"{len(entries)} of {len(entries)} add-ons are ready")
+    reason = "AddOnFailed" if any(entry.state == FAILED for entry in waiting) else "AddOnsNotReady"
+    texts = [f"{entry.name}: {entry.message or 'waits'}" for entry in waiting]
+    ready = len(entries) - len(waiting)
+    return Fact("AddOnsReady", FALSE, reason, f"{ready} of {len(entries)} add-ons are ready; {'; '.join(texts[:5])}")

@@ -1,0 +1,99 @@
+"""What the conditions and events tell of etcd and of add-ons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eaves.controller.compile.clusteraddons import want_add_on
+from eaves.kinds.k3scluster_spec import AddOn
+from eaves.kinds.k3scluster_status import AddOnStatus
+from eaves.testing.clusterworld import World
+
+CHART = {"name": "shop", "helm": {"chart": "oci://registry.example/shop", "version": "1.0.0"}}
+
+
+def made(**fields: Any) -> World:
+    world = World({"version": "v1.34.2+k3s1", "servers": {"nodeNames": ["a", "b", "c"]}, **fields}, ["a", "b", "c"])
+    world.run()
+    assert world.status.phase == "Ready"
+    return world
+
+
+def told(add_on: object, state: str, message: str = "") -> AddOnStatus:
+    digest = want_add_on(msgspec.convert(add_on, AddOn)).digest
+    return AddOnStatus(name="shop", state=state, digest=digest, message=message)
+
+
+def test_etcd_is_healthy_when_all_members_are() -> None:
+    world = made()
+    assert world.condition("EtcdHealthy") == ("True", "AllMembersHealthy", "3 of 3 members are healthy")
+    world.lose("c")
+    world.run()
+    status, reason, message = world.condition("EtcdHealthy")
+    assert (status, reason) == ("False", "MembersUnhealthy")
+    assert "2 of 3" in message
+    assert message.endswith("c")
+
+
+def test_a_cluster_without_etcd_tells_where_its_state_is() -> None:
+    world = World(
+        {
+            "version": "v1.34.2+k3s1",
+            "servers": {"nodeNames": ["a"]},
+            "datastore": "External",
+            "datastoreSecretRef": {"name": "db"},
+        },
+        ["a"],
+    )
+    world.run()
+    assert world.condition("EtcdHealthy") == ("Unknown", "NoEtcd", "the cluster keeps its state in datastore External")
+
+
+def test_add_ons_are_told_in_their_present_form_alone() -> None:
+    world = made()
+    assert world.condition("AddOnsReady")[:2] == ("True", "NoAddOns")
+    world.edit(addOns=[CHART])
+    world.run()
+    assert world.condition("AddOnsReady")[:2] == ("False", "AddOnsNotReady")
+    world.add_ons = (told(CHART, "Ready"),)
+    world.run()
+    assert world.condition("AddOnsReady") == ("True", "AllReady", "1 of 1 add-ons are ready")
+    newer = {**CHART, "helm": {**CHART["helm"], "version": "2.0.0"}}  # type: ignore[dict-item]  # it is a map
+    world.edit(addOns=[newer])
+    world.run()
+    assert "waits for server a to get it" in world.condition("AddOnsReady")[2]
+    assert world.status.add_ons[0].state == "Pending"
+    world.add_ons = (told(newer, "Ready"),)
+    world.run()
+    assert world.condition("AddOnsReady")[0] == "True"
+    assert [note.reason for note in world.notes if note.reason.startswith("AddOn")] == ["AddOnReady"] * 2
+
+
+def test_an_add_on_that_fails_is_told_once_with_its_reason() -> None:
+    world = made(addOns=[CHART])
+    world.add_ons = (told(CHART, "Failed", "failed: chart not found"),)
+    world.run()
+    assert world.condition("AddOnsReady") == (
+        "False",
+        "AddOnFailed",
+        "0 of 1 add-ons are ready; shop: failed: chart not found",
+    )
+    (note,) = [note for note in world.notes if note.reason == "AddOnFailed"]
+    assert note.message == "add-on shop: failed: chart not found"
+    # The cluster itself is well.
+    assert world.status.phase == "Ready"
+
+
+def test_an_add_on_that_goes_is_told_of_until_it_is_gone() -> None:
+    world = made(addOns=[CHART])
+    world.add_ons = (told(CHART, "Ready"),)
+    world.run()
+    world.edit(addOns=[])
+    world.run()
+    assert [entry.name for entry in world.status.add_ons] == ["shop"]
+    world.add_ons = ()
+    world.run()
+    assert world.status.add_ons == []
+    assert world.notes[-1].reason == "AddOnRemoved"
