@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -14,6 +15,7 @@ from eaves.node.desired.secret import Secret, SecretBytes
 from eaves.node.desired.vm_model import CloudInit, Datasource, DeviceModel, Firmware
 from eaves.node.observed_vm import AgentState
 from eaves.node.vms import balloon
+from eaves.node.vms.confining import want_user
 from eaves.node.vms.errors import VmError
 from eaves.node.workloads.abc import WorkloadState
 from eaves.node.workloads.errors import StartError
@@ -74,6 +76,52 @@ async def test_uefi_guest_with_tpm_screen_and_first_boot_data(host: VmHost) -> N
     await host.engine.remove("vm")
     assert not folder.exists()
     assert (host.instance.apps_dir / "vm" / "vm" / "nvram-0.0.qcow2").exists(), "the same root keeps its variables"
+
+
+async def test_a_guest_that_breaks_out_of_qemu_is_nobody(host: VmHost) -> None:
+    """What the kernel says of QEMU and of the TPM's program beside it, and whether disks still can be worked on."""
+    root, data = await host.disk("root.qcow2"), host.instance.volumes_dir / "data.qcow2"
+    await process.run(["qemu-img", "create", "-q", "-f", "qcow2", str(data), "8M"])
+    seen = await host.boot(await host.spec(root, data, has_vtpm=True))
+    facts = await asyncio.to_thread(_load_facts, seen.pid)
+    user = str(want_user("vm"))
+    assert (facts["Uid"], facts["Gid"], facts["Groups"]) == ([user] * 4, [user] * 4, [user])
+    powers = {name: facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    assert all(found == ["0" * 16] for found in powers.values()), powers
+    assert (facts["NoNewPrivs"], facts["Seccomp"]) == (["1"], ["2"])
+    (tpm,) = [pid for pid in _list_group(seen.pid) if (await _name(pid)) == "swtpm"]
+    helper = await asyncio.to_thread(_load_facts, tpm)
+    assert (helper["CapEff"], helper["CapBnd"], helper["NoNewPrivs"]) == (["0" * 16], ["0" * 16], ["1"])
+    await host.restart()
+    assert await host.engine.observe() == {"vm": seen}
+    disk = host.engine.disks.find(data)
+    assert disk is not None
+    await disk.take_snapshot("before")
+    await disk.resize(16 << 20)
+    await disk.drop_snapshot("before")
+    ended = await host.engine.stop("vm", 60)
+    assert ended is not None
+    assert ended.exit_code == 0
+
+
+def _load_facts(pid: int) -> dict[str, list[str]]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def _list_group(pid: int) -> list[int]:
+    """The processes of the same session: a monitor and what it started."""
+    session = os.getsid(pid)
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and os.getsid(int(entry.name)) == session:
+                found.append(int(entry.name))
+    return found
+
+
+async def _name(pid: int) -> str:
+    return (await asyncio.to_thread(Path(f"/proc/{pid}/comm").read_text)).strip()
 
 
 async def test_old_guest_has_ide_disks(host: VmHost) -> None:

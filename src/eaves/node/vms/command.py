@@ -55,8 +55,6 @@ def _render_base(spec: VmSpec, host: VmHost) -> list[str]:
         str(want_uuid(spec.app_id)),
         "-nodefaults",
         "-no-user-config",
-        "-sandbox",
-        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-machine",
         ",".join(machine),
         "-accel",

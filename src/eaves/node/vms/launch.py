@@ -16,7 +16,7 @@ import msgspec
 
 import eaves
 from eaves.kit import files, process
-from eaves.node.vms import cloudinit, command, limits, monitor
+from eaves.node.vms import cloudinit, command, confining, limits, monitor
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.isolation.prepare import GuestRoots
 from eaves.node.vms.model import VmFolders, VmHost, VmSpec
@@ -56,7 +56,12 @@ async def prepare(
         await asyncio.to_thread(files.want_folder, folders.tpm_state)
     if spec.cloud_init is not None:
         await save_seed_image(folders.seed, cloudinit.want_seed(spec.cloud_init))
+    confinement = confining.want_confinement(spec, host)
     start = {
+        # Apart from the command, which goes with saved memory to whatever starts it again.
+        "launcher": confinement.launcher,
+        "options": confinement.options,
+        "helper_launcher": confining.want_helper_launcher(),
         "argv": [*saved.argv, *WAITING] if saved is not None else command.render_command(spec, host, folders, boot),
         "helpers": [(command.render_tpm_command(host, folders), str(folders.tpm_socket))] if spec.has_vtpm else [],
         "log": spec.log_path,

@@ -57,7 +57,6 @@ def nodes(argv: list[str]) -> dict[str, dict[str, Any]]:
 def test_nothing_is_there_that_was_not_asked_for() -> None:
     argv = render()
     assert {"-nodefaults", "-no-user-config"} <= set(argv)
-    assert values(argv, "-sandbox")[0].startswith("on,")
     assert values(argv, "-display") == ["none"]
     assert set(devices(argv)) == {
         "virtio-blk-pci",

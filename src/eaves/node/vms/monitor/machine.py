@@ -14,8 +14,6 @@ from eaves.node.vms.monitor.processes import POLL_S, START_LIMIT_S, load_ticks, 
 from eaves.node.vms.monitor.seriallog import SerialLog
 
 STDERR_BYTES = 4 << 10
-CONFINED = ("setpriv", "--bounding-set=-sys_resource", "--")
-"""Goes before QEMU's command: with that capability a guest's writes to a shared folder would pass the quota of its volume."""
 KEPT_EVENTS = (b'"SHUTDOWN"', b'"GUEST_PANICKED"', b'"GUEST_CRASHLOADED"')
 
 
@@ -47,9 +45,11 @@ class Machine:
         """Start the helpers and QEMU, wait until it answers. Raises OSError with the reason."""
         started_at = time.time()
         for argv, path in self._start["helpers"]:
-            self._helpers.append(start_helper(argv, path, self._start["cgroups"]))
+            command = [*self._start["helper_launcher"], *argv]
+            self._helpers.append(start_helper(command, path, self._start["cgroups"]))
         read, write = os.pipe()
-        self._pid = spawn([*CONFINED, *self._start["argv"]], write, self._start["cgroups"], self._start["cpus"])
+        command = [*self._start["launcher"], *self._start["argv"], *self._start["options"]]
+        self._pid = spawn(command, write, self._start["cgroups"], self._start["cpus"])
         os.close(write)
         os.set_blocking(read, False)
         self._stderr_fd = read
