@@ -89,7 +89,7 @@ class Tpm:
 
 
 def issue_below(
-    issuer_key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate, key: ec.EllipticCurvePublicKey, name: str
+    issuer_key: ec.EllipticCurvePrivateKey, issuer: x509.Certificate, key: certificates.PublicKey, name: str
 ) -> bytes:
     now = datetime.datetime.now(datetime.UTC)
     builder = (

@@ -22,6 +22,9 @@ LIMIT_BYTES = 65_536
 """Devices of the field discard larger files, so no controller has to expect one."""
 UNPACKED_LIMIT_BYTES = 16 * 1024 * 1024
 
+LINES_LIMIT = 50_000
+"""A file of the usual size holds some thousand lines; a record costs a hundred times the bytes of an empty line."""
+
 _MAGIC = b"\x1f\x8b\x08"
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 0x02, 0x04, 0x08, 0x10
 _KNOWN_FLAGS = 0x1F
@@ -156,6 +159,11 @@ def decode_gzip(data: bytes, max_bytes: int = UNPACKED_LIMIT_BYTES) -> GzipMembe
 def decode_log_file(data: bytes, max_bytes: int = UNPACKED_LIMIT_BYTES) -> tuple[GzipMember, newlog.DecodedLines]:
     """A file and its lines."""
     member = decode_gzip(data, max_bytes)
+    if member.content.count(b"\n") > LINES_LIMIT:
+        raise GzipBombError(
+            f"log file holds more than {LINES_LIMIT} lines",
+            resolution="send smaller files, at most 50,000 bytes compressed",
+        )
     return member, newlog.decode_lines(member.content)
 
 

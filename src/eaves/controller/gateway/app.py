@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from eaves.controller.gateway.attest import Attestor
-from eaves.controller.gateway.body import ClientGoneError, load_body
+from eaves.controller.gateway.body import ClientGoneError, check_no_body, load_body
 from eaves.controller.gateway.config import ConfigService
 from eaves.controller.gateway.devices import Device
 from eaves.controller.gateway.errors import (
@@ -191,6 +191,7 @@ class Gateway:
     def _answer_open(self, scope: Scope, endpoint: Endpoint) -> Answer:
         """Calls without an envelope; never limited in rate, since devices judge their network by them."""
         method = scope["method"]
+        check_no_body(scope["headers"])
         if endpoint is Endpoint.PING:
             if method != "GET":
                 raise MethodError("GET")

@@ -39,6 +39,9 @@ class Applicant(Struct, frozen=True):
     cert_der: bytes
     onboarding_hash: bytes
     """SHA-256 of the onboarding certificate's DER."""
+    onboarding_from: float
+    """Unix seconds between which the onboarding certificate is valid."""
+    onboarding_until: float
     serial: str
     soft_serial: str
 
@@ -67,9 +70,14 @@ def parse_applicant(body: bytes) -> Applicant:
         raise UnprocessableError("serial number is too long or not printable")
     if not _SOFT_SERIAL.fullmatch(soft_serial):
         raise UnprocessableError("soft serial has characters besides letters, digits, _ and -")
+    cert_der, onboarding_der = _parse_device_cert(message.pemCert), onboarding.public_bytes(Encoding.DER)
+    if cert_der == onboarding_der:
+        raise UnprocessableError("the device certificate is the onboarding certificate, whose key many devices have")
     return Applicant(
-        _parse_device_cert(message.pemCert),
-        hashlib.sha256(onboarding.public_bytes(Encoding.DER)).digest(),
+        cert_der,
+        hashlib.sha256(onboarding_der).digest(),
+        onboarding.not_valid_before_utc.timestamp(),
+        onboarding.not_valid_after_utc.timestamp(),
         serial,
         soft_serial,
     )
@@ -97,6 +105,15 @@ def check_terms(key: OnboardingKey, applicant: Applicant, counted: int, now: flo
         raise ForbiddenError("the onboarding key is being deleted", code="KeyRevoked")
     if spec.expiration_timestamp is not None and parse_time(spec.expiration_timestamp) <= now:
         raise ForbiddenError(f"the onboarding key expired at {spec.expiration_timestamp}", code="KeyExpired")
+    # A device's own certificate says nothing about time: it was made by a clock that may have been wrong.
+    if now > applicant.onboarding_until:
+        raise ForbiddenError(
+            f"the onboarding certificate expired at {render_time(applicant.onboarding_until)}", code="KeyExpired"
+        )
+    if now < applicant.onboarding_from - certificates.BACKDATE.total_seconds():
+        raise ForbiddenError(
+            f"the onboarding certificate is valid from {render_time(applicant.onboarding_from)}", code="KeyNotYetValid"
+        )
     if spec.allowed_serials and not {applicant.serial, applicant.soft_serial}.intersection(spec.allowed_serials):
         raise ForbiddenError("the serial number is not among spec.allowedSerials", code="SerialNotAllowed")
     if spec.max_uses is not None and key.status.uses + counted >= spec.max_uses:

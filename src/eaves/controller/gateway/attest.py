@@ -13,7 +13,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -41,6 +41,12 @@ _MAX_KEYS = 8
 _MAX_KEY_BYTES = 16_384
 
 _DEVICE_TYPES = frozenset({QUOTE, ENDORSEMENT, ECDH})
+
+_CURVES_OF: Mapping[int, frozenset[str]] = {
+    ECDH: frozenset({"secp256r1"}),
+    QUOTE: frozenset({"secp256r1", "secp384r1"}),
+}
+"""Encryption to a device is defined on P-256 alone. An endorsement key may be of any kind."""
 
 _SUCCESS = attest_pb2.Z_ATTEST_RESPONSE_CODE_SUCCESS
 _NONCE_MISMATCH = attest_pb2.Z_ATTEST_RESPONSE_CODE_NONCE_MISMATCH
@@ -188,6 +194,8 @@ def _check_device_cert(cert: certs_pb2.ZCert, device: Device, known: certs_pb2.Z
         certificate = certificates.parse_certificate_pem(cert.cert)
     except MalformedCertificateError as error:
         raise UnprocessableError(error.message) from error
+    if cert.type in _CURVES_OF and not _has_curve(certificate, _CURVES_OF[cert.type]):
+        raise UnprocessableError(f"key of a certificate of type {cert.type} is on none of the curves that serve it")
     if not _is_signed_by(certificate, device.public_key):
         raise MalformedError("certificate is not signed by the device's key", code="CertificateRefused")
     expected = certificates.hash_of_pem(cert.cert, len(cert.certHash)) if len(cert.certHash) in (16, 32) else b""
@@ -195,6 +203,11 @@ def _check_device_cert(cert: certs_pb2.ZCert, device: Device, known: certs_pb2.Z
         raise UnprocessableError("certHash does not fit the certificate")
     if known is not None and known.cert != cert.cert and _is_immutable(known):
         raise MalformedError("this certificate may not be replaced", code="CertificateRefused")
+
+
+def _has_curve(certificate: x509.Certificate, curves: frozenset[str]) -> bool:
+    key = certificate.public_key()
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in curves
 
 
 def _is_immutable(known: certs_pb2.ZCert) -> bool:

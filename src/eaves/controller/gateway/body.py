@@ -13,6 +13,9 @@ from typing import Any
 from eaves.controller.gateway.errors import MalformedError, SlowSenderError, TooLargeError
 from eaves.controller.gateway.limits import Budget
 
+UNREAD_LIMIT_BYTES = 4096
+"""Of a body that is passed over: an envelope around nothing."""
+
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -53,6 +56,14 @@ async def load_body(
         budget.release(source, reserved)
 
 
+def check_no_body(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """For calls whose body nobody reads. Raises TooLargeError for one of more than a few bytes, or of a length not told."""
+    headers = list(headers)
+    is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
+    if is_chunked or (_declared_bytes(headers) or 0) > UNREAD_LIMIT_BYTES:
+        raise TooLargeError("this call has no body")
+
+
 def _declared_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     for name, value in headers:
         if name == b"content-length":
@@ -75,16 +86,17 @@ async def _receive_first(receive: Receive, timeout_s: float) -> Any:
     return message
 
 
-async def _collect(receive: Receive, first: bytes, limit_bytes: int) -> bytes:
-    parts, size_bytes = [first], len(first)
+async def _collect(receive: Receive, part: bytes, limit_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size_bytes, is_more = 0, True
     while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        part = message.get("body", b"")
         size_bytes += len(part)
         if size_bytes > limit_bytes:
             raise TooLargeError(f"body grows beyond the {limit_bytes} bytes that are allowed here")
         parts.append(part)
-        if not message.get("more_body", False):
+        if not is_more:
             return b"".join(parts)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part, is_more = message.get("body", b""), message.get("more_body", False)

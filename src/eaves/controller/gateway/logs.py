@@ -30,6 +30,9 @@ _SMALL_BYTES = 2048
 """A file below this is unpacked at once: a thread would cost more."""
 _STREAMS = ("stdout", "stderr")
 _RUN_TAG = "run"
+_LABEL_CHARS = 128
+"""Of severity, source and run: what a bound on texts does not count must be short."""
+_LARGEST_NUMBER = 2**63 - 1
 
 
 class LogIntake:
@@ -59,6 +62,8 @@ class LogIntake:
             bundle = kind.FromString(payload)
         except DecodeError as error:
             raise UnprocessableError(f"payload is not a {kind.DESCRIPTOR.name}") from error
+        if len(bundle.log) > logfile.LINES_LIMIT:
+            raise TooLargeError(f"{len(bundle.log)} lines, at most {logfile.LINES_LIMIT} are allowed")
         if app_id is not None:
             await self._check_app(device, app_id)
         await self._keep(device, app_id, _lines_of_bundle(bundle.log, self._time_ns()))
@@ -86,8 +91,20 @@ def _unpack(payload: bytes, now_ns: int, *, is_app: bool) -> list[LogLine]:
 def _line_of(record: LogRecord, now_ns: int, *, is_app: bool) -> LogLine:
     """An app's stream travels as the process; which run of its container wrote the line, as a tag, if the device tells it."""
     severity = record.process if is_app and record.process in _STREAMS else record.severity
-    return LogLine(
+    return _want_line(
         record.time_ns or now_ns, severity, record.source, record.content, record.number, record.tags.get(_RUN_TAG, "")
+    )
+
+
+def _want_line(time_ns: int, severity: str, source: str, content: str, number: int, run: str = "") -> LogLine:
+    """Numbers of the wire have 64 bits without a sign; one beyond what is stored counts as not given."""
+    return LogLine(
+        time_ns,
+        severity[:_LABEL_CHARS],
+        source[:_LABEL_CHARS],
+        content,
+        number if number <= _LARGEST_NUMBER else 0,
+        run[:_LABEL_CHARS],
     )
 
 
@@ -96,5 +113,5 @@ def _lines_of_bundle(entries: Iterable[log_pb2.LogEntry], now_ns: int) -> list[L
     for entry in entries:
         time_ns = entry.timestamp.seconds * 10**9 + entry.timestamp.nanos
         time_ns = time_ns if 0 < time_ns < 2**63 else now_ns
-        lines.append(LogLine(time_ns, entry.severity, entry.source, entry.content, entry.msgid))
+        lines.append(_want_line(time_ns, entry.severity, entry.source, entry.content, entry.msgid))
     return lines

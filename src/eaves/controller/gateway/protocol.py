@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import Any
 
+import httptools
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.http11 import Request
@@ -20,6 +21,8 @@ from eaves.controller.serving import PatientWebSocket
 from eaves.wire import tunnel
 
 _STREAM_PATH = f"/ext/eaves/{tunnel.EXTENSION_PREFIX}"
+
+_VERSIONS = ("1.1", "1.0")
 
 _log = logging.getLogger("eaves.controller.gateway.http")
 # One line for each malformed request would let a stranger fill the disk with log.
@@ -107,11 +110,12 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._head_bytes > self.counts.limits.head_bytes:
             self._stop_head_timer()
-            self.transport.abort()
+            self._end(b"431 Request Header Fields Too Large")
         elif self._head_timer is None:
             self._start_head_timer()
 
     def on_headers_complete(self) -> None:
+        self._check_head()
         self._stop_head_timer()
         self._in_head = False
         self._head_bytes = 0
@@ -136,6 +140,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
         protocol.connection_lost = leave_and_lose
 
+    def _check_head(self) -> None:
+        """Refuse what the parser passes and a proxy before us may read in another way (RFC 9112, 2.3 and 3.2)."""
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            raise httptools.HttpParserError("unknown version of HTTP")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise httptools.HttpParserError("not exactly one Host")
+
+    def _end(self, status: bytes) -> None:
+        """Tell why, then close: the peer may be a device behind an odd proxy, whose owner looks for the cause."""
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
     def _leave(self) -> None:
         if self._is_counted:
             self._is_counted = False
@@ -152,7 +170,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def _end_slow_head(self) -> None:
         self._head_timer = None
         if self._in_head and not self.transport.is_closing():
-            self.transport.abort()
+            if self._head_bytes:
+                self._end(b"408 Request Timeout")
+            else:
+                self.transport.abort()
 
 
 class DeviceWebSocket(PatientWebSocket):

@@ -25,7 +25,7 @@ from eaves.controller.observe.conditions import (
 )
 from eaves.controller.observe.contact import app_ready
 from eaves.controller.observe.model import DeviceObjects, StatusUpdate
-from eaves.controller.observe.pieces import digest_of, errors_of, time_of
+from eaves.controller.observe.pieces import digest_of, errors_of, generation_of, time_of
 from eaves.controller.observe.snapshots import observe_snapshots, snapshots_of
 from eaves.controller.observe.vms import is_machine, noun_of, vm_facts, vm_status
 from eaves.kinds.app_status import AppPhase
@@ -99,7 +99,7 @@ def observe_app(objects: DeviceObjects, info: ZInfoApp, now: float) -> list[Stat
         lastState=_last_state(info),
         vm=vm_status(info.eaves.vm) if phase is AppPhase.RUNNING and info.eaves.HasField("vm") else {},
         snapshots=_held_snapshots(objects, app, info),
-        observedGeneration=int(info.appVersion) if info.appVersion.isdecimal() else status.get("observedGeneration", 0),
+        observedGeneration=generation_of(info.appVersion) or status.get("observedGeneration", 0),
     )
     facts = [*_image_fact(status, info, phase, message), app_ready(status, is_connected=True)]
     if is_machine(app):

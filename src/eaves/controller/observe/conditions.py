@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eaves.controller.observe.bounds import bound_status, bound_text
 from eaves.controller.observe.model import EventNote, StatusUpdate
 from eaves.kinds.fields import ConditionStatus
 from eaves.kinds.times import render_time
@@ -96,6 +97,9 @@ def plan_update(
     """The update to write, or None when status means what it meant and nothing happened."""
     old = obj.get("status") or {}
     same = _without(old, ignoring) == _without(status, ignoring)
+    if not same:
+        status = bound_status(status)
+        same = _without(old, ignoring) == _without(status, ignoring)
     if same and not events:
         return None
     meta = obj["metadata"]
@@ -105,7 +109,7 @@ def plan_update(
         name=meta["name"],
         uid=meta["uid"],
         status=None if same else status,
-        events=tuple(events),
+        events=tuple(EventNote(note.type, note.reason, bound_text(note.message)) for note in events),
     )
 
 

@@ -61,7 +61,7 @@ def observe_device(objects: DeviceObjects, info: ZInfoDevice, now: float) -> lis
         inventory=_inventory(status, info),
         versions=_versions(status, info),
         addresses=_addresses(info),
-        ports=[_port(port) for port in _ports(info)],
+        ports=list(_name_ports(info)),
         bootReason=_boot_reason(info),
         problems=list(info.eaves.problems),
         propertyErrors={
@@ -131,6 +131,12 @@ def _ports(info: ZInfoDevice) -> list[DevicePort]:
     adapters = info.systemAdapter
     index = adapters.currentIndex
     return sorted(adapters.status[index].ports, key=lambda port: port.name) if index < len(adapters.status) else []
+
+
+def _name_ports(info: ZInfoDevice) -> Iterator[Object]:
+    """Each port that has a name, once."""
+    ports = {port.name or port.ifname: port for port in reversed(_ports(info))}
+    return (_port(ports[name]) for name in sorted(ports) if name)
 
 
 def _port(port: DevicePort) -> Object:

@@ -10,6 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from eaves.kinds.times import render_time
 from eaves.wire.pb.info.common_pb2 import SEVERITY_NOTICE, ErrorInfo
 
+_MAX_GENERATION_DIGITS = 18
+"""What 64 bits hold in any case."""
+
 
 class EnumType(Protocol):
     """A generated enum."""
@@ -38,6 +41,11 @@ def errors_of(errors: Iterable[ErrorInfo]) -> str:
 def digest_of(sha256: str) -> str:
     """``sha256:…`` in lower case; empty stays empty."""
     return f"sha256:{sha256.lower().removeprefix('sha256:')}" if sha256 else ""
+
+
+def generation_of(version: str) -> int | None:
+    """The generation of an object in the version that a device sends back; None for what was never one."""
+    return int(version) if version.isdecimal() and len(version) <= _MAX_GENERATION_DIGITS else None
 
 
 def name_of(enum: EnumType, number: int) -> str:

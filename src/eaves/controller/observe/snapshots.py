@@ -22,7 +22,7 @@ from eaves.controller.observe.conditions import (
     status_of,
 )
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
-from eaves.controller.observe.pieces import errors_of, time_of
+from eaves.controller.observe.pieces import errors_of, generation_of, time_of
 from eaves.kinds import app as app_kind
 from eaves.kinds.appsnapshot import AppSnapshotPhase, SnapshotContent
 from eaves.kube.resource import Object
@@ -114,7 +114,7 @@ def _observe(snapshot: Object, told: ZInfoSnapshot | None, node_name: str, now: 
         nodeName=node_name,
         takenAt=time_of(told.create_time) or status.get("takenAt"),
         size=str(told.eaves.size_bytes) if told.eaves.size_bytes else status.get("size"),
-        appGeneration=int(told.config_version) if told.config_version.isdecimal() else status.get("appGeneration"),
+        appGeneration=generation_of(told.config_version) or status.get("appGeneration"),
     )
     return plan_update(snapshot, status, list(_events(snapshot, former, phase, status)))
 

@@ -22,7 +22,7 @@ from eaves.controller.observe.volume_snapshots import held_snapshots, observe_vo
 from eaves.kinds import app as app_kind
 from eaves.kinds import volume as volume_kind
 from eaves.kinds.app_status import AppPhase
-from eaves.kinds.volume import VolumeMode, VolumePhase
+from eaves.kinds.volume import DiskFormat, VolumeMode, VolumePhase
 from eaves.kube.quantity import parse_bytes
 from eaves.kube.resource import Object
 from eaves.wire.pb.info import info_pb2
@@ -34,6 +34,7 @@ _PROGRESS_STEP = 10
 _USED_STEP = 20
 """Use of a volume is written when it moved by one part in so many of its size."""
 
+_MODES, _FORMATS = frozenset(VolumeMode), frozenset(DiskFormat)
 _BEFORE_CONTAINER = frozenset({"", AppPhase.PENDING, AppPhase.DOWNLOADING, AppPhase.FAILED})
 
 
@@ -167,12 +168,12 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
 def _assign_details(status: Status, info: ZInfoVolume, *, is_file: bool) -> None:
     """What an Eaves node adds, to which a file is a raw disk. While the volume is not there it tells nothing."""
     told = info.eaves
-    if not told.mode:
+    if told.mode not in _MODES:
         return
     assign(
         status,
         mode=VolumeMode.FILE if is_file else told.mode,
-        format=None if is_file else told.format or None,
+        format=told.format if told.format in _FORMATS and not is_file else None,
         enforcement=told.enforcement,
         encrypted=told.encrypted,
         allocated=_steady(status, "allocated", told.allocated_bytes, info),

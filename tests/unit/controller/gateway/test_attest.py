@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from eaves.controller.deviceside import Clocks
 from eaves.controller.gateway.attest import NONCE_LIFETIME_S, Nonces
@@ -179,6 +179,22 @@ async def test_a_certificate_may_be_renewed_unless_the_device_said_never(rig: Ri
 )
 async def test_certificates_that_make_no_sense_are_422(rig: Rig, cert: certs_pb2.ZCert) -> None:
     assert (await (await registered(rig)).send_certs([cert])).status == 422
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (certs_pb2.CERT_TYPE_DEVICE_ECDH_EXCHANGE, ec.generate_private_key(ec.SECP384R1())),
+        (certs_pb2.CERT_TYPE_DEVICE_ECDH_EXCHANGE, rsa.generate_private_key(65537, 2048)),
+        (certs_pb2.CERT_TYPE_DEVICE_RESTRICTED_SIGNING, rsa.generate_private_key(65537, 2048)),
+    ],
+)
+async def test_a_key_that_cannot_do_its_work_is_422(
+    rig: Rig, kind: certs_pb2.ZCertType.ValueType, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+) -> None:
+    device = await registered(rig)
+    pem = issue_below(device.key, device.certificate, key.public_key(), "odd")
+    assert (await device.send_certs([make_cert(kind, pem)])).status == 422
 
 
 async def test_a_wrong_certificate_hash_is_422(rig: Rig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from eaves.controller.gateway.config import ConfigShelf, ServedConfig
 from eaves.controller.gateway.errors import BusyError
 from eaves.controller.objects import encode_document, key_of
 from eaves.store.abc import Remove
-from eaves.testing.device import Device
+from eaves.testing.device import Device, make_onboarding_pair
 from eaves.testing.deviceside import Rig, open_rig
 from eaves.testing.objects import make_app, make_edgenode, make_network, make_secret
 from eaves.wire import paths
@@ -134,7 +135,8 @@ async def test_an_unapproved_device_gets_no_workload(rig: Rig) -> None:
 
 async def test_time_of_the_config_never_goes_back(tmp_path: Path) -> None:
     now = [2_000_000_000.0]
-    async with open_rig(tmp_path, clocks=Clocks(now=lambda: now[0])) as rig:
+    pair = make_onboarding_pair(datetime.datetime.fromtimestamp(now[0], datetime.UTC))
+    async with open_rig(tmp_path, clocks=Clocks(now=lambda: now[0]), onboarding=pair) as rig:
         await rig.add_key()
         device = await rig.onboarded(serial="A1")
         assert device.config is not None

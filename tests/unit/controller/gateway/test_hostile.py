@@ -13,15 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from eaves.controller.deviceside import Clocks
 from eaves.controller.settings import GatewaySettings
 from eaves.store.errors import DiskFullError
+from eaves.store.telemetry import LogSource
 from eaves.testing.device import Device, make_onboarding_pair
 from eaves.testing.device_transport import AsgiTransport
 from eaves.testing.deviceside import Rig, open_rig
-from eaves.wire import paths
+from eaves.wire import logfile, paths
 from eaves.wire.identifiers import AppId, DeviceId
 from eaves.wire.newlog import LogRecord
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.auth.auth_pb2 import AuthContainer
 from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest
+from eaves.wire.pb.logs import log_pb2
 
 APP = AppId("aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
 OTHER = DeviceId("99999999-8888-4777-8666-555555555555")
@@ -297,3 +299,34 @@ async def test_a_replayed_config_request_of_an_earlier_boot_is_403(device: Devic
     recorded = device.signer.seal(request.SerializeToString())
     await device.attest()
     assert (await device.transport.call("POST", path_of(Endpoint.CONFIG, device.id), recorded)).status == 403
+
+
+async def test_numbers_of_log_lines_that_no_store_holds_count_as_none(rig: Rig, device: Device) -> None:
+    assert (await device.send_logs([LogRecord("largest", 1, 2**64 - 1), LogRecord("next", 2, 1)])).status == 201
+    bundle = log_pb2.LogBundle(log=[log_pb2.LogEntry(content="of an old device", msgid=2**64 - 1)])
+    assert (await device.post(Endpoint.LOGS, bundle)).status == 201
+    page = await rig.telemetry.read_logs(LogSource(device.id))
+    assert {line.text for line in page.lines} == {"largest", "next", "of an old device"}
+
+
+async def test_a_log_file_of_more_lines_than_any_device_writes_is_413(device: Device) -> None:
+    content = b"{}\n" * (logfile.LINES_LIMIT + 1)
+    assert (await device.post(Endpoint.NEWLOGS, logfile.encode_gzip(content, 1))).status == 413
+    bundle = log_pb2.LogBundle(log=[log_pb2.LogEntry()] * (logfile.LINES_LIMIT + 1))
+    assert (await device.post(Endpoint.LOGS, bundle)).status == 413
+
+
+async def test_a_first_part_beyond_the_bound_is_refused_without_waiting_for_more(device: Device) -> None:
+    transport = device.transport
+    assert isinstance(transport, AsgiTransport)
+    reply = await transport.call_in_parts("POST", path_of(Endpoint.CONFIG, device.id), [bytes(9000), None])
+    assert reply.status == 413
+
+
+async def test_calls_without_a_body_take_none(device: Device) -> None:
+    transport = device.transport
+    assert isinstance(transport, AsgiTransport)
+    path = paths.render_path(Endpoint.CERTS)
+    assert (await transport.call_in_parts("POST", path, [None], [("content-length", "9999999")])).status == 413
+    assert (await transport.call_in_parts("POST", path, [None], [("transfer-encoding", "chunked")])).status == 413
+    assert (await transport.call("POST", path, b"small")).status == 200

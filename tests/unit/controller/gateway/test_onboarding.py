@@ -108,6 +108,27 @@ async def test_terms_of_the_key_are_kept_and_a_refusal_is_told(rig: Rig, terms: 
     assert await key_status(rig, "strict") == {}
 
 
+@pytest.mark.parametrize(("days", "reason"), [(-400, "KeyExpired"), (10, "KeyNotYetValid")])
+async def test_an_onboarding_certificate_admits_nobody_outside_its_time_but_known_devices_stay(
+    rig: Rig, days: int, reason: str
+) -> None:
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    pair = make_onboarding_pair(moment)
+    await rig.add_key("strict", pair=pair)
+    reply = await Device(rig.device().transport, pair, serial="A1").register()
+    assert (reply.status, reply.headers["eaves-reason"]) == (403, reason)
+    assert reason in await event_reasons(rig)
+    known = await rig.onboarded(serial="B2")
+    known.onboarding = pair
+    assert (await known.register()).status == 200
+
+
+async def test_the_shared_onboarding_certificate_is_no_identity_of_a_device(rig: Rig) -> None:
+    device = rig.device(serial="A1")
+    device.certificate = rig.onboarding.certificate
+    assert (await device.register()).status == 422
+
+
 async def test_an_allowed_serial_may_be_the_soft_one(rig: Rig) -> None:
     pair = make_onboarding_pair()
     await rig.add_key("strict", pair=pair, allowedSerials=["desk-1"])
