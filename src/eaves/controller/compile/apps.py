@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ from eaves.controller.compile.acls import AceIds, want_acls
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.environment import want_environment, want_files
 from eaves.controller.compile.errors import HeldBackError, Omission
+from eaves.controller.compile.eve import Displays, order_interfaces
 from eaves.controller.compile.identifiers import content_tree_id
 from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
@@ -35,6 +36,7 @@ from eaves.wire.pb.config.devcommon_pb2 import Adapter, UUIDandVersion
 from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
 from eaves.wire.pb.config.vm_pb2 import VmConfig
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
+from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoType
 
 EVE_COMMAND = "EVE_ECO_CMD"
 """Environment variable by which EVE takes another command than the image's."""
@@ -48,6 +50,9 @@ class NodeFacts(Struct, frozen=True):
     runs_eve: bool
     """A real EVE device, which knows none of our extensions."""
     maintenance: bool
+    displays: Displays
+    device_types: Mapping[str, PhyIoType.ValueType]
+    """Of the groups of the node's HardwareModel."""
 
 
 class Claims:
@@ -116,6 +121,8 @@ def want_app(
     config.volumeRefList.extend(want_mount(app, mount, node.name, lookup) for mount in _in_order(app))
     for order, interface in enumerate(networks_of(app.spec)):
         config.interfaces.append(_interface(app, interface, order, draft, networks, ids))
+    if node.runs_eve:
+        order_interfaces(config, node.device_types)
     config.purge.CopyFrom(InstanceOpsCmd(counter=_purge_counter(app, config)))
     config.restart.CopyFrom(InstanceOpsCmd(counter=_restart_counter(app, config)))
     draft.apps[app.metadata.uid] = config
@@ -144,6 +151,8 @@ def _add_machine(app: App, config: AppInstanceConfig, node: NodeFacts, draft: Dr
     if secrets is not None:
         config.cipherData.CopyFrom(draft.encrypt(node.cipher, secrets, "cloud-init data or the password of the screen"))
     fill_machine(app, config, runs_eve=node.runs_eve)
+    if node.runs_eve and config.fixedresources.enable_vnc:
+        config.fixedresources.vncDisplay = node.displays.take(app.metadata.uid)
     if (snapshots := want_snapshots(app, lookup)) is not None:
         config.snapshot.CopyFrom(snapshots)
     unknown = ", ".join(unknown_to_eve(app)) if node.runs_eve else ""

@@ -39,7 +39,7 @@ def want_physical_io(model: HardwareModel) -> dict[str, PhysicalIO]:
     devices = sorted(model.spec.devices, key=lambda device: device.name)
     return {
         device.name: PhysicalIO(
-            ptype=_TYPES[device.type],
+            ptype=type_of(device),
             phylabel=device.label or device.name,
             logicallabel=device.name,
             assigngrp=device.group,
@@ -50,6 +50,10 @@ def want_physical_io(model: HardwareModel) -> dict[str, PhysicalIO]:
         )
         for device in devices
     }
+
+
+def type_of(device: ModelDevice) -> common.PhyIoType.ValueType:
+    return _TYPES[device.type]
 
 
 def _addresses(device: ModelDevice) -> Iterator[tuple[str, str]]:

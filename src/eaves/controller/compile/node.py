@@ -13,6 +13,7 @@ from eaves.controller.compile.apps import Claims, NodeFacts, want_app
 from eaves.controller.compile.clusters import ClusterFacts, find_member, want_cluster
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.errors import HeldBackError
+from eaves.controller.compile.eve import Displays, list_device_types
 from eaves.controller.compile.keep import Previous
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
@@ -34,6 +35,7 @@ from eaves.kinds.metadata import ObjectMeta
 from eaves.kube.resource import Object
 from eaves.wire.pb.config.devcommon_pb2 import ConfigItem, DeviceOpsCmd, UUIDandVersion
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoType
 
 
 def compile_node(inputs: NodeInputs) -> CompiledConfig:
@@ -112,6 +114,8 @@ class _Compilation:
             cipher=self._inputs.cipher,
             runs_eve=runs_eve(self._node),
             maintenance=self._node.spec.maintenance,
+            displays=Displays(self._inputs.previous),
+            device_types=self._list_device_types(),
         )
         networks = UsedNetworks(apps, self._lookup)
         previous = Previous(self._inputs.previous) if self._inputs.previous is not None else None
@@ -132,6 +136,15 @@ class _Compilation:
             self._draft.merge(draft)
             for omission in omissions:
                 self._problem("App", app.metadata, omission.reason, omission.message, Effect.PARTIAL)
+
+    def _list_device_types(self) -> dict[str, PhyIoType.ValueType]:
+        """Empty when the model cannot be had, which is told where the ports are made."""
+        try:
+            return (
+                list_device_types(self._lookup.hardware_model(self._node.spec.model)) if self._node.spec.model else {}
+            )
+        except HeldBackError:
+            return {}
 
     def _keep_app(self, app: App, previous: Previous | None) -> Draft | None:
         activate = app.spec.running and not self._node.spec.maintenance

@@ -1,0 +1,58 @@
+"""What an EVE device needs to be told that an Eaves node finds out by itself: numbers of screens, order of interfaces, kinds of devices.
+
+As pillar reads it (cmd/zedagent/parseconfig.go, hypervisor/kvm.go): a machine's screen is at port 5900 plus its number, zero when none
+is given, so that a second machine could not start; and without enforced order, interfaces come in the order of the ids of their first
+rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from eaves.controller.compile.hardware import type_of
+from eaves.kinds.hardwaremodel import HardwareModel
+from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoType
+
+LAST_DISPLAY = 99
+"""EVE opens ports 5900 to 5999."""
+
+
+class Displays:
+    """Numbers of screens: an app keeps the one of the config before, since another means a restart."""
+
+    def __init__(self, previous: EdgeDevConfig | None) -> None:
+        apps = previous.apps if previous is not None else ()
+        self._kept = {
+            app.uuidandversion.uuid: app.fixedresources.vncDisplay for app in apps if app.fixedresources.enable_vnc
+        }
+        self._taken = set(self._kept.values())
+        self._used: set[int] = set()
+
+    def take(self, app_id: str) -> int:
+        """The app's number. Beyond a hundred screens numbers are shared."""
+        number = self._kept.get(app_id)
+        if number is None or number in self._used:
+            number = int.from_bytes(hashlib.sha256(app_id.encode()).digest()[:4]) % LAST_DISPLAY + 1
+            for _ in range(LAST_DISPLAY):
+                if number not in self._taken and number not in self._used:
+                    break
+                number = number % LAST_DISPLAY + 1
+        self._used.add(number)
+        return number
+
+
+def list_device_types(model: HardwareModel) -> dict[str, PhyIoType.ValueType]:
+    """Group → kind of the devices in it."""
+    return {device.group: type_of(device) for device in model.spec.devices if device.group}
+
+
+def order_interfaces(config: AppInstanceConfig, device_types: Mapping[str, PhyIoType.ValueType]) -> None:
+    """Networks as written, then devices."""
+    for number, adapter in enumerate(config.adapters):
+        adapter.type = device_types.get(adapter.name, adapter.type)
+        adapter.interface_order = len(config.interfaces) + number
+    if len(config.interfaces) + len(config.adapters) > 1:
+        config.fixedresources.enforce_network_interface_order = True
