@@ -175,6 +175,10 @@ class AppState(StrEnum):
     FAILED = "Failed"
 
 
+ALIVE = frozenset({AppState.STARTING, AppState.RUNNING, AppState.HALTING, AppState.RESTARTING, AppState.PURGING})
+"""Something of the app runs, or is about to."""
+
+
 class RunRecord(Struct, frozen=True):
     """One run of an app's container. ``finished_at`` 0 = still running; ``exit_code`` counts only when finished."""
 

@@ -353,6 +353,14 @@ class Owner(Struct, frozen=True):
     enterprise_id: str = ""
 
 
+class DesiredBaseOs(Struct, frozen=True):
+    """The operating system that the config asks for, which this node refuses."""
+
+    version: str
+    image_id: str = ""
+    retry_counter: int = 0
+
+
 class DesiredNode(Struct, frozen=True):
     """Everything one config asks of this node."""
 
@@ -381,6 +389,7 @@ class DesiredNode(Struct, frozen=True):
     """0 = the controller sets none."""
     notify_disabled: bool = False
     owner: Owner = Owner()
+    base_os: DesiredBaseOs | None = None
     patches: tuple[DesiredPatch, ...] = ()
     cluster: DesiredCluster | None = None
     is_cluster_refused: bool = False

@@ -6,11 +6,20 @@ cannot be done is a ConfigProblem beside the rest, which goes on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from eaves.node.desired.apps import Surroundings, parse_apps
 from eaves.node.desired.clusters import parse_cluster
-from eaves.node.desired.draft import Decrypt, Draft
+from eaves.node.desired.draft import Decrypt, Draft, clean_name
 from eaves.node.desired.hardware import parse_hardware
-from eaves.node.desired.model import DesiredNode, Owner
+from eaves.node.desired.model import (
+    DesiredBaseOs,
+    DesiredImage,
+    DesiredNode,
+    DesiredVolume,
+    ObjectKind,
+    Owner,
+)
 from eaves.node.desired.networks import parse_networks
 from eaves.node.desired.patches import parse_patches
 from eaves.node.desired.port_setup import extract_port_sections
@@ -29,6 +38,9 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
     datastores = parse_datastores(config.datastores, draft)
     images = parse_images(config.contentInfo, datastores, draft)
     volumes = parse_volumes(config.volumes, images, draft)
+    base_os = _parse_base_os(config)
+    if base_os is not None:
+        _refuse_image(base_os, images, volumes, draft)
     networks = parse_networks(config.networkInstances, draft)
     items = {item.key: item.value for item in config.configItems}
     splits_multipart = items.get(_SPLIT_MULTIPART, "").strip().lower() in ("true", "enabled", "1")
@@ -58,11 +70,32 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         config_timestamp_ns=parse_timestamp_ns(config),
         notify_disabled=config.eaves.notify_disabled,
         owner=Owner(config.project_name, config.project_id, config.enterprise_name, config.enterprise_id),
+        base_os=base_os,
         patches=parse_patches(config.patchEnvelopes, draft),
         cluster=wish.cluster,
         is_cluster_refused=wish.is_refused,
         problems=tuple(draft.problems),
     )
+
+
+def _parse_base_os(config: EdgeDevConfig) -> DesiredBaseOs | None:
+    wish = config.baseos
+    version = clean_name(wish.base_os_version)
+    if not version:
+        return None
+    return DesiredBaseOs(version, wish.content_tree_uuid.lower(), wish.retry_update.counter)
+
+
+def _refuse_image(
+    base_os: DesiredBaseOs, images: dict[str, DesiredImage], volumes: Mapping[str, DesiredVolume], draft: Draft
+) -> None:
+    """Do not fetch hundreds of megabytes that nothing here will ever start from."""
+    image = images.get(base_os.image_id)
+    if image is None or any(volume.image_id == image.id for volume in volumes.values()):
+        return
+    del images[image.id]
+    message = "it is an operating system, which this node does not take from its controller"
+    draft.add(ObjectKind.IMAGE, image.id, image.name, "BaseOsUnsupported", message, is_fatal=True)
 
 
 def parse_timestamp_ns(config: EdgeDevConfig) -> int:

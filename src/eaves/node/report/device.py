@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from eaves.node.counters import BootReason, Record
+from eaves.node.desired.hardware_model import DesiredIo
+from eaves.node.desired.model import DesiredBaseOs, Owner
 from eaves.node.hardware.inventory import Inventory
 from eaves.node.link.attestation import AttestationStep
 from eaves.node.link.uplinks import Uplink
 from eaves.node.ports.service import PortsView
+from eaves.node.report.assignable import want_bundles
 from eaves.node.report.buses import want_buses
 from eaves.node.report.facts import Disk, Machine, Mount, Port
 from eaves.node.report.pieces import want_message, want_mib, want_time
 from eaves.node.report.ports import want_adapters
+from eaves.node.report.software import PARTITION, want_software
 from eaves.wire.pb.eaves.extension_pb2 import DeviceInfoExtension
 from eaves.wire.pb.info import common_pb2, info_pb2
 from eaves.wire.pb.info.common_pb2 import ErrorInfo
@@ -24,11 +28,11 @@ from eaves.wire.pb.info.info_pb2 import (
     Capabilities,
     DataSecAtRest,
     SecurityInfo,
+    VaultInfo,
     ZInfoAppInstance,
     ZInfoConfigItem,
     ZInfoConfigItemStatus,
     ZInfoDevice,
-    ZInfoDevSW,
     ZInfoDNS,
     ZInfoHardware,
     ZInfoManufacturer,
@@ -37,11 +41,11 @@ from eaves.wire.pb.info.info_pb2 import (
 )
 from eaves.wire.timers import ItemStatus
 
-PARTITION = "IMGA"
-"""The device API wants the name of a system partition; a node on somebody's Linux has one system."""
 _CAPABILITY = info_pb2.API_CAPABILITY_START_DELAY_IN_SECONDS
 """Highest level of the config API of which everything up to it is understood here."""
 _PLATFORM = "eaves"
+_VAULT = "Application Data Store"
+"""The name that the device API's users know the place of apps' data by; it is not encrypted as a whole."""
 
 _BOOT_REASONS = {
     BootReason.FIRST: info_pb2.BOOT_REASON_FIRST,
@@ -85,6 +89,13 @@ class DeviceView(Struct, frozen=True, kw_only=True):
     config_applied_at: float = 0.0
     is_in_maintenance: bool = False
     is_rebooting: bool = False
+    is_halting: bool = False
+    """Ordered to shut down, and not every app has stopped."""
+    owner: Owner = Owner()
+    base_os: DesiredBaseOs | None = None
+    hardware: Sequence[DesiredIo] = ()
+    device_users: Mapping[str, str] = {}
+    """Group of devices → the app that has it."""
     problems: Sequence[str] = ()
 
 
@@ -103,14 +114,20 @@ def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
         dns=ZInfoDNS(DNSservers=view.name_servers, DNSsearch=view.search_domains),
         storageList=[_want_storage(mount) for mount in view.mounts],
         bootTime=want_time(machine.boot_time),
-        swList=[_want_software(view)],
+        swList=want_software(view.version, machine.os_name, view.base_os, now),
+        assignableAdapters=want_bundles(view.hardware, view.device_users),
         HostName=machine.hostname,
         lastRebootReason=record.boot_text,
         lastRebootTime=want_time(record.last_reboot_time),
         systemAdapter=want_adapters(view.ports, view.uplinks, view.name_servers, view.port_configs),
         restartCounter=record.restart_counter,
         HSMStatus=info_pb2.DISABLED if machine.has_tpm else info_pb2.NOTFOUND,
-        dataSecAtRestInfo=DataSecAtRest(status=info_pb2.DATASEC_AT_REST_DISABLED),
+        dataSecAtRestInfo=DataSecAtRest(
+            status=info_pb2.DATASEC_AT_REST_DISABLED,
+            vaultList=[
+                VaultInfo(name=_VAULT, status=info_pb2.DATASEC_AT_REST_DISABLED, pcrStatus=info_pb2.PCR_DISABLED)
+            ],
+        ),
         sec_info=SecurityInfo(sha_root_ca=view.root_ca_sha256),
         configItemStatus=_want_items(view.item_statuses),
         appInstances=[ZInfoAppInstance(uuid=app_id, name=name, domainName=app_id) for app_id, name in view.apps],
@@ -126,7 +143,12 @@ def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
         state=_want_state(view),
         attestation_info=_want_attestation(view, now),
         api_capability=_CAPABILITY,
+        baseos_update_counter=view.base_os.retry_counter if view.base_os is not None else 0,
         device_name=view.name,
+        enterprise_name=view.owner.enterprise_name,
+        enterprise_id=view.owner.enterprise_id,
+        project_name=view.owner.project_name,
+        project_id=view.owner.project_id,
         eaves=_want_extension(view),
     )
     if view.is_in_maintenance:
@@ -184,18 +206,6 @@ def _want_storage(mount: Mount) -> ZInfoStorage:
     )
 
 
-def _want_software(view: DeviceView) -> ZInfoDevSW:
-    return ZInfoDevSW(
-        activated=True,
-        partitionLabel=PARTITION,
-        partitionState="active",
-        status=info_pb2.INSTALLED,
-        shortVersion=view.version,
-        longVersion=f"eaves {view.version} on {view.machine.os_name}",
-        userStatus=info_pb2.UPDATED,
-    )
-
-
 def _want_items(statuses: Mapping[str, ItemStatus]) -> ZInfoConfigItemStatus:
     items = {key: ZInfoConfigItem(value=status.value, error=status.error) for key, status in statuses.items()}
     return ZInfoConfigItemStatus(configItems=items)
@@ -205,7 +215,9 @@ def _want_state(view: DeviceView) -> info_pb2.ZDeviceState.ValueType:
     if view.is_rebooting:
         return info_pb2.ZDEVICE_STATE_REBOOTING
     if view.record.is_shut_down:
-        return info_pb2.ZDEVICE_STATE_PREPARED_POWEROFF
+        return (
+            info_pb2.ZDEVICE_STATE_PREPARING_POWEROFF if view.is_halting else info_pb2.ZDEVICE_STATE_PREPARED_POWEROFF
+        )
     return info_pb2.ZDEVICE_STATE_MAINTENANCE_MODE if view.is_in_maintenance else info_pb2.ZDEVICE_STATE_ONLINE
 
 

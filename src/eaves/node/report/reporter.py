@@ -20,6 +20,7 @@ from eaves.node.link import pace
 from eaves.node.link.calls import LINK_ERRORS, Controller
 from eaves.node.link.queues import EventQueue
 from eaves.node.observed import (
+    ALIVE,
     AppState,
     AppStatus,
     ClusterStatus,
@@ -94,6 +95,7 @@ class Reporter:
         self._metrics_due = asyncio.Event()
         self._metrics_interval_s = 0
         self._announced_interval_s = 0
+        self._has_living = False
         self._running: frozenset[tuple[str, float]] = frozenset()
         self._fresh_metrics: asyncio.TimerHandle | None = None
 
@@ -185,7 +187,10 @@ class Reporter:
             self._put(key, _want_removal(self._device_id, key, now))
         self._queue_metadata(now)
         self._note_running()
-        if app_keys_before != {key for key in wanted if key[0] is ObjectKind.APP}:
+        # Whether anything runs decides when the node is ready for its power to go.
+        has_living = any(status.state in ALIVE for status in list_statuses(self._observations, AppStatus))
+        if app_keys_before != {key for key in wanted if key[0] is ObjectKind.APP} or has_living != self._has_living:
+            self._has_living = has_living
             self._device_due.set()
 
     def _queue_metadata(self, now: float) -> None:

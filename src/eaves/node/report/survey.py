@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eaves.node.counters import CounterFile
-from eaves.node.desired.model import ObjectKind
+from eaves.node.desired.model import ObjectKind, Owner
 from eaves.node.engine import EngineSlot
 from eaves.node.hardware.inventory import load_inventory
 from eaves.node.link.attestation import Attestation
@@ -16,7 +16,7 @@ from eaves.node.link.calls import Controller
 from eaves.node.link.config import ConfigPoller
 from eaves.node.link.uplinks import Uplinks
 from eaves.node.link.uploads import LogUploader
-from eaves.node.observed import AppState, AppStatus, NetworkStatus, Observations, VolumeStatus, list_statuses
+from eaves.node.observed import ALIVE, AppState, AppStatus, NetworkStatus, Observations, VolumeStatus, list_statuses
 from eaves.node.orders import Orders
 from eaves.node.ports.service import Ports, PortsView, describe_problems
 from eaves.node.report import facts
@@ -81,6 +81,13 @@ class Surveyor:
             config_applied_at=parts.poller.applied_at,
             is_in_maintenance=desired is not None and desired.maintenance_mode,
             is_rebooting=parts.orders.is_rebooting,
+            is_halting=any(status.state in ALIVE for status in list_statuses(parts.observations, AppStatus)),
+            owner=desired.owner if desired is not None else Owner(),
+            base_os=desired.base_os if desired is not None else None,
+            hardware=desired.hardware if desired is not None else (),
+            device_users={group: app.id for app in desired.apps for group in app.devices}
+            if desired is not None
+            else {},
             problems=list(self._each_problem()),
         )
 

@@ -567,3 +567,26 @@ def test_s3(fqdn: str, region: str, addressing: str, server: str, expected: S3Ad
     store.eaves.s3_addressing = addressing
     (found,) = parse(config).images[0].datastores
     assert (found.server, found.addressing, found.region) == (server, expected, region or "us-west-2")
+
+
+def test_an_operating_system_is_not_fetched_and_its_refusal_is_told() -> None:
+    config = want_config()
+    tree = config.contentInfo.add(uuid=OTHER_ID, dsId=STORE_ID, URL="eve:14.5.0", displayName="eve")
+    tree.iformat = storage_pb2.CONTAINER
+    config.baseos.content_tree_uuid, config.baseos.base_os_version = OTHER_ID, "14.5.0-kvm-amd64"
+    config.baseos.retry_update.counter, config.baseos.activate = 2, True
+    node = parse(config)
+    assert [image.id for image in node.images] == [TREE_ID]
+    assert len(node.apps) == 1
+    assert node.base_os is not None
+    assert (node.base_os.version, node.base_os.retry_counter) == ("14.5.0-kvm-amd64", 2)
+    assert codes(node, ObjectKind.IMAGE) == ["BaseOsUnsupported"]
+    assert only(node).is_fatal
+
+
+def test_an_operating_system_whose_image_an_app_uses_leaves_the_app_alone() -> None:
+    config = want_config()
+    config.baseos.content_tree_uuid, config.baseos.base_os_version = TREE_ID, "1"
+    node = parse(config)
+    assert [image.id for image in node.images] == [TREE_ID]
+    assert node.problems == ()

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from eaves.node.counters import BootReason, Record
-from eaves.node.desired.model import ConfigProblem, ObjectKind
+from eaves.node.desired.hardware_model import DesiredIo, IoKind
+from eaves.node.desired.model import ConfigProblem, DesiredBaseOs, ObjectKind, Owner
 from eaves.node.link.attestation import AttestationStep
 from eaves.node.link.uplinks import Uplink
 from eaves.node.observed import (
@@ -28,6 +29,7 @@ from eaves.node.report import apps, device, metrics, networks, storage
 from eaves.node.report.device import DeviceView
 from eaves.node.report.facts import Disk, Eccs, Load, Machine, Mount, Port, parse_ports
 from eaves.node.report.metrics import MetricsView
+from eaves.wire.pb.evecommon import devmodelcommon_pb2
 from eaves.wire.pb.info import common_pb2, info_pb2
 from eaves.wire.timers import ItemStatus
 
@@ -202,10 +204,47 @@ def test_configured_uplinks_are_the_management_ports() -> None:
         (replace(VIEW, is_rebooting=True), info_pb2.ZDEVICE_STATE_REBOOTING),
         (replace(VIEW, is_in_maintenance=True), info_pb2.ZDEVICE_STATE_MAINTENANCE_MODE),
         (replace(VIEW, record=Record(is_shut_down=True)), info_pb2.ZDEVICE_STATE_PREPARED_POWEROFF),
+        (
+            replace(VIEW, record=Record(is_shut_down=True), is_halting=True),
+            info_pb2.ZDEVICE_STATE_PREPARING_POWEROFF,
+        ),
     ],
 )
 def test_states_of_the_device(view: DeviceView, state: info_pb2.ZDeviceState.ValueType) -> None:
     assert device.want_device_info(DEVICE, view, 9.0).dinfo.state == state
+
+
+def test_what_the_controller_calls_the_node_comes_back() -> None:
+    owner = Owner(project_name="plant", project_id="p-1", enterprise_name="acme", enterprise_id="e-1")
+    info = device.want_device_info(DEVICE, replace(VIEW, name="press", owner=owner), 9.0).dinfo
+    names = (info.device_name, info.project_name, info.project_id, info.enterprise_name, info.enterprise_id)
+    assert names == ("press", "plant", "p-1", "acme", "e-1")
+
+
+def test_an_operating_system_is_refused_in_words_that_controllers_of_eve_read() -> None:
+    view = replace(VIEW, base_os=DesiredBaseOs("14.5.0-kvm-amd64", retry_counter=3))
+    info = device.want_device_info(DEVICE, view, 9.0).dinfo
+    current, refused = info.swList
+    assert (current.activated, current.partitionState, current.userStatus) == (True, "active", info_pb2.UPDATED)
+    assert (refused.activated, refused.partitionState, refused.userStatus) == (False, "unused", info_pb2.FAILED)
+    assert (refused.shortVersion, refused.swErr.severity) == ("14.5.0-kvm-amd64", common_pb2.SEVERITY_ERROR)
+    assert (refused.swErr.entities[0].entity, info.baseos_update_counter) == (common_pb2.ENTITY_BASE_OS, 3)
+    same = replace(VIEW, base_os=DesiredBaseOs(VIEW.version))
+    assert len(device.want_device_info(DEVICE, same, 9.0).dinfo.swList) == 1
+
+
+def test_assignable_groups_tell_who_has_them() -> None:
+    hardware = (
+        DesiredIo("eth1", IoKind.ETHERNET, group="lan"),
+        DesiredIo("eth2", IoKind.ETHERNET, group="lan"),
+        DesiredIo("eth0", IoKind.ETHERNET, group="uplink", is_kept=True),
+        DesiredIo("ttyS0", IoKind.SERIAL),
+    )
+    view = replace(VIEW, hardware=hardware, device_users={"lan": "app-1"})
+    lan, uplink = device.want_device_info(DEVICE, view, 9.0).dinfo.assignableAdapters
+    assert (lan.name, list(lan.members), lan.usedByAppUUID) == ("lan", ["eth1", "eth2"], "app-1")
+    assert (lan.usedByBaseOS, lan.usage) == (False, devmodelcommon_pb2.PhyIoUsageDedicated)
+    assert (uplink.usedByAppUUID, uplink.usedByBaseOS) == ("", True)
 
 
 def test_inventory() -> None:
