@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from eaves.kinds.rules import invalid
@@ -39,6 +39,24 @@ def parse_k3s_version(text: str) -> K3sVersion | None:
 def check_k3s_version(path: str, text: str) -> Iterator[FieldError]:
     if parse_k3s_version(text) is None:
         yield invalid(path, text, FORM)
+
+
+def find_span(members: Iterable[tuple[str, str]]) -> tuple[K3sVersion, K3sVersion] | None:
+    """The lowest and the highest version of a cluster whose members are given as (what runs, what it is to run); None = unknown.
+
+    A member whose K3s is down comes back with what it is to run. It counts for the lowest, so that nobody leaves it too far behind, and
+    not for the highest as long as others tell that: a version that never ran anywhere wrote nothing and may be taken back.
+    """
+    running, down = [], []
+    for now, wanted in members:
+        version = parse_k3s_version(now)
+        fallback = parse_k3s_version(wanted)
+        if version is not None:
+            running.append(version)
+        elif fallback is not None:
+            down.append(fallback)
+    known = running or down
+    return (min(running + down), max(known)) if known else None
 
 
 def explain_skew(lowest: K3sVersion, highest: K3sVersion, wanted: K3sVersion) -> str:

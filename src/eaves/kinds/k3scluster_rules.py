@@ -14,7 +14,7 @@ from eaves.kinds.cron import check_schedule
 from eaves.kinds.durations import check_duration
 from eaves.kinds.k3s_addon_rules import check_add_ons
 from eaves.kinds.k3s_config_rules import check_options
-from eaves.kinds.k3s_version import K3sVersion, check_k3s_version, explain_skew, parse_k3s_version
+from eaves.kinds.k3s_version import check_k3s_version, explain_skew, find_span, parse_k3s_version
 from eaves.kinds.k3scluster_spec import ClusterDatastore, K3sClusterSpec, MemberPool, UpgradePolicy
 from eaves.kinds.rules import forbidden, invalid, required
 from eaves.kube import names
@@ -186,14 +186,13 @@ def _check_change(new: K3sClusterSpec, old: K3sClusterSpec, status: Mapping[str,
         yield from check_counter("spec.operations.restore.counter", counter, former.restore.counter)
     version = parse_k3s_version(new.version)
     if new.version != old.version and version is not None:
-        members = status.get("members") or ()
-        running = [found for entry in members if (found := _running(entry)) is not None]
-        if running and (fault := explain_skew(min(running), max(running), version)):
+        span = find_span(_versions(entry) for entry in status.get("members") or () if entry.get("joined"))
+        if span is not None and (fault := explain_skew(*span, version)):
             yield invalid("spec.version", new.version, fault)
 
 
-def _running(member: Mapping[str, Any]) -> K3sVersion | None:
-    return parse_k3s_version(str(member.get("runningVersion") or ""))
+def _versions(member: Mapping[str, Any]) -> tuple[str, str]:
+    return str(member.get("runningVersion") or ""), str(member.get("version") or "")
 
 
 def _name(reference: Any) -> str:

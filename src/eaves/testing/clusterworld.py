@@ -54,7 +54,11 @@ class Box(Struct):
     architecture: str = "amd64"
     is_broken: bool = False
     """Its K3s does not become ready with the newest version that it got."""
+    cannot_start: str = ""
+    """A version whose K3s does not start here."""
     version: str = ""
+    ran: str = ""
+    """The version that its Node tells: of the kubelet that ran last."""
     epoch: int = 0
     is_agent_of: int = 0
     is_running: bool = False
@@ -189,6 +193,8 @@ class World:
             self._act(box)
         self._lead()
         for box in self.boxes.values():
+            if box.is_running:
+                box.ran = box.version
             if box.has_link and box.has_power:
                 box.last = self._report(box)
         self._check()
@@ -249,7 +255,7 @@ class World:
             box.version, box.is_running = config.version, False
             return
         self._obey(box, orders)
-        if box.is_running:
+        if box.is_running or box.cannot_start == box.version:
             return
         if config.role is MemberRole.AGENT:
             box.is_running = self.has_api or box.is_agent_of == self.epoch
@@ -390,7 +396,7 @@ class World:
                 ready=ready,
                 drained=box is not None and is_there and box.drained,
                 removed=self.known.get(name) != member.id and member.id not in self.voters,
-                version=box.version if box is not None and is_there else "",
+                version=box.ran if box is not None and is_there else "",
             )
         return views
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eaves.kinds.k3s_version import K3sVersion, check_k3s_version, explain_skew, parse_k3s_version
+from eaves.kinds.k3s_version import K3sVersion, check_k3s_version, explain_skew, find_span, parse_k3s_version
 
 
 def version(text: str) -> K3sVersion:
@@ -60,3 +60,19 @@ def test_a_later_packaging_patch_or_minor_is_greater() -> None:
 def test_no_minor_is_left_out_and_nothing_goes_back(lowest: str, highest: str, wanted: str, words: str) -> None:
     text = explain_skew(version(lowest), version(highest), version(wanted))
     assert (words in text) if words else text == ""
+
+
+@pytest.mark.parametrize(
+    ("members", "span"),
+    [
+        ([], None),
+        ([("", "")], None),
+        ([("v1.34.2+k3s1", "v1.35.0+k3s1")], ("v1.34.2+k3s1", "v1.34.2+k3s1")),
+        ([("", "v1.34.2+k3s1")], ("v1.34.2+k3s1", "v1.34.2+k3s1")),
+        ([("v1.34.2+k3s1", ""), ("", "v1.33.9+k3s1")], ("v1.33.9+k3s1", "v1.34.2+k3s1")),
+        ([("v1.34.2+k3s1", ""), ("", "v1.35.0+k3s1")], ("v1.34.2+k3s1", "v1.34.2+k3s1")),
+        ([("v1.34.2+k3s1", ""), ("v1.35.0+k3s1", "")], ("v1.34.2+k3s1", "v1.35.0+k3s1")),
+    ],
+)
+def test_the_span_of_a_cluster(members: list[tuple[str, str]], span: tuple[str, str] | None) -> None:
+    assert find_span(members) == (None if span is None else (version(span[0]), version(span[1])))

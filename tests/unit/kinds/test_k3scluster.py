@@ -228,10 +228,19 @@ def test_what_stays_stays(field: str, old: Any, new: Any, path: str) -> None:
     ],
 )
 def test_the_version_goes_up_one_minor_at_a_time(running: list[str], wanted: str, words: str) -> None:
-    old = {**ISSUE, "status": {"members": [{"nodeName": f"n{i}", "runningVersion": v} for i, v in enumerate(running)]}}
+    members = [{"nodeName": f"n{i}", "runningVersion": v, "joined": True} for i, v in enumerate(running)]
+    old = {**ISSUE, "status": {"members": members}}
     faults = find_faults(k3scluster.RESOURCE, change(ISSUE, "spec.version", wanted), old)
     assert [fault.path for fault in faults] == (["spec.version"] if words else [])
     assert all(words in fault.detail for fault in faults)
+
+
+def test_members_that_are_down_count_by_what_they_come_back_with() -> None:
+    down = {"nodeName": "a", "version": "v1.33.4+k3s1", "joined": True}
+    up = {"nodeName": "b", "version": "v1.34.2+k3s1", "runningVersion": "v1.34.2+k3s1", "joined": True}
+    old = {**ISSUE, "status": {"members": [down, up, {"nodeName": "c", "version": "v1.30.0+k3s1"}]}}
+    (fault,) = find_faults(k3scluster.RESOURCE, change(ISSUE, "spec.version", "v1.35.0+k3s1"), old)
+    assert "the cluster has v1.33.4+k3s1" in fault.detail
 
 
 def test_no_option_is_both_offered_and_managed() -> None:

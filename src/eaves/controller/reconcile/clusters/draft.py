@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from eaves.controller.reconcile.clusters.model import ClusterInputs, NodeFacts
 from eaves.kinds.durations import parse_duration_s
-from eaves.kinds.k3s_version import K3sVersion, parse_k3s_version
+from eaves.kinds.k3s_version import K3sVersion, find_span, parse_k3s_version
 from eaves.kinds.k3scluster_spec import ClusterDatastore
 from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole, MemberWish
 from eaves.kinds.times import parse_time, render_time
@@ -122,6 +122,14 @@ class Draft:
     def keeps_state_on_servers(self) -> bool:
         """Whether servers hold the cluster's state; with an External datastore none does, and each that joined is as good."""
         return self.spec.datastore is not ClusterDatastore.EXTERNAL
+
+    def find_span(self) -> tuple[K3sVersion, K3sVersion] | None:
+        """Lowest and highest version of those that stay; None while no K3s of the cluster has run."""
+        return find_span(
+            (member.running_version, member.version if member.joined else "")
+            for member in self.members.values()
+            if member.want in BELONGING
+        )
 
     def running_versions(self) -> list[K3sVersion]:
         found = (parse_k3s_version(member.running_version) for member in self.members.values())

@@ -52,18 +52,21 @@ def find_obstacle(draft: Draft) -> tuple[str, str] | None:
 
 
 def _explain_skew(draft: Draft) -> str:
-    target, running = parse_k3s_version(draft.spec.version), draft.running_versions()
-    return explain_skew(min(running), max(running), target) if target is not None and running else ""
+    target, span = parse_k3s_version(draft.spec.version), draft.find_span()
+    return explain_skew(*span, target) if target is not None and span is not None else ""
 
 
 def _follow_before_start(draft: Draft) -> None:
-    """Who has not started yet changes its mind at no cost."""
+    """Who has not started yet changes its mind at no cost. One that has may have written what another version does not read."""
     for member in (*draft.servers(), *draft.agents()):
         if member.stopped and not member.has_data and not member.joined:
             version = joining_version(draft, member.role) if draft.initialized else draft.spec.version
             draft.change(member, version=version)
-        elif not draft.initialized and member.role is MemberRole.SERVER:
-            draft.change(member, version=draft.spec.version)
+        elif not draft.initialized and member.role is MemberRole.SERVER and member.version != draft.spec.version:
+            if fault := _explain_skew(draft):
+                draft.say(Activity.UPGRADING, "VersionSkew", fault)
+            else:
+                draft.change(member, version=draft.spec.version)
 
 
 def _is_under_way(draft: Draft, member: K3sMemberStatus) -> bool:
@@ -107,11 +110,12 @@ def _may_get(draft: Draft, member: K3sMemberStatus) -> bool:
 def _tell_progress(draft: Draft, member: K3sMemberStatus) -> None:
     member = draft.members[member.node_name]
     why = f": {member.message}" if member.message else ""
-    if member.want is Wish.DRAINED and member.version != draft.spec.version:
-        if member.drained and not has_fetched(draft, member):
-            # The spec changed its mind after the drain.
-            draft.say(Activity.UPGRADING, "Fetching", _fetching(draft, [member]))
-            return
+    is_to_change = member.want is Wish.DRAINED and member.version != draft.spec.version
+    if is_to_change and member.drained and not has_fetched(draft, member):
+        # The spec changed its mind after the drain.
+        draft.say(Activity.UPGRADING, "Fetching", _fetching(draft, [member]))
+        return
+    if is_to_change and not member.drained and member.ready:
         is_long = draft.has_passed(member.want_since, draft.spec.upgrade.drain_timeout)
         text = f"{member.node_name} is being drained{why}"
         draft.say(Activity.UPGRADING, "DrainBlocked" if is_long else "Draining", text)
@@ -169,7 +173,7 @@ def _begin_agents(draft: Draft, agents: list[K3sMemberStatus], under_way: list[K
         if not draft.is_connected(member) and not member.ready:
             draft.change(member, version=draft.spec.version, next_version="")
     reachable = [member for member in agents if draft.is_connected(member) or member.ready]
-    if missing := [member for member in reachable if member.ready and not has_fetched(draft, member)]:
+    if missing := [member for member in reachable if not has_fetched(draft, member)]:
         draft.say(Activity.UPGRADING, "Fetching", _fetching(draft, missing))
     reachable = [member for member in reachable if member not in missing]
     busy = sum(1 for member in under_way if draft.is_connected(member) and member.role is MemberRole.AGENT)
@@ -200,9 +204,12 @@ def _want_next(draft: Draft, member: K3sMemberStatus, *, is_held: bool) -> None:
 
 
 def has_fetched(draft: Draft, member: K3sMemberStatus) -> bool:
-    """Whether the member could start the spec's version at once. An EVE device cannot be told to fetch anything beforehand."""
+    """Whether the member could start the spec's version at once; one that is not ready loses nothing by waiting for it.
+
+    An EVE device cannot be told to fetch anything beforehand.
+    """
     node = draft.node_of(member)
-    return member.fetched_version == draft.spec.version or (node is not None and node.runs_eve)
+    return not member.ready or member.fetched_version == draft.spec.version or (node is not None and node.runs_eve)
 
 
 def _fetching(draft: Draft, members: list[K3sMemberStatus]) -> str:

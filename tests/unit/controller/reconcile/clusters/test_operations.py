@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from eaves.controller.observe.clusters import MemberReport
 from eaves.kinds.k3scluster_status import MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 from eaves.testing.clusterworld import World
@@ -276,6 +278,52 @@ def test_a_minor_is_not_begun_while_an_agent_is_a_minor_behind() -> None:
     world.edit(version="v1.36.0+k3s1")
     world.run()
     assert world.condition("Upgrading")[:2] == ("False", "VersionSkew")
+
+
+def test_an_agent_that_is_down_is_not_left_two_minors_behind() -> None:
+    world = made(["a"], ["d", "e"])
+    world.boxes["d"].has_power = False
+    world.losses += 1
+    # The device itself is in contact, its K3s alone is down: it tells no version.
+    world.edit(version="v1.35.0+k3s1")
+    world.run()
+    assert world.boxes["a"].version == "v1.35.0+k3s1"
+    world.releases = [*world.releases, type(world.releases[0])("x", "v1.36.0+k3s1", frozenset({"amd64"}))]
+    world.boxes["d"].last = msgspec.structs.replace(world.boxes["d"].last or MemberReport(), version="", state="Failed")
+    world.edit(version="v1.36.0+k3s1")
+    world.run()
+    assert world.condition("Upgrading")[:2] == ("False", "VersionSkew")
+    assert world.boxes["a"].version == "v1.35.0+k3s1"
+
+
+def test_a_version_that_never_ran_may_be_taken_back() -> None:
+    world = made(ABC)
+    world.edit(version=NEW)
+    while world.members["b"].version != NEW:
+        world.turn()
+    # It cannot even start: nothing of it ran.
+    world.boxes["b"].cannot_start = NEW
+    for _ in range(60):
+        world.turn()
+    assert world.condition("Degraded")[1] == "HealthTimeout"
+    world.edit(version="v1.34.2+k3s1")
+    world.run(160)
+    assert (world.status.phase, world.status.version) == ("Ready", "v1.34.2+k3s1")
+
+
+def test_a_first_server_that_has_started_does_not_change_its_mind_backwards() -> None:
+    world = World({"version": "v1.35.0+k3s1", "servers": {"nodeNames": ["a"]}}, ["a"])
+    world.boxes["a"].is_broken = True
+    world.run()
+    assert world.boxes["a"].version == "v1.35.0+k3s1"
+    world.edit(version="v1.34.2+k3s1")
+    world.run()
+    assert world.boxes["a"].version == "v1.35.0+k3s1"
+    assert world.condition("Upgrading")[1] == "VersionSkew"
+    world.edit(version="v1.35.0+k3s1")
+    world.boxes["a"].is_broken = False
+    world.run()
+    assert world.status.phase == "Ready"
 
 
 def test_a_member_that_joins_during_an_upgrade_gets_what_fits() -> None:
