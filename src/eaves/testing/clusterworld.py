@@ -50,6 +50,8 @@ class Box(Struct):
     labels: dict[str, str] = {}
     has_power: bool = True
     has_link: bool = True
+    is_presumed: bool = False
+    """The controller has not missed it yet, whatever became of it."""
     is_approved: bool = True
     architecture: str = "amd64"
     is_broken: bool = False
@@ -207,7 +209,7 @@ class World:
                 id=box.id,
                 labels=box.labels,
                 is_approved=box.is_approved,
-                is_connected=box.has_link and box.has_power,
+                is_connected=(box.has_link and box.has_power) or box.is_presumed,
                 has_config=True,
                 runs_eve=box.runs_eve,
                 architecture=box.architecture,
@@ -376,7 +378,7 @@ class World:
             done=box.done,
             fetched_version=box.fetched,
             fetch_message=box.cannot_fetch if config is not None and config.next_version else "",
-            views=self._views() if is_leader else {},
+            views=self._views(is_leader=is_leader) if is_server and is_up else {},
             add_ons=self.add_ons if is_leader else (),
             pods=PodCounts(total=3, running=3) if is_leader else None,
         )
@@ -386,7 +388,7 @@ class World:
         is_external = self.cluster.spec.datastore is ClusterDatastore.EXTERNAL
         return not is_external and box.epoch == self.epoch and box.epoch > 0 and box.id in self.voters
 
-    def _views(self) -> dict[str, MemberView]:
+    def _views(self, *, is_leader: bool) -> dict[str, MemberView]:
         views = {}
         for name, member in self.members.items():
             box = self.boxes.get(name)
@@ -394,8 +396,8 @@ class World:
             ready = box is not None and is_there and box.is_running and box.has_power and not box.is_broken
             views[member.id] = MemberView(
                 ready=ready,
-                drained=box is not None and is_there and box.drained,
-                removed=self.known.get(name) != member.id and member.id not in self.voters,
+                drained=is_leader and box is not None and is_there and box.drained,
+                removed=is_leader and self.known.get(name) != member.id and member.id not in self.voters,
                 version=box.ran if box is not None and is_there else "",
             )
         return views

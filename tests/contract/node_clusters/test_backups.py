@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from eaves.kit import files
 from eaves.node.clusters.errors import BackupError
 from eaves.node.clusters.shipping import Shipper, want_target
 from eaves.node.desired.secret import Secret
@@ -25,6 +26,11 @@ from .test_membership import as_member
 
 pytestmark = pytest.mark.contract
 
+NODE = """
+apiVersion: v1
+kind: Node
+metadata: {name: NAME}
+"""
 STORE_ID = "10000000-0000-4000-8000-0000000000aa"
 
 
@@ -100,6 +106,12 @@ def test_a_cluster_comes_back_on_a_blank_machine(make_member: MakeMember, s3: S3
         node.start()
         node.wait_state(ClusterState.READY)
         node.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+        # A member that is gone by the time of the restore, and one that somebody made by hand.
+        for name in ("gone", "by-hand"):
+            node.kubectl("apply", "-f", "-", stdin=NODE.replace("NAME", name))
+            secret = ("secret", "generic", f"{name}.node-password.k3s", "-n", "kube-system", "--from-literal=hash=1:2")
+            node.kubectl("create", *secret)
+        node.kubectl("annotate", "node", "gone", "eaves.dev/labels=eaves.dev/edgenode")
         authority = status_of(node).ca_hash
 
         # One on order, while the datastore is away: it is kept, told, and shipped as soon as it is back.
@@ -114,6 +126,8 @@ def test_a_cluster_comes_back_on_a_blank_machine(make_member: MakeMember, s3: S3
         # All of the machine is lost. It is not made anew, but brought back.
         node.kubectl("create", "configmap", "later", "--from-literal=a=b")
         node.lose_disk()
+        # The machine has another password than the one that the snapshot knows it by.
+        files.save_file(files.want_folder(node.machine.path("/etc/rancher") / "node") / "password", b"another\n")
         tell(snapshot=1)
         node.start()
         assert "not made anew" in node.wait_state(ClusterState.WAITING_FOR_SERVER, 60).message
@@ -121,6 +135,9 @@ def test_a_cluster_comes_back_on_a_blank_machine(make_member: MakeMember, s3: S3
         node.daemon.wait("the restore", lambda: status_of(node).done.restore == 1, 300)
         node.wait_state(ClusterState.READY)
         node.daemon.wait("its Node", lambda: status_of(node).members and status_of(node).members[0].is_ready, 180)
+        assert "gone" not in (nodes := node.get("nodes"))
+        assert "by-hand" in nodes
+        assert "gone.node-password" not in node.get("secrets", "-n", "kube-system")
         names = node.get("configmap")
         assert "kept" in names
         assert "later" not in names

@@ -111,6 +111,10 @@ def test_servers_share_an_address_and_a_lost_first_server_makes_no_second_cluste
     first.lose_disk()
     wait_for("another holder", lambda: [one for one in holders() if one is not first], 90)
     second.wait_state(ClusterState.READY, 180)
+    # Not the leader alone tells of it, since the leader's machine may be the one that is gone.
+    third.daemon.wait(
+        "the loss to be seen", lambda: seen_by(third, first).id and not seen_by(third, first).is_ready, 180
+    )
 
     # Although its config still names it as the first, it joins what is there.
     second.tell(

@@ -112,7 +112,7 @@ class Backups:
                 await asyncio.to_thread(put_sqlite, path, folders)
             else:
                 await self._reset(rendered, path, folders)
-            await membership.update(flannel_backend=backend, is_installed=True)
+            await membership.update(flannel_backend=backend, is_installed=True, has_restored=True)
         else:
             await membership.begin(cluster)
             await asyncio.to_thread(shutil.rmtree, folders.data / "server" / "db", ignore_errors=True)

@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from eaves.node.clusters import addons
 from eaves.node.clusters.errors import KubeApiError
 from eaves.node.clusters.kubeapi import KubeApi, Object, want_path
-from eaves.node.clusters.members import ETCD_REMOVE, MemberPlan, plan_member
+from eaves.node.clusters.members import (
+    ETCD_REMOVE,
+    NODE_IDENTITY,
+    MemberPlan,
+    list_passwords,
+    list_vanished,
+    plan_member,
+)
 from eaves.node.clusters.model import ClusterFolders
 from eaves.node.clusters.observe import ETCD_LABEL, LeaderReport, PodSeen, count_pods, parse_node, parse_pod
 from eaves.node.desired.cluster_model import ClusterDatastore, ClusterMember, DesiredCluster, MemberWish
@@ -23,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ROUND_S = 5.0
 _NODES = "/api/v1/nodes"
+_SECRETS = ("api", "v1", "namespaces", "kube-system", "secrets")
 _TOO_MANY = 429
 
 
@@ -47,6 +55,34 @@ class Leader:
             etcd_members=sum(1 for node in nodes.values() if ETCD_LABEL in node["metadata"].get("labels", {})),
             problem=problem,
         )
+
+    async def watch(self, api: KubeApi, cluster: DesiredCluster) -> LeaderReport:
+        """What a server sees of the members that is not the leader. Raises KubeApiError.
+
+        When the leader's machine is gone, nobody else would tell of that before the controller misses it.
+        """
+        nodes = {node["metadata"]["name"]: parse_node(node, {}) async for node in api.list(_NODES)}
+        seen = [(member, nodes.get(member.name)) for member in cluster.members]
+        return LeaderReport(
+            members=tuple(
+                MemberStatus(member.id, member.name, node.is_ready, version=node.version)
+                for member, node in seen
+                if node is not None
+            )
+        )
+
+    async def forget_vanished(self, api: KubeApi, cluster: DesiredCluster) -> None:
+        """Once after a restore: the snapshot knows machines that are gone, and would refuse their names to those in their place.
+
+        May be cut off and done again. Raises KubeApiError.
+        """
+        nodes = [node async for node in api.list(_NODES)]
+        for name in list_vanished(nodes, [*cluster.members, _self_of(cluster)]):
+            await api.delete(want_path("api", "v1", "nodes", name))
+            log.info("node that is gone is removed after the restore: node=%s", name)
+        secrets = [secret async for secret in api.list(want_path(*_SECRETS))]
+        for name in list_passwords(secrets):
+            await api.delete(want_path(*_SECRETS, name))
 
     async def _keep_member(
         self,
@@ -94,8 +130,7 @@ class Leader:
         if plan.delete:
             await api.delete(path)
             # K3s would refuse the name to a new machine as long as it knows the old one's password.
-            secret = f"{member.name}.node-password.k3s"
-            await api.delete(want_path("api", "v1", "namespaces", "kube-system", "secrets", secret))
+            await api.delete(want_path(*_SECRETS, f"{member.name}{NODE_IDENTITY}"))
             log.info("member is removed from the cluster: node=%s", member.name)
         held = ""
         for pod in plan.evict:
@@ -127,3 +162,7 @@ class Leader:
             return 0.0
         now = asyncio.get_running_loop().time()
         return now - self._removing.setdefault(name, now)
+
+
+def _self_of(cluster: DesiredCluster) -> ClusterMember:
+    return ClusterMember("", cluster.node_name, cluster.address, is_server=True)

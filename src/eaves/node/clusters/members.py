@@ -7,7 +7,7 @@ Node bears ``etcd.k3s.cattle.io/remove``, and answers with ``removed-node-name``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -21,6 +21,10 @@ ETCD_REMOVE = "etcd.k3s.cattle.io/remove"
 ETCD_REMOVED = "etcd.k3s.cattle.io/removed-node-name"
 ETCD_LIMIT_S = 60.0
 """A member that K3s does not take out within this time goes with its Node, which K3s treats alike."""
+
+NODE_IDENTITY = ".node-password.k3s"
+"""Of the Secret in kube-system by which K3s knows the machine that has a Node's name."""
+_EDGENODE = "eaves.dev/edgenode"
 
 Object = Mapping[str, Any]
 
@@ -92,6 +96,27 @@ def _plan_removal(node: Object, *, has_etcd: bool, removing_for_s: float) -> Mem
     if annotations.get(ETCD_REMOVED) or removing_for_s >= ETCD_LIMIT_S:
         return MemberPlan(delete=True)
     return MemberPlan(waiting_for="its etcd member to go")
+
+
+def list_vanished(nodes: Iterable[Object], members: Iterable[ClusterMember]) -> list[str]:
+    """Nodes of former members that a snapshot brought back: they bear the leader's label, and the config does not know them.
+
+    Nodes that others made are never among them.
+    """
+    known = {member.name for member in members}
+    found = []
+    for node in nodes:
+        metadata = node.get("metadata", {})
+        ours = metadata.get("annotations", {}).get(LABELS, "").split(",")
+        if _EDGENODE in ours and metadata.get("name") not in known:
+            found.append(str(metadata["name"]))
+    return sorted(found)
+
+
+def list_passwords(secrets: Iterable[Object]) -> list[str]:
+    """Secrets by which K3s knows machines again, by name. A machine that is still the same makes its own anew."""
+    names = (str(secret.get("metadata", {}).get("name", "")) for secret in secrets)
+    return sorted(name for name in names if name.endswith(NODE_IDENTITY))
 
 
 def _merge(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

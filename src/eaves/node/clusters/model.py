@@ -122,6 +122,8 @@ class ClusterRecord(Struct, frozen=True):
     done: OrdersDone = OrdersDone()
     before: HostBefore | None = None
     is_leaving: bool = False
+    has_restored: bool = False
+    """The cluster came out of a snapshot here, and what that tells of nodes that are gone has not been cleared away yet."""
     last_scheduled_at: float = 0.0
     """Unix seconds of the last scheduled snapshot."""
 

@@ -278,9 +278,17 @@ class Clusters:
             cluster, api = self._desired, self.membership.watch.api
             if cluster is not None and cluster.acts_as_leader and api is not None:
                 try:
+                    if self.membership.record.has_restored:
+                        await self._leader.forget_vanished(api, cluster)
+                        await self.membership.update(has_restored=False)
                     self._report = await self._leader.take_round(api, cluster, self.membership.own)
                 except KubeApiError as error:
                     self._report = replace(self._report, problem=error.message)
+            elif cluster is not None and cluster.is_native and cluster.is_server and api is not None:
+                try:
+                    self._report = await self._leader.watch(api, cluster)
+                except KubeApiError:
+                    self._report = LeaderReport()
             else:
                 self._report = LeaderReport()
             self.wake()

@@ -62,7 +62,7 @@ def want_status(cluster: DesiredCluster | None, sight: Sight, plan: Plan, fault:
         fetched_version=sight.fetched.version,
         fetch_message=sight.fetched.message,
         snapshots=sight.snapshots if is_leader else (),
-        members=report.members if is_leader else (),
+        members=report.members if sight.is_ready else (),
         add_ons=report.add_ons if is_leader else (),
         nodes=report.nodes if is_leader else (),
         pods=report.pods if is_leader else (),

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from eaves.node.clusters.members import CORDONED, ETCD_LIMIT_S, ETCD_REMOVE, ETCD_REMOVED, LABELS, plan_member
+from eaves.node.clusters.members import (
+    CORDONED,
+    ETCD_LIMIT_S,
+    ETCD_REMOVE,
+    ETCD_REMOVED,
+    LABELS,
+    list_passwords,
+    list_vanished,
+    plan_member,
+)
 from eaves.node.clusters.observe import ETCD_LABEL, PodSeen
 from eaves.node.desired.cluster_model import ClusterMember, MemberWish
 
@@ -108,3 +117,17 @@ def test_a_drain_and_labels_are_one_patch() -> None:
         "metadata": {"annotations": {CORDONED: "true", LABELS: "site"}, "labels": {"site": "17"}},
         "spec": {"unschedulable": True},
     }
+
+
+def test_after_a_restore_nodes_of_former_members_go_and_those_of_others_stay() -> None:
+    def named(name: str, **annotations: str) -> dict[str, Any]:
+        return {"metadata": {"name": name, "annotations": annotations}}
+
+    ours = {LABELS: "eaves.dev/edgenode,eaves.dev/site"}
+    nodes = [named("b", **ours), named("gone", **ours), named("by-hand"), named("other", **{LABELS: "tier"})]
+    assert list_vanished(nodes, [MEMBER]) == ["gone"]
+
+
+def test_after_a_restore_no_machine_is_known_by_a_former_password() -> None:
+    secrets = [{"metadata": {"name": name}} for name in ("b.node-password.k3s", "k3s-serving", "a.node-password.k3s")]
+    assert list_passwords(secrets) == ["a.node-password.k3s", "b.node-password.k3s"]

@@ -51,7 +51,8 @@ def _elect(draft: Draft) -> None:
 def choose_leader(draft: Draft) -> None:
     """Keeps the leader while it can act, else takes another that can. Who cannot be told is not deposed without an heir."""
     current = draft.acting_leader
-    if current is not None and current.want is Wish.READY:
+    is_able = current is not None and current.want is Wish.READY
+    if current is not None and is_able and current.ready:
         return
     able = [
         member
@@ -61,6 +62,8 @@ def choose_leader(draft: Draft) -> None:
     heirs = sorted(
         able, key=lambda member: (not member.ready, member.node_name != draft.first_server, member.node_name)
     )
+    if is_able and not (heirs and heirs[0].ready):
+        return
     if heirs:
         draft.leader = heirs[0].node_name
     elif draft.leader not in draft.members:

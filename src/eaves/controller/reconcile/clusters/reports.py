@@ -13,10 +13,10 @@ _NOTHING = MemberReport()
 
 def take_reports(draft: Draft) -> None:
     """Entries as their devices and the leader tell of them now. What an unreachable device said last stays, but for its readiness."""
-    views = _leader_views(draft)
+    views, witnesses = _leader_views(draft), _list_witnesses(draft)
     for member in list(draft.members.values()):
         report = draft.inputs.reports.get(member.id, _NOTHING)
-        view = views.get(member.id)
+        view = _hear(draft, member, views.get(member.id), witnesses)
         draft.members[member.node_name] = _with_report(draft, member, report, view)
     for member in draft.servers():
         report = draft.inputs.reports.get(member.id, _NOTHING)
@@ -32,6 +32,38 @@ def _leader_views(draft: Draft) -> dict[str, MemberView]:
     if leader is not None and draft.is_connected(leader):
         return dict(draft.inputs.reports.get(leader.id, _NOTHING).views)
     return {}
+
+
+def _list_witnesses(draft: Draft) -> dict[str, MemberReport]:
+    """What servers tell that can see the cluster, by the UUID of the device. The word of one that died a moment ago is among them."""
+    servers = (member for member in draft.members.values() if member.role is MemberRole.SERVER)
+    reports = draft.inputs.reports
+    return {
+        member.id: report
+        for member in servers
+        if draft.is_connected(member) and (report := reports.get(member.id)) is not None and report.api_ready
+    }
+
+
+def _hear(
+    draft: Draft, member: K3sMemberStatus, view: MemberView | None, witnesses: dict[str, MemberReport]
+) -> MemberView | None:
+    """The leader's view, but ready only if most of the other servers see it so.
+
+    A server that loses its power tells nobody, the leader least of all, and its device counts as in contact for minutes. The others
+    know within the time that Kubernetes gives a silent Node. On a tie the leader is right, unless it is about itself.
+    """
+    votes = [
+        seen.ready
+        for device_id, report in witnesses.items()
+        if device_id != member.id and (seen := report.views.get(member.id)) is not None
+    ]
+    if not votes:
+        return view
+    is_ready = 2 * sum(votes) > len(votes)
+    if 2 * sum(votes) == len(votes) and view is not None and member.node_name != draft.leader:
+        is_ready = view.ready
+    return msgspec.structs.replace(view or MemberView(), ready=is_ready)
 
 
 def _with_report(

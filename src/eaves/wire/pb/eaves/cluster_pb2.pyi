@@ -440,7 +440,7 @@ class ClusterInfoExtension(_message.Message):
 
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterMemberInfo]:
-        """Of the leader: every member that its config names."""
+        """Of servers: every member that the config names; all but ready and version of the leader."""
 
     @_builtins.property
     def add_ons(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterAddOnInfo]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from eaves.controller.observe.clusters import MemberReport, MemberView
 from eaves.kinds.k3scluster import FORGET_ANNOTATION
 from eaves.kinds.k3scluster_status import MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
@@ -285,3 +287,38 @@ def test_a_cluster_that_never_ran_is_deleted() -> None:
     world.delete()
     world.run()
     assert not world.is_held
+
+
+def test_a_server_that_dies_is_noticed_by_the_others_before_the_controller_misses_its_device() -> None:
+    world = made(ABC, ["d"])
+    leader = world.status.leader
+    world.lose(leader)
+    world.boxes[leader].is_presumed = True
+    for _ in range(3):
+        world.turn()
+    assert not world.members[leader].ready
+    assert world.status.servers.ready == 2
+    assert world.condition("Degraded")[1] == "MembersLost"
+    assert world.status.leader != leader
+    # Nobody is upgraded while one server is down, although its device is not missed yet.
+    world.edit(version="v1.34.3+k3s1")
+    for _ in range(5):
+        world.turn()
+    assert {member.version for member in world.members.values()} == {"v1.34.2+k3s1"}
+    world.boxes[leader].has_power = world.boxes[leader].has_link = True
+    world.run(200)
+    assert world.status.phase == "Ready"
+
+
+def test_what_a_dead_server_said_last_of_others_counts_for_nothing_against_the_living() -> None:
+    world = made(ABC)
+    # Before it died, b saw c down for a moment.
+    world.boxes["c"].is_running = False
+    world.boxes["b"].last = msgspec.structs.replace(
+        world.boxes["b"].last or MemberReport(), views={"c-1": MemberView(ready=False), "a-1": MemberView(ready=True)}
+    )
+    world.lose("b")
+    world.boxes["b"].is_presumed = True
+    for _ in range(4):
+        world.turn()
+    assert {name: member.ready for name, member in world.members.items()} == {"a": True, "b": False, "c": True}
