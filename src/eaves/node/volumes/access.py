@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from eaves.node.desired.model import DesiredApp, DesiredVolume
-from eaves.node.volumes.model import VolumeKey
+from eaves.node.volumes.model import VolumeKey, key_of
 
 Owners = Mapping[str, Collection[VolumeKey]]
 """App id → volumes that it has."""
@@ -23,7 +23,7 @@ def find_rival(
     ``running``: app id → volumes of the apps that run, or are about to; ``held``: of all that have a container or machine. Who runs
     with the volume has it; then who had it last and is between two runs; then the one that the config names first.
     """
-    key = VolumeKey(volume.id, volume.generation)
+    key = key_of(volume)
     if volume.is_shared or volume.read_only or not writes_to(app, key):
         return ""
     known = {other.id: other for other in apps}

@@ -13,7 +13,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from eaves.node.desired.model import DesiredNode, DesiredVolume, VolumeSnapshotWish
-from eaves.node.volumes.model import VolumeKey
+from eaves.node.volumes.model import VolumeKey, key_of
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Holds:
 
     def _extend(self, volume: DesiredVolume) -> DesiredVolume:
         known = {wish.id for wish in volume.snapshots}
-        held = self._wishes.get(VolumeKey(volume.id, volume.generation), ())
+        held = self._wishes.get(key_of(volume), ())
         more = {wish.id: wish for wish in held if wish.id not in known}
         if not more:
             return volume

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eaves.node.desired.model import DesiredVolume, DiskFormat, VolumeMode
 from eaves.node.volumes.actions import Make, Wait
 from eaves.node.volumes.around import Surroundings
-from eaves.node.volumes.model import Enforcement, Form, Seen, VolumeKey
+from eaves.node.volumes.model import Enforcement, Form, Seen, VolumeKey, key_of
 from eaves.node.volumes.plan import VolumePlan, find_excess
 
 LEAST_IMAGE_BYTES = 1 << 20
@@ -15,7 +15,7 @@ LEAST_IMAGE_BYTES = 1 << 20
 def is_needed(volume: DesiredVolume, around: Surroundings) -> bool:
     """Whether to make the volume at all. The root of a container is made with the container, by its engine."""
     is_tree = bool(volume.image_id) and volume.mode is VolumeMode.FILESYSTEM
-    return not is_tree or volume.is_explicit or VolumeKey(volume.id, volume.generation) in around.mounted
+    return not is_tree or volume.is_explicit or key_of(volume) in around.mounted
 
 
 def plan_missing(volume: DesiredVolume, around: Surroundings) -> VolumePlan:
@@ -25,7 +25,7 @@ def plan_missing(volume: DesiredVolume, around: Surroundings) -> VolumePlan:
 
 
 def _want_making(volume: DesiredVolume, around: Surroundings) -> Make | Wait:
-    key = VolumeKey(volume.id, volume.generation)
+    key = key_of(volume)
     base = around.bases.get(key)
     if base is None:
         return Wait("VaultLocked", f"volume {volume.name} waits for the vault", "see why the vault is not open")

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from eaves.node.desired.model import DesiredVolume
+
 MAKING = ".making-"
 DELETING = ".deleting-"
 SNAPSHOTS = ".snapshots"
@@ -137,6 +139,10 @@ class Disk(Struct, frozen=True):
     path: Path
     format: str
     size_bytes: int
+
+
+def key_of(volume: DesiredVolume) -> VolumeKey:
+    return VolumeKey(volume.id, volume.generation)
 
 
 def want_file(base: Path, key: VolumeKey, form: Form) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from eaves.node.desired.model import AppKind, DesiredNode, ImageFormat
 from eaves.node.volumes.abc import VolumeSources, VolumeVault
 from eaves.node.volumes.around import Surroundings
-from eaves.node.volumes.model import Seen, StorageFacts, VolumeKey, parse_key
+from eaves.node.volumes.model import Seen, StorageFacts, VolumeKey, key_of, parse_key
 from eaves.node.volumes.plan import VolumeRecord
 
 
@@ -30,7 +30,7 @@ def want_surroundings(
     bases: dict[VolumeKey, Path] = {}
     for volume in desired.volumes:
         if (base := vault.folder_for(volume)) is not None:
-            bases[VolumeKey(volume.id, volume.generation)] = base
+            bases[key_of(volume)] = base
     return Surroundings(
         facts=facts,
         seen=seen,
@@ -49,7 +49,7 @@ def want_surroundings(
         copied_snapshots=frozenset(
             volume.copy_of_snapshot
             for volume in desired.volumes
-            if volume.copy_of_snapshot and VolumeKey(volume.id, volume.generation) not in seen
+            if volume.copy_of_snapshot and key_of(volume) not in seen
         ),
         taken={key: record.taken for name, record in records.items() if (key := parse_key(name)) is not None},
         updating=updating,
@@ -58,10 +58,6 @@ def want_surroundings(
 
 def list_needed(desired: DesiredNode, present: Collection[VolumeKey]) -> set[VolumeKey]:
     """Every volume that the config names, and those that volumes which are still to be made are copied from."""
-    needed = {VolumeKey(volume.id, volume.generation) for volume in desired.volumes}
-    origins = {
-        volume.copy_of
-        for volume in desired.volumes
-        if volume.copy_of and VolumeKey(volume.id, volume.generation) not in present
-    }
+    needed = {key_of(volume) for volume in desired.volumes}
+    origins = {volume.copy_of for volume in desired.volumes if volume.copy_of and key_of(volume) not in present}
     return needed | {key for key in present if key.id in origins}
