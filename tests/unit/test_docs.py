@@ -82,3 +82,13 @@ def test_commands_exist(command: str) -> None:
     words = words[2:] if words[0] == "kubectl" else words[1:]
     # A further word is a subcommand of a group, or an argument: a group would refuse an unknown one even before --help.
     assert CliRunner().invoke(root, [*words, "--help"]).exit_code == 0
+
+
+def test_each_entry_of_the_outside_lists_has_a_test_or_a_reason() -> None:
+    text = (ROOT / "docs/reference/eve-acceptance.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| (Eden|evetest) ", line)]
+    assert len(rows) > 100
+    reasons = re.compile(
+        r"`[\w/]+\.py|[Nn]ot (apply|built|on a host)|Tests of Eden|Measured otherwise|Hardware that tests"
+    )
+    assert [row for row in rows if len(row) != 3 or not reasons.search(row[2])] == []

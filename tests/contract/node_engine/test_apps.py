@@ -130,6 +130,15 @@ async def test_stop_start_restart_and_purge(host: EngineHost, registry: Registry
     assert await wait_ups(4) == 1 + 2 + 3 + 1, "a purge makes a new root"
 
 
+async def test_an_app_whose_image_never_came_is_purged_and_runs_another(host: EngineHost, registry: Registry) -> None:
+    missing, image = (host.image(registry.datastore(), f"shop/{name}:1") for name in ("nothing", "shell"))
+    await host.apply(images=(missing,), apps=(host.app("shell", missing),))
+    await host.wait(AppStatus, "app-shell", lambda found: found.fault is not None)
+    await host.apply(images=(image,), apps=(host.app("shell", image, purge_counter=1),))
+    status = await host.wait_app("shell")
+    assert status.fault is None
+
+
 async def test_bad_app_does_not_stop_a_good_one(host: EngineHost, registry: Registry) -> None:
     image = host.image(registry.datastore(), "shop/shell:1")
     missing = host.image(registry.datastore(), "shop/nothing:1")

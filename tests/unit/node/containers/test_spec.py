@@ -106,6 +106,7 @@ def test_variables_that_would_steer_podman_travel_in_a_file(name: str) -> None:
         change(files=(FileToWrite("/x", b"1"),)),
         change(working_dir="/x"),
         change(mounts=()),
+        change(mounts=(VolumeMount("v", 3, "/elsewhere", True),)),
     ],
 )
 def test_what_a_container_cannot_change_makes_another_digest(app: DesiredApp) -> None:
