@@ -44,6 +44,7 @@ from eaves.node.lock import InstanceLock
 from eaves.node.observed import AppStatus, Observations
 from eaves.node.orders import Orders
 from eaves.node.portlink import PortLink
+from eaves.node.ports.service import Ports
 from eaves.node.report.facts import load_machine
 from eaves.node.report.flows import FlowUploader
 from eaves.node.report.reporter import Reporter
@@ -128,13 +129,13 @@ class Node:
         )
         self._root_pem = root_pem
         self._clock = clock
-        self.ports = (
-            PortLink(
+        self.ports: Ports | None = None
+        if settings.manage_ports:
+            ports = PortLink(
                 settings, self.controller, self.uplinks, self.orders.parse_ports, self._trust_proxies, self._reconnect
-            ).ports
-            if settings.manage_ports
-            else None
-        )
+            )
+            self.ports = ports.ports
+            self.engine.ways = ports.find_ways
         self.poller = ConfigPoller(
             self.controller, self.attestation, self.onboarding, self.checkpoint, self.orders.apply
         )
@@ -262,6 +263,7 @@ class Node:
 
     def _reconnect(self) -> None:
         self.client.abort()
+        self.engine.note_moved()
         self.notify.reconnect()
 
     async def _trust_proxies(self, pems: tuple[str, ...]) -> None:

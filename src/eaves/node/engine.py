@@ -5,12 +5,15 @@ A machine without podman must still reach its controller and say so; hence the d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 
 from eaves.kit.errors import EavesError
 from eaves.node.clusters.model import ClusterApi
 from eaves.node.desired.model import DesiredNode
+from eaves.node.images.ways import ManagedWays, WebProxy
 from eaves.node.observed import AppUsage, LogLine, Observations
 from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.settings import NodeSettings, want_ports
@@ -65,6 +68,12 @@ class Engine(Protocol):
     def use_seal(self, seal: Seal) -> None:
         """The device's signature, for apps that ask for it."""
 
+    def use_ways(self, ways: ManagedWays) -> None:
+        """By which ports the node's downloads leave, and through which proxies."""
+
+    def note_moved(self) -> None:
+        """The node's way out changed: what waits for the network may try again at once."""
+
     def use_device_log(self, note: NoteDevice) -> None:
         """The device's log, for what K3s writes."""
 
@@ -84,10 +93,18 @@ async def open_manager(settings: NodeSettings, observations: Observations, deliv
 
     options = EngineOptions(
         ports=want_ports(settings),
-        proxies={"HTTPS_PROXY": settings.proxy, "HTTP_PROXY": settings.proxy} if settings.proxy else {},
+        proxy=await asyncio.to_thread(_load_proxy, settings),
         k3s_binary=settings.k3s_binary,
     )
     return await Manager.open(settings.engine, observations, deliver, options=options)
+
+
+def _load_proxy(settings: NodeSettings) -> WebProxy:
+    """That of the settings. Blocking. Raises OSError for a certificate that is not there."""
+    if not settings.proxy:
+        return WebProxy()
+    pem = Path(settings.proxy_certificate_file).read_text("ascii") if settings.proxy_certificate_file else ""
+    return WebProxy((("HTTPS_PROXY", settings.proxy), ("HTTP_PROXY", settings.proxy)), ca_pems=(pem,) if pem else ())
 
 
 class EngineSlot:
@@ -104,6 +121,8 @@ class EngineSlot:
         """Lent to the engine when it opens."""
         self.note_device: NoteDevice | None = None
         """As well."""
+        self.ways: ManagedWays | None = None
+        """As well, on a node that sets up its own ports."""
         self._engine: Engine | None = None
         self._desired: DesiredNode | None = None
         self.podman_version = ""
@@ -139,6 +158,8 @@ class EngineSlot:
             engine.use_seal(self.seal)
         if self.note_device is not None:
             engine.use_device_log(self.note_device)
+        if self.ways is not None:
+            engine.use_ways(self.ways)
         self._engine = engine
         self._note(None)
         try:
@@ -147,6 +168,11 @@ class EngineSlot:
             await engine.run()
         finally:
             self._engine = None
+
+    def note_moved(self) -> None:
+        """The node's way out changed."""
+        if self._engine is not None:
+            self._engine.note_moved()
 
     async def usages(self) -> list[AppUsage]:
         """Counters of the running apps; none while there is no engine."""

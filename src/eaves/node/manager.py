@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,7 +34,8 @@ from eaves.node.hardware.service import Devices
 from eaves.node.host import Host, observe_host, save_host_files
 from eaves.node.images.policy import STALLED_AFTER_S, DownloadPolicy, want_policy
 from eaves.node.images.service import FIRST_RETRY_S, Images
-from eaves.node.images.uplinks import list_addresses
+from eaves.node.images.uplinks import list_ways
+from eaves.node.images.ways import ManagedWays, Way, WebProxy
 from eaves.node.instance import Instance
 from eaves.node.metadata.blobs import BlobFinder
 from eaves.node.metadata.patches import Patches
@@ -69,11 +69,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class EngineOptions(Struct, frozen=True):
     """``ports``: ports of this machine that its settings label; without any, networks leave by whatever way the host routes.
 
-    ``proxies``: ``HTTPS_PROXY`` and the like for downloads.
+    ``proxy``: for downloads by ways that have none of their own.
     """
 
     ports: tuple[Port, ...] = ()
-    proxies: Mapping[str, str] = {}
+    proxy: WebProxy = WebProxy()
     first_retry_s: float = FIRST_RETRY_S
     stalled_after_s: float = STALLED_AFTER_S
     measure_every_s: float = MEASURE_EVERY_S
@@ -103,7 +103,9 @@ class Manager:
         cli = PodmanCli(instance)
         self.podman = cli
         self._timers = Timers()
-        self._base_policy = DownloadPolicy(proxies=options.proxies, stalled_after_s=options.stalled_after_s)
+        self._ports = options.ports
+        self._managed_ways: ManagedWays | None = None
+        self._base_policy = DownloadPolicy(proxy=options.proxy, stalled_after_s=options.stalled_after_s)
         self.vms = QemuEngine(instance, cli)
         self._engine = EngineSet({EngineKind.CONTAINER: PodmanEngine(instance, host, cli), EngineKind.VM: self.vms})
         self.images = Images(
@@ -111,7 +113,7 @@ class Manager:
             observations,
             cli,
             policy=self._base_policy,
-            addresses=functools.partial(list_addresses, options.ports),
+            find_ways=self._find_ways,
             on_change=self._take_images,
             first_retry_s=options.first_retry_s,
         )
@@ -155,7 +157,7 @@ class Manager:
             find_pin=self.images.loaded,
             ports=options.ports,
             own_binary=options.k3s_binary,
-            proxies=options.proxies,
+            proxies=dict(options.proxy.variables),
         )
         self._rechecks: set[asyncio.Task[None]] = set()
 
@@ -199,6 +201,14 @@ class Manager:
     def use_device_log(self, note: NoteDevice) -> None:
         """K3s is a part of the device, as EVE has it: its lines go where the daemon's go."""
         self.clusters.note_line = note
+
+    def use_ways(self, ways: ManagedWays) -> None:
+        """Downloads leave by the ports that the node itself sets up, where it does."""
+        self._managed_ways = ways
+
+    def note_moved(self) -> None:
+        """The node's way out changed."""
+        self.images.retry()
 
     async def apply(self, desired: DesiredNode) -> None:
         """Take ``desired`` as the wish from now on; returns at once."""
@@ -283,6 +293,10 @@ class Manager:
         await self.images.teardown()
         await remove_mounts((self.instance.data_dir, self.instance.run_dir))
         await asyncio.to_thread(_remove_folders, self.instance)
+
+    async def _find_ways(self, policy: DownloadPolicy) -> Sequence[Way]:
+        managed = await self._managed_ways(policy.max_cost) if self._managed_ways is not None else None
+        return managed if managed is not None else await list_ways(self._ports, policy)
 
     def _wake_apps(self) -> None:
         self._apps.wake()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from eaves.kit.errors import EavesError
 from eaves.node.desired.port_model import PortSetup, PortsSetup, ProxySetup
+from eaves.node.images.uplinks import want_no_uplink
+from eaves.node.images.ways import Way
 from eaves.node.link.calls import Controller
-from eaves.node.link.uplinks import Attempt, Uplink, Uplinks, load_addresses
+from eaves.node.link.uplinks import Attempt, Uplink, Uplinks, load_addresses, plan_attempts
 from eaves.node.portproxies import ProxyFinder
 from eaves.node.ports.service import Ports, Times, open_networkmanager
 from eaves.node.settings import NodeSettings, want_uplinks
@@ -43,6 +45,7 @@ class PortLink:
         self._uplinks = uplinks
         self._trust = trust
         self._trusted: tuple[str, ...] = ()
+        self._used: Sequence[PortSetup] = ()
         self._proxies = ProxyFinder(controller.client.server, lambda: controller.client.context)
         self.ports = Ports(
             Path(settings.state_dir) / STATE_FILE,
@@ -60,6 +63,7 @@ class PortLink:
         ports = [port for port in setup.ports if port.is_management]
         ways = [Uplink(port.label, port.interface, port.cost, is_bound=True) for port in ports]
         self._uplinks.configure(ways or want_uplinks(self._settings))
+        self._used = ports
         await self._want_proxies(ports)
         wanted = tuple(dict.fromkeys(pem for port in ports for pem in port.proxy.ca_pems))
         if wanted != self._trusted:
@@ -68,6 +72,28 @@ class PortLink:
             except EavesError as error:
                 log.warning("certificates of proxies cannot be used: error=%s", error)
             self._trusted = wanted
+
+    async def find_ways(self, max_cost: int) -> Sequence[Way] | None:
+        """For downloads: by ports for management, each through its own proxy. Raises NoUplinkError, PortError."""
+        if not self._used:
+            return None
+        ports = {port.label: port for port in self._used if port.cost <= max_cost}
+        uplinks = [Uplink(port.label, port.interface, port.cost, is_bound=True) for port in ports.values()]
+        addresses = await load_addresses() if uplinks else {}
+        found: list[Way] = []
+        failure: EavesError | None = None
+        for attempt in plan_attempts(uplinks, addresses, frozenset(), 0) if uplinks else ():
+            port = ports[attempt.label]
+            try:
+                proxy = None if port.proxy == ProxySetup() else await self._proxies.find_web(port, attempt.source)
+            except EavesError as error:
+                log.warning("proxy of a port is not known: port=%s error=%s", port.label, error)
+                failure = error
+            else:
+                found.append(Way(attempt.source, attempt.interface, proxy))
+        if not found:
+            raise failure or want_no_uplink(max_cost)
+        return found
 
     async def _want_proxies(self, ports: Sequence[PortSetup]) -> None:
         """For ports that are up already; a trial asks again when the others are."""

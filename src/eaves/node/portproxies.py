@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eaves.kit import process
 from eaves.kit.errors import EavesError
-from eaves.node.desired.port_model import PortSetup, ProxyServer
+from eaves.node.desired.port_model import PortSetup, ProxyScheme, ProxyServer, ProxySetup
+from eaves.node.images.ways import WebProxy
 from eaves.node.link import tls
 from eaves.node.link.client import HttpClient, Proxy, Route, Server
 from eaves.node.ports.errors import PortError
@@ -29,33 +31,48 @@ _FETCH_TIMEOUT_S = 10.0
 _RUN_TIMEOUT_S = 20.0
 
 
-class _Found(Struct, frozen=True):
-    proxy: Proxy | None
+class _Kept(Struct, frozen=True):
+    """Text of a file, and the proxy that it names for the controller once it was asked."""
+
+    pac: str
     at: float
+    proxy: Proxy | None = None
+    is_asked: bool = False
 
 
 class ProxyFinder:
-    """Answers are kept for ten minutes, and asked for anew when the port's settings or addresses change."""
+    """Files and answers are kept for ten minutes, and had anew when the port's settings or addresses change."""
 
     def __init__(self, server: Server, want_context: Callable[[], tls.ResumingContext]) -> None:
         self._server = server
         self._want_context = want_context
-        self._kept: dict[tuple[PortSetup, str], _Found] = {}
+        self._kept: dict[tuple[PortSetup, str], _Kept] = {}
 
     async def find(self, port: PortSetup, source: str) -> Proxy | None:
-        """None = directly. Raises EavesError when the settings cannot be followed."""
+        """The proxy for the controller; None = directly. Raises EavesError when the settings cannot be followed."""
         proxy = port.proxy
-        if not (proxy.pac or proxy.pac_url or proxy.discover):
+        if not _has_file(proxy):
             return _want_proxy(choose_server(proxy, self._server.host))
+        kept = await self._keep(port, source)
+        if not kept.is_asked:
+            found = _want_proxy(await self._ask(kept.pac)) if kept.pac else None
+            kept = self._kept[port, source] = replace(kept, proxy=found, is_asked=True)
+        return kept.proxy
+
+    async def find_web(self, port: PortSetup, source: str) -> WebProxy:
+        """The same for whatever host, as downloads want it. Raises EavesError."""
+        if not _has_file(port.proxy):
+            return want_web_proxy(port.proxy)
+        return WebProxy(pac=(await self._keep(port, source)).pac, ca_pems=port.proxy.ca_pems)
+
+    async def _keep(self, port: PortSetup, source: str) -> _Kept:
         now = asyncio.get_running_loop().time()
         kept = self._kept.get((port, source))
-        if kept is not None and now - kept.at < KEPT_S:
-            return kept.proxy
-        pac = proxy.pac or await self._fetch_pac(port, source)
-        found = _want_proxy(await self._ask(pac)) if pac else None
-        self._kept = {key: entry for key, entry in self._kept.items() if now - entry.at < KEPT_S}
-        self._kept[port, source] = _Found(found, now)
-        return found
+        if kept is None or now - kept.at >= KEPT_S:
+            kept = _Kept(port.proxy.pac or await self._fetch_pac(port, source), now)
+            self._kept = {key: entry for key, entry in self._kept.items() if now - entry.at < KEPT_S}
+            self._kept[port, source] = kept
+        return kept
 
     async def _fetch_pac(self, port: PortSetup, source: str) -> str:
         """The file's text; empty when none could be discovered. Raises EavesError when a URL was named and gives none."""
@@ -108,3 +125,24 @@ class ProxyFinder:
 
 def _want_proxy(server: ProxyServer | None) -> Proxy | None:
     return Proxy(server.host, server.port) if server is not None else None
+
+
+def _has_file(proxy: ProxySetup) -> bool:
+    return bool(proxy.pac or proxy.pac_url or proxy.discover)
+
+
+def want_web_proxy(proxy: ProxySetup) -> WebProxy:
+    """Of servers that are named."""
+    found = {server.scheme: server for server in proxy.servers}
+    # As for the controller: one that is named for HTTP takes TLS too where none is named for it.
+    ways = (("HTTPS_PROXY", (ProxyScheme.HTTPS, ProxyScheme.HTTP)), ("HTTP_PROXY", (ProxyScheme.HTTP,)))
+    variables = [
+        (name, _render_url(next(found[scheme] for scheme in schemes if scheme in found)))
+        for name, schemes in ways
+        if any(scheme in found for scheme in schemes)
+    ]
+    return WebProxy((*variables, ("NO_PROXY", ",".join(proxy.exceptions))), ca_pems=proxy.ca_pems)
+
+
+def _render_url(server: ProxyServer) -> str:
+    return f"http://{f'[{server.host}]' if ':' in server.host else server.host}:{server.port}"

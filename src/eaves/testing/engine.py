@@ -11,6 +11,7 @@ from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.model import ClusterApi
 from eaves.node.desired.model import DesiredApp, DesiredNode
 from eaves.node.engine import DeliverLogs, NoteDevice, Seal
+from eaves.node.images.ways import ManagedWays
 from eaves.node.observed import (
     AppState,
     AppStatus,
@@ -83,6 +84,12 @@ class PretendEngine:
 
     def use_seal(self, seal: Seal) -> None:
         self.seal = seal
+
+    def use_ways(self, ways: ManagedWays) -> None:
+        self.ways = ways
+
+    def note_moved(self) -> None:
+        """Nothing waits for the network."""
 
     def cluster_api(self, cluster_id: str) -> ClusterApi:
         raise ClusterError("this node is no member of a cluster", element=cluster_id)

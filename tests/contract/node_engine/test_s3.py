@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from eaves.node.desired.model import DesiredDatastore, DesiredImage, ImageFormat, Secret
+from eaves.node.images.ways import WebProxy
 from eaves.node.manager import EngineOptions
 from eaves.testing.disk_images import wait_fault, wait_loaded
 from eaves.testing.engine_host import EngineHost
@@ -71,7 +72,7 @@ async def test_a_cut_download_goes_on_with_a_signature_of_its_own(host: EngineHo
 
 async def test_the_bucket_in_the_host_and_a_proxy_on_the_way(tmp_path: Path, s3: S3Server) -> None:
     """The server plays the proxy: it gets the request for Amazon's host."""
-    options = EngineOptions(proxies={"HTTP_PROXY": s3.url}, first_retry_s=0.3)
+    options = EngineOptions(proxy=WebProxy((("HTTP_PROXY", s3.url),)), first_retry_s=0.3)
     async with EngineHost(tmp_path, options) as host:
         store = s3.datastore(server=f"http://s3.{REGION}.amazonaws.com")
         await host.apply(images=(want_disk(host, store),))

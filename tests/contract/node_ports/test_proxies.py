@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from eaves.node.desired.port_model import IpSetup, PortSetup, ProxyScheme, ProxyServer, ProxySetup
+from eaves.node.images.download.errors import FetchError
+from eaves.node.images.download.protocol import Setup
+from eaves.node.images.download.proxies import Proxies
 from eaves.node.link.client import Proxy, Server
 from eaves.node.link.tls import want_context
 from eaves.node.portproxies import ProxyFinder
@@ -96,3 +100,15 @@ async def test_a_broken_file_is_told(finder: ProxyFinder, pac: str) -> None:
 async def test_a_file_without_end_is_ended(finder: ProxyFinder) -> None:
     with pytest.raises(PortError, match="cannot be run"):
         await finder.find(port(pac="function FindProxyForURL(u, h) { while (true) {} }"), "")
+
+
+def test_downloads_ask_a_file_for_each_host() -> None:
+    proxies = Proxies(Setup(kind="http", base="http://files.shop.example", folder="/", pac=PAC))
+    tunnel = proxies.choose(urlsplit("https://files.shop.example/disk"))
+    assert tunnel is not None
+    assert tunnel.netloc == "proxy.example:3129"
+    assert proxies.choose(urlsplit("https://elsewhere.example/disk")) is None, "where a redirect leads"
+    assert proxies.choose(urlsplit("http://127.0.0.1/disk")) is None
+    broken = Proxies(Setup(kind="http", base="http://files.shop.example", folder="/", pac="this is no program ("))
+    with pytest.raises(FetchError, match="cannot be run"):
+        broken.choose(urlsplit("https://files.shop.example/disk"))

@@ -25,6 +25,7 @@ from eaves.node.images.download.errors import FetchError
 from eaves.node.images.download.http import Client, want_basic
 from eaves.node.images.download.protocol import Setup
 from eaves.node.images.download.s3 import Signer, want_object_path
+from eaves.node.images.ways import Way, WebProxy
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _STALLED_AFTER_S = 120.0
@@ -53,7 +54,8 @@ def want_target(store: DesiredDatastore, prefix: str, proxies: Mapping[str, str]
             retryable=False,
             resolution="name a datastore of kind S3 or HTTP in the cluster's backup",
         )
-    setup = want_setup(store, "", Path("/"), FetchOptions(proxies=proxies, stalled_after_s=_STALLED_AFTER_S), "backup")
+    options = FetchOptions(proxy=WebProxy(tuple(proxies.items())), stalled_after_s=_STALLED_AFTER_S)
+    setup = want_setup(store, Way(), Path("/"), options, "backup")
     if store.kind is not DatastoreKind.S3:
         return Target(setup, _join(store.path, prefix), "", "")
     bucket, _, below = store.path.partition("/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,6 +9,7 @@ from msgspec import Struct
 from eaves.node.desired.model import DatastoreKind, DesiredDatastore, DesiredImage, S3Addressing
 from eaves.node.images.download.protocol import Setup
 from eaves.node.images.errors import ImageUnsupportedError
+from eaves.node.images.ways import Way, WebProxy
 
 _KINDS = {
     DatastoreKind.REGISTRY: "registry",
@@ -26,7 +26,8 @@ _HUB_NAMES = ("docker.io", "index.docker.io")
 class FetchOptions(Struct, frozen=True):
     """What holds for all downloads of a node now; fields as in :class:`Setup`."""
 
-    proxies: Mapping[str, str] = {}
+    proxy: WebProxy = WebProxy()
+    """Of ways that have none of their own."""
     stalled_after_s: float = 600.0
     max_cuts: int = 5
     rate_bytes_per_s: int = 0
@@ -34,8 +35,8 @@ class FetchOptions(Struct, frozen=True):
     boot_id: str = ""
 
 
-def want_setup(datastore: DesiredDatastore, address: str, folder: Path, options: FetchOptions, element: str) -> Setup:
-    """``address``: local one to leave from, empty = the host decides. Raises ImageUnsupportedError for a datastore of another kind."""
+def want_setup(datastore: DesiredDatastore, way: Way, folder: Path, options: FetchOptions, element: str) -> Setup:
+    """How to ask ``datastore`` by ``way``. Raises ImageUnsupportedError for a datastore of another kind."""
     if datastore.kind not in _KINDS:
         raise ImageUnsupportedError(
             f"datastores of kind {datastore.kind} are not known",
@@ -49,17 +50,20 @@ def want_setup(datastore: DesiredDatastore, address: str, folder: Path, options:
     elif datastore.kind is DatastoreKind.S3 and is_virtual_host(datastore):
         scheme, _, host = base.partition("://")
         base = f"{scheme}://{_bucket_of(datastore)}.{host}"
+    proxy = way.proxy if way.proxy is not None else options.proxy
     return Setup(
         kind=_KINDS[datastore.kind],
         base=base,
         folder=str(folder),
         username=datastore.username,
         password=datastore.password.reveal(),
-        ca_pems=datastore.ca_pems,
+        ca_pems=(*datastore.ca_pems, *proxy.ca_pems),
         region=datastore.region,
         allow_insecure_auth=options.allow_insecure_auth,
-        address=address,
-        proxies=options.proxies,
+        address=way.address,
+        interface=way.interface,
+        proxies=dict(proxy.variables),
+        pac=proxy.pac,
         stalled_after_s=options.stalled_after_s,
         max_cuts=options.max_cuts,
         rate_bytes_per_s=options.rate_bytes_per_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from eaves.node.images.plan import Pin
 from eaves.node.images.policy import DownloadPolicy
 from eaves.node.images.retrieval import Retrieval, plan_origins
 from eaves.node.images.slots import Slots
+from eaves.node.images.uplinks import FindWays
 from eaves.node.observed import ImageState
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Bringer:
         disks: DiskImages,
         loader: ContainerLoader,
         meter: Meter,
-        addresses: Callable[[DownloadPolicy], Awaitable[Sequence[str]]],
+        find_ways: FindWays,
     ) -> None:
         self._book = book
         self._downloads = downloads
@@ -66,7 +67,7 @@ class Bringer:
         self._disks = disks
         self._loader = loader
         self._meter = meter
-        self._addresses = addresses
+        self._find_ways = find_ways
         self._slots = Slots(PARALLEL_FETCHES, PARALLEL_PER_HOST)
         self._active: list[Retrieval] = []
         self._loading = 0
@@ -91,14 +92,14 @@ class Bringer:
         self._meter.check(f"image {image.name}")
         policy = self._book.policy
         options = FetchOptions(
-            proxies=policy.proxies,
+            proxy=policy.proxy,
             stalled_after_s=policy.stalled_after_s,
             max_cuts=policy.max_cuts,
             rate_bytes_per_s=policy.rate_bytes_per_s,
             allow_insecure_auth=policy.allow_insecure_auth,
             boot_id=self._boot_id,
         )
-        origins = plan_origins(image, await self._addresses(policy))
+        origins = plan_origins(image, await self._find_ways(policy))
         shown = _Shown(self._book, self._meter, image)
         async with Retrieval(image, origins, self._blobs, options, shown) as retrieval:
             if image.format is ImageFormat.CONTAINER:

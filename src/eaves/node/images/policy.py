@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from eaves.node.images.budget import Limits
+from eaves.node.images.ways import WebProxy
 from eaves.wire.timers import Timers
 
 RETRY_LIMIT_S = 600.0
@@ -17,7 +18,7 @@ STALLED_AFTER_S = 600.0
 class DownloadPolicy(Struct, frozen=True):
     """``retry_limit_s``: how long pauses between attempts grow. ``max_cost``: of the uplinks that may be used."""
 
-    proxies: Mapping[str, str] = {}
+    proxy: WebProxy = WebProxy()
     retry_limit_s: float = RETRY_LIMIT_S
     stalled_after_s: float = STALLED_AFTER_S
     max_cuts: int = 5

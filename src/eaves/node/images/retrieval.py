@@ -21,6 +21,7 @@ from eaves.node.images.blobs import Blobs
 from eaves.node.images.download.protocol import Answer
 from eaves.node.images.errors import BudgetError, ImageError, join_failures
 from eaves.node.images.fetching import Fetcher
+from eaves.node.images.ways import Way
 
 PARALLEL_BLOBS = 3
 _UNREACHABLE = ("RegistryUnreachable", "DatastoreUnreachable")
@@ -29,11 +30,11 @@ T = TypeVar("T")
 
 
 class Origin(Struct, frozen=True):
-    """A datastore to ask, and from which local address (empty = the host decides)."""
+    """A datastore to ask, and by which way."""
 
     datastore: DesiredDatastore
     is_mirror: bool = False
-    address: str = ""
+    way: Way = Way()
 
     @property
     def name(self) -> str:
@@ -56,12 +57,12 @@ class Show(Protocol):
         """``received_bytes`` came over the network since the last call. Raises BudgetError when no more may come."""
 
 
-def plan_origins(image: DesiredImage, addresses: Sequence[str]) -> list[Origin]:
-    """All ways to ``image`` in order: of each datastore first its mirrors, of each of those every local address."""
+def plan_origins(image: DesiredImage, ways: Sequence[Way]) -> list[Origin]:
+    """All ways to ``image`` in order: of each datastore first its mirrors, of each of those every way out."""
     found: list[Origin] = []
     for datastore in image.datastores:
         for store, is_mirror in (*((mirror, True) for mirror in datastore.mirrors), (datastore, False)):
-            found += [Origin(store, is_mirror, address) for address in addresses or ("",)]
+            found += [Origin(store, is_mirror, way) for way in ways]
     return list(dict.fromkeys(found))
 
 
@@ -174,7 +175,7 @@ class Retrieval:
     async def _fetcher(self, origin: Origin) -> Fetcher:
         if origin not in self._fetchers:
             setup = access.want_setup(
-                origin.datastore, origin.address, self._blobs.store.folder, self._options, self.element
+                origin.datastore, origin.way, self._blobs.store.folder, self._options, self.element
             )
             # Known before it starts: whoever cancels the start must find the process.
             self._fetchers[origin] = Fetcher(setup, self.element)

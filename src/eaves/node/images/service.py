@@ -9,7 +9,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +32,8 @@ from eaves.node.images.plan import ImagesState, Pin
 from eaves.node.images.policy import DownloadPolicy
 from eaves.node.images.slots import PreemptedError
 from eaves.node.images.store import DiskStore, want_key
+from eaves.node.images.uplinks import FindWays
+from eaves.node.images.ways import Way
 from eaves.node.instance import Instance
 from eaves.node.observed import Fault, ImageState, ImageStatus, Observations
 from eaves.node.statefile import StateFile
@@ -42,9 +44,6 @@ FIRST_RETRY_S = 2.0
 CLEAN_EVERY_S = 600.0
 _TROUBLE = (EavesError, OSError)
 
-Addresses = Callable[[DownloadPolicy], Awaitable[Sequence[str]]]
-"""Local addresses that downloads may leave from, best first; none = the host decides. Raises EavesError when there is no way."""
-
 
 class _Fetch(Struct, frozen=True):
     image: DesiredImage
@@ -52,8 +51,8 @@ class _Fetch(Struct, frozen=True):
     task: asyncio.Task[None]
 
 
-async def _any_address(_: DownloadPolicy) -> Sequence[str]:
-    return ()
+async def _host_way(_: DownloadPolicy) -> Sequence[Way]:
+    return (Way(),)
 
 
 class Images:
@@ -68,7 +67,7 @@ class Images:
         policy: DownloadPolicy,
         on_change: Callable[[], None],
         disks_in_use: Callable[[], Collection[str]] = tuple,
-        addresses: Addresses = _any_address,
+        find_ways: FindWays = _host_way,
         first_retry_s: float = FIRST_RETRY_S,
     ) -> None:
         self._instance = instance
@@ -93,7 +92,7 @@ class Images:
         self._disks_in_use = disks_in_use
         self._meter = Meter(instance.state_dir / "downloads.json")
         self._bringer = Bringer(
-            self, instance.downloads_dir, blobs, self._disks, ContainerLoader(cli, store), self._meter, addresses
+            self, instance.downloads_dir, blobs, self._disks, ContainerLoader(cli, store), self._meter, find_ways
         )
 
     async def open(self) -> None:
@@ -119,6 +118,10 @@ class Images:
             return
         self._policy = policy
         self._meter.limits = policy.budget
+        self.retry()
+
+    def retry(self) -> None:
+        """What failed may work now: try it again at once."""
         self._changed.set()
         self._changed = asyncio.Event()
 

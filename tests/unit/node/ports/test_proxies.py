@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eaves.node.desired.port_model import ProxyScheme, ProxyServer, ProxySetup
+from eaves.node.portproxies import want_web_proxy
 from eaves.node.ports.errors import PortError
 from eaves.node.ports.proxies import choose_server, is_exception, list_wpad_urls, parse_answer
 
@@ -75,3 +76,19 @@ def test_where_a_file_is_looked_for() -> None:
     ]
     assert list_wpad_urls(["lan"]) == ["http://wpad.lan/wpad.dat"]
     assert list_wpad_urls([]) == []
+
+
+def test_what_downloads_take() -> None:
+    http = ProxyServer(ProxyScheme.HTTP, "one.example", 81)
+    https = ProxyServer(ProxyScheme.HTTPS, "2001:db8::1", 82)
+    found = want_web_proxy(
+        ProxySetup(servers=(http, https), exceptions=(".shop.example", "10.0.0.0/8"), ca_pems=("ca",))
+    )
+    assert dict(found.variables) == {
+        "HTTPS_PROXY": "http://[2001:db8::1]:82",
+        "HTTP_PROXY": "http://one.example:81",
+        "NO_PROXY": ".shop.example,10.0.0.0/8",
+    }
+    assert found.ca_pems == ("ca",)
+    assert dict(want_web_proxy(ProxySetup(servers=(http,))).variables)["HTTPS_PROXY"] == "http://one.example:81"
+    assert "HTTP_PROXY" not in dict(want_web_proxy(ProxySetup(servers=(https,))).variables)

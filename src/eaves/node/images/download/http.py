@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import functools
 import http.client
-import ipaddress
 import socket
 import ssl
 import time
@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from eaves.node.images.download.errors import CutError, FetchError
 from eaves.node.images.download.protocol import Setup
+from eaves.node.images.download.proxies import Proxies
 
 _SYSTEM_CA_FOLDER = "/etc/ssl/certs"
 _MAX_REDIRECTS = 8
@@ -67,6 +68,7 @@ class Client:
         self._unreachable = unreachable
         self._origin = origin_of(urlsplit(setup.base))
         self._context = _want_context(setup)
+        self._proxies = Proxies(setup)
 
     @contextmanager
     def get(self, url: str, headers: Headers, authorizer: Authorizer) -> Iterator[http.client.HTTPResponse]:
@@ -114,7 +116,7 @@ class Client:
         target = parts.path or "/"
         if parts.query:
             target += f"?{parts.query}"
-        proxy = self._proxy(parts)
+        proxy = self._proxies.choose(parts)
         if proxy is not None and parts.scheme == "http":
             target = f"http://{parts.netloc}{target}"
             headers = {**headers, **_proxy_headers(proxy)}
@@ -143,7 +145,7 @@ class Client:
 
     def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
         host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
-        proxy = self._proxy(parts)
+        proxy = self._proxies.choose(parts)
         dialled = (proxy.hostname or "", proxy.port or 3128) if proxy is not None else (host, port)
         source = (self._setup.address, 0) if self._setup.address else None
         dial_s = min(self._setup.dial_timeout_s, self._setup.stalled_after_s)
@@ -156,6 +158,9 @@ class Client:
                 connection.set_tunnel(host, port, _proxy_headers(proxy))
         else:
             connection = http.client.HTTPConnection(*dialled, timeout=dial_s, source_address=source)
+        if self._setup.interface:
+            # The hook of http.client for whoever makes sockets otherwise; it has no public name, and every Python has had it since 3.4.
+            setattr(connection, "_create_connection", functools.partial(_connect_bound, self._setup.interface))  # noqa: B010
         where = f"proxy {dialled[0]}:{dialled[1]}" if proxy is not None else f"{host}:{port}"
         try:
             connection.connect()
@@ -172,17 +177,31 @@ class Client:
             connection.sock.settimeout(min(_ANSWER_LIMIT_S, self._setup.stalled_after_s))
         return connection
 
-    def _proxy(self, parts: SplitResult) -> SplitResult | None:
-        proxies = self._setup.proxies
-        text = proxies.get(f"{parts.scheme.upper()}_PROXY", "")
-        if not text or _is_direct(parts.hostname or "", proxies.get("NO_PROXY", "")):
-            return None
-        return urlsplit(text if "://" in text else f"http://{text}")
-
     def _fail(self, message: str) -> FetchError:
         return FetchError(
             message, code=self._unreachable, resolution="check the datastore's address and the node's network"
         )
+
+
+def _connect_bound(
+    interface: str, address: tuple[str, int], timeout: float | None, source: tuple[str, int] | None
+) -> socket.socket:
+    """Like :func:`socket.create_connection`, by one interface whatever the routes say. Raises OSError, the last one of several."""
+    failure: OSError | None = None
+    for family, kind, protocol, _, found in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.settimeout(timeout)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+            if source:
+                made.bind(source)
+            made.connect(found)
+        except OSError as error:
+            made.close()
+            failure = error
+        else:
+            return made
+    raise failure or OSError(f"{address[0]} has no address")
 
 
 def origin_of(parts: SplitResult) -> tuple[str, str, int]:
@@ -285,24 +304,3 @@ def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
     if not proxy.username:
         return {}
     return {"Proxy-Authorization": want_basic(unquote(proxy.username), unquote(proxy.password or ""))}
-
-
-def _is_direct(host: str, no_proxy: str) -> bool:
-    """Loopback never goes by a proxy; else as ``NO_PROXY`` says: names with their subdomains, addresses, networks."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        address = None
-    if host == "localhost" or (address is not None and address.is_loopback):
-        return True
-    for entry in filter(None, (part.strip() for part in no_proxy.split(","))):
-        name = entry.lstrip(".").lower()
-        if entry == "*" or host.lower() == name or host.lower().endswith(f".{name}"):
-            return True
-        if address is not None and "/" in entry:
-            try:
-                if address in ipaddress.ip_network(entry, strict=False):
-                    return True
-            except ValueError:
-                continue
-    return False

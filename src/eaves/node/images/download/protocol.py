@@ -12,8 +12,9 @@ LINE_LIMIT_BYTES = 16 << 20
 class Setup(Struct, frozen=True, omit_defaults=True):
     """The first line: the one datastore that this process asks. Secrets travel here, never as arguments.
 
-    ``base``: ``scheme://host[:port]``. ``address``: local address to leave from, empty = the host decides. ``proxies``: like the
-    variables ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``. ``stalled_after_s``: most silence of a server.
+    ``base``: ``scheme://host[:port]``. ``address``: local address to leave from, empty = the host decides; ``interface``: to leave by,
+    whatever routes say. ``proxies``: like the variables ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``; ``pac``: text of a proxy
+    auto-configuration file, which decides instead. ``stalled_after_s``: most silence of a server.
     """
 
     kind: str
@@ -27,7 +28,9 @@ class Setup(Struct, frozen=True, omit_defaults=True):
     region: str = ""
     allow_insecure_auth: bool = False
     address: str = ""
+    interface: str = ""
     proxies: Mapping[str, str] = {}
+    pac: str = ""
     dial_timeout_s: float = 30.0
     stalled_after_s: float = 600.0
     max_cuts: int = 5
