@@ -117,6 +117,7 @@ class PortStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     cost: Annotated[int, about("Cost of use.")] = 0
     mac_address: Annotated[str, about("Hardware address.")] = ""
     addresses: Annotated[list[str], about("IP addresses.")] = []
+    ntp_servers: Annotated[list[str], about("Time servers, of its settings and by DHCP.")] = []
     error: Annotated[str, about("Last fault.")] = ""
 
 

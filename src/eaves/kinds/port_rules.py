@@ -73,6 +73,8 @@ def _check_uplink(path: str, uplink: Uplink) -> Iterator[FieldError]:
         yield from _check_gateway(f"{path}.gateway", uplink)
     for number, server in enumerate(uplink.dns_servers):
         yield from rules.check_ip(f"{path}.dnsServers[{number}]", server)
+    for number, server in enumerate(uplink.ntp_servers):
+        yield from rules.check_host(f"{path}.ntpServers[{number}]", server)
     if uplink.domain:
         yield from rules.check_dns_subdomain(f"{path}.domain", uplink.domain.lower())
     if uplink.mtu and uplink.mtu < _MTU_LEAST:

@@ -129,6 +129,7 @@ class Uplink(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tr
     ] = []
     gateway: Annotated[str, about("Router, for a static address.")] = ""
     dns_servers: Annotated[list[str], about("Resolvers; beside those that DHCP offers.")] = []
+    ntp_servers: Annotated[list[str], about("Time servers; beside those that DHCP offers.", max_length=8)] = []
     domain: Annotated[str, about("Domain in which host names are looked up.", max_length=253)] = ""
     family: Annotated[
         UplinkFamily | None,

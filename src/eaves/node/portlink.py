@@ -17,6 +17,7 @@ from eaves.node.link.calls import Controller
 from eaves.node.link.uplinks import Attempt, Uplink, Uplinks, load_addresses, plan_attempts
 from eaves.node.portproxies import ProxyFinder
 from eaves.node.ports.service import Ports, Times, open_networkmanager
+from eaves.node.ports.timeservers import TimeService
 from eaves.node.settings import NodeSettings, want_uplinks
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class PortLink:
             times=Times(trial_s=settings.port_trial_s, retry_s=settings.port_retry_s),
         )
         self.ports.use = self._use
+        self.ports.set_time_servers = TimeService(settings.instance).apply
         self.ports.moved = reconnect
 
     async def _use(self, setup: PortsSetup) -> None:

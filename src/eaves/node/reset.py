@@ -17,6 +17,7 @@ from eaves.node.lock import AlreadyRunningError, InstanceLock, load_holder
 from eaves.node.observed import LogLine, Observations
 from eaves.node.portlink import STATE_FILE
 from eaves.node.ports.service import remove_profiles
+from eaves.node.ports.timeservers import TimeService
 from eaves.node.settings import NodeSettings
 
 STOP_TIMEOUT_S = 60.0
@@ -51,6 +52,7 @@ async def reset_node(
             if await asyncio.to_thread((Path(settings.state_dir) / STATE_FILE).exists):
                 say("removing connection profiles of the ports")
                 await remove_profiles(settings.instance)
+                await TimeService(settings.instance).remove()
         say("removing files")
         await asyncio.to_thread(_remove_files, settings, settings_folder)
     finally:

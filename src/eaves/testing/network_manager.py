@@ -155,12 +155,14 @@ class DhcpRouter:
         self._lease = lease
         self._server: subprocess.Popen[bytes] | None = None
 
-    def start_dhcp(self, interface: str = "lan") -> None:
+    def start_dhcp(self, interface: str = "lan", *options: str) -> None:
+        """``options``: further arguments for dnsmasq."""
         self._server = subprocess.Popen(
             self.namespace.argv(
                 *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--leasefile-ro"),
                 *(f"--interface={interface}", "--bind-interfaces", "--dhcp-authoritative", "--no-ping"),
                 *(f"--dhcp-range={self.subnet}.100,{self.subnet}.200,{self._lease}", "--user=root", "--pid-file="),
+                *options,
             ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from eaves.node.desired.port_setup import parse_port_sections
 from eaves.node.ports.model import SeenManager
 from eaves.node.ports.networkmanager import NetworkManager
 from eaves.node.ports.service import Manager, Ports, PortsView, Times
+from eaves.node.ports.timeservers import TimeService
 from eaves.testing.network_manager import ManagedHost
 from eaves.testing.port_sections import CONTROLLER
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock
@@ -33,6 +34,9 @@ class PortsStage:
             open_manager=self.open_manager,
             times=times,
         )
+        (folder / "usr/sbin").mkdir(parents=True, exist_ok=True)
+        (folder / "usr/sbin/chronyd").touch()
+        self.ports.set_time_servers = TimeService("test", folder).apply
         self._changed = asyncio.Event()
         self.ports.changed = self._changed.set
         self._task: asyncio.Task[None] | None = None

@@ -172,3 +172,24 @@ async def test_what_others_make_during_a_trial_stays_when_it_goes_back(
         await stage.until(lambda _: "10.77.0.9/24" in box.addresses("wan0"))
         assert "10.50.0.1/24" in box.addresses("apps")
         assert "master apps" in box.namespace.run("ip", "link", "show", "in")
+
+
+async def test_time_servers_of_dhcp_and_of_the_config_reach_the_time_service(
+    box: ManagedHost, router: DhcpRouter, tmp_path: Path
+) -> None:
+    router.stop_dhcp()
+    router.start_dhcp("lan", "--dhcp-option=option:ntp-server,10.77.0.1,10.77.0.3")
+    maker = SectionsMaker().hardware("wan0").dhcp("wan0")
+    maker.config.networks[0].ip.ntp = "time.example"
+    maker.config.networks[0].ip.more_ntp.append("2001:db8::9; rm -rf /")
+    sources = tmp_path / "run/chrony-dhcp/eaves-test.sources"
+    async with PortsStage(box, tmp_path) as stage:
+        await stage.applied(maker.sections())
+        view = await stage.until(lambda view: bool(view.time_servers))
+        assert view.time_servers == {"wan0": ("time.example", "10.77.0.1", "10.77.0.3")}
+        assert sources.read_text().split("\n")[:2] == ["server time.example iburst", "server 10.77.0.1 iburst"]
+        maker.config.networks[0].ip.dhcp_options_ignore.ntp_server_exclusively = True
+        await stage.applied(maker.sections())
+        await stage.until(lambda view: view.time_servers == {"wan0": ("time.example",)})
+        stage.ports.take(b"")
+        await stage.until(lambda _: not sources.exists())

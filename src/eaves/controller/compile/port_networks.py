@@ -90,7 +90,13 @@ def want_network(
     network_id: str, uplink: Uplink, address: IPv4Interface | IPv6Interface | None, secrets: PortSecrets
 ) -> NetworkConfig:
     """The IP settings of an uplink. Raises :class:`HeldBackError`."""
-    settings = netcmn.ipspec(dhcp=netcmn.Client, dns=uplink.dns_servers, domain=uplink.domain)
+    settings = netcmn.ipspec(
+        dhcp=netcmn.Client,
+        dns=uplink.dns_servers,
+        ntp=next(iter(uplink.ntp_servers), ""),
+        more_ntp=uplink.ntp_servers[1:],
+        domain=uplink.domain,
+    )
     if address is not None:
         settings.dhcp = netcmn.Static
         settings.subnet, settings.gateway = str(address.network), uplink.gateway

@@ -154,6 +154,7 @@ def _port(port: DevicePort) -> Object:
         cost=port.cost,
         macAddress=port.macAddr,
         addresses=sorted(port.IPAddrs),
+        ntpServers=[server for server in (port.ntpServer, *port.more_ntp_servers) if server],
         error=port.err.description,
     )
 

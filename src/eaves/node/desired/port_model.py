@@ -36,9 +36,13 @@ class IpSetup(Struct, frozen=True):
     address: str = ""
     gateway: str = ""
     dns_servers: tuple[str, ...] = ()
+    ntp_servers: tuple[str, ...] = ()
+    """Addresses or host names."""
     domain: str = ""
     ignores_dns: bool = False
     """Name servers that DHCP offers do not count."""
+    ignores_ntp: bool = False
+    """Nor do its time servers."""
     ignores_gateways: bool = False
     """Nor do its routers."""
 

@@ -6,6 +6,7 @@ A config's port sections are kept as they came, secrets still sealed, so that th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -34,6 +35,8 @@ from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherContext
 from eaves.wire.pb.evecommon.netcmn_pb2 import ipspec
 
 _COST_LIMIT = 255
+_NTP_SERVER = re.compile(r"[A-Za-z0-9.:-]{1,253}")
+"""Of addresses and host names; it ends up in a line of a config file."""
 _MTU_LEAST, _MTU_MOST = 1280, 65535
 _MEDIA: Mapping[int, Medium] = {common.PhyIoNetWLAN: Medium.WIFI, common.PhyIoNetWWAN: Medium.CELLULAR}
 _PORT_TYPES = (
@@ -160,8 +163,12 @@ def _parse_ip(address: str, network: NetworkConfig) -> IpSetup:
         address=own,
         gateway=gateway,
         dns_servers=servers,
+        ntp_servers=tuple(
+            server for text in (spec.ntp, *spec.more_ntp) if _NTP_SERVER.fullmatch(server := text.strip())
+        ),
         domain=clean_name(spec.domain),
         ignores_dns=ignore.dns_config_exclusively,
+        ignores_ntp=ignore.ntp_server_exclusively,
         ignores_gateways=ignore.gateways_exclusively,
     )
 

@@ -46,6 +46,8 @@ class SeenLink(Struct, frozen=True):
     reason: str = ""
     """Why it is down, in NetworkManager's words."""
     is_modem: bool = False
+    time_servers: tuple[str, ...] = ()
+    """That DHCP told."""
 
 
 class SeenManager(Struct, frozen=True):

@@ -7,8 +7,10 @@ alone (in /run, for root only): after a boot the daemon makes them again, and no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Collection
+from ipaddress import ip_address
 from typing import Any
 
 from eaves.node.ports.bus import Bus, CallError, unwrap
@@ -92,7 +94,7 @@ class NetworkManager:
         links = {}
         for path, known in objects.items():
             if _DEVICE in known:
-                link = self._view_link(path, known[_DEVICE], actives)
+                link = self._view_link(path, known[_DEVICE], actives, _list_time_servers(known[_DEVICE], objects))
                 links[link.interface] = link
         profiles, unconfirmed = {}, set()
         for path, known in objects.items():
@@ -159,7 +161,9 @@ class NetworkManager:
         except CallError as error:
             log.info("checkpoint is gone already: error=%s", error)
 
-    def _view_link(self, path: str, device: dict[str, Any], actives: dict[str, dict[str, Any]]) -> SeenLink:
+    def _view_link(
+        self, path: str, device: dict[str, Any], actives: dict[str, dict[str, Any]], time_servers: tuple[str, ...]
+    ) -> SeenLink:
         state = int(device.get("State", 0))
         active = actives.get(str(device.get("ActiveConnection", "")), {})
         reason = self._reasons.get(path, "")
@@ -176,6 +180,7 @@ class NetworkManager:
             profile=str(active.get("Uuid", "")),
             reason=reason,
             is_modem=int(device.get("DeviceType", 0)) == _MODEM,
+            time_servers=time_servers,
         )
 
     async def _load_own(self, path: str) -> dict[str, Any] | None:
@@ -219,6 +224,19 @@ class NetworkManager:
         elif reason in _REASONS and new in (_FAILED, _UNAVAILABLE):
             self._reasons[path] = _REASONS[reason]
         self.changed.set()
+
+
+def _list_time_servers(device: dict[str, Any], objects: dict[str, dict[str, dict[str, Any]]]) -> tuple[str, ...]:
+    """What DHCP told; only addresses, since the text is a stranger's and ends up in a config file."""
+    found: dict[str, None] = {}
+    for version in (4, 6):
+        config = objects.get(str(device.get(f"Dhcp{version}Config", "")), {}).get(f"{SERVICE}.DHCP{version}Config", {})
+        options = config.get("Options", {})
+        for name in ("ntp_servers", "dhcp6_ntp_servers", "dhcp6_sntp_servers"):
+            for text in str(options.get(name, "")).split():
+                with contextlib.suppress(ValueError):
+                    found[str(ip_address(text))] = None
+    return tuple(found)
 
 
 _STATES = {

@@ -12,7 +12,7 @@ import functools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from eaves.node.ports.history import History, Record, Step
 from eaves.node.ports.model import Profile, SeenManager
 from eaves.node.ports.plan import find_faults, plan_changes
 from eaves.node.ports.render import render_profiles
+from eaves.node.ports.timeservers import want_time_servers
 from eaves.node.statefile import StateFile
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class PortsView(Struct, frozen=True):
     is_trying: bool = False
     faults: dict[str, str] = {}
     """Label of a port in force → what is wrong with it now."""
+    time_servers: dict[str, tuple[str, ...]] = {}
+    """Label of a port in force → those that it has by its config and by DHCP."""
     problem: str = ""
     """Why the ports cannot be set up at all."""
 
@@ -116,6 +119,8 @@ class Ports:
         """What is in force."""
         self.use: Callable[[PortsSetup], Awaitable[None]] = _ignore
         """Told what is in force, or being tried, whenever that changes."""
+        self.set_time_servers: Callable[[Mapping[str, Sequence[str]]], Awaitable[None]] = _ignore
+        """Told of those of each port in force. Raises EavesError."""
         self.moved: Callable[[], None] = lambda: None
         """Called when addresses may have changed: connections from before may lead nowhere."""
 
@@ -258,10 +263,21 @@ class Ports:
         refused = await self._apply(wanted)
         for uuid in plan_changes(wanted, await manager.observe()).delete:
             await manager.delete(uuid)
-        await self._show(self.setup, faults={**find_faults(wanted, await manager.observe()), **refused})
+        seen = await manager.observe()
+        time_servers = want_time_servers(self.setup, seen)
+        try:
+            await self.set_time_servers(time_servers)
+        except EavesError as error:
+            log.warning("ports: time servers are not used: error=%s remedy=%s", error, error.resolution)
+        await self._show(self.setup, faults={**find_faults(wanted, seen), **refused}, time_servers=time_servers)
 
     async def _show(
-        self, setup: PortsSetup | None = None, *, faults: dict[str, str] | None = None, problem: str = ""
+        self,
+        setup: PortsSetup | None = None,
+        *,
+        faults: dict[str, str] | None = None,
+        time_servers: dict[str, tuple[str, ...]] | None = None,
+        problem: str = "",
     ) -> None:
         if setup is not None:
             await self.use(setup)
@@ -274,6 +290,7 @@ class Ports:
             setups=tuple(setups),
             is_trying=bool(self._history.trial),
             faults=faults or {},
+            time_servers=time_servers or {},
             problem=problem,
         )
         if view != self.view:
@@ -304,7 +321,7 @@ def describe_problems(view: PortsView) -> Iterator[str]:
         yield f"{problem.element}: {problem.message}"
 
 
-async def _ignore(_: PortsSetup) -> None:
+async def _ignore(_: object) -> None:
     """Nobody wants to know."""
 
 

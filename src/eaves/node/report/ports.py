@@ -78,12 +78,20 @@ def _want_status(
         return status
     by_name = {port.name: port for port in seen} if is_used else {}
     faults = configs.faults if is_used else {}
-    status.ports.extend(_want_port(port, by_name.get(port.interface), name_servers, faults) for port in setup.ports)
+    times = configs.time_servers if is_used else {}
+    status.ports.extend(
+        _want_port(port, by_name.get(port.interface), name_servers, faults, times.get(port.label, port.ip.ntp_servers))
+        for port in setup.ports
+    )
     return status
 
 
 def _want_port(
-    port: PortSetup, seen: Port | None, name_servers: Sequence[str], faults: Mapping[str, str]
+    port: PortSetup,
+    seen: Port | None,
+    name_servers: Sequence[str],
+    faults: Mapping[str, str],
+    time_servers: Sequence[str],
 ) -> DevicePort:
     found = DevicePort(
         ifname=port.interface,
@@ -95,6 +103,8 @@ def _want_port(
         networkUUID=port.network_id,
         cost=port.cost,
         mtu=port.mtu,
+        ntpServer=next(iter(time_servers), ""),
+        more_ntp_servers=time_servers[1:],
     )
     if port.medium in _RADIOS:
         found.wireless_status.CopyFrom(WirelessStatus(type=_RADIOS[port.medium]))

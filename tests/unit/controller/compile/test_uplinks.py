@@ -53,6 +53,7 @@ def test_uplinks_of_the_spec_are_sent_to_any_device() -> None:
                 "addresses": ["192.0.2.10/24"],
                 "gateway": "192.0.2.1",
                 "dnsServers": ["192.0.2.53"],
+                "ntpServers": ["192.0.2.123", "time.example"],
             },
             {"name": "backup", "interface": "enp2s0", "cost": 20, "management": False, "labels": ["mobile"]},
         ]
@@ -68,3 +69,4 @@ def test_uplinks_of_the_spec_are_sent_to_any_device() -> None:
         "192.0.2.1",
         ["192.0.2.53"],
     )
+    assert (settings.ntp, list(settings.more_ntp)) == ("192.0.2.123", ["time.example"])

@@ -80,3 +80,10 @@ def test_proxies() -> None:
         (netcmn_pb2.PROXY_HTTPS, "proxy.example", 8080)
     ]
     assert (status.exceptions, status.networkProxyEnable) == (".local", True)
+
+
+def test_time_servers_of_a_port_in_force() -> None:
+    view = PortsView((GOOD, HOST), 0, (SETUP, PortsSetup()), time_servers={"wan": ("192.0.2.1", "time.example")})
+    wan, wifi = want_adapters(SEEN, (), (), view).status[0].ports
+    assert (wan.ntpServer, list(wan.more_ntp_servers)) == ("192.0.2.1", ["time.example"])
+    assert (wifi.ntpServer, list(wifi.more_ntp_servers)) == ("", [])
