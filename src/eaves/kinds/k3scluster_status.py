@@ -112,7 +112,7 @@ class AddOnStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaul
     """Something that is to run in the cluster."""
 
     name: Annotated[str, about("Name in spec.addOns.")]
-    state: Annotated[str, about("Pending, Applied, Ready or Failed.")] = "Pending"
+    state: Annotated[str, about("Pending, Applied, Ready, Failed or Removing.")] = ""
     digest: Annotated[str, about("SHA-256 of what the cluster has of it.")] = ""
     message: Annotated[str, about("What it waits for, or what is wrong.")] = ""
 

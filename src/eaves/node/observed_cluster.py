@@ -67,6 +67,8 @@ class AddOnState(StrEnum):
     APPLIED = "Applied"
     READY = "Ready"
     FAILED = "Failed"
+    REMOVING = "Removing"
+    """It is not wanted any more, and not gone yet."""
 
 
 class AddOnStatus(Struct, frozen=True):

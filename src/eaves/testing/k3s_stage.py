@@ -104,15 +104,18 @@ class ClusterStage:
     def set_cable(self, node: ClusterNode, *, is_plugged: bool) -> None:
         self._lan.set_port(node.machine.address, is_up=is_plugged)
 
-    def want_releases(self, namespace: str) -> None:
-        """A Datastore ``k3s`` in ``namespace`` with each release's files, and the K3sReleases that name them."""
+    def want_releases(self, namespace: str, bundles: Sequence[Path] = ()) -> None:
+        """A Datastore ``k3s`` in ``namespace`` with each release's files, and the K3sReleases that name them.
+
+        ``bundles``: archives of images beside the releases' own.
+        """
         operator = self.controller.operator
         spec = {"type": "HTTP", "url": self.files.url}
         operator.create("datastores", _object("Datastore", "k3s", spec), namespace)
         for release in self.releases:
             program = self._serve(release.program, release.version)
-            images = self._serve(release.images, release.version)
-            built: dict[str, Any] = {"architecture": _ARCHITECTURE, "binary": program, "images": [images]}
+            images = [self._serve(file, release.version) for file in (release.images, *bundles)]
+            built: dict[str, Any] = {"architecture": _ARCHITECTURE, "binary": program, "images": images}
             name = release.version.replace("+", "-")
             operator.create(
                 "k3sreleases",

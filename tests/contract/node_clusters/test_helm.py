@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import textwrap
 from pathlib import Path
 
 import msgspec
@@ -13,9 +12,9 @@ import pytest
 from eaves.controller.compile.clusteraddons import want_add_on
 from eaves.kinds.k3scluster_spec import AddOn
 from eaves.node.observed_cluster import AddOnState, ClusterState
-from eaves.testing import k3s_images, kubernetes
+from eaves.testing.chart_registry import ChartRegistry, find_helm_images
 from eaves.testing.cluster_member import ClusterMember
-from eaves.testing.k3s import Release
+from eaves.testing.k3s import NoK3sError, Release
 from eaves.wire.pb.eaves import cluster_pb2
 
 from .conftest import MakeMember
@@ -24,38 +23,15 @@ from .test_membership import as_member
 pytestmark = [pytest.mark.contract, pytest.mark.soak]
 
 LIMIT_S = 300.0
-PORT = 5000
-CHART = {
-    "values.yaml": "replicas: 1\ngreeting: none\n",
-    "templates/deployment.yaml": f"""
-        apiVersion: apps/v1
-        kind: Deployment
-        metadata: {{name: web}}
-        spec:
-          replicas: {{{{ .Values.replicas }}}}
-          selector: {{matchLabels: {{app: web}}}}
-          template:
-            metadata: {{labels: {{app: web}}}}
-            spec:
-              terminationGracePeriodSeconds: 0
-              containers:
-              - {{name: web, image: "{k3s_images.BUSYBOX}", command: [sleep, "100000"]}}
-        """,
-    "templates/configmap.yaml": """
-        apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: greeting}
-        data: {greeting: "{{ .Values.greeting }}", version: "{{ .Chart.Version }}"}
-        """,
-}
 
 
 @pytest.fixture
 def bundles(releases: list[Release]) -> list[Path]:
     """Images for the Helm controller's jobs, which an official K3s has among its own."""
-    if kubernetes.find_module("helm") is None or kubernetes.find_module("helm-controller") is None:
-        pytest.skip("Helm and its controller are not built: run tools/build_kubernetes.py")
-    return [k3s_images.want_helm_bundle()] if releases[0].is_standin else []
+    try:
+        return find_helm_images(releases[0])
+    except NoK3sError as error:
+        pytest.skip(str(error))
 
 
 class Site:
@@ -64,36 +40,12 @@ class Site:
     def __init__(self, node: ClusterMember, bundles: list[Path]) -> None:
         self.node = node
         self._bundles = bundles
-        self.registry = f"{node.machine.address}:{PORT}"
-        folder = node.machine.folder / "registry"
-        folder.mkdir()
-        storage = {"filesystem": {"rootdirectory": str(folder / "data")}}
-        http = {"addr": self.registry, "secret": "of-no-use"}
-        config = folder / "registry.yml"
-        config.write_text(json.dumps({"version": "0.1", "storage": storage, "http": http, "log": {"level": "error"}}))
-        argv = ["env", "OTEL_TRACES_EXPORTER=none", "docker-registry", "serve", str(config)]
-        self.daemon = node.machine.daemon("registry", argv)
-        self.daemon.start()
-        probe = ("curl", "-sf", f"http://{self.registry}/v2/")
-        self.daemon.wait("the registry", lambda: node.machine.run(*probe, check=False) == "{}", 60)
-
-    def push(self, version: str) -> None:
-        folder = self.node.machine.folder / f"chart-{version}" / "shop"
-        for name, text in {**CHART, "Chart.yaml": f"apiVersion: v2\nname: shop\nversion: {version}\n"}.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(textwrap.dedent(text))
-        helm_folder = kubernetes.find_module("helm")
-        assert helm_folder is not None
-        helm, run = str(helm_folder / "helm"), self.node.machine.run
-        run(helm, "package", str(folder), "--destination", str(folder.parent))
-        archive = folder.parent / f"shop-{version}.tgz"
-        run(helm, "push", str(archive), f"oci://{self.registry}/charts", "--plain-http")
+        self.registry = ChartRegistry(node.machine)
 
     def chart(self, version: str, **values: object) -> cluster_pb2.ClusterAddOn:
         """As the controller makes it of a K3sCluster's spec."""
         helm = {
-            "chart": f"oci://{self.registry}/charts/shop",
+            "chart": self.registry.chart,
             "plainHTTP": True,
             "version": version,
             "targetNamespace": "shop",
@@ -131,7 +83,7 @@ def test_a_chart_is_installed_changed_and_removed_and_its_failure_has_a_reason(
     site = Site(make_member(), bundles)
     node = site.node
     for version in ("1.0.0", "1.1.0"):
-        site.push(version)
+        site.registry.push(version)
     first = site.chart("1.0.0", greeting="hello")
     site.tell(first)
     node.start()

@@ -99,6 +99,21 @@ async def prune(api: KubeApi, folders: ClusterFolders, add_ons: Sequence[Cluster
     return ""
 
 
+def list_leaving(folders: ClusterFolders, add_ons: Iterable[ClusterAddOn], problem: str) -> list[AddOnStatus]:
+    """Those that are not wanted any more and not gone: their manifests are here still. Blocking.
+
+    ``problem``: what :func:`prune` waits for.
+    """
+    files_of_ours = [
+        *folders.former_add_ons.glob(f"*-{want_file_name('*')}"),
+        *folders.manifests.glob(want_file_name("*")),
+    ]
+    found = {path.name.partition(_PREFIX)[2].removesuffix(_SUFFIX) for path in files_of_ours}
+    left = found - {add_on.name for add_on in add_ons}
+    message = f"waits for {problem}" if problem else ""
+    return [AddOnStatus(name, "", AddOnState.REMOVING, message) for name in sorted(left)]
+
+
 async def observe(api: KubeApi, folders: ClusterFolders, add_on: ClusterAddOn) -> AddOnStatus:
     """Whether all that it names is there as it is wanted, and ready. Raises KubeApiError when the API does not answer, OSError."""
     state, message = await _judge(api, folders, add_on)

@@ -47,11 +47,12 @@ class Leader:
         device_ids = {member.name: member.id for member in cluster.members}
         members = [await self._keep_member(api, cluster, member, nodes, pods) for member in cluster.members]
         problem = await addons.prune(api, folders, cluster.add_ons)
+        leaving = await asyncio.to_thread(addons.list_leaving, folders, cluster.add_ons, problem)
         return LeaderReport(
             nodes=tuple(parse_node(node, device_ids) for _, node in sorted(nodes.items())),
             pods=count_pods(pods),
             members=tuple(members),
-            add_ons=tuple([await addons.observe(api, folders, add_on) for add_on in cluster.add_ons]),
+            add_ons=(*[await addons.observe(api, folders, add_on) for add_on in cluster.add_ons], *leaving),
             etcd_members=sum(1 for node in nodes.values() if ETCD_LABEL in node["metadata"].get("labels", {})),
             problem=problem,
         )

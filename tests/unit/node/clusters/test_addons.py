@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eaves.node.clusters.addons import ObjectKey, judge_object, list_surplus, parse_objects, place
+from eaves.node.clusters.addons import ObjectKey, judge_object, list_leaving, list_surplus, parse_objects, place
 from eaves.node.clusters.model import ClusterFolders
 from eaves.node.desired.cluster_model import ClusterAddOn
+from eaves.node.observed_cluster import AddOnState, AddOnStatus
 
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\n"
 DEPLOYMENT = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"
@@ -45,6 +46,22 @@ def test_files_follow_the_config_and_former_ones_are_kept_for_the_leader(tmp_pat
     assert (folders.manifests / "eaves-a.yaml").read_text() == DEPLOYMENT
     former = sorted(path.read_text() for path in folders.former_add_ons.iterdir())
     assert former == sorted([MAP, DEPLOYMENT])
+
+
+def test_what_is_to_go_is_told_of_while_its_manifest_is_here(tmp_path: Path) -> None:
+    folders = ClusterFolders(tmp_path, tmp_path / "run")
+    wanted = [ClusterAddOn("a", "1", MAP), ClusterAddOn("b-2", "2", DEPLOYMENT)]
+    place(folders, wanted, is_leader=True)
+    (folders.manifests / "coredns.yaml").write_text("k3s's own")
+    assert list_leaving(folders, wanted, "") == []
+    # Before the folder follows the config, and after.
+    expected = [AddOnStatus("b-2", "", AddOnState.REMOVING, "waits for Deployment web to go")]
+    assert list_leaving(folders, wanted[:1], "Deployment web to go") == expected
+    place(folders, wanted[:1], is_leader=True)
+    assert list_leaving(folders, wanted[:1], "Deployment web to go") == expected
+    for path in folders.former_add_ons.iterdir():
+        path.unlink()
+    assert list_leaving(folders, wanted[:1], "") == []
 
 
 def test_who_does_not_lead_keeps_no_former_ones(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from eaves.controller.reconcile.clusters.draft import Draft
 from eaves.kinds.k3scluster_spec import ClusterDatastore
 from eaves.kinds.k3scluster_status import AddOnStatus, ClusterSnapshot
 
-PENDING, READY, FAILED = "Pending", "Ready", "Failed"
+PENDING, READY, FAILED, REMOVING = "Pending", "Ready", "Failed", "Removing"
 """States of an add-on; one that is Applied is there and not ready yet."""
 
 
@@ -65,11 +65,15 @@ def list_add_ons(draft: Draft, told: Sequence[AddOnStatus]) -> list[AddOnStatus]
         entry = by_name.pop(add_on.name, AddOnStatus(name=add_on.name))
         if entry.digest != want_add_on(add_on).digest:
             # What is told is of its former form.
-            entry = msgspec.structs.replace(
-                entry, state=PENDING, message=f"waits for server {draft.leader} to get it" if draft.leader else ""
-            )
+            waiting_for = f"server {draft.leader} to get it" if draft.has_api and draft.leader else "the cluster's API"
+            entry = msgspec.structs.replace(entry, state=PENDING, message=f"waits for {waiting_for}")
         found.append(entry)
-    return sorted([*found, *by_name.values()], key=lambda entry: entry.name)
+    # The leader tells of the others as long as they are there; what it said before it heard that they shall go is old.
+    found += [
+        entry if entry.state == REMOVING else msgspec.structs.replace(entry, state=REMOVING, message="")
+        for entry in by_name.values()
+    ]
+    return sorted(found, key=lambda entry: entry.name)
 
 
 def judge_add_ons(entries: Sequence[AddOnStatus]) -> Fact:
@@ -80,6 +84,6 @@ def judge_add_ons(entries: Sequence[AddOnStatus]) -> Fact:
     if not waiting:
         return Fact("AddOnsReady", TRUE, "AllReady", f"{len(entries)} of {len(entries)} add-ons are ready")
     reason = "AddOnFailed" if any(entry.state == FAILED for entry in waiting) else "AddOnsNotReady"
-    texts = [f"{entry.name}: {entry.message or 'waits'}" for entry in waiting]
+    texts = [f"{entry.name}: {entry.message or entry.state}" for entry in waiting]
     ready = len(entries) - len(waiting)
     return Fact("AddOnsReady", FALSE, reason, f"{ready} of {len(entries)} add-ons are ready; {'; '.join(texts[:5])}")

@@ -57,6 +57,9 @@ def test_add_ons_are_told_in_their_present_form_alone() -> None:
     world.edit(addOns=[CHART])
     world.run()
     assert world.condition("AddOnsReady")[:2] == ("False", "AddOnsNotReady")
+    assert msgspec.to_builtins(world.status)["addOns"] == [
+        {"name": "shop", "state": "Pending", "message": "waits for server a to get it"}
+    ]
     world.add_ons = (told(CHART, "Ready"),)
     world.run()
     assert world.condition("AddOnsReady") == ("True", "AllReady", "1 of 1 add-ons are ready")
@@ -92,7 +95,8 @@ def test_an_add_on_that_goes_is_told_of_until_it_is_gone() -> None:
     world.run()
     world.edit(addOns=[])
     world.run()
-    assert [entry.name for entry in world.status.add_ons] == ["shop"]
+    assert [(entry.name, entry.state) for entry in world.status.add_ons] == [("shop", "Removing")]
+    assert world.condition("AddOnsReady")[:2] == ("False", "AddOnsNotReady")
     world.add_ons = ()
     world.run()
     assert world.status.add_ons == []
