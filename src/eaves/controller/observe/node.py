@@ -22,6 +22,7 @@ from eaves.controller.observe.conditions import (
     status_of,
 )
 from eaves.controller.observe.contact import conclude
+from eaves.controller.observe.devicefaults import crash_of, list_faults
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.pieces import name_of, time_of
 from eaves.controller.observe.ports import CONDITION as PORTS_APPLIED
@@ -63,7 +64,7 @@ def observe_device(objects: DeviceObjects, info: ZInfoDevice, now: float) -> lis
         addresses=_addresses(info),
         ports=list(_name_ports(info)),
         bootReason=_boot_reason(info),
-        problems=list(info.eaves.problems),
+        problems=[*info.eaves.problems, *list_faults(info)],
         propertyErrors={
             key: item.error for key, item in sorted(info.configItemStatus.configItems.items()) if item.error
         },
@@ -219,7 +220,8 @@ def _boot_events(edgenode: Object, status: Status, info: ZInfoDevice) -> Iterato
     before = status.get("restartCounter")
     if before is None or not info.restartCounter or info.restartCounter == before:
         return
-    text = f"node {edgenode['metadata']['name']} booted ({_boot_reason(info) or 'reason not known'})"
+    crash = crash_of(info.last_boot_reason)
+    text = f"node {edgenode['metadata']['name']} booted ({_boot_reason(info) or 'reason not known'}{f', {crash}' if crash else ''})"
     yield EventNote(
         EventType.WARNING, "Rebooted", f"{text}: {info.lastRebootReason}" if info.lastRebootReason else text
     )
