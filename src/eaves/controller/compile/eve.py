@@ -14,6 +14,7 @@ from eaves.controller.compile.hardware import type_of
 from eaves.kinds.hardwaremodel import HardwareModel
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.config.netinst_pb2 import IPV4, NetworkInstanceConfig
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoType
 
 LAST_DISPLAY = 99
@@ -42,6 +43,14 @@ class Displays:
                 number = number % LAST_DISPLAY + 1
         self._used.add(number)
         return number
+
+
+def fit_network(instance: NetworkInstanceConfig) -> None:
+    """EVE refuses a whole network for a resolver of another family than its subnet; it has no IPv6 on local networks."""
+    if instance.ipType == IPV4:
+        usable = [server for server in instance.ip.dns if ":" not in server]
+        del instance.ip.dns[:]
+        instance.ip.dns.extend(usable)
 
 
 def list_device_types(model: HardwareModel) -> dict[str, PhyIoType.ValueType]:

@@ -13,7 +13,7 @@ from eaves.controller.compile.apps import Claims, NodeFacts, want_app
 from eaves.controller.compile.clusters import ClusterFacts, find_member, want_cluster
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.errors import HeldBackError
-from eaves.controller.compile.eve import Displays, list_device_types
+from eaves.controller.compile.eve import Displays, fit_network, list_device_types
 from eaves.controller.compile.keep import Previous
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
@@ -132,6 +132,9 @@ class _Compilation:
                     want_data(app, self._draft)
                     continue
                 draft, omissions = kept, []
+            if facts.runs_eve:
+                for instance in draft.networks.values():
+                    fit_network(instance)
             claims.take(app, draft.apps[app.metadata.uid])
             self._draft.merge(draft)
             for omission in omissions:

@@ -69,6 +69,19 @@ def test_interfaces_of_an_eve_device_come_as_written_with_devices_after_them() -
     assert plain.adapters[0].type == PhyIoNoop
 
 
+def test_a_resolver_of_the_other_family_does_not_cost_an_eve_device_its_network() -> None:
+    app = make_app(networks=[{"name": "plant"}])
+    network = make_network("plant", subnet="10.9.0.0/24", dns={"servers": ["192.0.2.53", "2001:db8::53"]})
+
+    def resolvers(status: dict[str, Any]) -> list[str]:
+        edgenode = make_edgenode(status=status)
+        config = compile_node(NodeInputs(edgenode=edgenode, apps=[app], networks=[network])).config
+        return list(config.networkInstances[0].ip.dns)
+
+    assert resolvers(EVE) == ["192.0.2.53"]
+    assert resolvers({}) == ["192.0.2.53", "2001:db8::53"]
+
+
 def app_of(config: EdgeDevConfig) -> AppInstanceConfig:
     (app,) = config.apps
     return app
