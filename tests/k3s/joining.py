@@ -38,6 +38,12 @@ class Supervisor:
         credentials = base64.b64encode(f"{self._user}:{self._token.password}".encode()).decode()
         return self._call(path, {"Authorization": f"Basic {credentials}", **(headers or {})}, self._trust())
 
+    def put_json(self, path: str, document: Any) -> None:
+        """Raises JoinError as :meth:`get`."""
+        credentials = base64.b64encode(f"{self._user}:{self._token.password}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        self._call(path, headers, self._trust(), json.dumps(document))
+
     def get_json(self, path: str) -> Any:
         return json.loads(self.get(path))
 
@@ -55,11 +61,11 @@ class Supervisor:
             self._context = ssl.create_default_context(cadata=authority.decode())
         return self._context
 
-    def _call(self, path: str, headers: dict[str, str], context: ssl.SSLContext) -> bytes:
+    def _call(self, path: str, headers: dict[str, str], context: ssl.SSLContext, body: str | None = None) -> bytes:
         try:
             connection = http.client.HTTPSConnection(self.address, context=context, timeout=_LIMIT_S)
             try:
-                connection.request("GET", path, headers=headers)
+                connection.request("GET" if body is None else "PUT", path, body, headers)
                 answer = connection.getresponse()
                 content = answer.read()
             finally:

@@ -25,6 +25,7 @@ from tests.k3s import (
     pki,
     secretsencryption,
     supervisor,
+    tokencommand,
     tokens,
 )
 from tests.k3s.agent import Agent, find_address, name_node
@@ -111,6 +112,7 @@ class Server:
         state = SupervisorState(data, {"server": password, "node": agents}, self._settings(), api)
         state.load_bootstrap = lambda: bootstrap.load_files(data)
         state.list_etcd = self._store.list_members
+        state.rotate = lambda new: tokencommand.rotate(data, password, new)
         socket_file = socket_path(data, "supervisor")
         supervisor.serve(state, socket_file)
         self._plane.start_front(socket_file)

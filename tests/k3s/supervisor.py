@@ -50,6 +50,8 @@ class SupervisorState:
         self.is_ready = False
         self.load_bootstrap: Callable[[], dict[str, str]] = dict
         self.list_etcd: Callable[[], list[dict[str, Any]]] = list
+        self.rotate: Callable[[str], None] = lambda _: None
+        """Puts the cluster's keys under another token."""
 
 
 def serve(state: SupervisorState, socket: Path) -> None:
@@ -88,8 +90,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        self._serve(self._answer)
+
+    def do_PUT(self) -> None:
+        self._serve(self._take)
+
+    def _serve(self, answer: Callable[[str], tuple[bytes, str]]) -> None:
         try:
-            content, kind = self._answer(urllib.parse.urlsplit(self.path).path)
+            content, kind = answer(urllib.parse.urlsplit(self.path).path)
             status = 200
         except RefusedError as error:
             content, kind, status = str(error).encode(), "text/plain", error.status
@@ -114,6 +122,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise RefusedError(404, "404 page not found")
         self._check("server", "node")
         return self._answer_node(path.removeprefix(_PREFIX))
+
+    def _take(self, path: str) -> tuple[bytes, str]:
+        """K3s's one request that changes something of the cluster: a new token, by whom knows the present one."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if path != f"{_PREFIX}token":
+            raise RefusedError(405, "method not allowed")
+        self._check("server")
+        try:
+            new = json.loads(body or b"{}").get("newToken") or secrets.token_hex(16)
+        except (ValueError, AttributeError) as error:
+            raise RefusedError(400, f"invalid body: {error}") from error
+        try:
+            self.state.rotate(str(new))
+        except log.FatalError as error:
+            raise RefusedError(500, str(error)) from error
+        return b"", "text/plain"
 
     def _answer_node(self, name: str) -> tuple[bytes, str]:
         if name == "config":

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from tests.k3s import bootstrap, log, tokens
+from tests.k3s import bootstrap, joining, log, tokens
 from tests.k3s.api import Api, ApiError, Object
 from tests.k3s.etcd import Etcd, EtcdError
 from tests.k3s.options import TOKEN, Options, parse
@@ -106,12 +106,22 @@ def _describe(content: dict[str, str], usages: list[str]) -> Object:
 
 
 def _rotate(data: DataDir, options: Options) -> None:
-    """The cluster's keys are put away under the new token; running servers and agents know the old one until they restart."""
+    """Asks the server; running servers and agents know the old token until they restart."""
+    old = tokens.parse(options.text("token") or data.token.read_text())
+    new = tokens.parse(options.text("new-token")).password if options.text("new-token") else ""
+    server = options.text("server") or "https://127.0.0.1:6443"
+    try:
+        joining.Supervisor(server, old.password, "server").put_json("/v1-k3s/token", {"newToken": new})
+    except joining.JoinError as error:
+        log.fatal(str(error))
+    log.warn("Token rotated, restart k3s nodes with new token")
+
+
+def rotate(data: DataDir, old: str, new: str) -> None:
+    """Puts the cluster's keys in its datastore under the new token. Fatal for a datastore without them."""
     etcd = Etcd(data, "127.0.0.1", "")
     if not etcd.has_data:
         log.fatal("this stand-in for K3s rotates the token of clusters with embedded etcd only")
-    old = tokens.parse(options.text("token") or data.token.read_text()).password
-    new = tokens.parse(options.text("new-token")).password if options.text("new-token") else secrets.token_hex(16)
     files = bootstrap.load(etcd, old)
     if not files:
         log.fatal("the datastore holds no bootstrap data")
@@ -119,7 +129,6 @@ def _rotate(data: DataDir, options: Options) -> None:
     if new != old:
         bootstrap.remove(etcd, old)
     write(data.token, tokens.Token("", "server", new).format((data.tls / "server-ca.crt").read_bytes()) + "\n")
-    log.warn("Token rotated, restart k3s nodes with new token")
 
 
 def _api(data: DataDir) -> Api:

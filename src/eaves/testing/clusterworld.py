@@ -191,6 +191,11 @@ class World:
         else:
             raise AssertionError("planning goes on without news:\n" + "\n".join(self.log[-_MOST_PLANS:]))
         self.is_held = outcome.is_held
+        self.act_alone()
+        return outcome
+
+    def act_alone(self) -> None:
+        """Everybody acts once by what was decided before, without a controller."""
         for box in self.boxes.values():
             self._act(box)
         self._lead()
@@ -200,7 +205,6 @@ class World:
             if box.has_link and box.has_power:
                 box.last = self._report(box)
         self._check()
-        return outcome
 
     def inputs(self) -> ClusterInputs:
         nodes = {

@@ -263,7 +263,16 @@ def test_certificates_are_renewed_when_they_have_ended_and_rotated_when_asked(
 
 def test_the_token_is_rotated(release: Release, make_machine: MakeMachine) -> None:
     host = start_first(make_machine(), release, token="the-former-one")
-    host.k3s("token", "rotate", "--token", "the-former-one", "--new-token", "the-new-one")
+    # As a request to the supervisor, by whom knows the present token alone.
+    ask = ("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "-d", '{"newToken": "one-between"}')
+    place = ("-H", "Content-Type: application/json", "https://127.0.0.1:6443/v1-k3s/token")
+    assert host.machine.run(*ask, "-u", "server:a-wrong-one", *place).strip() == "401"
+    assert host.machine.run(*ask, "-u", "server:the-former-one", *place).strip() == "200"
+    host.daemon.stop()
+    host.config.write_text(yaml.safe_dump({**yaml.safe_load(host.config.read_text()), "token": "one-between"}))
+    host.start()
+    host.wait_ready()
+    host.k3s("token", "rotate", "--token", "one-between", "--new-token", "the-new-one")
     host.daemon.stop()
     config = yaml.safe_load(host.config.read_text())
     host.config.write_text(yaml.safe_dump({**config, "token": "the-new-one"}))

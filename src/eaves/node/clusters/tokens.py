@@ -17,7 +17,7 @@ import yaml
 from eaves.kit import files
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.membership import Membership
-from eaves.node.clusters.model import API_PORT
+from eaves.node.clusters.model import API_PORT, ClusterFolders
 from eaves.node.clusters.spec import secret_of
 from eaves.node.desired.cluster_model import DesiredCluster
 from eaves.node.link import tls
@@ -35,10 +35,19 @@ async def rotate_token(membership: Membership, cluster: DesiredCluster) -> None:
     if not cluster.former_token or cluster.orders.rotate_token <= record.done.rotate_token:
         return
     former, new = cluster.former_token.reveal(), cluster.token.reveal()
-    if not await _ask_supervisor(membership, former, new):
+    if await asyncio.to_thread(_is_known, membership.own, new):
+        # Made known by a daemon that died before it could note that; K3s refuses to go from the former token to it again.
+        log.info("the cluster knows the new token already: cluster=%s", record.name)
+    elif not await _ask_supervisor(membership, former, new):
         await _run_command(membership, former, new)
     await membership.note_done(rotate_token=cluster.orders.rotate_token)
     log.info("the cluster has a new token: cluster=%s", record.name)
+
+
+def _is_known(folders: ClusterFolders, token: str) -> bool:
+    """Whether the token is the cluster's, as K3s keeps it on a server's disk. Blocking."""
+    kept = files.load_file(folders.data / "server" / "token") or b""
+    return bool(kept.strip()) and secret_of(kept.decode(errors="replace").strip()) == secret_of(token)
 
 
 async def _ask_supervisor(membership: Membership, former: str, new: str) -> bool:

@@ -101,6 +101,20 @@ def test_a_renewal_that_did_not_help_is_tried_once_a_day() -> None:
     assert not certificates.is_renewal_due(Validity(), 0, 9e9, "a")
 
 
+def test_a_clock_that_jumps_months_ahead_renews_once_and_its_way_back_is_borne() -> None:
+    validity, started_at, now = Validity(0, 365 * DAY_S), 30 * DAY_S, 430 * DAY_S
+    assert certificates.is_expired(validity, now)
+    assert certificates.is_renewal_due(validity, started_at, now, "a")
+    # Restarted at the time that the clock says, K3s has renewed them; they begin when the cluster's authority does.
+    renewed = Validity(0, now + 365 * DAY_S)
+    assert not any(certificates.is_renewal_due(renewed, now, now + day * DAY_S, "a") for day in range(300))
+    # The clock is set right again: nothing is too early, expired or due.
+    right = 31 * DAY_S
+    assert not certificates.is_clock_behind(renewed, right)
+    assert not certificates.is_expired(renewed, right)
+    assert not certificates.is_renewal_due(renewed, now, right, "a")
+
+
 def test_expired_certificates_and_a_clock_that_is_behind() -> None:
     validity = Validity(10 * DAY_S, 20 * DAY_S)
     assert certificates.is_expired(validity, 21 * DAY_S)

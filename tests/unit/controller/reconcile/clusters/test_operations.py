@@ -208,6 +208,54 @@ def test_a_device_of_eve_is_upgraded_without_a_word_of_what_it_fetched() -> None
     assert world.members["d"].version == NEW
 
 
+def test_a_server_that_is_cut_off_amid_its_upgrade_stops_it_and_goes_on_when_it_is_back() -> None:
+    world = made(ABC, ["d"])
+    world.edit(version=NEW)
+    while world.members["b"].version != NEW:
+        world.turn()
+    world.boxes["b"].has_link = world.boxes["b"].is_running = False
+    world.losses += 1
+    for _ in range(100):
+        world.turn()
+    assert [name for name, member in world.members.items() if member.version == NEW] == ["b"]
+    assert world.condition("Degraded")[:2] == ("True", "HealthTimeout")
+    assert f"b is not ready 10m after it got {NEW}: the node is out of contact" in world.condition("Degraded")[2]
+    assert world.has_api
+    world.boxes["b"].has_link = True
+    world.run(200)
+    assert (world.status.phase, world.status.version) == ("Ready", NEW)
+
+
+def test_an_agent_that_is_cut_off_amid_its_upgrade_keeps_no_other_waiting_and_catches_up() -> None:
+    world = made(["a"], ["d", "e"])
+    world.edit(version=NEW)
+    while world.members["d"].want is not Wish.DRAINED and world.members["d"].version != NEW:
+        world.turn()
+    world.boxes["d"].has_link = world.boxes["d"].is_running = False
+    world.run(200)
+    assert world.boxes["e"].version == NEW
+    assert world.members["e"].want is Wish.READY
+    world.boxes["d"].has_link = True
+    world.run(200)
+    assert (world.status.phase, world.boxes["d"].version) == ("Ready", NEW)
+    assert world.members["d"].want is Wish.READY
+
+
+@pytest.mark.parametrize("away", range(1, 40, 4))
+def test_an_upgrade_goes_on_after_the_controller_was_away(away: int) -> None:
+    world = made(ABC, ["d"])
+    world.edit(version=NEW)
+    for _ in range(away):
+        world.turn()
+    # Members go on with what they were told; hours later another controller knows nothing but the object.
+    for _ in range(20):
+        world.act_alone()
+    world.now += 7200
+    world.run(200)
+    assert (world.status.phase, world.status.version) == ("Ready", NEW)
+    assert {member.want for member in world.members.values()} == {Wish.READY}
+
+
 def test_a_drain_that_does_not_end_stops_the_upgrade_with_the_reason() -> None:
     world = made(ABC)
     world.boxes["b"].pods_stuck = True
