@@ -158,9 +158,10 @@ def make_device_certificate(
 def make_onboarding_certificate(
     private_key: ec.EllipticCurvePrivateKey, common_name: str, now: datetime.datetime, lifetime: datetime.timedelta
 ) -> x509.Certificate:
-    """A self-signed onboarding certificate: signs registrations, nothing else."""
+    """A self-signed onboarding certificate: signs registrations, nothing else. It ends ``lifetime`` after ``now``."""
     name = _name(common_name, ())
-    builder = _builder(name, name, private_key.public_key(), now, lifetime)
+    # Counted from its beginning, which lies back, a certificate for a day would be over when it is made.
+    builder = _builder(name, name, private_key.public_key(), now, BACKDATE + lifetime)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(digital_signature=True), critical=True)
     return builder.sign(private_key, hashes.SHA256())

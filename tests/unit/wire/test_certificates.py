@@ -37,6 +37,14 @@ def test_device_certificate_lives_twenty_years_from_yesterday() -> None:
     DEVICE.verify_directly_issued_by(DEVICE)
 
 
+@pytest.mark.parametrize("hours", [1, 24, 48])
+def test_an_onboarding_certificate_ends_when_its_key_expires(hours: int) -> None:
+    lifetime = datetime.timedelta(hours=hours)
+    certificate = certificates.make_onboarding_certificate(KEY, "onboarding", NOW, lifetime)
+    assert certificate.not_valid_before_utc < NOW - datetime.timedelta(hours=23)
+    assert certificate.not_valid_after_utc == NOW.replace(microsecond=0) + lifetime
+
+
 def test_device_certificate_can_sign_the_other_certificates_of_the_device(tmp_path: Path) -> None:
     quote = certificates.issue_certificate(DEVICE, KEY, OTHER_KEY.public_key(), Profile.SIGNING, "quote", NOW, YEAR)
     (tmp_path / "device.pem").write_bytes(DEVICE_PEM)
