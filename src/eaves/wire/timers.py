@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from eaves.wire.eveproperties import is_inert
+
 _MAX_UINT32 = 2**32 - 1
 _DIGITS = re.compile(r"[0-9]{1,10}", re.ASCII)
 _TRUE = {"1", "t", "T", "true", "True", "TRUE", "enabled", "enable"}
@@ -64,6 +66,7 @@ class Timers(Struct, frozen=True):
     download_budget_day_mib: int = 0
     download_budget_month_mib: int = 0
     datastore_allow_insecure_auth: bool = False
+    cloud_init_multipart: bool = False
     app_signer: bool = False
 
 
@@ -129,8 +132,13 @@ SWITCHES: Mapping[str, str] = {
     "debug.enable.console": "debug_enable_console",
     "newlog.allow.fastupload": "newlog_allow_fastupload",
     "datastore.http.security.allowinsecureauth": "datastore_allow_insecure_auth",
+    "process.cloud-init.multipart": "cloud_init_multipart",
     "eaves.app.signer": "app_signer",
 }
+
+TEXTS = frozenset({"k3s.config.override", "k3s.version"})
+"""Read by those who need them."""
+_ECHO_CHARS = 1024
 
 _OFF_UNLESS_NAMED = ("debug_enable_usb", "debug_enable_vga", "debug_enable_console")
 
@@ -146,7 +154,7 @@ def parse_config_items(items: Iterable[tuple[str, str]], previous: Timers) -> tu
     for key, text in dict(items).items():
         field = SWITCHES.get(key) or (NUMBERS[key].field if key in NUMBERS else None)
         if field is None:
-            statuses[key] = ItemStatus("", f"{key} is not a property of this node")
+            statuses[key] = _tell_other(key, text)
             continue
         value, error = parse_value(key, text)
         if error:
@@ -155,6 +163,15 @@ def parse_config_items(items: Iterable[tuple[str, str]], previous: Timers) -> tu
         values[field] = value
         statuses[key] = ItemStatus(render_value(value), error)
     return Timers(**values), statuses
+
+
+def _tell_other(key: str, text: str) -> ItemStatus:
+    """The status of what is no number or switch."""
+    if key in TEXTS:
+        return ItemStatus(text[:_ECHO_CHARS])
+    if is_inert(key):
+        return ItemStatus(text[:_ECHO_CHARS], f"{key} is a property of EVE that has no effect on this node")
+    return ItemStatus("", f"{key} is not a property of this node")
 
 
 def parse_value(key: str, text: str) -> tuple[int | bool, str]:

@@ -126,6 +126,23 @@ def test_unknown_key_is_reported_and_does_no_harm() -> None:
     assert statuses["no.such.key"] == ItemStatus("", "no.such.key is not a property of this node")
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["debug.default.loglevel", "app.allow.vnc", "agent.zedagent.debug.remote.loglevel", "gogc.memory.limit.bytes"],
+)
+def test_property_of_eve_comes_back_with_the_word_that_it_has_no_effect(key: str) -> None:
+    _, statuses = read((key, "x"))
+    assert statuses[key] == ItemStatus("x", f"{key} is a property of EVE that has no effect on this node")
+
+
+def test_properties_that_others_read_are_no_errors() -> None:
+    _, statuses = read(("process.cloud-init.multipart", "true"), ("k3s.version", "v1.34.2+k3s1"))
+    assert statuses == {
+        "process.cloud-init.multipart": ItemStatus("true"),
+        "k3s.version": ItemStatus("v1.34.2+k3s1"),
+    }
+
+
 def test_last_of_two_values_counts() -> None:
     values, statuses = read(("timer.config.interval", "7"), ("timer.config.interval", "8"))
     assert values.config_interval_s == 8

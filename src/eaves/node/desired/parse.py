@@ -28,6 +28,7 @@ from eaves.node.desired.snapshots import hand_down_snapshots
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
 from eaves.node.desired.volume_modes import assign_modes
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.timers import parse_value
 
 _SPLIT_MULTIPART = "process.cloud-init.multipart"
 
@@ -43,8 +44,8 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         _refuse_image(base_os, images, volumes, draft)
     networks = parse_networks(config.networkInstances, draft)
     items = {item.key: item.value for item in config.configItems}
-    splits_multipart = items.get(_SPLIT_MULTIPART, "").strip().lower() in ("true", "enabled", "1")
-    around = Surroundings(images, volumes, networks, config.global_profile, splits_multipart)
+    splits_multipart, _ = parse_value(_SPLIT_MULTIPART, items.get(_SPLIT_MULTIPART, "false"))
+    around = Surroundings(images, volumes, networks, config.global_profile, bool(splits_multipart))
     apps = parse_apps(list(config.apps), around, draft)
     modes, apps = assign_modes(volumes, images, apps, draft)
     modes, apps = hand_down_snapshots(modes, apps)
