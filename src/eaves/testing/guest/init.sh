@@ -19,6 +19,9 @@ mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$modules/lib/modules/$(uname -r)" "/lib/modules/$(uname -r)"
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 results /run/results
 modprobe virtio_blk; modprobe ext4; modprobe virtio_net; modprobe virtio_rng
+# The tools' database of where image layers are known to be: the host's is written while we would copy it.
+mkdir -p /var/lib/containers
+mount -t tmpfs tmpfs /var/lib/containers
 # Podman does not stack its layers on a stack: its storage gets a disk.
 mkfs.ext4 -q -O quota,project /dev/vda && mount -o prjquota /dev/vda /var/tmp && chmod 1777 /var/tmp
 ip link set lo up
