@@ -180,7 +180,14 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers (signals belong to the daemon's bootstrap) and with a limit for handshakes."""
+    """uvicorn's server without its signal handlers (signals belong to the daemon's bootstrap), which minds handshakes.
+
+    They have a limit, and those under way end with the server: uvicorn knows of a connection only when TLS is up.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._accepting: set[asyncio.Task[Any]] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -191,6 +198,10 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
 
         def make_protocol() -> asyncio.Protocol:
+            # asyncio asks for it in the task that then does the handshake.
+            if (task := asyncio.current_task()) is not None:
+                self._accepting.add(task)
+                task.add_done_callback(self._accepting.discard)
             make: Callable[..., asyncio.Protocol] = config.http_protocol_class
             return make(config=config, server_state=self.server_state, app_state={}, _loop=loop)
 
@@ -203,6 +214,12 @@ class _Server(uvicorn.Server):
             for sock in sockets or ()
         ]
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -55,6 +56,22 @@ async def test_answers_over_tls_and_stops_when_cancelled(tmp_path: Path) -> None
         await running
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", listener.port)
+
+
+async def test_a_handshake_under_way_ends_with_the_server(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    listener = Listener(hello, "127.0.0.1", 0, tls=write_pair(tmp_path, authority))
+    running = asyncio.create_task(listener.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    await serial(listener.port, authority)
+    assert len(asyncio.all_tasks()) > 3  # The first is taken before the second.
+    listener.stop()
+    await running
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    async with asyncio.timeout(60):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
