@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eaves.testing.daemons import wait_for
+from eaves.testing.daemons import run_program, wait_for
 from eaves.testing.k3s import NoK3sError, Release, find_releases
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterStage
-from eaves.testing.system import ControllerHost
+from eaves.testing.kubectl import find_kubectl
+from eaves.testing.system import EAVES, ControllerHost
 
 pytestmark = [pytest.mark.xdist_group("k3s"), pytest.mark.timeout(3600), pytest.mark.soak]
 
@@ -66,6 +67,8 @@ class Reader:
 
     def _type(self, line: str) -> str:
         words = shlex.split(line.replace("shop-17.yaml", str(self._folder / "shop-17.yaml")))
+        if words[0] == "sudo":
+            return self._type_at_a_box(words[1:])
         assert words[0] == "kubectl", line
         if words[1] == "eaves":
             # Where the release's checksums are read from the public net is shown by unit/cli/test_k3s_release.py.
@@ -75,6 +78,13 @@ class Reader:
             box.explain()[-3000:] for box in self.boxes
         )
         return done.out
+
+    def _type_at_a_box(self, words: list[str]) -> str:
+        box = self.boxes[0]
+        words = [str(self._folder / word) if word.endswith(".kubeconfig") else word for word in words]
+        argv = [find_kubectl(), *words[1:]] if words[0] == "kubectl" else [EAVES, *words[1:]]
+        config = ["--config", str(box.settings_file)] if words[0] == "eaves" else []
+        return run_program([*box.machine.prefix, *argv, *config], environment=box.environment)
 
 
 def test_the_tutorial_works_as_it_is_written(stage: ClusterStage, releases: list[Release], tmp_path: Path) -> None:
@@ -102,6 +112,10 @@ def test_the_tutorial_works_as_it_is_written(stage: ClusterStage, releases: list
     reader.read(5, until="Plug it in again")
     reader.boxes[2].start()
     reader.read(5, since="Plug it in again")
+    stage.controller.daemon.stop()
     reader.read(6)
+    assert all(box.name in reader.seen["sudo kubectl --kubeconfig ./shop.kubeconfig get nodes"] for box in reader.boxes)
+    stage.controller.start()
     reader.read(7)
+    reader.read(8)
     assert [trace for box in reader.boxes for trace in stage.list_traces(box)] == []

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 
 from eaves.node.clusters import addons
+from eaves.node.clusters.addonwatch import AddOnWatch
 from eaves.node.clusters.errors import KubeApiError
 from eaves.node.clusters.kubeapi import KubeApi, Object, want_path
 from eaves.node.clusters.members import (
@@ -35,10 +36,11 @@ _TOO_MANY = 429
 
 
 class Leader:
-    """Remembers between rounds only since when it waits for etcd to let go of a member."""
+    """Remembers between rounds only since when it waits for etcd to let go of a member, and add-ons that were ready lately."""
 
     def __init__(self) -> None:
         self._removing: dict[str, float] = {}
+        self._add_ons = AddOnWatch()
 
     async def take_round(self, api: KubeApi, cluster: DesiredCluster, folders: ClusterFolders) -> LeaderReport:
         """One round. Raises KubeApiError when the API does not answer at all, OSError."""
@@ -47,12 +49,13 @@ class Leader:
         device_ids = {member.name: member.id for member in cluster.members}
         members = [await self._keep_member(api, cluster, member, nodes, pods) for member in cluster.members]
         problem = await addons.prune(api, folders, cluster.add_ons)
+        now = asyncio.get_running_loop().time()
         leaving = await asyncio.to_thread(addons.list_leaving, folders, cluster.add_ons, problem)
         return LeaderReport(
             nodes=tuple(parse_node(node, device_ids) for _, node in sorted(nodes.items())),
             pods=count_pods(pods),
             members=tuple(members),
-            add_ons=(*[await addons.observe(api, folders, add_on) for add_on in cluster.add_ons], *leaving),
+            add_ons=(*await self._add_ons.look(api, folders, cluster.id, cluster.add_ons, now), *leaving),
             etcd_members=sum(1 for node in nodes.values() if ETCD_LABEL in node["metadata"].get("labels", {})),
             problem=problem,
         )
