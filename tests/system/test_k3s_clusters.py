@@ -172,7 +172,7 @@ def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str,
         pytest.skip("one version of K3s alone: set EAVES_K3S_BINARY=NEW:OLD, or run tools/build_kubernetes.py")
     new, old = releases[:2]
     server, agent = stage.add_node(), stage.add_node()
-    stage.apply(want_cluster("till", old.version, [server], [agent]), shop)
+    stage.apply(want_cluster("till", old.version, [server], [agent], upgrade={"healthTimeout": "30s"}), shop)
     stage.wait_phase("till", shop, "Ready")
     _write(stage, server, "of-the-old")
     # While the new version cannot be had, nobody is touched for it, and the condition says what it waits for.
@@ -185,6 +185,18 @@ def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str,
     # The daemon of the server dies as soon as it has begun.
     server.wait("the upgrade to begin", lambda: _condition(stage, shop, "Upgrading", "Fetching") == "", READY_LIMIT_S)
     _kill(server)
+
+    # The agent is cut off from everybody as soon as it is told to change: the upgrade stands still with the reason, and goes on after.
+    def is_agent_told() -> bool:
+        members = {member["nodeName"]: member for member in stage.get("till", shop)["status"]["members"]}
+        return bool(members[agent.name]["version"] == new.version)
+
+    server.wait("the agent's turn", is_agent_told, READY_LIMIT_S)
+    stage.set_cable(agent, is_plugged=False)
+    agent.cut_controller()
+    server.wait("the reason", lambda: agent.name in _condition(stage, shop, "Degraded", "HealthTimeout"), READY_LIMIT_S)
+    stage.set_cable(agent, is_plugged=True)
+    agent.mend_controller()
 
     def is_upgraded() -> bool:
         versions = {
