@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from eaves.node.instance import Instance, is_bridge_name
@@ -102,6 +103,16 @@ def list_netns_holders(inode: int) -> list[str]:
             if str(Path(f"/proc/{pid}/ns/net").readlink()) == name:
                 found.append(f"/proc/{pid}")
     return found
+
+
+@contextlib.contextmanager
+def holding_netns(inodes: Iterable[int]) -> Iterator[None]:
+    """Keep these network namespaces, each with a process in it: the kernel gives the number of one that is gone to the next."""
+    with contextlib.ExitStack() as stack:
+        for inode in inodes:
+            holder = next(found for found in list_netns_holders(inode) if found.startswith("/proc/"))
+            stack.enter_context(Path(holder, "ns/net").open("rb"))
+        yield
 
 
 def load_forwarding() -> str:
