@@ -61,6 +61,7 @@ class ImageStatus(Struct, frozen=True):
     size_bytes: int = 0
     downloaded_bytes: int = 0
     fault: Fault | None = None
+    generation: int = 0
 
     @property
     def progress_percent(self) -> int:

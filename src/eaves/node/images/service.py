@@ -182,7 +182,9 @@ class Images:
         done_bytes: int = 0,
         fault: Fault | None = None,
     ) -> None:
-        status = ImageStatus(image.id, image.name, state, digest, size_bytes, min(done_bytes, size_bytes), fault)
+        status = ImageStatus(
+            image.id, image.name, state, digest, size_bytes, min(done_bytes, size_bytes), fault, image.generation
+        )
         before = self._observations.get(ImageStatus, image.id)
         self._observations.publish(status)
         if not isinstance(before, ImageStatus) or _is_news(before, status):

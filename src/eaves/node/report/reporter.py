@@ -37,6 +37,7 @@ from eaves.node.orders import Orders
 from eaves.node.report import apps, clusters, facts, metadata, metrics, networks, storage
 from eaves.node.report.device import DeviceView, want_device_info, want_hardware_info
 from eaves.node.report.metrics import MetricsView
+from eaves.node.report.roots import want_root_volumes
 from eaves.wire.identifiers import is_uuid
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
@@ -281,6 +282,10 @@ class Reporter:
         return subjects
 
     def _each_status(self) -> Iterator[tuple[tuple[ObjectKind, str], Status]]:
+        if self._orders.desired is not None:
+            images = {status.id: status.state for status in list_statuses(self._observations, ImageStatus)}
+            for root in want_root_volumes(self._orders.desired, images):
+                yield (ObjectKind.VOLUME, root.id), root
         for kind, struct in _STRUCTS.items():
             for status in self._observations.each(struct):
                 yield (kind, status.id), status

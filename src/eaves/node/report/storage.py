@@ -49,6 +49,8 @@ def want_image_info(device_id: str, status: ImageStatus, problems: Sequence[Conf
             usage=UsageInfo(refCount=1),
             state=_IMAGE_STATES[status.state],
             progressPercentage=status.progress_percent,
+            generation_count=status.generation,
+            componentShaList=[status.digest.removeprefix("sha256:")] if status.digest else [],
             err=_want_error(ENTITY_CONTENT_TREE, status.id, status.name, status.fault, problems, now),
         )
     )

@@ -40,7 +40,7 @@ def want_status(
         last=record.last,
         next_start_at=_want_next_start(planned, former, now),
         interfaces=_want_interfaces(connection, former) if is_running else (),
-        volume_ids=tuple(mount.volume_id for mount in app.mounts),
+        volume_ids=tuple(dict.fromkeys((app.root_volume_id, *(mount.volume_id for mount in app.mounts)))),
         vm=vm if is_running else None,
         snapshots=snapshots,
         fault=planned.fault or fault or (connection.fault if connection else None),

@@ -136,6 +136,9 @@ def test_image_shows_its_progress() -> None:
     assert (info.state, info.progressPercentage) == (info_pb2.DOWNLOAD_STARTED, 42)
     done = storage.want_image_info(DEVICE, replace(status, state=ImageState.LOADED, digest="sha256:ab"), (), 9.0).cinfo
     assert (done.state, done.progressPercentage, done.sha256) == (info_pb2.LOADED, 100, "ab")
+    assert list(done.componentShaList) == ["ab"]
+    again = storage.want_image_info(DEVICE, replace(status, generation=3), (), 9.0).cinfo
+    assert again.generation_count == 3
     failed = storage.want_image_info(
         DEVICE, replace(status, state=ImageState.FAILED, fault=Fault("X", "no route")), [PROBLEM], 9.0
     ).cinfo

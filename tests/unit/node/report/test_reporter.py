@@ -13,7 +13,9 @@ from typing import cast
 import pytest
 from msgspec.structs import replace
 
+from eaves.kit.errors import EavesError
 from eaves.node.desired.model import ConfigProblem, DesiredNode, ObjectKind
+from eaves.node.desired.parse import parse_config
 from eaves.node.link.queues import EventQueue
 from eaves.node.observed import (
     AppState,
@@ -33,8 +35,11 @@ from eaves.node.report.device import DeviceView
 from eaves.node.report.facts import Load, Machine
 from eaves.node.report.metrics import MetricsView
 from eaves.node.report.reporter import Reporter
+from eaves.testing.device_configs import ROOT_ID, TREE_ID, want_config
 from eaves.testing.scripted_controller import ScriptedController
 from eaves.wire.paths import Endpoint
+from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock
 from eaves.wire.pb.info import info_pb2, patch_envelope_pb2
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg
@@ -96,6 +101,28 @@ async def test_each_change_is_told_once_and_at_once(tmp_path: Path) -> None:
         stage.observations.publish(APP)
         await asyncio.sleep(3600)
         assert stage.take() == []
+
+
+async def test_the_root_of_a_container_is_told_as_the_volume_that_the_config_names(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.orders.desired = parse_config(want_config(), "h", no_key)
+    stage.observations.publish(ImageStatus(TREE_ID, "web", ImageState.DOWNLOADING))
+    async with stage.running():
+        (root,) = (info.vinfo for info in stage.take() if info.ztype == info_pb2.ZiVolume)
+        assert (root.uuid, root.state) == (ROOT_ID, info_pb2.INITIAL)
+        stage.observations.publish(ImageStatus(TREE_ID, "web", ImageState.LOADED))
+        await asyncio.sleep(2)
+        (root,) = (info.vinfo for info in stage.take() if info.ztype == info_pb2.ZiVolume)
+        assert (root.uuid, root.state, root.progressPercentage) == (ROOT_ID, info_pb2.CREATED_VOLUME, 100)
+        stage.orders.desired = parse_config(EdgeDevConfig(), "h2", no_key)
+        stage.reporter.note_config()
+        await asyncio.sleep(2)
+        (root,) = (info.vinfo for info in stage.take() if info.ztype == info_pb2.ZiVolume)
+        assert (root.uuid, root.state, root.displayName) == (ROOT_ID, info_pb2.INVALID, "")
+
+
+def no_key(_: CipherBlock) -> bytes:
+    raise EavesError("no key", code="NoKey")
 
 
 async def test_removed_object_is_told_by_its_id_alone(tmp_path: Path) -> None:
