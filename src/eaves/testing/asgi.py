@@ -133,7 +133,7 @@ class AsgiStream:
     async def close(self) -> None:
         """Go away, as a client that closes its connection; the application must end."""
         self._gone.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._task
 
     async def _take(self) -> None:

@@ -21,8 +21,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_S = 0.05
-WAIT_LIMIT_S = 60.0
-STOP_LIMIT_S = 20.0
+WAIT_LIMIT_S = 90.0
+STOP_LIMIT_S = 60.0
 _PORTS = range(12_000, 32_000)
 BIN = Path(sys.executable).parent
 

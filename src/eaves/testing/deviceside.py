@@ -26,7 +26,7 @@ from eaves.testing.device import Device, OnboardingPair, make_onboarding_pair
 from eaves.testing.device_transport import AsgiTransport
 from eaves.testing.objects import make_object
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Rig(Struct, frozen=True):

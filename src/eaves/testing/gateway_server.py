@@ -28,7 +28,7 @@ from eaves.testing.device_transport import TlsTransport
 from eaves.testing.deviceside import open_rig
 from eaves.wire import certificates
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 
 
 class Started(Struct, frozen=True):

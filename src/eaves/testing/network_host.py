@@ -24,7 +24,7 @@ from eaves.testing.desired import ALLOW_ALL, make_container, make_network
 from eaves.testing.namespaces import Namespace
 from eaves.testing.tap_guest import TapGuest
 
-WAIT_LIMIT_S = 40.0
+WAIT_LIMIT_S = 90.0
 
 
 class NetworkHost:

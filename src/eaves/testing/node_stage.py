@@ -52,7 +52,7 @@ class NodeStage:
     async def snapshot(self) -> Snapshot:
         """What ``eaves node status`` would show, as soon as the daemon answers."""
         path = Path(self.settings.run_dir) / "node.sock"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 with contextlib.suppress(NotRunningError):
                     return await asyncio.to_thread(fetch_snapshot, path)

@@ -26,7 +26,7 @@ from eaves.node.desired.model import DatastoreKind, DesiredDatastore, Secret
 USERNAME = "eaves"
 PASSWORD = "secret"
 _PASSWORD_HASH = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
-_START_LIMIT_S = 15.0
+_START_LIMIT_S = 60.0
 _APPLETS = (
     *("sh", "httpd", "sleep", "cat", "echo", "nslookup", "nc", "ls", "env", "id", "dd", "kill", "touch", "stat"),
     *("timeout", "ip", "mkdir", "rm", "tar", "stty", "sha256sum", "seq", "head", "ps", "tty", "grep"),

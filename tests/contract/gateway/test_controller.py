@@ -26,7 +26,7 @@ from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest
 
 pytestmark = pytest.mark.contract
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 EAVES = Path(sys.executable).with_name("eaves")
 READY = re.compile(rb"is ready: api=(\S+) gateway-port=(\d+) kubeconfig=(\S+)")
 

@@ -149,7 +149,7 @@ async def test_an_edit_keeps_what_is_open_of_others(lan: Lan) -> None:
     try:
         for number in range(3):
             stream.stdin.write(b"hello\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert await stream.stdout.readline() == b"got hello\n"
             await lan.apply(app=() if number % 2 else (allowed, AclRule(2 + number, "", OUT, DROP)))
     finally:

@@ -27,7 +27,7 @@ from eaves.wire.tunnel import FreshKey, Opening, StreamId, StreamRequest
 pytestmark = pytest.mark.contract
 
 DEVICE = DeviceId("aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
-WAIT_S = 30.0
+WAIT_S = 60.0
 Talk = Callable[["Hostile", ServerConnection, StreamId], Awaitable[None]]
 
 

@@ -16,7 +16,7 @@ from eaves.store.sqlite.objects import ObjectOptions, SqliteStore
 from eaves.testing.objects import DEVICE_ID, make_edgenode
 from eaves.wire.identifiers import DeviceId
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ async def test_keys_added_before_the_start_are_handled(start: Start) -> None:
     queue: WorkQueue[str] = WorkQueue("test", handle, workers=1)
     queue.add("a")
     task = asyncio.create_task(queue.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await seen.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

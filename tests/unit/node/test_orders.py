@@ -37,7 +37,7 @@ class Engine:
         self.has_gone_down = True
 
     async def wait_applied(self, count: int) -> DesiredNode:
-        async with asyncio.timeout(10), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: len(self.applied) >= count)
         return self.applied[-1]
 

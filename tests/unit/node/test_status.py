@@ -46,7 +46,7 @@ async def test_snapshot_comes_over_the_socket(tmp_path: Path) -> None:
     service = StatusSocket(tmp_path / "run" / "node.sock", take)
     task = asyncio.create_task(service.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await service.listening.wait()
         assert await asyncio.to_thread(fetch_snapshot, tmp_path / "run" / "node.sock") == snapshot
         mode = (await asyncio.to_thread((tmp_path / "run" / "node.sock").stat)).st_mode

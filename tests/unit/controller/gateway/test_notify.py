@@ -16,7 +16,7 @@ from eaves.wire import notify
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.notify import LogsWanted, Notice
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Channel:

@@ -18,7 +18,7 @@ from eaves.wire import notify, tunnel
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.tunnel import CloseCause, CloseCode, FrameKind, FreshKey, Opening, Session, StreamId, StreamRequest
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 REQUEST = StreamRequest("exec", {"app": "a"})
 
 

@@ -154,7 +154,7 @@ class Follow:
             file.write(b"".join(entry(text) for text in texts))
 
     async def wait(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.lines) < count:
                 self.arrived.clear()
                 await self.arrived.wait()
@@ -205,7 +205,7 @@ async def test_daemon_that_died_while_cutting_reads_on(tmp_path: Path) -> None:
 
     async def body() -> None:
         await follow.wait(2)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not current_log(follow.folder).exists():  # noqa: ASYNC110 - made from a thread
                 await asyncio.sleep(0.01)
         follow.write("three")
@@ -242,13 +242,13 @@ async def test_receiver_that_takes_nothing_does_not_fill_the_disk(
         follow.gate.clear()
         for number in range(30):
             follow.write(*(f"line {number} {'x' * 100}" for _ in range(100)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not follow.folder.joinpath(f"{number + 1}.log").exists():  # noqa: ASYNC110 - cut in a thread
                     await asyncio.sleep(0.002)
         assert len(list(follow.folder.glob("[0-9]*.log"))) <= 4
         follow.gate.set()
         follow.write("last")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(line.text == "last" for line in follow.lines):
                 follow.arrived.clear()
                 await follow.arrived.wait()
@@ -296,7 +296,7 @@ async def test_a_start_is_known_though_the_segment_with_its_mark_was_dropped(
 
     async def body() -> None:
         follow.gate.clear()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while follow.folder.joinpath("1.log").exists():  # noqa: ASYNC110 - cut in a thread
                 await asyncio.sleep(0.002)
         follow.gate.set()
