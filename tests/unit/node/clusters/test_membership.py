@@ -15,7 +15,8 @@ from eaves.node.clusters.membership import Membership, has_data
 from eaves.node.clusters.model import OrdersDone
 from eaves.node.clusters.preparing import Preparer
 from eaves.node.clusters.slot import ClusterSlot
-from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
+from eaves.node.clusters.tokens import rotate_token
+from eaves.node.desired.cluster_model import ClusterDatastore, ClusterOrders, DesiredCluster
 from eaves.node.desired.model import DesiredNode
 from eaves.node.desired.secret import Secret
 from eaves.node.instance import Instance
@@ -45,6 +46,23 @@ async def test_changes_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     await again.open()
     assert (again.record.has_been_ready, again.record.last_scheduled_at) == (True, 5.0)
     assert again.record.done == OrdersDone(snapshot=3)
+
+
+async def test_a_token_that_a_killed_daemon_made_known_is_not_made_known_again(tmp_path: Path) -> None:
+    membership = want_membership(tmp_path)
+    await membership.update(id="c", name="shop", is_server=True)
+    orders = ClusterOrders(rotate_token=1)
+    cluster = DesiredCluster(
+        *("c", "shop", "a", True, "", "10.0.0.1", 24, "10.0.0.1", Secret("new")),
+        former_token=Secret("old"),
+        orders=orders,
+    )
+    token = membership.own.data / "server" / "token"
+    token.parent.mkdir(parents=True)
+    # K3s is not asked: there is neither a server nor a program that could be.
+    token.write_text(f"K10{'a' * 64}::server:new\n")
+    await rotate_token(membership, cluster)
+    assert membership.record.done.rotate_token == 1
 
 
 async def test_after_a_departure_nobody_writes_a_record(tmp_path: Path) -> None:
