@@ -67,3 +67,51 @@ def test_a_volume_bounds_its_app_and_goes_back_to_a_snapshot(
     node.wait("what it had", lambda: "good" in kubectl.run("logs", "-n", namespace, "db").out)
     shrunk = kubectl.run("patch", "volume/orders", "-n", namespace, "--type=merge", "-p", '{"spec":{"size":"8Mi"}}')
     assert "spec.size" in shrunk.err
+
+
+NOTE = "echo had $(cat /data/rows 2>/dev/null); echo $VERSION > /data/rows; sync; exec sleep 1000"
+
+
+def test_a_container_goes_back_to_what_it_had_before_its_update(
+    controller: ControllerHost, registry: Registry, namespace: str, make_node: MakeNode
+) -> None:
+    node = make_node(controller)
+    kubectl = controller.kubectl
+
+    def apply(obj: Object) -> None:
+        kubectl.ok("apply", "-n", namespace, "-f", "-", stdin=json.dumps(obj))
+
+    def want(version: str) -> Object:
+        app = want_app(node, "db", f"{registry.server}/shop/shell:1")
+        app["spec"] |= {"command": ["/bin/sh", "-c"], "args": [NOTE], "env": [{"name": "VERSION", "value": version}]}
+        app["spec"]["volumes"] = [{"name": "data", "size": "16Mi", "mountPath": "/data"}]
+        return app
+
+    def status(what: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(kubectl.ok("get", "-n", namespace, what, "-o", "json").out)
+        return found.get("status") or {}
+
+    def started_at() -> str:
+        return str(status("app/db").get("state", {}).get("running", {}).get("startedAt", ""))
+
+    def await_start(line: str, former: str = "") -> str:
+        """Until a run that is not the former says this and nothing else; answers when it began."""
+
+        def check() -> str:
+            said = kubectl.run("logs", "-n", namespace, "db").out.splitlines()
+            return started_at() if started_at() not in ("", former) and said == [line] else ""
+
+        return node.wait(f"a run that says {line!r}", check)
+
+    apply(want("1"))
+    first = await_start("had")
+    apply(make("AppSnapshot", "before", appName="db", trigger="AppUpdate"))
+    node.wait("its word", lambda: "next stops" in str(status("appsnapshot/before").get("message")))
+    assert started_at() == first, "a wish for a snapshot restarts nothing"
+    apply(want("2"))
+    second = await_start("had 1", first)
+    kubectl.ok("wait", "-n", namespace, "--for=condition=Ready", "appsnapshot/before", "--timeout=60s")
+    back = {"spec": {"rollback": {"snapshotName": "before", "counter": 1}}}
+    kubectl.ok("patch", "app/db", "-n", namespace, "--type=merge", "-p", json.dumps(back))
+    # It had written 2 meanwhile.
+    await_start("had 1", second)

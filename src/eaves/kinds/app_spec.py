@@ -253,7 +253,7 @@ class AppSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=T
     purge_counter: Annotated[
         int, about("Raise it by one to recreate the app from its image; its volumes stay.", ge=0, le=0xFFFFFFFF)
     ] = 0
-    rollback: Annotated[Rollback | None, about("Takes a virtual machine back to one of its snapshots.")] = None
+    rollback: Annotated[Rollback | None, about("Takes the app back to one of its snapshots.")] = None
 
 
 def networks_of(spec: AppSpec) -> list[AppNetwork]:

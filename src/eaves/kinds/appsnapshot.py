@@ -1,4 +1,4 @@
-"""AppSnapshot: the disks of a virtual machine at one moment, and its memory if asked for, kept on its node.
+"""AppSnapshot: the disks of a virtual machine at one moment, and its memory if asked for, or a container's own volumes, kept on the node.
 
 ``spec.rollback`` of the App goes back to one. What the device API calls a snapshot is the same thing.
 """
@@ -35,19 +35,25 @@ class AppSnapshotSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     """What to save, and when."""
 
     app_name: Annotated[
-        str, about("App of type VirtualMachine in the same namespace; cannot change.", min_length=1, max_length=253)
+        str,
+        about(
+            "Virtual machine, or container with volumes of its own, in the same namespace; cannot change.",
+            min_length=1,
+            max_length=253,
+        ),
     ]
     type: Annotated[
         SnapshotContent,
         about(
-            "Disk, from which the machine boots after going back; or DiskAndMemory, from which it goes on, and which stops it for"
-            " a moment. Cannot change."
+            "Disk, from which the machine boots after going back, or the volumes of a container; or DiskAndMemory, from which a"
+            " machine goes on, and which stops it for a moment. Cannot change."
         ),
     ] = SnapshotContent.DISK
     trigger: Annotated[
         SnapshotTrigger,
         about(
-            "Immediate, or AppUpdate: before the app starts again after the next restart or change of it; cannot change."
+            "Immediate, a container's as soon as it has stopped; or AppUpdate: before the app starts again after the next restart"
+            " or change of it. Cannot change."
         ),
     ] = SnapshotTrigger.IMMEDIATE
     retain: Annotated[bool, about("The object cannot be deleted while this is true.")] = False
@@ -76,7 +82,7 @@ class AppSnapshotStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_
 
 
 class AppSnapshot(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
-    """A snapshot of a virtual machine."""
+    """A snapshot of an app."""
 
     api_version: Annotated[str, about("Version of the schema of this object.")] = ""
     kind: Annotated[str, about("Kind of this object.")] = ""
@@ -115,7 +121,7 @@ RESOURCE = eaves_resource(
     namespaced=True,
     short_names=("asnap",),
     columns=(
-        Column("App", "string", at("spec.appName"), "Virtual machine that it is of."),
+        Column("App", "string", at("spec.appName"), "App that it is of."),
         Column("Type", "string", at("spec.type"), "Disk or DiskAndMemory."),
         Column("Phase", "string", at("status.phase"), "Summary."),
         Column("Size", "string", at("status.size"), "Bytes on the node's disk."),

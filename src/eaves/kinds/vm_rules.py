@@ -41,7 +41,7 @@ def check_container(spec: AppSpec) -> Iterator[FieldError]:
     if spec.image_format not in (None, ImageFormat.CONTAINER):
         yield invalid("spec.imageFormat", spec.image_format, "a container starts from a Container image")
     if spec.rollback is not None:
-        yield forbidden("spec.rollback", detail)
+        yield from rules.check_dns_subdomain("spec.rollback.snapshotName", spec.rollback.snapshot_name)
     for index, volume in enumerate(spec.volumes):
         path = f"spec.volumes[{index}]"
         if volume.device is not None:

@@ -54,7 +54,8 @@ def test_the_full_example_is_accepted() -> None:
     [
         ({"vm": {}}, [("spec.vm", "FORBIDDEN")]),
         ({"imageFormat": "Qcow2"}, [("spec.imageFormat", "INVALID")]),
-        ({"rollback": {"snapshotName": "s", "counter": 1}}, [("spec.rollback", "FORBIDDEN")]),
+        ({"rollback": {"snapshotName": "s", "counter": 1}}, []),
+        ({"rollback": {"snapshotName": "a/b", "counter": 1}}, [("spec.rollback.snapshotName", "INVALID")]),
         ({"volumes": [{"name": "d"}]}, [("spec.volumes[0].mountPath", "REQUIRED")]),
         (
             {"volumes": [{"name": "d", "mountPath": "/d", "device": "Disk", "bootOrder": 1}]},

@@ -179,15 +179,20 @@ class Admission:
             metadata["annotations"] = {**(metadata.get("annotations") or {}), ROOT_ANNOTATION: root}
 
     async def _check_snapshot(self, new: Object) -> list[FieldError]:
-        """There is nothing to take a snapshot of but a virtual machine that exists."""
+        """There is nothing to take a snapshot of but the disks of a machine, and volumes of a container's own."""
         name, space = new["spec"]["appName"], new["metadata"]["namespace"]
         found = await self._store.get(key_of(app.RESOURCE, space, name))
         if found is None:
             detail = f"there is no App of this name in namespace {space}; create it first"
             return [FieldError("spec.appName", CauseType.INVALID, detail, name)]
         spec = decode_object(found)["spec"]
-        if spec.get("type") != AppType.VIRTUAL_MACHINE:
-            detail = "the App is a container; only virtual machines have snapshots"
+        if spec.get("type") == AppType.VIRTUAL_MACHINE:
+            return []
+        if new["spec"].get("type") == appsnapshot.SnapshotContent.DISK_AND_MEMORY:
+            detail = "the App is a container, whose memory is not saved; use type Disk"
+            return [FieldError("spec.type", CauseType.INVALID, detail, new["spec"]["type"])]
+        if not any(not volume.get("volumeName") for volume in spec.get("volumes") or ()):
+            detail = "the App is a container without volumes of its own; a Volume object has VolumeSnapshots"
             return [FieldError("spec.appName", CauseType.INVALID, detail, name)]
         return []
 

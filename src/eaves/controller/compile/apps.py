@@ -115,6 +115,8 @@ def want_app(
         omissions = _add_machine(app, config, node, draft, lookup)
     else:
         omissions = _add_container(app, config, node, draft, lookup)
+    if (snapshots := want_snapshots(app, lookup)) is not None:
+        config.snapshot.CopyFrom(snapshots)
     _add_image(app, node, draft, lookup)
     config.volumeRefList.append(want_root_volume(app, draft))
     want_own_volumes(app, draft)
@@ -153,8 +155,6 @@ def _add_machine(app: App, config: AppInstanceConfig, node: NodeFacts, draft: Dr
     fill_machine(app, config, runs_eve=node.runs_eve)
     if node.runs_eve and config.fixedresources.enable_vnc:
         config.fixedresources.vncDisplay = node.displays.take(app.metadata.uid)
-    if (snapshots := want_snapshots(app, lookup)) is not None:
-        config.snapshot.CopyFrom(snapshots)
     unknown = ", ".join(unknown_to_eve(app)) if node.runs_eve else ""
     return [Omission("UnknownToEve", f"an EVE device has no word for {unknown}")] if unknown else []
 

@@ -1,9 +1,10 @@
-"""Snapshots of a virtual machine, and the order to go back to one.
+"""Snapshots of an app, and the order to go back to one.
 
 An EVE device knows no more than ``max_snapshots`` and throws the oldest away, hence the number is that of the objects.
 
 A snapshot goes with the root disk that it was taken of: another image, or a purge, makes the disk anew, and what was asked of the former
-must never be taken of the new one. Which disk that was is noted on the object when it is made.
+must never be taken of the new one. Which disk that was is noted on the object when it is made. The volumes of a container are none of
+its root, so that its snapshots outlast another image.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.identifiers import root_volume_id
 from eaves.controller.compile.lookup import Lookup
 from eaves.kinds.app import App
+from eaves.kinds.app_spec import AppType
 from eaves.kinds.appsnapshot import AppSnapshot, SnapshotContent, SnapshotTrigger
 from eaves.wire.pb.config.appconfig_pb2 import (
     SNAPSHOT_TYPE_APP_UPDATE,
@@ -34,7 +36,9 @@ _TYPES = {
 
 
 def name_root(app: App) -> str:
-    """Tells one root disk of an app from another: its volume and generation."""
+    """Tells one root disk of a machine from another: its volume and generation. Empty for a container."""
+    if app.spec.type is not AppType.VIRTUAL_MACHINE:
+        return ""
     return f"{root_volume_id(app)}.{app.spec.purge_counter}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from eaves.controller.events import EventSink
 from eaves.controller.objects import Objects, revision_of, want_put
 from eaves.controller.observe.model import DeviceObjects, EventNote, StatusUpdate
-from eaves.controller.reconcile.inputs import is_machine
+from eaves.controller.reconcile.inputs import may_have_snapshots
 from eaves.kube.resource import Object
 
 _Name = tuple[str, str, str]
@@ -77,7 +77,7 @@ async def load_view(objects: Objects, name: str) -> DeviceView | None:
         networks.extend(await objects.list("Network", namespace))
         patches.extend(await objects.list("PatchEnvelope", namespace))
     snapshots: list[Object] = []
-    for namespace in sorted({app["metadata"]["namespace"] for app in apps if is_machine(app)}):
+    for namespace in sorted({app["metadata"]["namespace"] for app in apps if may_have_snapshots(app)}):
         snapshots.extend(await objects.list("AppSnapshot", namespace))
     for namespace in sorted({volume["metadata"]["namespace"] for volume in volumes}):
         snapshots.extend(await objects.list("VolumeSnapshot", namespace))

@@ -19,8 +19,8 @@ from eaves.kube.resource import Object
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 
 BY_NAMESPACE = ("Network", "Datastore", "PatchEnvelope")
-OF_MACHINES = "AppSnapshot"
-"""Read for the namespaces of virtual machines alone: nothing else has any."""
+OF_APPS = "AppSnapshot"
+"""Read for the namespaces of apps alone that may have some."""
 OF_CLUSTERS = "K3sRelease"
 """Read for the namespaces of K3sClusters alone."""
 OF_VOLUMES = "VolumeSnapshot"
@@ -96,8 +96,8 @@ async def load_inputs(
         for namespace in namespaces:
             shared[kind].extend(await cache.list(kind, namespace))
     snapshots: list[Object] = []
-    for namespace in sorted({obj["metadata"]["namespace"] for obj in apps if is_machine(obj)}):
-        snapshots.extend(await cache.list(OF_MACHINES, namespace))
+    for namespace in sorted({obj["metadata"]["namespace"] for obj in apps if may_have_snapshots(obj)}):
+        snapshots.extend(await cache.list(OF_APPS, namespace))
     volume_snapshots: list[Object] = []
     for namespace in sorted({obj["metadata"]["namespace"] for obj in volumes}):
         volume_snapshots.extend(await cache.list(OF_VOLUMES, namespace))
@@ -142,9 +142,12 @@ async def _load_tokens(clusters: Iterable[Object], find: FindToken | None) -> di
     return tokens
 
 
-def is_machine(app: Object) -> bool:
-    spec = app.get("spec")
-    return isinstance(spec, dict) and spec.get("type") == AppType.VIRTUAL_MACHINE
+def may_have_snapshots(app: Object) -> bool:
+    """A virtual machine, or a container with volumes of its own."""
+    spec = app.get("spec") or {}
+    return spec.get("type") == AppType.VIRTUAL_MACHINE or any(
+        not volume.get("volumeName") for volume in spec.get("volumes") or ()
+    )
 
 
 def _keep(entries: OrderedDict, key: object, value: object, limit: int) -> None:  # type: ignore[type-arg]  # both caches

@@ -111,9 +111,6 @@ def _add_container(app: DesiredApp, config: AppInstanceConfig, draft: Draft) -> 
     if extension.isolation not in ("", *Isolation):
         message = f"isolation {clean_name(extension.isolation)[:32]!r} is not known"
         raise ObjectError(message, code="BadIsolation")
-    if config.snapshot.snapshots:
-        message = "snapshots are of virtual machines alone, so none is taken of it"
-        draft.add(ObjectKind.APP, app.id, app.name, "SnapshotUnsupported", message)
     return replace(
         app,
         env={key: Secret(value) for key, value in data.env.items() if key != userdata.COMMAND_VARIABLE},
@@ -122,6 +119,7 @@ def _add_container(app: DesiredApp, config: AppInstanceConfig, draft: Draft) -> 
         args=args,
         working_dir=extension.working_dir if extension.working_dir.startswith("/") else "",
         isolation=Isolation(extension.isolation or Isolation.PROCESS),
+        snapshots=parse_snapshots(config.snapshot, app.id, app.name, draft),
     )
 
 

@@ -134,3 +134,5 @@ class SnapshotOrders(Struct, frozen=True):
     rollback_counter: int = 0
     max_count: int = 0
     """The oldest go when there are more; 0 = no limit."""
+    volumes: tuple[str, ...] = ()
+    """Ids of the volumes of a container that they are made of; the disks of a machine are marked."""

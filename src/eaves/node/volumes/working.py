@@ -74,8 +74,10 @@ class Work:
         is_down = isinstance(action, Grow) and action.is_offline
         for key in list_keys(action):
             seen = self._present.seen.get(key)
+            # Files that are copied one after the other must not change meanwhile; a machine's disks have theirs inside.
+            is_copied = isinstance(action, TakeSet) and seen is not None and not seen.form.is_block
             is_offline = seen is not None and seen.form.is_block and self._live.find(seen.file) is None
-            if isinstance(action, EXCLUSIVE) or is_down or (isinstance(action, IN_PLACE) and is_offline):
+            if isinstance(action, EXCLUSIVE) or is_down or is_copied or (isinstance(action, IN_PLACE) and is_offline):
                 yield key
 
     async def _do(self, action: Action, seen: Seen | None, alone: set[VolumeKey]) -> None:

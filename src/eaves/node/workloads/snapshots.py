@@ -16,7 +16,9 @@ Volumes = Mapping[str, VolumeStatus]
 
 def list_disks(app: DesiredApp) -> list[str]:
     """Ids of the volumes that an app's snapshots are made of."""
-    return [disk.volume_id for disk in app.vm.disks if disk.has_snapshots] if app.vm is not None else []
+    if app.vm is None:
+        return list(app.snapshots.volumes)
+    return [disk.volume_id for disk in app.vm.disks if disk.has_snapshots]
 
 
 def list_volumes(observations: Observations, app: DesiredApp) -> dict[str, VolumeStatus]:

@@ -154,6 +154,10 @@ async def test_a_snapshot_needs_a_machine_and_goes_with_it(admin: AsgiClient) ->
     assert causes(await create(admin, snapshot("s", "plc"))) == ["spec.appName"]
     assert (await create(admin, app("web"))).status == 201
     assert causes(await create(admin, snapshot("s", "web"))) == ["spec.appName"]
+    volumes = [{"name": "data", "mountPath": "/data"}]
+    assert (await create(admin, app("db", volumes=volumes))).status == 201
+    assert causes(await create(admin, snapshot("d", "db", type="DiskAndMemory"))) == ["spec.type"]
+    assert (await create(admin, snapshot("d", "db", trigger="AppUpdate"))).status == 201
     created = await create(admin, app("plc", type="VirtualMachine", devices=[{"name": "gpu"}]))
     assert created.status == 201
     assert causes(await create(admin, snapshot("s", "plc", type="DiskAndMemory", trigger="AppUpdate"))) == ["spec.type"]

@@ -45,7 +45,17 @@ def test_snapshots_of_the_machine_from_the_oldest_on() -> None:
 
 def test_no_snapshot_is_no_word_of_any() -> None:
     assert not compile_all(make_vm()).config.apps[0].HasField("snapshot")
-    assert not compile_all(make_app(), make_snapshot(appName="web")).config.apps[0].HasField("snapshot")
+
+
+def test_snapshots_of_a_container_outlast_another_image() -> None:
+    volumes = [{"name": "data", "mountPath": "/data"}]
+    snapshot = make_snapshot("before", appName="web", trigger="AppUpdate")
+    for image in ("shop/web:1", "shop/web:2"):
+        app = make_app(image=image, volumes=volumes, rollback={"snapshotName": "before", "counter": 1})
+        assert name_root(decode(app)) == ""
+        (config,) = compile_all(app, snapshot).config.apps
+        assert [found.id for found in config.snapshot.snapshots] == [uid_of("AppSnapshot", "before")]
+        assert config.snapshot.rollback_cmd.counter == 1
 
 
 def test_going_back_names_the_snapshot_and_its_counter() -> None:

@@ -92,5 +92,28 @@ def test_memory_is_not_saved_where_it_would_not_fit_the_disks() -> None:
     assert "has stopped" in (texts[2] or "")
 
 
-def test_containers_hand_down_nothing() -> None:
-    assert all(volume.rollback is None for volume in parse(want_config()).volumes)
+def test_a_container_hands_them_down_to_what_it_mounts_itself() -> None:
+    config = want_config()
+    config.apps[0].snapshot.snapshots.append(SnapshotDesc(id=FIRST, type=appconfig_pb2.SNAPSHOT_TYPE_APP_UPDATE))
+    node = parse(config)
+    (app,) = node.apps
+    assert app.snapshots.volumes == tuple(sorted(mount.volume_id for mount in app.mounts))
+    for volume_id in app.snapshots.volumes:
+        (wish,) = by_id(node)[volume_id].snapshots
+        assert wish.of is not None
+        assert (wish.id, wish.of.at_update, wish.of.app_id) == (FIRST, True, app.id)
+    assert by_id(node)[app.root_volume_id].snapshots == (), "the root is made anew from the image"
+    config.volumes[1].eaves.mode = "Filesystem"
+    assert parse(config).apps[0].snapshots.volumes == (), "a Volume object has snapshots of its own"
+
+
+def test_memory_of_a_container_is_not_saved() -> None:
+    config = want_config()
+    extension = SnapshotDescExtension(with_memory=True)
+    config.apps[0].snapshot.snapshots.append(
+        SnapshotDesc(id=FIRST, type=appconfig_pb2.SNAPSHOT_TYPE_IMMEDIATE, eaves=extension)
+    )
+    node = parse(config)
+    (wish,) = by_id(node)[node.apps[0].mounts[0].volume_id].snapshots
+    assert wish.of is not None
+    assert "container" in wish.of.problem

@@ -364,14 +364,6 @@ def test_a_container_of_another_controller_runs_as_processes_whatever_its_mode()
     assert app_of(config).isolation is Isolation.PROCESS
 
 
-def test_snapshots_of_a_container_are_a_problem() -> None:
-    config = want_config()
-    config.apps[0].snapshot.snapshots.append(SnapshotDesc(id=SNAPSHOT_ID, type=appconfig_pb2.SNAPSHOT_TYPE_IMMEDIATE))
-    node = parse(config)
-    assert [problem.code for problem in node.problems] == ["SnapshotUnsupported"]
-    assert [app.name for app in node.apps] == ["web"]
-
-
 def test_devices_are_assignment_groups() -> None:
     config = want_vm_config()
     config.apps[0].adapters.extend([Adapter(name="usb-1"), Adapter(name="gpu"), Adapter(name="usb-1")])
