@@ -141,6 +141,9 @@ def _observe_gone(app: Object, status: Status, now: float) -> list[StatusUpdate]
 
 def _phase(app: Object, info: ZInfoApp) -> AppPhase:
     phase = _PHASES.get(info.state, AppPhase.UNKNOWN)
+    if info.state == info_pb2.INSTALLED and not (app.get("spec") or {}).get("running", True):
+        # All is there, and it shall not run.
+        return AppPhase.HALTED
     extension = info.eaves
     if (
         info.HasField("eaves")

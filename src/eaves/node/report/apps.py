@@ -90,6 +90,9 @@ def _want_state(status: AppStatus) -> info_pb2.ZSwState.ValueType:
         return info_pb2.AWAITNETWORKINSTANCE
     if status.state is AppState.INITIAL and status.next_start_at:
         return info_pb2.START_DELAYED
+    if status.state is AppState.HALTED and status.current is None and status.last is None:
+        # HALTED is for one that ran.
+        return info_pb2.INSTALLED
     return STATES[status.state]
 
 

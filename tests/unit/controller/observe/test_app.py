@@ -155,6 +155,13 @@ def test_a_stopped_app_is_halted() -> None:
     assert objects.status("App", "web")["phase"] == "Halted"
 
 
+def test_an_app_that_shall_not_run_is_halted_before_its_first_start_too() -> None:
+    objects = observed(running=False)
+    objects.tell(app_message(info_pb2.INSTALLED), NOW)
+    status = objects.status("App", "web")
+    assert (status["phase"], status["message"]) == ("Halted", "stopped, since spec.running is false")
+
+
 def test_faults_of_the_device_are_told_in_its_words() -> None:
     objects = observed()
     objects.tell(app_message(info_pb2.ERROR, error="no space left on device"), NOW)

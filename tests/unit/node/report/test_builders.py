@@ -91,6 +91,8 @@ def test_app_in_back_off_says_why_and_until_when() -> None:
         (replace(APP, state=AppState.INITIAL), info_pb2.INITIAL),
         (replace(APP, state=AppState.FAILED), info_pb2.ERROR),
         (replace(APP, state=AppState.COMPLETED), info_pb2.HALTED),
+        (replace(APP, state=AppState.HALTED), info_pb2.HALTED),
+        (replace(APP, state=AppState.HALTED, current=None, last=None), info_pb2.INSTALLED),
     ],
 )
 def test_states(status: AppStatus, state: info_pb2.ZSwState.ValueType) -> None:
