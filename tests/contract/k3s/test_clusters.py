@@ -197,8 +197,9 @@ def test_three_servers_lose_one_and_take_another(release: Release, make_machine:
     third.wait_ready()
     wait_for("three members again", lambda: len(members(first)) == 3, LIMIT_S)
     assert has_marker(third, "of-three")
+    # The last of them has no quorum left, and ends as slowly as etcd gives up: that is not what is shown here.
     for host in (first, second, third):
-        host.daemon.stop()
+        host.daemon.kill()
 
 
 def test_a_snapshot_comes_back_on_blank_hardware(release: Release, make_machine: MakeMachine, tmp_path: Path) -> None:
