@@ -5,5 +5,6 @@ A filesystem volume is a folder that containers mount, a block volume is a disk 
 - ``model`` names what can be on disk, ``plan`` decides (both pure)
 - ``observe`` reads what is there, ``apply`` does one action at a time by the adapters ``disk`` (qemu-img), ``extimage`` (ext4 in a
   file), ``tree`` (folders) and ``quota``
+- ``present`` knows what is there, ``records`` what was done, ``working`` starts actions while no app has the volume
 - ``service`` keeps all volumes as desired; ``abc`` holds the seams to images, virtual machines and the vault
 """
