@@ -12,6 +12,7 @@ help: ## list the tasks
 
 # What needs Kubernetes gets it built from Go modules where Go is installed; the demo and the quick tasks never wait for that.
 setup: export EAVES_SETUP_KUBERNETES := $(filter setup test bench soak,$(MAKECMDGOALS))
+setup: export EAVES_SETUP_SOAK := $(filter soak,$(MAKECMDGOALS))
 setup: ## install system packages and the Python environment (idempotent; does nothing when current)
 	@tools/setup.sh
 

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 # qemu-system-x86, ovmf, swtpm: virtual machines.
 # qemu-utils: qemu-img, which converts disk images and makes volumes; e2fsprogs: file systems of volumes.
 # mtools, syslinux, systemd-boot-efi: the tests' tiny guest, which boots by BIOS and by UEFI.
-# libfaketime: for tests with wrong clocks; postgresql: for clusters that keep their state in a database.
+# libfaketime: for tests with wrong clocks.
 # network-manager, dbus-daemon, dbus-bin: set up the ports of nodes whose settings say manage_ports; tests run them in namespaces of their own.
 # xorriso: makes the cloud-init images of virtual machines; libarchive-tools: bsdtar, which reads them in tests.
 # cpio, kmod: the initrd of a test guest with a stock kernel.
@@ -21,9 +21,11 @@ packages=(
   qemu-system-x86 qemu-utils ovmf swtpm e2fsprogs
   mtools syslinux syslinux-common systemd-boot-efi
   xorriso libarchive-tools
-  busybox-static cpio umoci skopeo docker-registry systemd libfaketime postgresql
+  busybox-static cpio umoci skopeo docker-registry systemd libfaketime
   python3-venv
 )
+# A database server is no small thing to put on a machine: only long tests, of clusters that keep their state in one, need it.
+[ -z "${EAVES_SETUP_SOAK:-}" ] || packages+=(postgresql)
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
