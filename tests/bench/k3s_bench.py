@@ -33,6 +33,7 @@ RUNS = 3
 UPGRADE_GOAL = 0.0
 LISTED = 500
 BOX_MIB = 4096
+WRITES = 100
 _PROBE_EVERY_S = 0.1
 
 
@@ -146,7 +147,7 @@ def run_apps(stage: ClusterStage, namespace: str) -> Iterator[Callable[[], None]
 
 
 def bench_proxy() -> Sequence[Result]:
-    """Reads through controller and tunnel against the same at the server itself, in turns over one kept connection each."""
+    """Reads and watches through controller and tunnel against the same at the server itself, in turns over one kept connection each."""
     release = find_releases()[0]
     with open_stage() as (stage, namespace):
         node = stage.add_node()
@@ -172,8 +173,9 @@ def bench_proxy() -> Sequence[Result]:
                 read(direct, path)
                 peers.append((time.perf_counter() - started) * 1000)
             figures[name] = (ours, peers)
+        figures["watch"] = measure_watches(stage, node, direct, root)
         direct.close()
-    note = f"{_name(release)}; list: {LISTED} ConfigMaps of 1 KiB"
+    note = f"{_name(release)}; list: {LISTED} ConfigMaps of 1 KiB; watch: from a write at the server to its event"
     return [
         median_result(
             f"k3s_proxy_{name}", "ms", "lower", ours, peer="directly at the server", peer_runs=peers, note=note
@@ -182,8 +184,40 @@ def bench_proxy() -> Sequence[Result]:
     ]
 
 
-def read(connection: http.client.HTTPSConnection, path: str, method: str = "GET", body: str | None = None) -> bytes:
-    connection.request(method, path, body, {"Content-Type": "application/json"})
+def measure_watches(
+    stage: ClusterStage, node: ClusterNode, direct: http.client.HTTPSConnection, root: str
+) -> tuple[list[float], list[float]]:
+    """Milliseconds from the begin of a write to its event on a watch, through the controller and at the server."""
+    ours: list[float] = []
+    peers: list[float] = []
+    objects = "/api/v1/namespaces/default/configmaps"
+    query = f"{objects}?watch=true&fieldSelector=metadata.name%3Dbench-0"
+    with stage.controller.operator.follow_raw(root + query) as far, contextlib.closing(stage.connect(node)) as near:
+        near.request("GET", query)
+        answer = near.getresponse()
+        watches = ((ours, lambda: next(far)), (peers, answer.readline))
+        for _, wait_event in watches:
+            wait_event()
+        for number in range(2 * WRITES):
+            # Whoever is waited for second has heard it while the first was waited for, so only the first one counts.
+            (figures, wait_event), (_, wait_other) = watches if number % 2 else watches[::-1]
+            started = time.perf_counter()
+            patch = json.dumps({"data": {"number": str(number)}})
+            read(direct, f"{objects}/bench-0", "PATCH", patch, "application/merge-patch+json")
+            wait_event()
+            figures.append((time.perf_counter() - started) * 1000)
+            wait_other()
+    return ours, peers
+
+
+def read(
+    connection: http.client.HTTPSConnection,
+    path: str,
+    method: str = "GET",
+    body: str | None = None,
+    content_type: str = "application/json",
+) -> bytes:
+    connection.request(method, path, body, {"Content-Type": content_type})
     answer = connection.getresponse()
     content = answer.read()
     assert answer.status < 300, content

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from eaves.testing.terminal import Terminal
+
 
 def find_kubectl() -> str:
     """The kubectl beside this Python, as the test dependencies install it."""
@@ -43,11 +45,18 @@ class Kubectl:
         self._program = find_kubectl()
         self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HOME": str(home), "KUBECTL_KUBERC": "false"}
 
-    def run(self, *arguments: str, stdin: str | None = None, timeout_s: float = 60, editor: str = "") -> Outcome:
+    def run(
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        timeout_s: float = 60,
+        editor: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Outcome:
         """Run a command; whatever it gives is the caller's to check."""
         done = subprocess.run(
             [self._program, *arguments],
-            env={**self._environment, **({"KUBE_EDITOR": editor} if editor else {})},
+            env={**self._environment, **({"KUBE_EDITOR": editor} if editor else {}), **(environment or {})},
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
@@ -66,6 +75,10 @@ class Kubectl:
         outcome = self.run(*arguments, stdin=stdin, editor=editor)
         assert outcome.code != 0, f"kubectl {' '.join(arguments)} succeeded: {outcome.out}"
         return outcome.err
+
+    def open_terminal(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Terminal:
+        """Start a command on a terminal."""
+        return Terminal([self._program, *arguments], {**self._environment, **(environment or {})})
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Following:
         """Start a command that goes on, such as a watch. Use the answer as a context manager."""

@@ -8,12 +8,13 @@ millisecond where a kubectl process costs a hundred.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import secrets
 import shutil
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,6 +98,12 @@ class Operator:
     def get_raw(self, path: str) -> httpx2.Response:
         """The answer to a GET, whatever it is."""
         return self._client.get(path)
+
+    @contextlib.contextmanager
+    def follow_raw(self, path: str) -> Iterator[Iterator[str]]:
+        """The lines of an answer as they come."""
+        with self._client.stream("GET", path, timeout=60) as answer:
+            yield answer.iter_lines()
 
     def is_ready(self) -> bool:
         try:

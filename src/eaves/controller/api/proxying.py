@@ -82,19 +82,9 @@ class Exchange:
             return await self._read_upgrade()
         self.is_started = self._outgoing.has_body
         self._upload = asyncio.create_task(self._pump_up(), name="request to a cluster")
-        answer = asyncio.create_task(self._connection.read_head(), name="answer of a cluster")
-        try:
-            await asyncio.wait({answer, self._upload}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                # The upload ends when the client is gone, or the server takes no more: then its answer says why, if there is one.
-                if isinstance(self._upload.exception(), ClientGoneError):
-                    raise ClientGoneError
-                await asyncio.wait({answer})
-            return answer.result()
-        finally:
-            if not answer.done():
-                answer.cancel()
-                await asyncio.wait({answer})
+        with self._until_client_goes():
+            # When the server takes no more of the body, its answer says why, if there is one.
+            return await self._connection.read_head()
 
     async def _read_upgrade(self) -> ResponseHead:
         try:
@@ -105,20 +95,10 @@ class Exchange:
 
     async def answer(self, head: ResponseHead, send: Send) -> bool:
         """Pass the answer on; whether the connection can be used again. Raises BrokenError when it is cut, ClientGoneError."""
-        assert self._upload is not None
         self.is_started = True
-        await send({"type": "http.response.start", "status": head.status, "headers": list(_answer_headers(head))})
-        download = asyncio.create_task(self._pump_down(head, send), name="answer to a client")
-        try:
-            await asyncio.wait({download, self._upload}, return_when=asyncio.FIRST_COMPLETED)
-            if not download.done() and isinstance(self._upload.exception(), ClientGoneError):
-                raise ClientGoneError
-            await asyncio.wait({download})
-            return download.result() and self._is_sent and head.is_persistent
-        finally:
-            if not download.done():
-                download.cancel()
-                await asyncio.wait({download})
+        with self._until_client_goes():
+            await send({"type": "http.response.start", "status": head.status, "headers": list(_answer_headers(head))})
+            return await self._pump_down(head, send) and self._is_sent and head.is_persistent
 
     async def stop(self) -> None:
         """Take nothing from the client any more."""
@@ -126,6 +106,34 @@ class Exchange:
             self._upload.cancel()
             with contextlib.suppress(asyncio.CancelledError, ClientGoneError, BrokenError):
                 await self._upload
+
+    @contextlib.contextmanager
+    def _until_client_goes(self) -> Iterator[None]:
+        """Gives up what is awaited inside when the client goes. A task of its own for that would cost as much as a small answer.
+
+        Raises ClientGoneError.
+        """
+        upload, task = self._upload, asyncio.current_task()
+        assert upload is not None
+        assert task is not None
+        is_over = is_gone = False
+
+        def look(_upload: asyncio.Task[None]) -> None:
+            nonlocal is_gone
+            if not is_over and not upload.cancelled() and isinstance(upload.exception(), ClientGoneError):
+                is_gone = True
+                task.cancel()
+
+        upload.add_done_callback(look)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if is_gone and not task.uncancel():
+                raise ClientGoneError from None
+            raise
+        finally:
+            is_over = True
+            upload.remove_done_callback(look)
 
     async def _pump_up(self) -> None:
         """The body, then the wait for the client's end. Raises ClientGoneError, BrokenError."""

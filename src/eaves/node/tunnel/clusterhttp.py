@@ -8,11 +8,11 @@ with the stream is put in. Answers are carried as they are.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
 from collections.abc import Callable
 
+from eaves.kit import streams
 from eaves.kit.errors import EavesError
 from eaves.node.clusters.model import ClusterApi
 from eaves.node.tunnel.abc import Handler, Offer, RefusedError
@@ -51,7 +51,7 @@ class ClusterHttp(Handler):
             stream = await offer.accept()
             await _carry(stream, reader, writer, parameters, f"{api.host}:{api.port}")
         finally:
-            await _close(writer)
+            await streams.close(writer, CLOSE_TIMEOUT_S)
 
 
 def _check_identity(parameters: HttpParameters) -> None:
@@ -172,14 +172,3 @@ class _Requests:
             self._writer.write(data)
             await self._writer.drain()
             data = await self._stream.receive()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    try:
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await writer.wait_closed()
-    finally:
-        # Also when the wait is cancelled: the server may never say its part of the goodbye.
-        writer.transport.abort()
