@@ -91,3 +91,36 @@ async def test_a_bond_carries_on_by_its_second_cable(box: ManagedHost, router: D
         router.namespace.run("ip", "link", "set", "lan", "down")
         await stage.until(lambda _: "Currently Active Slave: wan1" in box.namespace.run("cat", state), LIMIT_S)
         box.namespace.run("busybox", "ping", "-c", "3", "-W", "5", CONTROLLER)
+
+
+async def test_lacp_with_a_switch_that_speaks_it(box: ManagedHost, router: DhcpRouter, tmp_path: Path) -> None:
+    box.namespace.connect("wan1", router.namespace, "lan1")
+    router.namespace.batch(
+        "addr flush dev lan",
+        "link set lan down",
+        "link set lan1 down",
+        "link add switch type bond mode 802.3ad miimon 100 lacp_rate fast",
+        "link set lan master switch",
+        "link set lan1 master switch",
+        "addr add 10.77.0.1/24 dev switch",
+        "link set switch up",
+    )
+    router.start_dhcp("switch")
+    bonded = SectionsMaker().hardware("wan0", "wan1")
+    bonded.bond("bond0", "wan0", "wan1", bond_mode=netcmn.BOND_MODE_802_3AD, lacp_rate=netcmn.LACP_RATE_FAST)
+    bonded.dhcp("bond0")
+    async with PortsStage(box, tmp_path, times=TIMES) as stage:
+        await stage.applied(bonded.sections(), LIMIT_S)
+        assert "10.77.0." in box.addresses("bond0")
+
+        def count_partners(_: object) -> bool:
+            state = box.namespace.run("cat", "/proc/net/bonding/bond0")
+            return "IEEE 802.3ad" in state and "Number of ports: 2" in state
+
+        # Both cables in one aggregator: the other side agreed.
+        await stage.until(count_partners, LIMIT_S)
+        router.namespace.run("ip", "link", "set", "lan", "down")
+        await stage.until(
+            lambda _: "Number of ports: 1" in box.namespace.run("cat", "/proc/net/bonding/bond0"), LIMIT_S
+        )
+        box.namespace.run("busybox", "ping", "-c", "3", "-W", "5", CONTROLLER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 
 from eaves.testing.network_manager import DhcpRouter, ManagedHost
-from eaves.testing.port_sections import CONTROLLER
+from eaves.testing.port_sections import CONTROLLER, CONTROLLER_V6
 from eaves.testing.relay import Relay
 from eaves.testing.system import ControllerHost, NodeHost
 
 pytestmark = pytest.mark.system
 
 TRIAL_S = 15
+PREFIX = "2001:db8:77"
 STATIC = {"name": "wan0", "addresses": ["10.77.0.9/24"], "gateway": "10.77.0.1"}
 BAD = {"name": "wan0", "addresses": ["10.99.0.9/24"], "gateway": "10.99.0.1"}
 
@@ -48,15 +50,24 @@ class Site:
 
 
 @pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
-    controller = ControllerHost(folder / "ports")
+def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
+    is_v6 = getattr(request, "param", "") == "IPv6"
+    address = CONTROLLER_V6 if is_v6 else CONTROLLER
+    controller = ControllerHost(folder / f"ports-{secrets.token_hex(4)}")
     text = controller.settings_file.read_text()
-    controller.settings_file.write_text(text.replace('"localhost"]', f'"localhost", "{CONTROLLER}"]'))
+    controller.settings_file.write_text(text.replace('"localhost"]', f'"localhost", "{address}"]'))
     with ManagedHost() as box, DhcpRouter(box.namespace, "wan0", "10.77.0") as router, controller:
-        router.namespace.batch(f"addr add {CONTROLLER}/32 dev lo")
-        router.start_dhcp()
-        box.namespace.batch("addr add 10.77.0.2/24 dev wan0", "route add default via 10.77.0.1 dev wan0")
-        relay = Relay(router.namespace, controller.gateway_port, CONTROLLER)
+        if is_v6:
+            router.namespace.batch(f"addr add {address}/128 dev lo nodad", "addr del 10.77.0.1/24 dev lan")
+            router.start_ipv6(PREFIX)
+            box.namespace.batch(
+                f"addr add {PREFIX}::2/64 dev wan0 nodad", f"route add default via {PREFIX}::1 dev wan0"
+            )
+        else:
+            router.namespace.batch(f"addr add {address}/32 dev lo")
+            router.start_dhcp()
+            box.namespace.batch("addr add 10.77.0.2/24 dev wan0", "route add default via 10.77.0.1 dev wan0")
+        relay = Relay(router.namespace, controller.gateway_port, address)
         node = NodeHost(folder, controller, prefix=box.namespace.argv())
         node.environment |= {
             "DBUS_SYSTEM_BUS_ADDRESS": box.address,
@@ -67,7 +78,7 @@ def site(folder: Path) -> Iterator[Site]:
         try:
             node.join()
             text = node.settings_file.read_text()
-            node.settings_file.write_text(text.replace("127.0.0.1:", f"{CONTROLLER}:"))
+            node.settings_file.write_text(text.replace("127.0.0.1:", f"[{address}]:" if is_v6 else f"{address}:"))
             node.start()
             node.wait_ready()
             yield Site(box, controller, node)
@@ -113,3 +124,24 @@ def test_a_daemon_killed_in_a_trial_leaves_the_network_as_it_was(site: Site) -> 
     site.node.start()
     message = site.wait_condition("False", "FellBack")
     assert "the node daemon ended" in message
+
+
+@pytest.mark.parametrize("site", ["IPv6"], indirect=True)
+def test_a_node_whose_only_uplink_speaks_ipv6_alone(site: Site) -> None:
+    site.set_uplinks({"name": "wan0", "family": "IPv6Only"})
+    site.wait_condition("True", "Applied")
+    found = site.box.addresses("wan0")
+    assert f" {PREFIX}:" in found, "made of what the router announces"
+    assert f"{PREFIX}::2/64" not in found, "what somebody had set by hand is replaced"
+    assert not any(word.count(".") == 3 for word in found.split())
+
+    site.set_uplinks({"name": "wan0", "addresses": ["2001:db8:99::9/64"], "gateway": "2001:db8:99::1"})
+    assert "wan0: the controller does not answer" in site.wait_condition("False", "FellBack")
+
+    site.set_uplinks(
+        {"name": "wan0", "addresses": [f"{PREFIX}::9/64"], "gateway": f"{PREFIX}::1", "family": "IPv6Only"}
+    )
+    site.wait_address(f"{PREFIX}::9/64")
+    site.wait_condition("True", "Applied")
+    (port,) = site.controller.operator.get("edgenodes", site.node.name, "")["status"]["ports"]  # type: ignore[index]
+    assert f"{PREFIX}::9" in port["addresses"]

@@ -153,27 +153,37 @@ class DhcpRouter:
         host.connect(interface, self.namespace, "lan")
         self.namespace.run("ip", "addr", "add", f"{subnet}.1/24", "dev", "lan")
         self._lease = lease
-        self._server: subprocess.Popen[bytes] | None = None
+        self._servers: list[subprocess.Popen[bytes]] = []
 
     def start_dhcp(self, interface: str = "lan", *options: str) -> None:
         """``options``: further arguments for dnsmasq."""
-        self._server = subprocess.Popen(
-            self.namespace.argv(
-                *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--leasefile-ro"),
-                *(f"--interface={interface}", "--bind-interfaces", "--dhcp-authoritative", "--no-ping"),
-                *(f"--dhcp-range={self.subnet}.100,{self.subnet}.200,{self._lease}", "--user=root", "--pid-file="),
-                *options,
-            ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+        span = f"--dhcp-range={self.subnet}.100,{self.subnet}.200,{self._lease}"
+        self._serve(f"--interface={interface}", "--dhcp-authoritative", "--no-ping", span, *options)
+
+    def _serve(self, *options: str) -> None:
+        self._servers.append(
+            subprocess.Popen(
+                self.namespace.argv(
+                    *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--leasefile-ro"),
+                    *("--bind-interfaces", "--user=root", "--pid-file=", *options),
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         )
 
+    def start_ipv6(self, prefix: str, *, by_dhcp: bool = False, interface: str = "lan") -> None:
+        """Announce itself as ``prefix::1`` to ``interface``; addresses are made by the hosts themselves, or given by DHCPv6."""
+        self.namespace.run("ip", "addr", "add", f"{prefix}::1/64", "dev", interface, "nodad")
+        span = f"{prefix}::100,{prefix}::1ff,64,{self._lease}" if by_dhcp else f"{prefix}::,ra-only,64,{self._lease}"
+        self._serve(f"--interface={interface}", "--enable-ra", "--ra-param=lan,4,1800", f"--dhcp-range={span}")
+
     def stop_dhcp(self) -> None:
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait()
-            self._server = None
+        for server in self._servers:
+            server.kill()
+            server.wait()
+        self._servers.clear()
 
     def close(self) -> None:
         self.stop_dhcp()

@@ -9,9 +9,10 @@ from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.devmodel_pb2 import BondAdapter, PhysicalIO, SystemAdapter, VlanAdapter
 from eaves.wire.pb.config.netconfig_pb2 import NetworkConfig
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoNetEth, PhyIoUsageMgmtAndApps
-from eaves.wire.pb.evecommon.netcmn_pb2 import V4, Client, Static, ipspec
+from eaves.wire.pb.evecommon.netcmn_pb2 import V4, Client, NetworkType, Static, ipspec
 
 CONTROLLER = "198.51.100.1"
+CONTROLLER_V6 = "2001:db8:ffff::1"
 
 
 class SectionsMaker:
@@ -19,6 +20,7 @@ class SectionsMaker:
 
     def __init__(self) -> None:
         self.config = EdgeDevConfig()
+        self._family: NetworkType.ValueType = V4
 
     def hardware(self, *names: str) -> SectionsMaker:
         for name in names:
@@ -31,6 +33,11 @@ class SectionsMaker:
                     usage=PhyIoUsageMgmtAndApps,
                 )
             )
+        return self
+
+    def family(self, family: NetworkType.ValueType) -> SectionsMaker:
+        """Of the ports that are added from now on."""
+        self._family = family
         return self
 
     def dhcp(self, label: str, **adapter: Any) -> SectionsMaker:
@@ -57,7 +64,7 @@ class SectionsMaker:
 
     def _add(self, label: str, spec: ipspec, adapter: dict[str, Any]) -> SectionsMaker:
         network_id = f"net-{label}"
-        self.config.networks.append(NetworkConfig(id=network_id, type=V4, ip=spec))
+        self.config.networks.append(NetworkConfig(id=network_id, type=self._family, ip=spec))
         values = {"lowerLayerName": label, "uplink": True, **adapter}
         self.config.systemAdapterList.append(SystemAdapter(name=label, networkUUID=network_id, **values))
         return self

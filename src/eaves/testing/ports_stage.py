@@ -24,8 +24,9 @@ TIMES = Times(trial_s=8, margin_s=4, settle_s=3, retry_s=600, recheck_s=1)
 class PortsStage:
     """Runs :class:`Ports` until :meth:`stop` or :meth:`kill`; made anew it is the daemon's next life."""
 
-    def __init__(self, host: ManagedHost, folder: Path, *, times: Times = TIMES) -> None:
+    def __init__(self, host: ManagedHost, folder: Path, *, times: Times = TIMES, controller: str = CONTROLLER) -> None:
         self.host = host
+        self._controller = controller
         self.ports = Ports(
             folder / "ports.json",
             instance="test",
@@ -93,7 +94,7 @@ class PortsStage:
         return self.ports.view
 
     async def _probe(self, port: PortSetup) -> str:
-        argv = self.host.namespace.argv("busybox", "ping", "-c", "1", "-W", "1", "-I", port.interface, CONTROLLER)
+        argv = self.host.namespace.argv("busybox", "ping", "-c", "1", "-W", "1", "-I", port.interface, self._controller)
         done = await process.run(argv, check=False, timeout_s=20)
         return "" if done.returncode == 0 else "the controller does not answer"
 

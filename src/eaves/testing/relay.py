@@ -19,7 +19,8 @@ class Relay:
         self.is_cut = False
         self._streams: set[socket.socket] = set()
         with namespace.entered():
-            self._listener = socket.create_server((address, port))
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            self._listener = socket.create_server((address, port), family=family)
         threading.Thread(target=self._accept, name=f"relay {port}", daemon=True).start()
 
     def cut(self) -> None:
