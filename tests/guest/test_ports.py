@@ -93,6 +93,7 @@ async def test_a_bond_carries_on_by_its_second_cable(box: ManagedHost, router: D
         box.namespace.run("busybox", "ping", "-c", "3", "-W", "5", CONTROLLER)
 
 
+@pytest.mark.soak
 async def test_lacp_with_a_switch_that_speaks_it(box: ManagedHost, router: DhcpRouter, tmp_path: Path) -> None:
     box.namespace.connect("wan1", router.namespace, "lan1")
     router.namespace.batch(
