@@ -12,13 +12,12 @@ from typing import Any
 
 import msgspec
 
-from eaves.node.clusters import cgroups
 from eaves.node.instance import Instance
 from eaves.node.observed import ClusterStatus
 from eaves.node.observed_cluster import ClusterState
 from eaves.testing.daemons import run_program, wait_for
 from eaves.testing.k3s import Release
-from eaves.testing.k3s_machine import LASTING, Machine
+from eaves.testing.k3s_machine import LASTING, Machine, end_pods
 from eaves.wire.pb.config.devcommon_pb2 import UUIDandVersion
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.edge_node_cluster_pb2 import (
@@ -193,11 +192,7 @@ class ClusterMember:
         """Leave nothing, whatever state a failed test left it in."""
         if self.daemon.is_running:
             self.daemon.kill()
-        cgroup = Instance(self.instance).k3s_cgroup
-        wait_for("the cluster's processes to end", lambda: cgroups.kill(cgroup), 30.0)
-        cgroups.remove(cgroup)
-        for path in (cgroup, Instance(self.instance).cgroup):
-            cgroups.remove(path)
+        end_pods(Instance(self.instance))
 
     def k3s_log(self) -> str:
         path = self.folder / "log.txt"

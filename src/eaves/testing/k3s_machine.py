@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from eaves.node.clusters import cgroups
+from eaves.node.instance import Instance
 from eaves.testing.daemons import Daemon, run_program, wait_for
 
 LASTING = (
@@ -179,6 +181,13 @@ class Machine:
             return not found
 
         wait_for(f"the processes of {self.name} to end", kill, _KILL_LIMIT_S)
+
+
+def end_pods(instance: Instance) -> None:
+    """Of a node's cluster: they are in namespaces of their own, and in control groups of the node rather than the machine's."""
+    wait_for("the cluster's processes to end", lambda: cgroups.kill(instance.k3s_cgroup), _KILL_LIMIT_S)
+    for path in (instance.k3s_cgroup, instance.cgroup):
+        cgroups.remove(path)
 
 
 class _Holder:

@@ -21,7 +21,7 @@ from eaves.kube.resource import Object
 from eaves.testing.daemons import wait_for
 from eaves.testing.file_server import FileServer
 from eaves.testing.k3s import Release
-from eaves.testing.k3s_machine import Lan, Machine
+from eaves.testing.k3s_machine import Lan, Machine, end_pods
 from eaves.testing.namespaces import Namespace
 from eaves.testing.relay import Relay
 from eaves.testing.system import ControllerHost, NodeHost
@@ -59,6 +59,7 @@ class ClusterNode(NodeHost):
         for relay in self.relays:
             relay.close()
         self.machine.close()
+        end_pods(self.instance)
         shutil.rmtree(self.instance.run_dir, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -20,6 +20,7 @@ from eaves.node.instance import Instance
 from eaves.node.networks.connection import Connection
 from eaves.node.networks.service import Networks
 from eaves.node.observed import NetworkStatus, Observations
+from eaves.testing import power
 from eaves.testing.desired import ALLOW_ALL, make_container, make_network
 from eaves.testing.namespaces import Namespace
 from eaves.testing.tap_guest import TapGuest
@@ -58,6 +59,7 @@ class NetworkHost:
     ) -> None:
         try:
             await self.stop()
+            await asyncio.to_thread(power.end_in_namespaces, self.instance)
             if self.networks is not None:
                 await self.networks.teardown()
             await process.run(["rm", "-rf", str(self.instance.run_dir)])

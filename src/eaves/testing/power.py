@@ -105,6 +105,14 @@ def list_netns_holders(inode: int) -> list[str]:
     return found
 
 
+def end_in_namespaces(instance: Instance) -> None:
+    """Whatever a test started beside the apps of ``instance``, in their network namespaces."""
+    for path in instance.netns_dir.iterdir():
+        for holder in list_netns_holders(path.stat().st_ino):
+            if holder.startswith("/proc/"):
+                _kill(int(holder.removeprefix("/proc/")))
+
+
 @contextlib.contextmanager
 def holding_netns(inodes: Iterable[int]) -> Iterator[None]:
     """Keep these network namespaces, each with a process in it: the kernel gives the number of one that is gone to the next."""
