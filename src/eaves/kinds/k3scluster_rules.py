@@ -10,13 +10,13 @@ import msgspec
 
 from eaves.kinds import rules
 from eaves.kinds.app_rules import check_counter
-from eaves.kinds.cron import check_schedule
 from eaves.kinds.durations import check_duration
 from eaves.kinds.k3s_addon_rules import check_add_ons
 from eaves.kinds.k3s_config_rules import check_options
 from eaves.kinds.k3s_version import check_k3s_version, explain_skew, find_span, parse_k3s_version
 from eaves.kinds.k3scluster_spec import ClusterDatastore, K3sClusterSpec, MemberPool, UpgradePolicy
 from eaves.kinds.rules import forbidden, invalid, required
+from eaves.kit.cron import ScheduleError, check_schedule
 from eaves.kube import names
 from eaves.kube.errors import FieldError
 from eaves.kube.resource import Object
@@ -165,7 +165,10 @@ def _check_backup(spec: K3sClusterSpec) -> Iterator[FieldError]:
     if spec.datastore is ClusterDatastore.EXTERNAL:
         yield forbidden("spec.backup", "an External datastore has no snapshots here; back it up where it is")
     if backup.schedule:
-        yield from check_schedule("spec.backup.schedule", backup.schedule)
+        try:
+            check_schedule(backup.schedule)
+        except ScheduleError as error:
+            yield invalid("spec.backup.schedule", backup.schedule, str(error))
     if backup.datastore_ref is not None:
         yield from rules.check_dns_subdomain("spec.backup.datastoreRef.name", backup.datastore_ref.name)
     if backup.path.startswith("/") or ".." in backup.path.split("/") or any(sign.isspace() for sign in backup.path):

@@ -19,10 +19,9 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eaves.kit import files, process
+from eaves.kit import cron, files, process
 from eaves.kit.errors import EavesError
 from eaves.node.clusters import running, spec
-from eaves.node.clusters.cron import Schedule
 from eaves.node.clusters.errors import BackupError
 from eaves.node.clusters.membership import Membership
 from eaves.node.clusters.model import ClusterFolders
@@ -130,7 +129,7 @@ class Backups:
         if not cluster.backup.schedule:
             return
         now = time.time()
-        due_at = Schedule(cluster.backup.schedule).find_last(now)
+        due_at = _find_due(cluster.backup.schedule, now)
         if not record.last_scheduled_at:
             await membership.update(last_scheduled_at=now)
         elif record.last_scheduled_at < due_at:
@@ -261,6 +260,19 @@ def list_snapshots(folders: ClusterFolders) -> list[Found]:
             facts = path.stat()
             found.append(Found(path.name, facts.st_size, facts.st_mtime))
     return sorted(found, key=lambda one: (one.taken_at, one.name))
+
+
+def _find_due(schedule: str, now: float) -> float:
+    """Raises BackupError."""
+    try:
+        return cron.find_last(schedule, now)
+    except cron.ScheduleError as error:
+        raise BackupError(
+            f"schedule {schedule!r} {error}",
+            code="BadSchedule",
+            retryable=False,
+            resolution='write five fields of cron: "0 2 * * *"',
+        ) from error
 
 
 def list_surplus(names: Iterable[str], keep: int) -> list[str]:

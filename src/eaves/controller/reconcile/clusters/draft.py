@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from enum import StrEnum
 
@@ -161,8 +162,12 @@ class Draft:
         """Whether so much time has gone by; the plan is made again when it will have."""
         if since is None:
             return False
-        left_s = parse_time(since) + (parse_duration_s(duration) or 0) - self.now
-        if left_s > 0:
+        return self.is_past(parse_time(since) + (parse_duration_s(duration) or 0))
+
+    def is_past(self, moment: float) -> bool:
+        """Whether the time, in Unix seconds, has come; the plan is made again when it will have."""
+        left_s = moment - self.now
+        if 0 < left_s < math.inf:
             self._deadlines.append(left_s)
         return left_s <= 0
 

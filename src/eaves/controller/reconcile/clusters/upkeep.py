@@ -11,9 +11,13 @@ from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact
 from eaves.controller.reconcile.clusters.draft import Draft
 from eaves.kinds.k3scluster_spec import ClusterDatastore
 from eaves.kinds.k3scluster_status import AddOnStatus, ClusterSnapshot
+from eaves.kinds.times import parse_time, render_time
+from eaves.kit.cron import find_next
 
 PENDING, READY, FAILED, REMOVING = "Pending", "Ready", "Failed", "Removing"
 """States of an add-on; one that is Applied is there and not ready yet."""
+_SNAPSHOT_LIMIT_S = 3600.0
+"""How long after its time a scheduled snapshot may be taken, shipped and told of."""
 
 
 def judge_etcd(draft: Draft) -> Fact:
@@ -54,7 +58,22 @@ def judge_backup(draft: Draft, snapshots: Sequence[ClusterSnapshot]) -> Fact:
         text = newest.message or "it is not in the Datastore yet"
         reason = "SnapshotFailed" if newest.message else "NotShipped"
         return Fact("BackupHealthy", FALSE, reason, f"snapshot {newest.name}: {text}")
+    if due_at := _find_missed(draft, draft.spec.backup.schedule, snapshots):
+        text = f"none was told of that was due at {render_time(due_at)}; the newest snapshot is {newest.name}"
+        return Fact("BackupHealthy", FALSE, "Overdue", text)
     return Fact("BackupHealthy", TRUE, "SnapshotTaken", f"the newest snapshot is {newest.name}")
+
+
+def _find_missed(draft: Draft, schedule: str, snapshots: Sequence[ClusterSnapshot]) -> float:
+    """When the one after the newest scheduled snapshot was due, in Unix seconds; 0 while that is not long ago.
+
+    Before the first one nobody knows since when the schedule is there.
+    """
+    taken_at = next((found.taken_at for found in snapshots if found.scheduled and found.taken_at), None)
+    if not schedule or taken_at is None:
+        return 0.0
+    due_at = find_next(schedule, parse_time(taken_at))
+    return due_at if draft.is_past(due_at + _SNAPSHOT_LIMIT_S) else 0.0
 
 
 def list_add_ons(draft: Draft, told: Sequence[AddOnStatus]) -> list[AddOnStatus]:

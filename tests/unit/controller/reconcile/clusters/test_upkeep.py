@@ -7,8 +7,12 @@ from typing import Any
 import msgspec
 
 from eaves.controller.compile.clusteraddons import want_add_on
+from eaves.controller.reconcile.clusters.draft import Draft
+from eaves.controller.reconcile.clusters.upkeep import judge_backup
 from eaves.kinds.k3scluster_spec import AddOn
-from eaves.kinds.k3scluster_status import AddOnStatus
+from eaves.kinds.k3scluster_status import AddOnStatus, ClusterSnapshot
+from eaves.kinds.times import render_time
+from eaves.kit.cron import find_next
 from eaves.testing.clusterworld import World
 
 CHART = {"name": "shop", "helm": {"chart": "oci://registry.example/shop", "version": "1.0.0"}}
@@ -49,6 +53,25 @@ def test_a_cluster_without_etcd_tells_where_its_state_is() -> None:
     )
     world.run()
     assert world.condition("EtcdHealthy") == ("Unknown", "NoEtcd", "the cluster keeps its state in datastore External")
+
+
+def test_a_scheduled_snapshot_that_does_not_come_is_told() -> None:
+    world = made(backup={"schedule": "0 2 * * *", "keep": 7})
+    day, hour = 86_400.0, 3600.0
+    due_at = find_next("0 2 * * *", world.now)
+    by_hand = ClusterSnapshot(name="b", taken_at=render_time(due_at + 20 * hour), shipped=True)
+    nightly = ClusterSnapshot(name="a", taken_at=render_time(due_at + 60), shipped=True, scheduled=True)
+
+    def judge(now: float, *snapshots: ClusterSnapshot) -> tuple[tuple[str, str], float | None]:
+        draft = Draft(msgspec.structs.replace(world.inputs(), now=now))
+        fact = judge_backup(draft, snapshots)
+        return (fact.status, fact.reason), draft.look_again_s
+
+    assert judge(due_at + 5 * hour) == (("Unknown", "NoSnapshotYet"), None)
+    assert judge(due_at + 5 * hour, nightly) == (("True", "SnapshotTaken"), day - 4 * hour)
+    assert judge(due_at + day + hour / 2, by_hand, nightly) == (("True", "SnapshotTaken"), hour / 2)
+    assert judge(due_at + day + hour, by_hand, nightly) == (("False", "Overdue"), None)
+    assert judge(due_at + day + hour, by_hand) == (("True", "SnapshotTaken"), None)
 
 
 def test_add_ons_are_told_in_their_present_form_alone() -> None:
