@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +25,7 @@ def make(kind: str, name: str, **spec: Any) -> Object:
 
 
 def test_a_volume_bounds_its_app_and_goes_back_to_a_snapshot(
-    controller: ControllerHost, registry: Registry, namespace: str, make_node: MakeNode
+    controller: ControllerHost, registry: Registry, namespace: str, make_node: MakeNode, tmp_path: Path
 ) -> None:
     node = make_node(controller)
     kubectl = controller.kubectl
@@ -57,6 +60,12 @@ def test_a_volume_bounds_its_app_and_goes_back_to_a_snapshot(
     apply(make("Volume", "copy", nodeName=node.name, size="32Mi", source={"snapshotName": "good"}))
     kubectl.ok("wait", "-n", namespace, "--for=condition=Ready", "volume/copy", "--timeout=60s")
     assert "good" in kubectl.ok("get", "volumesnapshots", "-n", namespace).out
+    if told["enforcement"] == "Image":
+        # A folder with a quota is no image.
+        image = tmp_path / "orders.qcow2"
+        said = controller.eaves_kubectl("-n", namespace, "export", "volume/orders", str(image))
+        assert hashlib.sha256(image.read_bytes()).hexdigest() in said
+        assert read_file(image, "rows") == "good\n", "of a volume that its app writes to"
 
     rollback = {"spec": {"rollback": {"snapshotName": "good", "counter": 1}}}
     kubectl.ok("patch", "volume/orders", "-n", namespace, "--type=merge", "-p", json.dumps(rollback))
@@ -67,6 +76,13 @@ def test_a_volume_bounds_its_app_and_goes_back_to_a_snapshot(
     node.wait("what it had", lambda: "good" in kubectl.run("logs", "-n", namespace, "db").out)
     shrunk = kubectl.run("patch", "volume/orders", "-n", namespace, "--type=merge", "-p", '{"spec":{"size":"8Mi"}}')
     assert "spec.size" in shrunk.err
+
+
+def read_file(image: Path, name: str) -> str:
+    """Of the file system in an exported image."""
+    raw = image.with_suffix(".raw")
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, raw], check=True, capture_output=True)
+    return subprocess.run(["debugfs", "-R", f"cat /{name}", raw], check=True, capture_output=True, text=True).stdout
 
 
 NOTE = "echo had $(cat /data/rows 2>/dev/null); echo $VERSION > /data/rows; sync; exec sleep 1000"

@@ -127,14 +127,17 @@ class Volumes:
         key = max((key for key in self._present.seen if key.id == volume_id), default=None)
         if key is None:
             raise VolumeMissingError("the node does not have the volume", element=f"volume {volume_id}")
-        if self._present.seen[key].form is Form.FOLDER:
+        form = self._present.seen[key].form
+        if form is Form.FOLDER:
             raise VolumeImageUnsuitableError(
                 "the volume is a folder, of which no disk image can be made", resolution="copy its files by kubectl cp"
             )
         point = snapshot_id or f"export-{uuid.uuid4()}"
         if snapshot_id and snapshot_id not in self._present.seen[key].snapshots:
             raise VolumeMissingError("the volume does not have the snapshot", element=f"volume {volume_id}")
-        with self._holds.hold(key, VolumeSnapshotWish(point, point, SnapshotSet("", ((key.id, key.generation),)))):
+        # A disk's is taken by its machine while that runs; a file system comes to rest by itself.
+        of = SnapshotSet("", ((key.id, key.generation),)) if form.is_block else None
+        with self._holds.hold(key, VolumeSnapshotWish(point, point, of)):
             yield await self._holds.wait(lambda: self._find_point(key, point)), point
 
     def _find_point(self, key: VolumeKey, point: str) -> Seen | None:
