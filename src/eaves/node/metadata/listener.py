@@ -54,7 +54,8 @@ class Listener:
     async def open(cls, link: str, address: str, is_known: IsKnown, respond: Respond) -> Listener:
         """Listen on a free port of ``address`` on the device ``link``. Raises OSError."""
         listener = cls(link, address, is_known, respond)
-        inlet = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        # asyncio sends small pieces at once only on sockets that say that they are TCP's.
+        inlet = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP)
         try:
             inlet.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
             inlet.bind((address, 0))
