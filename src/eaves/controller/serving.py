@@ -220,6 +220,11 @@ class _Server(uvicorn.Server):
         for task in self._accepting:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
+        # Those whose handshake ended meanwhile, and those whose client does not answer the end of TLS.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        # The loop closes their sockets in its next round.
+        await asyncio.sleep(0)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -74,6 +74,29 @@ async def test_a_handshake_under_way_ends_with_the_server(tmp_path: Path) -> Non
     writer.close()
 
 
+async def test_a_client_that_does_not_answer_the_end_of_tls_is_not_waited_for(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    listener = Listener(hello, "127.0.0.1", 0, tls=write_pair(tmp_path, authority), stop_timeout_s=1)
+    running = asyncio.create_task(listener.run())
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    # The loop opens what it keeps.
+    await serial(listener.port, authority)
+    before = count_descriptors()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port, ssl=context)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"hi")
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads, too
+    listener.stop()
+    await running
+    assert count_descriptors() == before, "one more of the client's, the listening one less"
+    writer.transport.abort()
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "websocket"
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"2")]

@@ -67,7 +67,7 @@ class UpgradedProtocol(asyncio.Protocol):
     """Owns the connection from the upgrade on, and speaks ASGI's messages for WebSockets with the application."""
 
     def __init__(self, transport: asyncio.Transport, state: ServerState) -> None:
-        self._transport = transport
+        self.transport = transport
         self._state = state
         self._received: asyncio.Queue[Message] = asyncio.Queue()
         self._writable = asyncio.Event()
@@ -86,13 +86,13 @@ class UpgradedProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """The server stops."""
         self._received.put_nowait({"type": "websocket.disconnect", "code": _GOING_CODE})
-        self._transport.close()
+        self.transport.close()
 
     async def receive(self) -> Message:
         message = await self._received.get()
         if self._is_paused and self._received.empty():
             self._is_paused = False
-            self._transport.resume_reading()
+            self.transport.resume_reading()
         return message
 
     async def send(self, message: Message) -> None:
@@ -105,23 +105,23 @@ class UpgradedProtocol(asyncio.Protocol):
                 accept = (
                     _render_accept(message.get("subprotocol") or "") if headers is None else _render_switch(headers)
                 )
-                self._transport.write(accept)
+                self.transport.write(accept)
             case "websocket.send":
-                self._transport.write(message["bytes"])
+                self.transport.write(message["bytes"])
             case "websocket.close":
-                self._transport.close()
+                self.transport.close()
             case "websocket.http.response.start":
                 self._refusal = message
             case "websocket.http.response.body":
                 assert self._refusal is not None
-                self._transport.write(_render_refusal(self._refusal, message["body"]))
-                self._transport.close()
+                self.transport.write(_render_refusal(self._refusal, message["body"]))
+                self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._received.put_nowait({"type": "websocket.receive", "bytes": data})
         if not self._is_paused:
             self._is_paused = True
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
@@ -141,7 +141,7 @@ class UpgradedProtocol(asyncio.Protocol):
             with contextlib.suppress(ConnectionResetError):
                 await serve()
         finally:
-            self._transport.close()
+            self.transport.close()
 
 
 def _subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:
