@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -43,8 +44,6 @@ from eaves.node.link.uploads import LogUploader
 from eaves.node.lock import InstanceLock
 from eaves.node.observed import AppStatus, Observations
 from eaves.node.orders import Orders
-from eaves.node.portlink import PortLink
-from eaves.node.ports.service import Ports
 from eaves.node.report.facts import load_machine
 from eaves.node.report.flows import FlowUploader
 from eaves.node.report.reporter import Reporter
@@ -64,6 +63,9 @@ from eaves.wire.envelope import Signer
 from eaves.wire.logfile import DeviceComment, encode_device_comment
 from eaves.wire.notify import Notice
 from eaves.wire.tunnel import StreamKind
+
+if TYPE_CHECKING:
+    from eaves.node.ports.service import Ports
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +133,9 @@ class Node:
         self._clock = clock
         self.ports: Ports | None = None
         if settings.manage_ports:
+            # Imported here: other nodes save the memory.
+            from eaves.node.portlink import PortLink
+
             ports = PortLink(
                 settings, self.controller, self.uplinks, self.orders.parse_ports, self._trust_proxies, self._reconnect
             )

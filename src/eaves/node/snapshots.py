@@ -13,7 +13,7 @@ from eaves.node.link.notify import NotifyChannel
 from eaves.node.link.onboarding import Onboarding
 from eaves.node.link.queues import EventQueue
 from eaves.node.observed import AppStatus, ClusterStatus, ImageStatus, NetworkStatus, VolumeStatus, list_statuses
-from eaves.node.ports.service import describe_problems
+from eaves.node.ports.view import describe_problems
 from eaves.node.report.facts import load_own_rss_bytes
 from eaves.node.report.survey import Parts
 from eaves.node.status import ProblemLine, ServiceLine, Snapshot

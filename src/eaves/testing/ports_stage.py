@@ -12,8 +12,9 @@ from eaves.node.desired.port_model import PortSetup, PortsSetup
 from eaves.node.desired.port_setup import parse_port_sections
 from eaves.node.ports.model import SeenManager
 from eaves.node.ports.networkmanager import NetworkManager
-from eaves.node.ports.service import Manager, Ports, PortsView, Times
+from eaves.node.ports.service import Manager, Ports, Times
 from eaves.node.ports.timeservers import TimeService
+from eaves.node.ports.view import PortsView
 from eaves.testing.network_manager import ManagedHost
 from eaves.testing.port_sections import CONTROLLER
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -166,6 +165,9 @@ def _reader(file: BinaryIO) -> Read:
 
 def _find_disk(path: Path, element: str) -> tuple[int, int]:
     """Where the one VMDK of an OVA archive is, checked like a file of its own: offset and size."""
+    # Rarely needed, and large.
+    import tarfile
+
     try:
         with tarfile.open(path, "r:") as archive:
             members = [member for member in archive if member.isreg() and member.name.lower().endswith(".vmdk")]

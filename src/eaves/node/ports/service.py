@@ -12,7 +12,7 @@ import functools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from eaves.node.ports.model import Profile, SeenManager
 from eaves.node.ports.plan import find_faults, plan_changes
 from eaves.node.ports.render import render_profiles
 from eaves.node.ports.timeservers import want_time_servers
+from eaves.node.ports.view import PortsView
 from eaves.node.statefile import StateFile
 
 log = logging.getLogger(__name__)
@@ -71,22 +72,6 @@ class Manager(Protocol):
 
 Probe = Callable[[PortSetup], Awaitable[str]]
 """Why the controller does not answer by a port; empty = it does."""
-
-
-class PortsView(Struct, frozen=True):
-    """For reports: the configs with what each asks for, and which one is in force."""
-
-    records: tuple[Record, ...] = ()
-    index: int = 0
-    setups: tuple[PortsSetup, ...] = ()
-    """Beside ``records``."""
-    is_trying: bool = False
-    faults: dict[str, str] = {}
-    """Label of a port in force → what is wrong with it now."""
-    time_servers: dict[str, tuple[str, ...]] = {}
-    """Label of a port in force → those that it has by its config and by DHCP."""
-    problem: str = ""
-    """Why the ports cannot be set up at all."""
 
 
 class Ports:
@@ -311,14 +296,6 @@ class Ports:
     def _want_manager(self) -> Manager:
         assert self._manager is not None, "run() opens it"
         return self._manager
-
-
-def describe_problems(view: PortsView) -> Iterator[str]:
-    """What is wrong with the ports as a whole, or with single ones that the newest config cannot have; a line each."""
-    if view.problem:
-        yield view.problem
-    for problem in view.setups[0].problems if view.setups else ():
-        yield f"{problem.element}: {problem.message}"
 
 
 async def _ignore(_: object) -> None:

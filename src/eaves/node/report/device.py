@@ -12,7 +12,7 @@ from eaves.node.desired.model import DesiredBaseOs, Owner
 from eaves.node.hardware.inventory import Inventory
 from eaves.node.link.attestation import AttestationStep
 from eaves.node.link.uplinks import Uplink
-from eaves.node.ports.service import PortsView
+from eaves.node.ports.view import PortsView
 from eaves.node.report.assignable import want_bundles
 from eaves.node.report.buses import want_buses
 from eaves.node.report.facts import Disk, Machine, Mount, Port

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from eaves.node.desired.port_model import Addressing, Medium, PortSetup, PortsSetup, ProxyScheme, ProxySetup
 from eaves.node.link.uplinks import Uplink
 from eaves.node.ports.history import HOST, Record
-from eaves.node.ports.service import PortsView
+from eaves.node.ports.view import PortsView
 from eaves.node.report.facts import Port
 from eaves.wire.pb.evecommon import devmodelcommon_pb2, netcmn_pb2
 from eaves.wire.pb.info import common_pb2

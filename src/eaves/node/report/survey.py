@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eaves.node.counters import CounterFile
 from eaves.node.desired.model import ObjectKind, Owner
@@ -18,13 +18,16 @@ from eaves.node.link.uplinks import Uplinks
 from eaves.node.link.uploads import LogUploader
 from eaves.node.observed import ALIVE, AppState, AppStatus, NetworkStatus, Observations, VolumeStatus, list_statuses
 from eaves.node.orders import Orders
-from eaves.node.ports.service import Ports, PortsView, describe_problems
+from eaves.node.ports.view import PortsView, describe_problems
 from eaves.node.report import facts
 from eaves.node.report.device import DeviceView
 from eaves.node.report.facts import Machine
 from eaves.node.report.metrics import MetricsView
 from eaves.node.settings import NodeSettings
 from eaves.wire.identifiers import is_uuid
+
+if TYPE_CHECKING:
+    from eaves.node.ports.service import Ports
 
 
 class Parts(Protocol):

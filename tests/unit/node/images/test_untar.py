@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eaves.node.images import untar
+from eaves.node.images.untar import __main__ as untar
 
 
 def make_layer(folder: Path, *entries: tuple[str, bytes | None]) -> Path:

@@ -13,7 +13,7 @@ from eaves.node.desired.port_model import (
     ProxySetup,
 )
 from eaves.node.ports.history import Record
-from eaves.node.ports.service import PortsView
+from eaves.node.ports.view import PortsView
 from eaves.node.report.facts import Port
 from eaves.node.report.ports import want_adapters
 from eaves.wire.pb.evecommon import netcmn_pb2
