@@ -157,7 +157,7 @@ class DhcpRouter:
 
     def start_dhcp(self, interface: str = "lan", *options: str) -> None:
         """``options``: further arguments for dnsmasq."""
-        span = f"--dhcp-range={self.subnet}.100,{self.subnet}.200,{self._lease}"
+        span = f"--dhcp-range={self.subnet}.100,{self.subnet}.199,{self._lease}"
         self._serve(f"--interface={interface}", "--dhcp-authoritative", "--no-ping", span, *options)
 
     def _serve(self, *options: str) -> None:

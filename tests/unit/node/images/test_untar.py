@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from eaves.node.images.untar import __main__ as untar
+from eaves.node.images import untar
+from eaves.node.images.untar import __main__ as program
 
 
 def make_layer(folder: Path, *entries: tuple[str, bytes | None]) -> Path:
@@ -37,7 +38,7 @@ DISK = bytes(3 << 20) + b"end"
 def test_the_file_is_found_and_its_zeros_take_no_space(tmp_path: Path, name: str, member: str) -> None:
     layer = make_layer(tmp_path, ("etc/x", b"1"), (name, DISK), ("disk/sub/other", b"2"), ("disk/.wh.old", b""))
     target = tmp_path / "out"
-    assert untar.take(layer, member, target, 1 << 30) == 0
+    assert program.take(layer, member, target, 1 << 30) == 0
     assert target.read_bytes() == DISK
     assert target.stat().st_blocks * 512 < len(DISK)
 
@@ -46,14 +47,14 @@ def test_gzip_of_several_members(tmp_path: Path) -> None:
     layer = make_layer(tmp_path, ("disk/a", DISK))
     raw = layer.read_bytes()
     layer.write_bytes(gzip.compress(raw[:1000]) + gzip.compress(raw[1000:]))
-    assert untar.take(layer, "disk/", tmp_path / "out", 1 << 30) == 0
+    assert program.take(layer, "disk/", tmp_path / "out", 1 << 30) == 0
     assert (tmp_path / "out").read_bytes() == DISK
 
 
 def test_padding_at_the_end_may_be_missing(tmp_path: Path) -> None:
     layer = make_layer(tmp_path, ("disk/a", b"x" * 700))
     layer.write_bytes(layer.read_bytes()[: 512 + 1024 + 100])
-    assert untar.take(layer, "disk/", tmp_path / "out", 1 << 30) == 0
+    assert program.take(layer, "disk/", tmp_path / "out", 1 << 30) == 0
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_padding_at_the_end_may_be_missing(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_disk(tmp_path: Path, entries: list[tuple[str, bytes | None]], member: str, status: int) -> None:
-    assert untar.take(make_layer(tmp_path, *entries), member, tmp_path / "out", 4) == status
+    assert program.take(make_layer(tmp_path, *entries), member, tmp_path / "out", 4) == status
 
 
 @pytest.mark.parametrize(
@@ -75,4 +76,4 @@ def test_what_is_no_disk(tmp_path: Path, entries: list[tuple[str, bytes | None]]
 def test_a_layer_that_cannot_be_read_is_told(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "layer").write_bytes(content)
     monkeypatch.setattr("sys.argv", ["untar", str(tmp_path / "layer"), "disk/", str(tmp_path / "out"), "100"])
-    assert untar.main() == untar.UNREADABLE
+    assert program.main() == untar.UNREADABLE
