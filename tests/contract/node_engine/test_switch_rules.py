@@ -25,6 +25,8 @@ OUT, IN = AclDirection.EGRESS, AclDirection.INGRESS
 TABLE = "eaves"
 ADDRESSES = {"app": ("10.7.0.2", "fd07::2"), "peer": ("10.7.0.3", "fd07::3"), "far": ("10.7.0.9", "fd07::9")}
 BOTH_FAMILIES = (0, 1)
+PORTS = (80, 81)
+REACH_LIMIT_S, KEPT_LIMIT_S = 60, 2
 
 
 class Lan(Struct):
@@ -49,12 +51,24 @@ class Lan(Struct):
         shown = await process.run(argv, check=False)
         return [line.split()[1] for line in shown.text.splitlines() if line.startswith("\tchain ")]
 
-    async def reaches(self, source: str, target: str, family: int, port: int = 80) -> bool:
-        talk = (
-            f"exec 3<>/dev/tcp/{ADDRESSES[target][family]}/{port} && echo hello >&3 && read -t 2 -u 3 a && echo got $a"
-        )
-        argv = [*self.inside(source), "timeout", "2", "bash", "-c", talk]
+    async def reaches(
+        self, source: str, target: str, family: int, port: int = 80, *, limit_s: int = REACH_LIMIT_S
+    ) -> bool:
+        talk = f"exec 3<>/dev/tcp/{ADDRESSES[target][family]}/{port} && echo hello >&3 && read -u 3 a && echo got $a"
+        argv = [*self.inside(source), "timeout", str(limit_s), "bash", "-c", talk]
         return b"got hello" in (await process.run(argv, check=False)).stdout
+
+    async def is_kept_from(self, source: str, target: str, family: int, port: int = 80) -> bool:
+        return not await self.reaches(source, target, family, port, limit_s=KEPT_LIMIT_S)
+
+    async def wait_servers(self, name: str) -> None:
+        """Until both ports are listened on."""
+        async with asyncio.timeout(REACH_LIMIT_S):
+            while True:
+                shown = (await process.run([*self.inside(name), "ss", "-Hltn"])).text
+                if all(f":{port} " in shown for port in PORTS):
+                    return
+                await asyncio.sleep(0.05)
 
     async def pings(self, source: str, target: str, family: int) -> bool:
         argv = [*self.inside(source), "busybox", "ping", "-c", "1", "-W", "2", ADDRESSES[target][family]]
@@ -79,11 +93,12 @@ async def lan() -> AsyncIterator[Lan]:
                 await process.run([*run, "ip", *line.split()])
             for line in (f"addr add {four}/24 dev eth0", f"addr add {six}/64 dev eth0 nodad", "link set eth0 up"):
                 await process.run([*found.inside(name), "ip", *line.split()])
-            for port in ("80", "81"):
+            for port in PORTS:
                 echo = await asyncio.create_subprocess_exec(
-                    *found.inside(name), "busybox", "nc", "-ll", "-p", port, "-e", "/bin/cat"
+                    *found.inside(name), "busybox", "nc", "-ll", "-p", str(port), "-e", "/bin/cat"
                 )
                 stack.push_async_callback(_stop, echo)
+            await found.wait_servers(name)
             if name != "far":
                 found.vifs[name] = WantedVif(name, "n", "eth0", link, "n", "br0", "", 0, "", mac, 1500)
         yield found
@@ -99,15 +114,15 @@ async def test_nothing_passes_that_no_rule_allows_and_answers_do(lan: Lan, famil
     far = f"{ADDRESSES['far'][family]}"
     await lan.apply(app=(AclRule(1, "", OUT, ALLOW, subnet=far, protocol="tcp", remote_port="80"),))
     assert await lan.reaches("app", "far", family)
-    assert not await lan.reaches("app", "far", family, 81)
-    assert not await lan.reaches("far", "app", family)
+    assert await lan.is_kept_from("app", "far", family, 81)
+    assert await lan.is_kept_from("far", "app", family)
     assert not await lan.pings("app", "far", family)
-    assert not await lan.reaches("app", "far", 1 - family), "the other family has no rule"
+    assert await lan.is_kept_from("app", "far", 1 - family), "the other family has no rule"
     await lan.apply(
         app=(AclRule(1, "", IN, ALLOW, protocol="tcp", local_port="81"), AclRule(2, "", OUT, ALLOW, protocol="icmp"))
     )
     assert await lan.reaches("far", "app", family, 81)
-    assert not await lan.reaches("far", "app", family)
+    assert await lan.is_kept_from("far", "app", family)
     assert await lan.pings("app", "far", family)
     assert not await lan.pings("far", "app", family)
 
@@ -117,11 +132,11 @@ async def test_rules_of_both_apps_count_between_them_and_the_first_match_decides
     peer = ADDRESSES["peer"][family]
     everything = (AclRule(1, "", OUT, ALLOW), AclRule(2, "", IN, ALLOW))
     await lan.apply(app=everything, peer=())
-    assert not await lan.reaches("app", "peer", family)
+    assert await lan.is_kept_from("app", "peer", family)
     await lan.apply(peer=(AclRule(3, "", IN, ALLOW),))
     assert await lan.reaches("app", "peer", family)
     await lan.apply(app=(AclRule(4, "", OUT, DROP, subnet=peer), *everything))
-    assert not await lan.reaches("app", "peer", family)
+    assert await lan.is_kept_from("app", "peer", family)
     assert await lan.reaches("app", "far", family)
 
 
@@ -134,13 +149,15 @@ async def test_a_foreign_hardware_address_and_a_false_router_are_stopped(lan: La
         or "nd-router-advert, nd-redirect" in listed.text
     )
     await process.run([*lan.inside("app"), "ip", "link", "set", "eth0", "address", "02:00:00:00:00:77"])
-    assert not await lan.reaches("app", "far", 0)
+    assert await lan.is_kept_from("app", "far", 0)
 
 
 async def test_an_edit_keeps_what_is_open_of_others(lan: Lan) -> None:
     allowed = AclRule(1, "", AclDirection.BOTH, ALLOW)
     await lan.apply(app=(allowed,), peer=(allowed,))
-    talk = f"exec 3<>/dev/tcp/{ADDRESSES['far'][0]}/80; while read line; do echo $line >&3; read -t 5 -u 3 a; echo got $a; done"
+    talk = (
+        f"exec 3<>/dev/tcp/{ADDRESSES['far'][0]}/80; while read line; do echo $line >&3; read -u 3 a; echo got $a; done"
+    )
     stream = await asyncio.create_subprocess_exec(
         *lan.inside("peer"), "bash", "-c", talk, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
