@@ -61,6 +61,7 @@ async def open_outside(folder: Path) -> AsyncIterator[Outside]:
     try:
         found = Outside(address, other, address, names, netns, dns)
         await found.wait_answer(address, "ready.example")
+        await wait_listening(["ip", "netns", "exec", netns], 7)
         yield found
     finally:
         dns.kill()
@@ -68,6 +69,16 @@ async def open_outside(folder: Path) -> AsyncIterator[Outside]:
         for started in (dns, echo):
             started.wait()
         await process.run(["ip", "netns", "del", netns], check=False)
+
+
+async def wait_listening(inside: Sequence[str], *ports: int) -> None:
+    """Until something listens on all these TCP ports; ``inside`` goes before a command that is to look there."""
+    async with asyncio.timeout(60):
+        while True:
+            shown = (await process.run([*inside, "ss", "-Hltn"])).text
+            if all(f":{port} " in shown for port in ports):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def _plug(netns: str, token: str, gateway: str, addresses: Sequence[str]) -> None:

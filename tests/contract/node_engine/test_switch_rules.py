@@ -17,6 +17,7 @@ from eaves.node.desired.model import AclAction, AclDirection, AclRule
 from eaves.node.networks import switch_recheck
 from eaves.node.networks.model import WantedVif
 from eaves.node.networks.switch_rules import render_switch_ruleset
+from eaves.testing.outside import wait_listening
 
 pytestmark = pytest.mark.contract
 
@@ -61,15 +62,6 @@ class Lan(Struct):
     async def is_kept_from(self, source: str, target: str, family: int, port: int = 80) -> bool:
         return not await self.reaches(source, target, family, port, limit_s=KEPT_LIMIT_S)
 
-    async def wait_servers(self, name: str) -> None:
-        """Until both ports are listened on."""
-        async with asyncio.timeout(REACH_LIMIT_S):
-            while True:
-                shown = (await process.run([*self.inside(name), "ss", "-Hltn"])).text
-                if all(f":{port} " in shown for port in PORTS):
-                    return
-                await asyncio.sleep(0.05)
-
     async def pings(self, source: str, target: str, family: int) -> bool:
         argv = [*self.inside(source), "busybox", "ping", "-c", "1", "-W", "2", ADDRESSES[target][family]]
         return (await process.run(argv, check=False)).returncode == 0
@@ -98,7 +90,7 @@ async def lan() -> AsyncIterator[Lan]:
                     *found.inside(name), "busybox", "nc", "-ll", "-p", str(port), "-e", "/bin/cat"
                 )
                 stack.push_async_callback(_stop, echo)
-            await found.wait_servers(name)
+            await wait_listening(found.inside(name), *PORTS)
             if name != "far":
                 found.vifs[name] = WantedVif(name, "n", "eth0", link, "n", "br0", "", 0, "", mac, 1500)
         yield found
