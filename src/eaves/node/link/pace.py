@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 
+_LEAST_S = 0.001
+"""Less is lost in the sum with the clock: the wait would be over before its time, and whoever waits would look again without end."""
+
 
 def pick_delay_s(interval_s: float, lowest: float = 0.3, highest: float = 1.0) -> float:
     """A delay between ``lowest`` and ``highest`` times ``interval_s``; the shares are those of polls in the device API."""
@@ -12,9 +15,9 @@ def pick_delay_s(interval_s: float, lowest: float = 0.3, highest: float = 1.0) -
 
 
 async def sleep_or_wake(delay_s: float, wake: asyncio.Event) -> bool:
-    """Wait for ``wake`` at most ``delay_s``; true when it woke. The event is cleared."""
+    """Wait for ``wake`` at most ``delay_s``, at least a millisecond; true when it woke. The event is cleared."""
     try:
-        async with asyncio.timeout(delay_s):
+        async with asyncio.timeout(max(delay_s, _LEAST_S)):
             await wake.wait()
     except TimeoutError:
         return False
