@@ -85,7 +85,7 @@ class DiskStore:
         names = {digest.removeprefix("sha256:") for digest in needed}
         for folder in (self.blobs, self.partials):
             for path in folder.iterdir():
-                if path.name.removesuffix(".json") not in names:
+                if _digest_of(path.name) not in names:
                     path.unlink(missing_ok=True)
         return gone
 
@@ -96,6 +96,11 @@ class DiskStore:
             return None
         image = _with_paths(path, parts)
         return image if all(Path(part.path).is_file() for part in image.parts) else None
+
+
+def _digest_of(name: str) -> str:
+    """Of a blob's file: ``HEX``, ``HEX.json``, or ``.HEX.json.…`` while that is being written."""
+    return name.removeprefix(".").partition(".")[0]
 
 
 def _with_paths(folder: Path, parts: tuple[Part, ...]) -> DiskImage:
