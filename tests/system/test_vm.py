@@ -105,7 +105,7 @@ def test_an_applied_machine_boots_answers_and_goes(
     kubectl.ok("delete", "app/plc", "-n", namespace, "--timeout=120s")
     node.wait("the machine to go", lambda: not find_machines(node))
     assert fetch(port) is None
-    assert find_seeds(node) == []
+    node.wait("its secrets to go from the run folder", lambda: not find_seeds(node))
 
 
 def test_a_machine_goes_back_to_a_snapshot_with_all_of_its_disks(
