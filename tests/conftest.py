@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from eaves.testing import chroot
+from eaves.testing.k3s import NoK3sError, Release, find_releases
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
 settings.register_profile("eaves", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,3 +27,12 @@ def pytest_configure() -> None:
         # Workers inherit it. Where it may not be done, the tests of exec say so and are skipped.
         with contextlib.suppress(OSError):
             chroot.enter_root()
+
+
+@pytest.fixture(scope="session")
+def releases() -> list[Release]:
+    """What there is of K3s here, the newest first; without any, tests of clusters are skipped with the remedy."""
+    try:
+        return find_releases()
+    except NoK3sError as error:
+        pytest.skip(str(error))

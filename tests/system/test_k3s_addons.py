@@ -13,20 +13,11 @@ import pytest
 from eaves.kube.resource import Object
 from eaves.testing.chart_registry import ChartRegistry, find_helm_images
 from eaves.testing.daemons import wait_for
-from eaves.testing.k3s import NoK3sError, Release, find_releases
+from eaves.testing.k3s import NoK3sError, Release
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
 from eaves.testing.system import ControllerHost
 
 pytestmark = [pytest.mark.xdist_group("k3s"), pytest.mark.timeout(2400), pytest.mark.soak]
-
-
-@pytest.fixture(scope="module")
-def releases() -> list[Release]:
-    """Newest first."""
-    try:
-        return find_releases()
-    except NoK3sError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

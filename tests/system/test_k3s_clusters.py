@@ -15,7 +15,7 @@ import pytest
 
 from eaves.kube.resource import Object
 from eaves.testing.daemons import wait_for
-from eaves.testing.k3s import NoK3sError, Release, find_releases
+from eaves.testing.k3s import Release
 from eaves.testing.k3s_images import BUSYBOX
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
 from eaves.testing.kubectl import Kubectl
@@ -23,15 +23,6 @@ from eaves.testing.system import ControllerHost
 
 _SPEAK = "while true; do echo up; sleep 1; done"
 pytestmark = [pytest.mark.xdist_group("k3s"), pytest.mark.timeout(2400)]
-
-
-@pytest.fixture(scope="module")
-def releases() -> list[Release]:
-    """Newest first."""
-    try:
-        return find_releases()
-    except NoK3sError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from eaves.testing.daemons import run_program, wait_for
-from eaves.testing.k3s import NoK3sError, Release, find_releases
+from eaves.testing.k3s import Release
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterStage
 from eaves.testing.kubectl import find_kubectl
 from eaves.testing.system import EAVES, ControllerHost
@@ -21,15 +21,6 @@ pytestmark = [pytest.mark.xdist_group("k3s"), pytest.mark.timeout(3600), pytest.
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial" / "three-boxes.md"
 LIMIT_S = 1800.0
 BOXES = ("shop-17-a", "shop-17-b", "shop-17-c")
-
-
-@pytest.fixture(scope="module")
-def releases() -> list[Release]:
-    """Newest first."""
-    try:
-        return find_releases()
-    except NoK3sError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

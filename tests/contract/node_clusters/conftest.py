@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from eaves.testing.cluster_member import ClusterMember
-from eaves.testing.k3s import NoK3sError, Release, find_releases
+from eaves.testing.k3s import Release
 from eaves.testing.k3s_machine import Lan, Machine
 
 MakeMember = Callable[[], ClusterMember]
@@ -24,15 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("k3s"))
             item.add_marker(pytest.mark.timeout(1800))
-
-
-@pytest.fixture(scope="session")
-def releases() -> list[Release]:
-    """Newest first."""
-    try:
-        return find_releases()
-    except NoK3sError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
