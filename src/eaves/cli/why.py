@@ -302,7 +302,8 @@ def _parse_target(target: str) -> tuple[str, str]:
     kinds = {"": "app", "app": "app", "apps": "app", "pod": "app", "pods": "app", "po": "app"}
     kinds |= dict.fromkeys(("edgenode", "edgenodes", "en", "node", "nodes", "no"), "edgenode")
     kinds |= dict.fromkeys(("k3scluster", "k3sclusters"), "k3scluster")
-    if kind not in kinds or (slash and not name) or not name:
+    # A kind alone is a name that was forgotten; an app that is called so is app/NAME.
+    if kind not in kinds or not name or (not slash and name in kinds):
         raise EavesError(
             f"{target!r} has no path to explain",
             resolution="name app/NAME, pod/NAME, edgenode/NAME, node/NAME or k3scluster/NAME",

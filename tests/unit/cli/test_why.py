@@ -137,7 +137,7 @@ def test_a_cluster_is_explained_by_its_members_and_conditions() -> None:
     ]
 
 
-@pytest.mark.parametrize("target", ["secret/a", "app/", ""])
+@pytest.mark.parametrize("target", ["secret/a", "app/", "", "k3scluster", "edgenode"])
 def test_other_kinds_are_refused_with_a_remedy(target: str) -> None:
     with pytest.raises(EavesError) as caught:
         why.explain(None, target)  # type: ignore[arg-type] # refused before anything is read
