@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from eaves.controller.api.drafts import check_identity, check_named, check_place
 from eaves.controller.api.http import Request
@@ -68,10 +67,8 @@ def make_patch(resource: Resource, body: bytes, content_type: str, subresource: 
     if kind not in patch.accepted_types(resource):
         raise status.unsupported_media_type(kind, patch.accepted_types(resource))
     value = decode.decode_json(body)
-    version = _named_version(kind, value)
 
     def make(current: Object) -> Object:
-        _check_version(resource, current, version)
         new = patch.apply_patch(resource, kind, value, current)
         if kind == patch.STRATEGIC_PATCH:
             # It is read as a patch of the kind of its path, whatever kind it says.
@@ -79,22 +76,15 @@ def make_patch(resource: Resource, body: bytes, content_type: str, subresource: 
         check_identity(resource, new, is_patch=True)
         check_named(new["metadata"], current["metadata"]["name"])
         _check_versioned(resource, new, current)
+        # One that a patch of any type leaves as it is, is the current one; another is an optimistic lock.
+        _check_version(resource, current, new["metadata"].get("resourceVersion") or "")
         return new
 
-    return Change(make, subresource, is_retried=not version)
+    return Change(make, subresource)
 
 
 def is_apply(request: Request) -> bool:
     return decode.media_type(request.header(b"content-type")) == patch.APPLY_PATCH
-
-
-def _named_version(kind: str, value: Any) -> str:
-    """The version a merging patch says it is made for: then it is an optimistic lock."""
-    if kind == patch.JSON_PATCH or not isinstance(value, dict):
-        return ""
-    metadata = value.get("metadata")
-    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-    return version if isinstance(version, str) else ""
 
 
 def _check_versioned(resource: Resource, new: Object, current: Object) -> None:

@@ -233,6 +233,8 @@ async def test_a_patch_with_a_version_is_an_optimistic_lock(admin: AsgiClient) -
     await admin.call("PATCH", f"{APPS}/web", {"spec": {"running": False}}, content_type=MERGE)
     patch = {"metadata": {"resourceVersion": version}, "spec": {"running": True}}
     assert (await admin.call("PATCH", f"{APPS}/web", patch, content_type=MERGE)).status == 409
+    steps = [{"op": "replace", "path": "/metadata/resourceVersion", "value": version}]
+    assert (await admin.call("PATCH", f"{APPS}/web", steps, content_type=JSON_PATCH)).status == 409
 
 
 async def test_concurrent_patches_all_land(admin: AsgiClient) -> None:
