@@ -142,6 +142,10 @@ async def test_a_foreign_hardware_address_and_a_false_router_are_stopped(lan: La
     )
     await process.run([*lan.inside("app"), "ip", "link", "set", "eth0", "address", "02:00:00:00:00:77"])
     assert await lan.is_kept_from("app", "far", 0)
+    learnt = await process.run([*lan.inside("host"), "bridge", "fdb", "show"])
+    assert "02:00:00:00:00:77" not in learnt.text, (
+        "what the bridge learns, it sends there, whoever the address belongs to"
+    )
 
 
 async def test_an_edit_keeps_what_is_open_of_others(lan: Lan) -> None:

@@ -84,6 +84,11 @@ def _render_chains(vifs: Sequence[WantedVif]) -> dict[str, list[str]]:
             chains |= _render_way(vif, way)
     senders = [f'iifname "{vif.link}" jump from_{vif.link}' for vif in vifs]
     receivers = [f'oifname "{vif.link}" jump to_{vif.link}' for vif in vifs]
+    # In prerouting, before the bridge learns where the address is: else one frame would lead a neighbour's packets to the app.
+    chains["arriving"] = [
+        "type filter hook prerouting priority dstnat; policy accept;",
+        *(f'iifname "{vif.link}" ether saddr != {vif.mac} drop' for vif in vifs),
+    ]
     chains["forwarding"] = ["type filter hook forward priority filter; policy accept;", *senders, *receivers]
     chains["incoming"] = ["type filter hook input priority filter; policy accept;", *senders]
     chains["outgoing"] = ["type filter hook output priority filter; policy accept;", *receivers]
@@ -91,7 +96,7 @@ def _render_chains(vifs: Sequence[WantedVif]) -> dict[str, list[str]]:
 
 
 def _render_way(vif: WantedVif, way: _Way) -> dict[str, list[str]]:
-    """What a packet from or to one app meets: its own name first, then what is always allowed, open connections, the rules."""
+    """What a packet from or to one app meets: what is always allowed, open connections, the rules."""
     link = vif.link
     match = acls.match_outgoing if way is _Way.OUT else acls.match_incoming
     rules = [(rule, match(rule)) for rule in vif.acls if rule.action is not AclAction.PORT_MAP]
@@ -106,7 +111,6 @@ def _render_way(vif: WantedVif, way: _Way) -> dict[str, list[str]]:
     if rates:
         chains[f"rate_{way.value}_{link}"] = rates
     chains[f"{way.value}_{link}"] = [
-        *([f"ether saddr != {vif.mac} drop"] if way is _Way.OUT else []),
         *_render_always(link, way),
         *([f"jump rate_{way.value}_{link}"] if rates else []),
         *_render_known(link, way),
