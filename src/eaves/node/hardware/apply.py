@@ -6,6 +6,7 @@ Facts: Documentation/driver-api/vfio.rst, and ``driver_override`` of Documentati
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterable
@@ -49,10 +50,15 @@ def bind_vfio(address: str, sysfs: Path = SYSFS) -> None:
 
 
 def release_vfio(address: str, sysfs: Path = SYSFS) -> None:
-    """Give the device back to the driver that the kernel finds for it. A device that is gone is fine."""
+    """Give the device back to the driver that the kernel finds for it. A device that is gone is fine.
+
+    Raises DeviceError, such as while a machine has it still: the kernel would wait for that machine's end, and no signal ends that wait.
+    """
     folder = sysfs / "bus/pci/devices" / address
     if not folder.exists():
         return
+    if _driver(folder) == VFIO_DRIVER and _is_group_in_use(folder):
+        raise DeviceError(f"PCI device {address} is not given back to its driver yet: a machine still has it")
     try:
         (folder / "driver_override").write_text("\n")
         if _driver(folder) == VFIO_DRIVER:
@@ -60,6 +66,26 @@ def release_vfio(address: str, sysfs: Path = SYSFS) -> None:
         (sysfs / "bus/pci/drivers_probe").write_text(address)
     except OSError as error:
         raise DeviceError(f"PCI device {address} cannot be given back to its driver: {error.strerror}") from error
+
+
+def release_usb(port: str, sysfs: Path = SYSFS) -> None:
+    """Have the kernel find drivers for the device in a socket, as it does by itself only for who gives it back in order.
+
+    A device that is gone is fine. Raises DeviceError, such as while an app has it still.
+    """
+    for folder in (sysfs / "bus/usb/devices").glob(f"{port}:*"):
+        match _driver(folder):
+            case "usbfs":
+                raise DeviceError(f"USB device {port} is not given back to its driver yet: an app still has it")
+            case "":
+                try:
+                    (sysfs / "bus/usb/drivers_probe").write_text(folder.name)
+                except OSError as error:
+                    # Not every interface has a driver, and a device may be pulled out meanwhile.
+                    if error.errno not in (errno.ENODEV, errno.EINVAL):
+                        raise DeviceError(
+                            f"USB device {port} cannot be given back to its driver: {error.strerror}"
+                        ) from error
 
 
 def observe_host_pci(
@@ -86,6 +112,15 @@ def list_usb_nodes(ports: Iterable[str], sysfs: Path = SYSFS) -> list[str]:
             bus, number = (int((folder / name).read_text()) for name in ("busnum", "devnum"))
             nodes.append(f"/dev/bus/usb/{bus:03d}/{number:03d}")
     return nodes
+
+
+def _is_group_in_use(folder: Path) -> bool:
+    """A group's file is opened by one process at a time."""
+    try:
+        os.close(os.open(Path("/dev/vfio") / (folder / "iommu_group").resolve().name, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    return False
 
 
 def _driver(folder: Path) -> str:

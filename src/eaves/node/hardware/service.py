@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,13 +23,17 @@ from eaves.node.statefile import StateFile
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 30.0
-"""Devices are plugged in and out; only looked for while an app wants one."""
+"""Devices are plugged in and out, and machines end: only looked for while an app wants one, or one is to be given back."""
 
 
 class HandedOver(Struct):
-    """PCI addresses that this node took from their drivers, and must give back; label → what apps have, see ``Hardware``."""
+    """What this node took from its drivers, or lets an app take, and must give back: PCI addresses and USB sockets.
+
+    ``handed``: label → what apps have, see ``Hardware``.
+    """
 
     pci: list[str] = []
+    usb: list[str] = []
     handed: dict[str, str] = {}
 
 
@@ -40,6 +44,8 @@ class Devices:
         self._state = HandedOver()
         self._desired: DesiredNode | None = None
         self._answers: dict[str, Assignment | Fault] = {}
+        self._is_releasing = False
+        """Whether something could not be given back yet."""
         self._wake = asyncio.Event()
 
     async def open(self) -> None:
@@ -62,7 +68,7 @@ class Devices:
             desired = self._desired
             if desired is not None:
                 await self._reconcile(desired)
-            is_watching = desired is not None and any(app.devices for app in desired.apps)
+            is_watching = self._is_releasing or (desired is not None and any(app.devices for app in desired.apps))
             try:
                 async with asyncio.timeout(LOOK_EVERY_S if is_watching else None):
                     await self._wake.wait()
@@ -72,12 +78,12 @@ class Devices:
     async def teardown(self) -> None:
         """Give everything back."""
         self._state = await self._file.load()
-        await self._release(list(self._state.pci))
+        await self._release(pci=(), usb=())
         await self._file.remove()
 
     async def _reconcile(self, desired: DesiredNode) -> None:
         wishes = [app for app in desired.apps if app.devices]
-        if not wishes and not self._state.pci:
+        if not wishes and not self._state.pci and not self._state.usb:
             self._answers, self._state.handed = {}, {}
             return
         hardware = Hardware(
@@ -97,17 +103,19 @@ class Devices:
             if isinstance(answer, Assignment)
             for address in answer.pci
         }
-        await self._release([address for address in self._state.pci if address not in wanted])
-        await self._remember(answers)
+        usb = {port for answer in answers.values() if isinstance(answer, Assignment) for port in answer.usb}
+        await self._release(pci=wanted, usb=usb)
+        await self._remember(answers, usb)
         for address, app_id in wanted.items():
             if (fault := await self._hand_over(address)) is not None:
                 answers[app_id] = fault
         self._note(answers)
 
-    async def _remember(self, answers: dict[str, Assignment | Fault]) -> None:
+    async def _remember(self, answers: dict[str, Assignment | Fault], usb: Collection[str]) -> None:
         handed = dict(pair for answer in answers.values() if isinstance(answer, Assignment) for pair in answer.handed)
-        if handed != self._state.handed:
-            self._state.handed = handed
+        new_usb = sorted({*self._state.usb, *usb})
+        if (handed, new_usb) != (self._state.handed, self._state.usb):
+            self._state.handed, self._state.usb = handed, new_usb
             await self._file.save(self._state)
 
     async def _hand_over(self, address: str) -> Fault | None:
@@ -121,15 +129,22 @@ class Devices:
             return as_fault(error, since=time.time())
         return None
 
-    async def _release(self, addresses: list[str]) -> None:
-        for address in addresses:
-            try:
-                await asyncio.to_thread(apply.release_vfio, address)
-            except EavesError as error:
-                log.warning("device is not given back: address=%s error=%s", address, error)
-                continue
-            self._state.pci.remove(address)
-            await self._file.save(self._state)
+    async def _release(self, *, pci: Collection[str], usb: Collection[str]) -> None:
+        """Give back all but these; what cannot be given back yet is tried again later."""
+        self._is_releasing = False
+        for held, kept, give_back in (
+            (self._state.pci, pci, apply.release_vfio),
+            (self._state.usb, usb, apply.release_usb),
+        ):
+            for address in [address for address in held if address not in kept]:
+                try:
+                    await asyncio.to_thread(give_back, address)
+                except EavesError as error:
+                    log.warning("device is not given back: address=%s error=%s", address, error)
+                    self._is_releasing = True
+                    continue
+                held.remove(address)
+                await self._file.save(self._state)
 
     def _note(self, answers: dict[str, Assignment | Fault]) -> None:
         """A fault keeps the moment when it came."""
