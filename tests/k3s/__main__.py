@@ -100,8 +100,14 @@ def _ctr(argv: Sequence[str]) -> NoReturn:
     os.execv(program, [program, *argv])
 
 
-def _crictl(_argv: Sequence[str]) -> NoReturn:
-    log.fatal("this stand-in for K3s has no crictl: use k3s ctr")
+def _crictl(argv: Sequence[str]) -> NoReturn:
+    """K3s writes ``agent/etc/crictl.yaml`` for its own; here the socket, which is always in one place, is named by the environment."""
+    from tests.k3s import programs
+    from tests.k3s.paths import CONTAINERD_SOCKET
+
+    os.environ.setdefault("CONTAINER_RUNTIME_ENDPOINT", f"unix://{CONTAINERD_SOCKET}")
+    program = programs.program("crictl", "crictl")
+    os.execv(program, [program, *argv])
 
 
 def _check_config(_argv: Sequence[str]) -> int:

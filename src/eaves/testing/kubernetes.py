@@ -27,6 +27,7 @@ LIMIT_S = 1800.0
 """A cold build of everything takes about 20 minutes on two cores that have nothing else to do."""
 _KUBERNETES = "kubernetes-"
 _CONTAINERD = "github.com/containerd/containerd/v2"
+_CRICTL = "sigs.k8s.io/cri-tools"
 _CNI = "github.com/containernetworking/plugins/plugins"
 
 
@@ -83,12 +84,17 @@ def list_modules() -> list[Module]:
         *[_kubernetes(version) for version in VERSIONS[1:]],
         Module("helm-controller", {"helm-controller": "github.com/k3s-io/helm-controller"}, minutes=4),
         Module("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, minutes=4),
+        Module(
+            "crictl",
+            {"crictl": f"{_CRICTL}/cmd/crictl"},
+            flags=f"-X {_CRICTL}/pkg/version.Version={_version_in('crictl', _CRICTL)}",
+        ),
     ]
 
 
 def list_needless() -> list[str]:
     """Modules without which a cluster runs."""
-    return [*map(module_of, VERSIONS[1:]), "helm-controller", "helm"]
+    return [*map(module_of, VERSIONS[1:]), "helm-controller", "helm", "crictl"]
 
 
 def cache_folder() -> Path:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from eaves.testing import kubernetes
 from eaves.testing.daemons import wait_for
+from eaves.testing.k3s import Release
 from eaves.testing.k3s_host import K3sHost
 from eaves.testing.k3s_images import BUSYBOX
 
@@ -202,3 +204,16 @@ def test_streams_pass_the_server_port(server: K3sHost, command: str) -> None:
         path = f"/api/v1/namespaces/default/pods/{name}:8080/proxy/"
         assert server.kubectl("get", "--raw", path) == "hello\n"
     server.kubectl("delete", "pod", name, "--wait=false")
+
+
+def test_containers_are_seen_by_crictl(server: K3sHost, release: Release) -> None:
+    if release.is_standin and kubernetes.find_module("crictl") is None:
+        pytest.skip("crictl is not built: run tools/build_kubernetes.py")
+
+    def find_pod() -> Any:
+        pods = json.loads(server.k3s("crictl", "pods", "--output", "json"))["items"]
+        return next((pod for pod in pods if pod["metadata"]["namespace"] == "kube-system"), None)
+
+    pod = wait_for("a pod of its own", find_pod, LIMIT_S)
+    assert pod["metadata"]["name"] in server.ask("/api/v1/namespaces/kube-system/pods")
+    assert BUSYBOX in server.k3s("crictl", "images", "--output", "json")
