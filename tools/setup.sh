@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 # mtools, syslinux, systemd-boot-efi: the tests' tiny guest, which boots by BIOS and by UEFI.
 # libfaketime: for tests with wrong clocks.
 # network-manager, dbus-daemon, dbus-bin: set up the ports of nodes whose settings say manage_ports; tests run them in namespaces of their own.
+# wpasupplicant, hostapd, iw: Wi-Fi on virtual radios, in tests that run in a guest.
 # xorriso: makes the cloud-init images of virtual machines; libarchive-tools: bsdtar, which reads them in tests.
 # cpio, kmod: the initrd of a test guest with a stock kernel.
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
@@ -18,6 +19,7 @@ packages=(
   ca-certificates curl openssl procps iproute2 kmod
   podman runc conmon catatonit netavark aardvark-dns iptables
   nftables dnsmasq-base network-manager dbus-daemon dbus-bin
+  wpasupplicant hostapd iw
   qemu-system-x86 qemu-utils ovmf swtpm e2fsprogs
   mtools syslinux syslinux-common systemd-boot-efi
   xorriso libarchive-tools

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO, Self
 
 from eaves.testing.namespaces import Namespace
 
@@ -53,7 +54,9 @@ _WAIT_S = 60.0
 class ManagedHost:
     """Use as a context manager. ``address`` is that of the message bus, for ``DBUS_SYSTEM_BUS_ADDRESS``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_radio: bool = False) -> None:
+        """``has_radio``: wpa_supplicant runs too."""
+        self._has_radio = has_radio
         self.namespace = Namespace()
         self._folder = Path(tempfile.mkdtemp(prefix="eaves-nm."))
         self._socket = self._folder / "bus"
@@ -63,6 +66,8 @@ class ManagedHost:
     def __enter__(self) -> ManagedHost:
         try:
             self._start_bus()
+            if self._has_radio:
+                self._start_supplicant()
             self.start_manager()
         except BaseException:
             self.close()
@@ -87,6 +92,11 @@ class ManagedHost:
             self._processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output))
         _wait(self._socket.exists, "the message bus")
 
+    def _start_supplicant(self) -> None:
+        with (self._folder / "supplicant.log").open("ab") as output:
+            self._start(["wpa_supplicant", "-u"], output)
+        _wait(lambda: self._has_name("fi.w1.wpa_supplicant1"), "wpa_supplicant")
+
     def start_manager(self) -> None:
         """Start NetworkManager, or start it anew after :meth:`kill_manager`."""
         config, empty = self._folder / "manager.conf", self._folder / "empty"
@@ -95,16 +105,19 @@ class ManagedHost:
         config.write_text(_CONFIG.format(level=level))
         script = _START.format(config=config, empty=empty)
         with (self._folder / "manager.log").open("ab") as output:
-            self._processes.append(
-                subprocess.Popen(
-                    self.namespace.argv("unshare", "--mount", "--propagation", "private", "sh", "-ec", script),
-                    env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                )
+            self._start(["unshare", "--mount", "--propagation", "private", "sh", "-ec", script], output)
+        _wait(lambda: self._has_name("org.freedesktop.NetworkManager"), "NetworkManager", self.log)
+
+    def _start(self, argv: Sequence[str], output: BinaryIO) -> None:
+        self._processes.append(
+            subprocess.Popen(
+                self.namespace.argv(*argv),
+                env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
-        _wait(self._is_manager_there, "NetworkManager", self.log)
+        )
 
     def kill_manager(self) -> None:
         process = self._processes.pop()
@@ -130,12 +143,12 @@ class ManagedHost:
         )
         return done.stdout
 
-    def _is_manager_there(self) -> bool:
+    def _has_name(self, name: str) -> bool:
         asked = subprocess.run(
             [
                 *("dbus-send", f"--bus={self.address}", "--print-reply", "--dest=org.freedesktop.DBus"),
                 *("/org/freedesktop/DBus", "org.freedesktop.DBus.GetNameOwner"),
-                "string:org.freedesktop.NetworkManager",
+                f"string:{name}",
             ],
             check=False,
             capture_output=True,
@@ -143,17 +156,18 @@ class ManagedHost:
         return asked.returncode == 0
 
 
-class DhcpRouter:
-    """A network at the other end of a cable, with a DHCP server and an address of its own."""
+class DhcpNetwork:
+    """A network with a DHCP server and an address of its own. ``namespace`` is the machine that serves it."""
 
-    def __init__(self, host: Namespace, interface: str, subnet: str, *, lease: str = "10m") -> None:
+    def __init__(self, subnet: str, *, lease: str = "10m") -> None:
         """``subnet`` like ``10.1.0``: the router is ``.1``, leases from ``.100`` on."""
         self.namespace = Namespace()
         self.subnet = subnet
-        host.connect(interface, self.namespace, "lan")
-        self.namespace.run("ip", "addr", "add", f"{subnet}.1/24", "dev", "lan")
         self._lease = lease
         self._servers: list[subprocess.Popen[bytes]] = []
+
+    def take_address(self, interface: str) -> None:
+        self.namespace.run("ip", "addr", "add", f"{self.subnet}.1/24", "dev", interface)
 
     def start_dhcp(self, interface: str = "lan", *options: str) -> None:
         """``options``: further arguments for dnsmasq."""
@@ -189,11 +203,20 @@ class DhcpRouter:
         self.stop_dhcp()
         self.namespace.close()
 
-    def __enter__(self) -> DhcpRouter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class DhcpRouter(DhcpNetwork):
+    """One at the other end of a cable."""
+
+    def __init__(self, host: Namespace, interface: str, subnet: str, *, lease: str = "10m") -> None:
+        super().__init__(subnet, lease=lease)
+        host.connect(interface, self.namespace, "lan")
+        self.take_address("lan")
 
 
 @contextlib.contextmanager

@@ -7,9 +7,19 @@ from typing import Any
 from eaves.node.desired.port_setup import extract_port_sections
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.devmodel_pb2 import BondAdapter, PhysicalIO, SystemAdapter, VlanAdapter
-from eaves.wire.pb.config.netconfig_pb2 import NetworkConfig
-from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoNetEth, PhyIoUsageMgmtAndApps
-from eaves.wire.pb.evecommon.netcmn_pb2 import V4, Client, NetworkType, Static, ipspec
+from eaves.wire.pb.config.netconfig_pb2 import (
+    NetworkConfig,
+    WifiConfig,
+    WirelessConfig,
+)
+from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, EncryptionBlock
+from eaves.wire.pb.evecommon.devmodelcommon_pb2 import (
+    PhyIoNetEth,
+    PhyIoNetWLAN,
+    PhyIoType,
+    PhyIoUsageMgmtAndApps,
+)
+from eaves.wire.pb.evecommon.netcmn_pb2 import V4, WPAPSK, Client, NetworkType, Static, WiFi, ipspec
 
 CONTROLLER = "198.51.100.1"
 CONTROLLER_V6 = "2001:db8:ffff::1"
@@ -21,12 +31,13 @@ class SectionsMaker:
     def __init__(self) -> None:
         self.config = EdgeDevConfig()
         self._family: NetworkType.ValueType = V4
+        self._wireless: dict[str, WirelessConfig] = {}
 
-    def hardware(self, *names: str) -> SectionsMaker:
+    def hardware(self, *names: str, kind: PhyIoType.ValueType = PhyIoNetEth) -> SectionsMaker:
         for name in names:
             self.config.deviceIoList.append(
                 PhysicalIO(
-                    ptype=PhyIoNetEth,
+                    ptype=kind,
                     logicallabel=name,
                     phylabel=name,
                     phyaddrs={"ifname": name},
@@ -34,6 +45,13 @@ class SectionsMaker:
                 )
             )
         return self
+
+    def wifi(self, name: str, ssid: str, password: str) -> SectionsMaker:
+        """A radio; add its addresses afterwards."""
+        sealed = CipherBlock(cipherData=EncryptionBlock(wifiPassword=password).SerializeToString())
+        network = WifiConfig(wifiSSID=ssid, keyScheme=WPAPSK, cipherData=sealed)
+        self._wireless[name] = WirelessConfig(type=WiFi, wifiCfg=[network])
+        return self.hardware(name, kind=PhyIoNetWLAN)
 
     def family(self, family: NetworkType.ValueType) -> SectionsMaker:
         """Of the ports that are added from now on."""
@@ -64,7 +82,9 @@ class SectionsMaker:
 
     def _add(self, label: str, spec: ipspec, adapter: dict[str, Any]) -> SectionsMaker:
         network_id = f"net-{label}"
-        self.config.networks.append(NetworkConfig(id=network_id, type=self._family, ip=spec))
+        self.config.networks.append(
+            NetworkConfig(id=network_id, type=self._family, ip=spec, wireless=self._wireless.get(label))
+        )
         values = {"lowerLayerName": label, "uplink": True, **adapter}
         self.config.systemAdapterList.append(SystemAdapter(name=label, networkUUID=network_id, **values))
         return self

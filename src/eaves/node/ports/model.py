@@ -44,7 +44,7 @@ class SeenLink(Struct, frozen=True):
     state: LinkState
     profile: str = ""
     reason: str = ""
-    """Why it is down, in NetworkManager's words."""
+    """Why it is down, or why what was asked for is not what is up."""
     is_modem: bool = False
     time_servers: tuple[str, ...] = ()
     """That DHCP told."""

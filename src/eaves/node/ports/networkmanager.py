@@ -15,6 +15,7 @@ from typing import Any
 
 from eaves.node.ports.bus import Bus, CallError, unwrap
 from eaves.node.ports.model import LinkState, Profile, SeenLink, SeenManager
+from eaves.node.ports.reasons import describe_reason
 from eaves.node.ports.render import OWNER_KEY
 from eaves.node.ports.signatures import encode_settings
 
@@ -30,26 +31,6 @@ _NO_FLAGS = 0
 """Of checkpoints. To delete new profiles is tempting, and takes bridges down that others made meanwhile."""
 _MODEM = 8
 _UNMANAGED, _UNAVAILABLE, _DISCONNECTED, _ACTIVATED, _FAILED = 10, 20, 30, 100, 120
-_REASONS = {
-    3: "it is being set up",
-    4: "the config cannot be applied",
-    5: "no address was given, DHCP does not answer",
-    6: "the address ran out",
-    7: "a password is missing or wrong",
-    8: "the wireless network refuses it",
-    9: "the wireless network refuses its settings",
-    10: "the wireless network refuses its password",
-    11: "the wireless network does not answer",
-    15: "DHCP cannot be started",
-    16: "DHCP failed",
-    17: "DHCP failed",
-    35: "its parts are missing",
-    36: "it was taken away",
-    39: "somebody else changed it",
-    40: "it has no link",
-    53: "the wireless network is out of reach",
-    60: "what it stands on changed",
-}
 
 
 class NetworkManager:
@@ -59,6 +40,9 @@ class NetworkManager:
         self._bus = bus
         self._instance = instance
         self._reasons: dict[str, str] = {}
+        """Device → why it failed last."""
+        self._asked: dict[str, str] = {}
+        """Device → UUID of the profile that was brought up on it last."""
         self.changed = asyncio.Event()
         """Set whenever a device changes its state."""
 
@@ -132,6 +116,7 @@ class NetworkManager:
         path = await self._find_profile(profile.uuid)
         device = "/" if profile.is_software else await self._find_device(profile.interface)
         self._reasons.pop(device, None)
+        self._asked[device] = profile.uuid
         await self._bus.call(_ROOT, SERVICE, "ActivateConnection", "ooo", path, device, "/")
 
     async def delete(self, uuid: str) -> None:
@@ -165,10 +150,13 @@ class NetworkManager:
         self, path: str, device: dict[str, Any], actives: dict[str, dict[str, Any]], time_servers: tuple[str, ...]
     ) -> SeenLink:
         state = int(device.get("State", 0))
-        active = actives.get(str(device.get("ActiveConnection", "")), {})
+        profile = str(actives.get(str(device.get("ActiveConnection", "")), {}).get("Uuid", ""))
+        # After a failure NetworkManager may bring up another profile by itself: what was asked for has failed all the same.
+        if state == _ACTIVATED and profile == self._asked.get(path, profile):
+            self._reasons.pop(path, None)
         reason = self._reasons.get(path, "")
         if state == _ACTIVATED:
-            shown, reason = LinkState.UP, ""
+            shown = LinkState.UP
         elif _DISCONNECTED < state < _ACTIVATED:
             shown = LinkState.COMING
         else:
@@ -177,7 +165,7 @@ class NetworkManager:
         return SeenLink(
             interface=str(device.get("Interface", "")),
             state=shown,
-            profile=str(active.get("Uuid", "")),
+            profile=profile,
             reason=reason,
             is_modem=int(device.get("DeviceType", 0)) == _MODEM,
             time_servers=time_servers,
@@ -219,10 +207,8 @@ class NetworkManager:
 
     def _hear(self, path: str, body: list[Any]) -> None:
         new, _old, reason = (int(value) for value in body)
-        if new == _ACTIVATED:
-            self._reasons.pop(path, None)
-        elif reason in _REASONS and new in (_FAILED, _UNAVAILABLE):
-            self._reasons[path] = _REASONS[reason]
+        if new in (_FAILED, _UNAVAILABLE) and (words := describe_reason(reason)):
+            self._reasons[path] = words
         self.changed.set()
 
 
