@@ -140,7 +140,11 @@ class Manager:
             metadata=self._metadata,
             on_layout=self._flows.set_layout,
         )
-        self._devices = Devices(instance, on_change=self._wake_apps)
+        self._devices = Devices(
+            instance,
+            on_change=self._wake_apps,
+            uplinks=[port.interface for port in options.ports if port.is_uplink],
+        )
         readiness = Readiness(observations, self.images, self._volumes, self._networks, self._devices)
         self._apps = Apps(
             instance,

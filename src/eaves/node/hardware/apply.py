@@ -1,4 +1,4 @@
-"""Hands PCI devices to VFIO and back, and looks up which ones the machine itself needs. Blocking; call it in threads.
+"""Hands devices to apps and back. Blocking where it is no coroutine; call that in threads.
 
 Facts: Documentation/driver-api/vfio.rst, and ``driver_override`` of Documentation/ABI/testing/sysfs-bus-pci.
 """
@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from eaves.kit import process
 from eaves.kit.errors import EavesError
 from eaves.node.hardware.inventory import SYSFS
 
 VFIO_DRIVER = "vfio-pci"
-_PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
 class DeviceError(EavesError):
@@ -25,16 +24,30 @@ class DeviceError(EavesError):
     code = "DeviceNotHandedOver"
 
 
+async def load_vfio(sysfs: Path = SYSFS) -> None:
+    """Have the kernel load vfio-pci, which nothing else does. Raises DeviceError."""
+    driver = sysfs / "bus/pci/drivers" / VFIO_DRIVER
+    if driver.exists():
+        return
+    details = ""
+    try:
+        await process.run(["modprobe", VFIO_DRIVER])
+    except (process.ProcessError, process.ProgramMissingError) as error:
+        details = error.details or str(error)
+    if not driver.exists():
+        raise DeviceError(
+            f"PCI devices cannot be assigned: the kernel's module {VFIO_DRIVER} cannot be loaded",
+            code="VfioMissing",
+            details=details,
+            resolution=f"boot a kernel that has {VFIO_DRIVER}, such as Debian's linux-image-amd64, and try: modprobe {VFIO_DRIVER}",
+        )
+
+
 def bind_vfio(address: str, sysfs: Path = SYSFS) -> None:
-    """Take the device from its driver and give it to vfio-pci; nothing to do when it is there. Raises DeviceError."""
+    """Take the device from its driver and give it to vfio-pci, which is loaded; nothing to do when it is there. Raises DeviceError."""
     folder = sysfs / "bus/pci/devices" / address
     if _driver(folder) == VFIO_DRIVER:
         return
-    if not (sysfs / "bus/pci/drivers" / VFIO_DRIVER).exists():
-        raise DeviceError(
-            f"PCI device {address} cannot be assigned: the kernel has no driver {VFIO_DRIVER}",
-            resolution=f"modprobe {VFIO_DRIVER}, or install a kernel that has it",
-        )
     try:
         (folder / "driver_override").write_text(VFIO_DRIVER)
         with contextlib.suppress(FileNotFoundError):
@@ -88,21 +101,6 @@ def release_usb(port: str, sysfs: Path = SYSFS) -> None:
                         ) from error
 
 
-def observe_host_pci(
-    uplinks: Iterable[str], sysfs: Path = SYSFS, mounts: Path = Path("/proc/self/mountinfo")
-) -> dict[str, str]:
-    """PCI address → what the machine needs it for: its own ports, and disks with a mounted file system."""
-    found: dict[str, str] = {}
-    for interface in uplinks:
-        if address := _nearest_pci(sysfs / "class/net" / interface / "device"):
-            found[address] = f"port {interface}"
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
-        fields = line.split(" ")
-        if not fields[2].startswith("0:") and (address := _nearest_pci(sysfs / "dev/block" / fields[2])):
-            found.setdefault(address, f"disk of {fields[4]}")
-    return found
-
-
 def list_usb_nodes(ports: Iterable[str], sysfs: Path = SYSFS) -> list[str]:
     """Device files of USB devices by their sockets; numbers change whenever one is plugged in anew."""
     nodes = []
@@ -126,10 +124,3 @@ def _is_group_in_use(folder: Path) -> bool:
 def _driver(folder: Path) -> str:
     link = folder / "driver"
     return link.resolve().name if link.exists() else ""
-
-
-def _nearest_pci(link: Path) -> str:
-    if not os.path.lexists(link):
-        return ""
-    real = link.resolve()
-    return next((folder.name for folder in (real, *real.parents) if _PCI.fullmatch(folder.name)), "")

@@ -14,8 +14,10 @@ from msgspec import Struct
 
 SYSFS = Path("/sys")
 
-_PCI_ADDRESS = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
-_USB_ADDRESS = re.compile(r"(\d+)-(\d+(?:\.\d+)*)")
+PCI_ADDRESS = re.compile(r"([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
+USB_ADDRESS = re.compile(r"(\d+)-(\d+(?:\.\d+)*)")
+_HEADER_TYPE = 0x0E
+"""Where it is in a PCI device's configuration space; the highest bit tells of several functions."""
 _CAN_TYPE = "280"
 """ARPHRD_CAN of ``if_arp.h``."""
 
@@ -33,10 +35,12 @@ class PciDevice(Struct, frozen=True):
     iommu_group: str = ""
     """Empty where there is no IOMMU."""
     parent: str = ""
+    header_type: int = 0
 
     @property
     def is_bridge(self) -> bool:
-        return self.class_code >> 16 == 0x06
+        """To other PCI devices. A host bridge or an ISA bridge is none, though of the class of bridges: it is a device like others."""
+        return self.header_type != 0
 
 
 class UsbDevice(Struct, frozen=True):
@@ -98,7 +102,7 @@ def load_inventory(sysfs: Path = SYSFS) -> Inventory:
 
 def _list_pci(sysfs: Path) -> Iterator[PciDevice]:
     for folder in _entries(sysfs / "bus/pci/devices"):
-        if not _PCI_ADDRESS.fullmatch(folder.name):
+        if not PCI_ADDRESS.fullmatch(folder.name):
             continue
         yield PciDevice(
             address=folder.name,
@@ -109,14 +113,15 @@ def _list_pci(sysfs: Path) -> Iterator[PciDevice]:
             subsystem=_hex(folder / "subsystem_device"),
             driver=_link_name(folder / "driver"),
             iommu_group=_link_name(folder / "iommu_group"),
-            parent=_nearest(folder.resolve().parent, _PCI_ADDRESS),
+            parent=_nearest(folder.resolve().parent, PCI_ADDRESS),
+            header_type=_header_type(folder / "config"),
         )
 
 
 def _list_usb(sysfs: Path) -> Iterator[UsbDevice]:
     """Devices alone: root hubs and interfaces have other names."""
     for folder in _entries(sysfs / "bus/usb/devices"):
-        if not _USB_ADDRESS.fullmatch(folder.name):
+        if not USB_ADDRESS.fullmatch(folder.name):
             continue
         real = folder.resolve()
         interfaces = sorted(real.glob(f"{folder.name}:*"))
@@ -126,8 +131,8 @@ def _list_usb(sysfs: Path) -> Iterator[UsbDevice]:
             product=_hex(folder / "idProduct"),
             device_class=_hex(folder / "bDeviceClass"),
             driver=_link_name(interfaces[0] / "driver") if interfaces else "",
-            pci_parent=_nearest(real.parent, _PCI_ADDRESS),
-            usb_parent=_nearest(real.parent, _USB_ADDRESS),
+            pci_parent=_nearest(real.parent, PCI_ADDRESS),
+            usb_parent=_nearest(real.parent, USB_ADDRESS),
             name=" ".join(filter(None, (_text(folder / "manufacturer"), _text(folder / "product")))),
         )
 
@@ -143,8 +148,8 @@ def _list_serial(sysfs: Path) -> Iterator[SerialDevice]:
             path=f"/dev/{folder.name}",
             io_ports=port if port not in ("", "0x0") else "",
             irq=int(_text(folder / "irq") or "0"),
-            pci_parent=_nearest(real, _PCI_ADDRESS),
-            usb_parent=_nearest(real, _USB_ADDRESS),
+            pci_parent=_nearest(real, PCI_ADDRESS),
+            usb_parent=_nearest(real, USB_ADDRESS),
         )
 
 
@@ -160,8 +165,8 @@ def _list_network(sysfs: Path) -> Iterator[NetworkDevice]:
             kind=_network_kind(folder, is_can=is_can),
             mac="" if is_can else _text(folder / "address"),
             speed_mbps=int(speed) if speed.isdigit() else 0,
-            pci_parent=_nearest(real, _PCI_ADDRESS),
-            usb_parent=_nearest(real, _USB_ADDRESS),
+            pci_parent=_nearest(real, PCI_ADDRESS),
+            usb_parent=_nearest(real, USB_ADDRESS),
         )
 
 
@@ -189,6 +194,13 @@ def _hex(path: Path) -> int:
     try:
         return int(_text(path) or "0", 16)
     except ValueError:
+        return 0
+
+
+def _header_type(path: Path) -> int:
+    try:
+        return path.read_bytes()[_HEADER_TYPE] & 0x7F
+    except (OSError, IndexError):
         return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from eaves.kit.errors import EavesError
 from eaves.node.desired.model import DesiredApp, DesiredNode
 from eaves.node.errors import as_fault
 from eaves.node.hardware import apply, plan
+from eaves.node.hardware.hostuse import observe_host_use
 from eaves.node.hardware.inventory import load_inventory
 from eaves.node.hardware.plan import Assignment, Hardware
 from eaves.node.instance import Instance
@@ -38,8 +39,10 @@ class HandedOver(Struct):
 
 
 class Devices:
-    def __init__(self, instance: Instance, *, on_change: Callable[[], None]) -> None:
+    def __init__(self, instance: Instance, *, on_change: Callable[[], None], uplinks: Sequence[str] = ()) -> None:
+        """``uplinks``: interfaces that the node's own settings name; others come with the config."""
         self._on_change = on_change
+        self._uplinks = tuple(uplinks)
         self._file = StateFile(instance.state_dir / "devices.json", HandedOver)
         self._state = HandedOver()
         self._desired: DesiredNode | None = None
@@ -86,12 +89,11 @@ class Devices:
         if not wishes and not self._state.pci and not self._state.usb:
             self._answers, self._state.handed = {}, {}
             return
+        uplinks = (port.interface for port in desired.ports if port.is_uplink)
         hardware = Hardware(
             model=desired.hardware,
             inventory=await asyncio.to_thread(load_inventory),
-            host_pci=await asyncio.to_thread(
-                apply.observe_host_pci, [port.interface for port in desired.ports if port.is_uplink]
-            ),
+            host=await asyncio.to_thread(observe_host_use, [*self._uplinks, *uplinks]),
             handed=self._state.handed,
         )
         owners = plan.want_owners(desired.apps, desired.hardware)
@@ -124,6 +126,7 @@ class Devices:
                 # Before the deed: what is noted is given back, even after a power cut in between.
                 self._state.pci.append(address)
                 await self._file.save(self._state)
+            await apply.load_vfio()
             await asyncio.to_thread(apply.bind_vfio, address)
         except (EavesError, OSError) as error:
             return as_fault(error, since=time.time())

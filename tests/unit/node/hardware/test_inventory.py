@@ -19,9 +19,13 @@ def make_tree(sysfs: Path) -> Path:
     """A bridge with a network card behind it, a USB controller with a hub, a stick and a serial converter, a UART, a CAN interface."""
     root = sysfs / "devices/pci0000:00"
     bridge = make_device(root / "0000:00:1c.0", vendor="0x8086", device="0x7ab8", class_="0x060400")
+    # As the device of several functions says it.
+    (bridge / "config").write_bytes(bytes(0x0E) + b"\x81" + bytes(49))
     card = make_device(bridge / "0000:03:00.0", vendor="0x8086", device="0x15f3", class_="0x020000", revision="0x03")
     port = make_device(card / "net/enp3s0", type="1", address="52:54:00:00:00:01", speed="2500")
     controller = make_device(root / "0000:00:14.0", vendor="0x8086", device="0x7ae0", class_="0x0c0330")
+    isa = make_device(root / "0000:00:1f.0", vendor="0x8086", device="0x7a86", class_="0x060100")
+    (isa / "config").write_bytes(bytes(64))
     hub = make_device(controller / "usb1/1-2", idVendor="05e3", idProduct="0608", bDeviceClass="09")
     stick = make_device(hub / "1-2.3", idVendor="0951", idProduct="1666", bDeviceClass="00", busnum="1", devnum="7")
     (stick / "product").write_text("DataTraveler\n")
@@ -39,7 +43,7 @@ def make_tree(sysfs: Path) -> Path:
     link(tty / "device", tty.parent.parent)
     for line in (uart, absent):
         link(line / "device", line.parent.parent)
-    for device in (bridge, card, controller):
+    for device in (bridge, card, controller, isa):
         link(sysfs / "bus/pci/devices" / device.name, device)
     for device in (hub, stick):
         link(sysfs / "bus/usb/devices" / device.name, device)
@@ -62,7 +66,7 @@ def test_pci_devices_with_driver_group_and_parent(tmp_path: Path) -> None:
     assert (card.driver, card.iommu_group, card.parent) == ("igc", "7", "0000:00:1c.0")
 
 
-def test_bridges_are_known_by_their_class(tmp_path: Path) -> None:
+def test_bridges_are_known_by_their_header(tmp_path: Path) -> None:
     assert [device.address for device in load_inventory(make_tree(tmp_path)).pci if device.is_bridge] == [
         "0000:00:1c.0"
     ]
@@ -92,16 +96,6 @@ def test_network_interfaces_with_hardware_and_can(tmp_path: Path) -> None:
 
 def test_machine_without_buses_has_nothing(tmp_path: Path) -> None:
     assert load_inventory(tmp_path).pci == ()
-
-
-def test_ports_and_mounted_disks_of_the_host_are_known(tmp_path: Path) -> None:
-    sysfs = make_tree(tmp_path / "sys")
-    disk = make_device(sysfs / "devices/pci0000:00/0000:00:17.0/ata1/block/sda/sda1")
-    link(sysfs / "dev/block/8:1", disk)
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text("22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 0:21 / /proc rw - proc proc rw\n")
-    found = apply.observe_host_pci(["enp3s0", "absent0"], sysfs, mounts)
-    assert found == {"0000:03:00.0": "port enp3s0", "0000:00:17.0": "disk of /"}
 
 
 def test_usb_device_files_follow_the_socket(tmp_path: Path) -> None:

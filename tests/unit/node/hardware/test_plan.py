@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from eaves.node.desired.hardware_model import DesiredIo, IoKind
 from eaves.node.desired.model import AppKind, DesiredApp
+from eaves.node.hardware.hostuse import HostUse
 from eaves.node.hardware.inventory import Inventory, NetworkDevice, PciDevice, SerialDevice, UsbDevice
 from eaves.node.hardware.plan import Assignment, Hardware, plan_assignment, want_owners
 from eaves.node.observed import Fault
@@ -14,7 +15,7 @@ from eaves.node.observed import Fault
 NIC, SOUND, GPU, BRIDGE = "0000:03:00.0", "0000:03:00.1", "0000:04:00.0", "0000:00:1c.0"
 INVENTORY = Inventory(
     pci=(
-        PciDevice(BRIDGE, 0x8086, 1, 0x060400, iommu_group="7"),
+        PciDevice(BRIDGE, 0x8086, 1, 0x060400, driver="pcieport", iommu_group="7", header_type=1),
         PciDevice(NIC, 0x8086, 2, 0x020000, driver="igc", iommu_group="7"),
         PciDevice(GPU, 0x10DE, 3, 0x030000, iommu_group="8"),
     ),
@@ -116,9 +117,14 @@ def test_without_an_iommu_it_is_refused_with_the_remedy() -> None:
 
 
 def test_everything_of_an_iommu_group_must_go_together() -> None:
-    sound = PciDevice(SOUND, 0x8086, 9, 0x040300, iommu_group="7")
+    sound = PciDevice(SOUND, 0x8086, 9, 0x040300, driver="snd_hda_intel", iommu_group="7")
     inventory = replace(INVENTORY, pci=(*INVENTORY.pci, sound))
-    assert_fault(plan(want_app("lan2"), hardware=Hardware(MODEL, inventory)), "IommuGroupShared", "group 7", SOUND)
+    assert_fault(
+        plan(want_app("lan2"), hardware=Hardware(MODEL, inventory)),
+        "IommuGroupShared",
+        "group 7",
+        f"{SOUND} (driver snd_hda_intel)",
+    )
     together = (*MODEL, DesiredIo("sound", IoKind.OTHER, "lan2", pci_address=SOUND))
     found = plan(want_app("lan2"), hardware=Hardware(together, inventory))
     assert isinstance(found, Assignment)
@@ -131,8 +137,67 @@ def test_bridges_of_an_iommu_group_stay_with_the_host() -> None:
     assert BRIDGE not in found.pci
 
 
+def test_a_bridge_of_another_kind_does_not_stay_while_it_has_a_driver() -> None:
+    """An ISA bridge is of the class of bridges and a device like others to the kernel."""
+    isa = PciDevice(SOUND, 0x8086, 9, 0x060100, driver="lpc_ich", iommu_group="7")
+    inventory = replace(INVENTORY, pci=(*INVENTORY.pci, isa))
+    assert_fault(plan(want_app("lan2"), hardware=Hardware(MODEL, inventory)), "IommuGroupShared", SOUND, "lpc_ich")
+
+
+@pytest.mark.parametrize("driver", ["", "pci-stub"])
+def test_what_nobody_uses_may_stay_in_an_iommu_group(driver: str) -> None:
+    idle = PciDevice(SOUND, 0x8086, 9, 0x060100, driver=driver, iommu_group="7")
+    inventory = replace(INVENTORY, pci=(*INVENTORY.pci, idle))
+    found = plan(want_app("lan2"), hardware=Hardware(MODEL, inventory))
+    assert isinstance(found, Assignment)
+    assert found.pci == (NIC,)
+
+
+def test_two_apps_never_share_an_iommu_group_though_nobody_drives_its_devices() -> None:
+    devices = (
+        PciDevice(NIC, 0x8086, 2, 0x020000, iommu_group="7"),
+        PciDevice(SOUND, 0x8086, 9, 0x040300, iommu_group="7"),
+    )
+    model = (
+        DesiredIo("eth1", IoKind.ETHERNET, "lan2", pci_address=NIC),
+        DesiredIo("sound", IoKind.OTHER, "sound", pci_address=SOUND),
+    )
+    hardware = Hardware(model, Inventory(pci=devices))
+    first, second = want_app("lan2", name="first"), want_app("sound", name="second")
+    assert_fault(plan(second, first, hardware=hardware), "IommuGroupShared", NIC)
+    assert isinstance(plan(first, hardware=hardware), Assignment), "nobody has asked for the other one"
+
+
+def test_a_bridge_goes_to_nobody() -> None:
+    model = (DesiredIo("bridge", IoKind.OTHER, "bridge", pci_address=BRIDGE),)
+    assert_fault(plan(want_app("bridge"), hardware=Hardware(model, INVENTORY)), "DeviceIsBridge", BRIDGE)
+
+
+@pytest.mark.parametrize("group", ["stick", "sticks"])
+@pytest.mark.parametrize("kind", list(AppKind))
+def test_usb_device_that_the_machine_needs_is_refused(group: str, kind: AppKind) -> None:
+    hardware = Hardware(MODEL, INVENTORY, host=HostUse({}, {"1-2": "disk of /"}))
+    assert_fault(plan(want_app(group, kind=kind), hardware=hardware), "DeviceKept", group, "1-2", "disk of /")
+
+
+def test_network_adapter_on_usb_goes_by_its_socket_and_not_with_its_controller() -> None:
+    adapter = NetworkDevice("enx0", "ethernet", pci_parent=GPU, usb_parent="2-1.4")
+    model = (DesiredIo("lan", IoKind.ETHERNET, "lan", interface="enx0"),)
+    inventory = replace(INVENTORY, network=(adapter,))
+    found = plan(want_app("lan"), hardware=Hardware(model, inventory))
+    assert isinstance(found, Assignment)
+    assert (found.pci, found.usb) == ((), ("2-1.4",))
+    again = plan(want_app("lan"), hardware=Hardware(model, INVENTORY, handed=dict(found.handed)))
+    assert again == found, "its interface is gone once a machine has it"
+    kept = Hardware(model, inventory, host=HostUse({}, {"2-1.4": "port enx0"}))
+    assert_fault(plan(want_app("lan"), hardware=kept), "DeviceKept", "port enx0")
+    assert_fault(
+        plan(want_app("lan", kind=AppKind.CONTAINER), hardware=Hardware(model, inventory)), "DeviceNeedsMachine"
+    )
+
+
 def test_what_the_machine_needs_itself_is_refused() -> None:
-    hardware = Hardware(MODEL, INVENTORY, host_pci={NIC: "port enp3s0"})
+    hardware = Hardware(MODEL, INVENTORY, host=HostUse({NIC: "port enp3s0"}))
     assert_fault(plan(want_app("lan2"), hardware=hardware), "DeviceKept", "port enp3s0")
     assert_fault(plan(want_app("lan1")), "DeviceKept", "eth0")
 
