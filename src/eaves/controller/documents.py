@@ -26,9 +26,19 @@ def decode_object(stored: StoredObject) -> Object:
     return decode_bytes(stored.value)
 
 
+def decode_given(resource: Resource, stored: StoredObject) -> Object:
+    """The object without the fields that are written though they are empty: what a writer compares and changes."""
+    obj = decode_object(stored)
+    for name, zero in resource.zero_fields.items():
+        if name in obj and obj[name] == zero:
+            del obj[name]
+    return obj
+
+
 def encode_document(resource: Resource, obj: Object) -> Document:
     """What the store keeps of ``obj``; its resourceVersion is the store's to put in."""
-    encoded = encode_object(obj)
+    missing = {name: value for name, value in resource.zero_fields.items() if name not in obj}
+    encoded = encode_object({**obj, **missing} if missing else obj)
     metadata = obj["metadata"]
     fields = {name: value(obj) for name, value in resource.selectable_fields.items()}
     return Document(metadata.get("uid", ""), encoded.head, encoded.tail, metadata.get("labels") or {}, fields)

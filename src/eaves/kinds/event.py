@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from eaves.kinds.columns import age_of, at, get
 from eaves.kinds.fields import Time, about
-from eaves.kinds.rules import invalid
+from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import core_resource, text_at
+from eaves.kube import names
 from eaves.kube.errors import FieldError
 from eaves.kube.resource import Column, Object
 
 NULLABLE = Meta(extra_json_schema={"nullable": True})
+ATOMIC = Meta(extra_json_schema={"x-kubernetes-map-type": "atomic"})
+_WORD_LIMIT, _NOTE_LIMIT = 128, 1024
 
 
 class ObjectReference(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -46,7 +49,7 @@ class EventSeries(Struct, frozen=True, rename="camel", kw_only=True, omit_defaul
 class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """Event is a report of something that happened. Events are kept for an hour."""
 
-    involved_object: Annotated[ObjectReference, about("The object that it is about.")]
+    involved_object: Annotated[ObjectReference, ATOMIC, about("The object that it is about.")]
     reason: Annotated[str, about("Why, as one word.")] = ""
     message: Annotated[str, about("What happened, for people.")] = ""
     source: Annotated[EventSource, about("Who reports.")] = EventSource()
@@ -66,9 +69,29 @@ def check_event(new: Object, _old: Object | None) -> Sequence[FieldError]:
     """An event lives in the namespace of its object; those about cluster-wide objects in ``default`` or ``kube-system``."""
     namespace = new["metadata"].get("namespace", "")
     about_namespace = (new.get("involvedObject") or {}).get("namespace", "")
-    if about_namespace in ("", namespace) and (about_namespace or namespace in ("default", "kube-system")):
-        return ()
-    return [invalid("involvedObject.namespace", about_namespace, "does not match event.namespace")]
+    faults = []
+    if about_namespace not in ("", namespace) or not (about_namespace or namespace in ("default", "kube-system")):
+        faults.append(invalid("involvedObject.namespace", about_namespace, "does not match event.namespace"))
+    if new.get("eventTime"):
+        faults.extend(_check_words(new))
+    return faults
+
+
+def _check_words(new: Object) -> Iterator[FieldError]:
+    """An event with a time to the microsecond is of the newer form, which needs to say who did what."""
+    controller = new.get("reportingComponent") or ""
+    if not controller:
+        yield required("reportingController")
+    for text in names.check_qualified_name(controller):
+        yield invalid("reportingController", controller, text)
+    for field in ("reportingInstance", "action", "reason"):
+        text = new.get(field) or ""
+        if not text:
+            yield required(field)
+        if len(text) > _WORD_LIMIT:
+            yield invalid(field, "", f"can have at most {_WORD_LIMIT} characters")
+    if len(new.get("message") or "") > _NOTE_LIMIT:
+        yield invalid("message", "", f"can have at most {_NOTE_LIMIT} characters")
 
 
 def _last_seen(obj: Object, now: float) -> str:
@@ -130,4 +153,12 @@ RESOURCE = core_resource(
         "type": text_at("type"),
     },
     validate=check_event,
+    zero_fields={
+        "source": {},
+        "firstTimestamp": None,
+        "lastTimestamp": None,
+        "eventTime": None,
+        "reportingComponent": "",
+        "reportingInstance": "",
+    },
 )

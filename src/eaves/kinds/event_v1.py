@@ -12,7 +12,9 @@ from msgspec import Struct
 from eaves.kinds import event
 from eaves.kinds.event import EventSeries, EventSource, ObjectReference
 from eaves.kinds.fields import Time, about
+from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import core_resource, text_at
+from eaves.kube.errors import FieldError
 from eaves.kube.resource import ALL_VERBS, Column, Object, Verb
 
 GROUP = "events.k8s.io"
@@ -26,6 +28,7 @@ _TO_CORE = {
     "deprecatedLastTimestamp": "lastTimestamp",
     "deprecatedCount": "count",
 }
+_OF_OLD = ("firstTimestamp", "lastTimestamp", "count", "source")
 _FROM_CORE = {core: name for name, core in _TO_CORE.items()}
 
 
@@ -38,7 +41,7 @@ class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tru
     reporting_instance: Annotated[str, about("Its instance.")] = ""
     action: Annotated[str, about("What was done or failed.")] = ""
     reason: Annotated[str, about("Why, as one word.")] = ""
-    regarding: Annotated[ObjectReference, about("The object that it is about.")] = ObjectReference()
+    regarding: Annotated[ObjectReference, event.ATOMIC, about("The object that it is about.")] = ObjectReference()
     related: Annotated[ObjectReference | None, about("Another object that has to do with it.")] = None
     note: Annotated[str, about("What happened, for people.")] = ""
     type: Annotated[str, about("Normal or Warning.")] = ""
@@ -50,12 +53,28 @@ class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tru
 
 def project_event(core: Object) -> Object:
     """The core group's event as this one."""
-    return {**_rename(core, _FROM_CORE), "apiVersion": f"{GROUP}/v1", "kind": "Event"}
+    shown = {**_rename(core, _FROM_CORE), "apiVersion": f"{GROUP}/v1", "kind": "Event"}
+    for name in ("reportingController", "reportingInstance"):
+        if shown.get(name) == "":
+            del shown[name]
+    return shown
 
 
 def unproject_event(shown: Object) -> Object:
     """The other way."""
     return {**_rename(shown, _TO_CORE), "apiVersion": "v1", "kind": "Event"}
+
+
+def check_new_event(core: Object) -> list[FieldError]:
+    """What is asked of a new event of this group beyond what is asked of any; in the fields of the core group, as Kubernetes says it."""
+    faults = list(event.check_event(core, None))
+    if not core.get("eventTime"):
+        faults.append(required("eventTime"))
+    kind = core.get("type") or ""
+    if kind not in ("Normal", "Warning"):
+        faults.append(invalid("type", "", f"has invalid value: {kind}"))
+    faults.extend(invalid(name, "", "needs to be unset") for name in _OF_OLD if core.get(name))
+    return faults
 
 
 def _rename(obj: Object, names: dict[str, str]) -> Object:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from eaves.kinds.columns import at
 from eaves.kinds.fields import Time, about
@@ -22,16 +22,17 @@ from eaves.kube.tables import age_column, name_column
 
 NAMESPACE = "kube-node-lease"
 DURATION_S = 40
+INT32 = Meta(extra_json_schema={"format": "int32"})
 
 
 class LeaseSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """Who holds the lease and until when."""
 
     holder_identity: Annotated[str | None, about("Who holds it.")] = None
-    lease_duration_seconds: Annotated[int | None, about("How long it lasts after renewTime.")] = None
+    lease_duration_seconds: Annotated[int | None, INT32, about("How long it lasts after renewTime.")] = None
     acquire_time: Annotated[Time | None, about("When it was taken.")] = None
     renew_time: Annotated[Time | None, about("When it was last renewed.")] = None
-    lease_transitions: Annotated[int | None, about("How often it changed hands.")] = None
+    lease_transitions: Annotated[int | None, INT32, about("How often it changed hands.")] = None
     strategy: Annotated[str | None, about("Strategy of coordinated leader election.")] = None
     preferred_holder: Annotated[str | None, about("Who should hold it next.")] = None
 
@@ -65,15 +66,13 @@ def project_lease(edgenode: Object, last_seen: float) -> Object:
 
 
 def check_lease(new: Object, old: Object | None) -> Sequence[FieldError]:
-    """The rules that Kubernetes has for a Lease's numbers and holder (``pkg/apis/coordination/validation``)."""
+    """The rules that Kubernetes has for a Lease's numbers (``pkg/apis/coordination/validation``)."""
     spec = new.get("spec") or {}
     faults = []
     if (seconds := spec.get("leaseDurationSeconds")) is not None and seconds <= 0:
         faults.append(invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
     if (transitions := spec.get("leaseTransitions")) is not None and transitions < 0:
         faults.append(invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
-    if spec.get("holderIdentity") == "":
-        faults.append(invalid("spec.holderIdentity", "", "must not be empty"))
     return faults
 
 
@@ -85,4 +84,6 @@ RESOURCE = core_resource(
     group_reference="coordination",
     columns=(name_column(), Column("Holder", "string", at("spec.holderIdentity"), "Who holds it."), age_column()),
     validate=check_lease,
+    zero_fields={"spec": {}},
+    has_generation=False,
 )

@@ -72,4 +72,5 @@ RESOURCE = core_resource(
     default=default_namespace,
     validate=check_namespace,
     has_status=True,
+    unowned=("spec",),
 )

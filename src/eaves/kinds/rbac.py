@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from eaves.kinds import rules
 from eaves.kinds.columns import at
@@ -24,6 +24,7 @@ from eaves.kube.tables import age_column, name_column
 
 _SUBJECT_KINDS = ("ServiceAccount", "User", "Group")
 _ROLE_KINDS = ("Role", "ClusterRole")
+ATOMIC = Meta(extra_json_schema={"x-kubernetes-map-type": "atomic"})
 
 
 class PolicyRule(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -97,20 +98,20 @@ class RoleBinding(Struct, frozen=True, rename="camel", kw_only=True, omit_defaul
     """RoleBinding gives a Role, or the permissions of a ClusterRole, in its namespace."""
 
     subjects: Annotated[list[Subject], about("Whom the role is given to.")] = []
-    role_ref: Annotated[RoleRef, about("The role; it cannot be changed.")]
+    role_ref: Annotated[RoleRef, ATOMIC, about("The role; it cannot be changed.")]
 
 
 class ClusterRoleBinding(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """ClusterRoleBinding gives a ClusterRole for the whole cluster."""
 
     subjects: Annotated[list[Subject], about("Whom the role is given to.")] = []
-    role_ref: Annotated[RoleRef, about("The role; it cannot be changed.")]
+    role_ref: Annotated[RoleRef, ATOMIC, about("The role; it cannot be changed.")]
 
 
 def default_binding(obj: Object) -> None:
     """Fills the API groups in that follow from the kinds."""
-    reference = obj.get("roleRef")
-    if isinstance(reference, dict) and not reference.get("apiGroup"):
+    reference = obj.setdefault("roleRef", {})
+    if not reference.get("apiGroup"):
         reference["apiGroup"] = GROUP
     for subject in obj.get("subjects") or ():
         if subject.get("kind") in ("User", "Group") and not subject.get("apiGroup"):
@@ -146,8 +147,6 @@ def check_cluster_role_binding(new: Object, old: Object | None) -> Sequence[Fiel
 def _check_rules(obj: Object, *, is_namespaced: bool) -> Iterator[FieldError]:
     for index, rule in enumerate(obj.get("rules") or ()):
         path = f"rules[{index}]"
-        if not rule.get("verbs"):
-            yield required(f"{path}.verbs", "verbs must contain at least one value")
         urls = rule.get("nonResourceURLs")
         if urls:
             if is_namespaced:
@@ -161,6 +160,9 @@ def _check_rules(obj: Object, *, is_namespaced: bool) -> Iterator[FieldError]:
             yield required(f"{path}.apiGroups", "resource rules must supply at least one api group")
         if not rule.get("resources"):
             yield required(f"{path}.resources", "resource rules must supply at least one resource")
+    for index, rule in enumerate(obj.get("rules") or ()):
+        if not rule.get("verbs"):
+            yield required(f"rules[{index}].verbs")
 
 
 def _check_selector(path: str, selector: Mapping[str, Any]) -> Iterator[FieldError]:
@@ -175,7 +177,8 @@ def _check_selector(path: str, selector: Mapping[str, Any]) -> Iterator[FieldErr
             )
         elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
             yield invalid(f"{where}.operator", operator, "not a valid selector operator")
-        yield from (invalid(f"{where}.key", term["key"], text) for text in names.check_qualified_name(term["key"]))
+        key = term.get("key") or ""
+        yield from (invalid(f"{where}.key", key, text) for text in names.check_qualified_name(key))
         for position, value in enumerate(values or ()):
             yield from (invalid(f"{where}.values[{position}]", value, text) for text in names.check_label_value(value))
 
@@ -183,23 +186,24 @@ def _check_selector(path: str, selector: Mapping[str, Any]) -> Iterator[FieldErr
 def _check_binding(
     new: Object, old: Object | None, role_kinds: Sequence[str], *, is_namespaced: bool
 ) -> Iterator[FieldError]:
-    reference = new["roleRef"]
-    if reference.get("apiGroup") != GROUP:
-        yield _unsupported("roleRef.apiGroup", reference.get("apiGroup", ""), (GROUP,))
-    if reference["kind"] not in role_kinds:
-        yield _unsupported("roleRef.kind", reference["kind"], role_kinds)
-    if not reference["name"]:
-        yield required("roleRef.name")
-    for text in names.check_path_segment(reference["name"]):
-        yield invalid("roleRef.name", reference["name"], text)
+    reference = new.get("roleRef") or {}
+    group, kind, name = (reference.get(key) or "" for key in ("apiGroup", "kind", "name"))
+    if group != GROUP:
+        yield _unsupported("roleRef.apiGroup", group, (GROUP,))
+    if kind not in role_kinds:
+        yield _unsupported("roleRef.kind", kind, role_kinds)
+    for text in names.check_path_segment(name):
+        yield invalid("roleRef.name", name, text)
     for index, subject in enumerate(new.get("subjects") or ()):
         yield from _check_subject(f"subjects[{index}]", subject, is_namespaced=is_namespaced)
     if old is not None and old.get("roleRef") != reference:
-        yield invalid("roleRef", reference, "cannot change roleRef")
+        yield invalid("roleRef", {"APIGroup": group, "Kind": kind, "Name": name}, "field is immutable")
+    if not name:
+        yield required("roleRef.name")
 
 
 def _check_subject(path: str, subject: Mapping[str, Any], *, is_namespaced: bool) -> Iterator[FieldError]:
-    kind, group, name = subject["kind"], subject.get("apiGroup", ""), subject["name"]
+    kind, group, name = (subject.get(key) or "" for key in ("kind", "apiGroup", "name"))
     if not name:
         yield required(f"{path}.name")
     match kind:
@@ -257,6 +261,7 @@ ROLE = core_resource(
     columns=(name_column(), _CREATED),
     validate=check_role,
     has_free_names=True,
+    zero_fields={"rules": None},
 )
 CLUSTER_ROLE = core_resource(
     ClusterRole,
@@ -267,6 +272,7 @@ CLUSTER_ROLE = core_resource(
     columns=(name_column(), _CREATED),
     validate=check_cluster_role,
     has_free_names=True,
+    zero_fields={"rules": None},
 )
 ROLE_BINDING = core_resource(
     RoleBinding,

@@ -24,6 +24,8 @@ MAX_BYTES = 1024 * 1024
 REDACTED = "<secret contents redacted>"
 
 DOCKER_CONFIG_JSON = "kubernetes.io/dockerconfigjson"
+SERVICE_ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type, no secret
+ACCOUNT_NAME = "kubernetes.io/service-account.name"
 _NEEDED_KEYS = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
@@ -58,6 +60,8 @@ def check_secret(new: Object, old: Object | None) -> Sequence[FieldError]:
     """Every fault of a Secret, and of a change of one. Values are never repeated in a fault."""
     data = new.get("data") or {}
     faults = [*_check_data(data), *_check_type(new.get("type", ""), data)]
+    if new.get("type") == SERVICE_ACCOUNT_TOKEN and not (new["metadata"].get("annotations") or {}).get(ACCOUNT_NAME):
+        faults.append(required(f"metadata.annotations[{ACCOUNT_NAME}]"))
     if old is not None:
         faults.extend(rules.check_immutable("type", new.get("type", ""), old.get("type", "")))
         faults.extend(check_frozen(new, old, ("data",)))

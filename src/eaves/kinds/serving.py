@@ -89,6 +89,9 @@ def core_resource(
     validate: Validation = accept_all,
     has_status: bool = False,
     has_free_names: bool = False,
+    zero_fields: Mapping[str, object] | None = None,
+    unowned: Sequence[str] = (),
+    has_generation: bool = True,
 ) -> Resource:
     """A kind of Kubernetes itself, version v1. ``columns`` are all columns."""
     return Resource(
@@ -108,6 +111,9 @@ def core_resource(
         has_status=has_status,
         is_custom=False,
         has_free_names=has_free_names,
+        zero_fields=zero_fields or {},
+        unowned=frozenset(f"f:{name}" for name in unowned),
+        has_generation=has_generation,
         description=inspect.cleandoc(kind.__doc__ or ""),
     )
 

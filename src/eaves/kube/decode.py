@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
 
 from eaves.kube import protobuf, status
+from eaves.kube.errors import ApiError
+from eaves.kube.go_types import name_json_type
 from eaves.kube.resource import Object
-from eaves.kube.yaml_decoding import decode_yaml as decode_yaml
+from eaves.kube.yaml_decoding import YamlError, decode_yaml
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -23,34 +26,92 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower() or JSON
 
 
-def decode_object(body: bytes, content_type: str, *, find_duplicates: bool = False) -> tuple[Object, list[str]]:
-    """The object of a body and, if asked, paths of keys that stand twice (``spec.image``).
+def decode_object(
+    body: bytes, content_type: str, *, find_duplicates: bool = False, wanted: str = ""
+) -> tuple[Object, list[str]]:
+    """The object of a body and, if asked, remarks on keys that stand twice (``duplicate field "spec.image"``).
 
-    Raises ApiError 415 for other types, 400 for what is no object.
+    ``wanted`` is the Kind that it should be, for faults. Raises ApiError 415 for other types, 400 for what is no object.
     """
     kind = media_type(content_type)
-    duplicates: list[str] = []
+    remarks: list[str] = []
     if kind == JSON:
-        value = decode_json(body)
+        try:
+            value = _decoder.decode(body)
+        except _JSON_ERRORS as error:
+            raise _unrecognized(f"{_NO_KIND}: {_say_json(error, body)}", body, wanted) from error
         if find_duplicates and isinstance(value, dict):
-            duplicates = find_duplicates_json(body)
+            remarks = [f'duplicate field "{path}"' for path in find_duplicates_json(body)]
     elif kind in _YAML_TYPES:
-        value, duplicates = decode_yaml(body)
+        try:
+            value, remarks = decode_yaml(body)
+        except YamlError as error:
+            raise _unrecognized(str(error), body, wanted) from error
     elif kind == PROTOBUF:
         value = protobuf.decode_object(body)
     else:
         raise status.unsupported_media_type(kind, BODY_TYPES)
+    if value is None:
+        value = {}
     if not isinstance(value, dict):
-        raise status.bad_request("couldn't get version/kind; json parse error: the body is not an object")
-    return value, duplicates if find_duplicates else []
+        got = f"json: cannot unmarshal {name_json_type(value)} into Go value of type {_TYPE_META}"
+        raise _unrecognized(f"{_NO_KIND}: {got}", body, wanted)
+    return value, remarks if find_duplicates else []
 
 
-def decode_json(body: bytes) -> Any:
-    """Raises ApiError 400."""
+def decode_patch(body: bytes) -> Any:
+    """A patch in JSON. Raises ApiError 400."""
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise status.bad_request(f"the object provided is unrecognized (must be valid JSON): {error}") from error
+        return _decoder.decode(body)
+    except _JSON_ERRORS as error:
+        raise status.bad_request("invalid JSON patch") from error
+
+
+def missing_kind(body: bytes, wanted: str) -> ApiError:
+    """The fault of an object that does not say what it is."""
+    text = body.decode("utf-8", "replace")
+    return _unrecognized(f"Object 'Kind' is missing in '{text}'", body, wanted)
+
+
+_decoder = msgspec.json.Decoder()
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NO_KIND = "couldn't get version/kind; json parse error"
+_TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+_SUMMARY_BYTES = 30
+_PLACE = re.compile(r"\(byte (\d+)\)$")
+
+
+def _unrecognized(why: str, body: bytes, wanted: str) -> ApiError:
+    if not wanted:
+        return status.bad_request(why)
+    return status.bad_request(
+        f"the object provided is unrecognized (must be of type {wanted}): {why} ({_summarize(body)})"
+    )
+
+
+def _summarize(body: bytes) -> str:
+    """The beginning of a body, in hexadecimal digits when it is no JSON."""
+    if not body:
+        return "<empty>"
+    text = body.decode("utf-8", "replace") if body.startswith(b"{") else body.hex()
+    return text if len(text) <= _SUMMARY_BYTES else f"{text[:_SUMMARY_BYTES]} ..."
+
+
+def _say_json(error: Exception, body: bytes) -> str:
+    """A fault of JSON in the words of Go's decoder, where they are known."""
+    text = str(error)
+    if "truncated" in text:
+        return "unexpected end of JSON input"
+    if place := _PLACE.search(text):
+        is_trailing = "trailing" in text
+        # What comes after the value is told of when it has been read.
+        at = int(place[1]) - is_trailing
+        letter = body[at : at + 1].decode("latin-1")
+        if is_trailing:
+            return f"invalid character '{letter}' after top-level value"
+        if letter and "invalid character" in text:
+            return f"invalid character '{letter}' looking for beginning of value"
+    return text
 
 
 def _has_duplicates(body: bytes) -> bool:
@@ -74,7 +135,7 @@ def find_duplicates_json(body: bytes) -> list[str]:
     A second, slower pass over valid JSON: it runs only for writes that ask for field validation. Keeping every pair costs most of
     it, so that is done only for a body that has such a key.
     """
-    if not _has_duplicates(body):
+    if not body.lstrip().startswith((b"{", b"[")) or not _has_duplicates(body):
         return []
     found: dict[str, None] = {}
     stack = [("", json.loads(body, object_pairs_hook=_Pairs))]

@@ -60,10 +60,11 @@ def encode_list(
     *,
     next_token: str = "",
     remaining: int | None = None,
+    says_end: bool = False,
 ) -> bytes:
-    """A list document from the bytes of its items."""
+    """A list document from the bytes of its items. ``says_end``: the end is an empty ``continue`` and not an absent one."""
     meta: dict[str, str | int] = {"resourceVersion": str(version)}
-    if next_token:
+    if next_token or says_end:
         meta["continue"] = next_token
     if remaining is not None:
         meta["remainingItemCount"] = remaining

@@ -59,7 +59,7 @@ class ApiError(EavesError):
         super().__init__(message, code=reason or "Unknown")
         self.status_code = status_code
         self.reason = reason
-        self.status_details = dict(details or {})
+        self.status_details: dict[str, Any] | None = None if details is None else dict(details)
         self.headers = dict(headers or {})
         self.continue_token = ""
         """Goes into ``metadata.continue`` of an Expired status."""

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from eaves.kube import typed
 from eaves.kube.fieldset import EMPTY, FieldSet, make_set, parse_fields, render_fields
 from eaves.kube.resource import Object, Resource
+from eaves.kube.schema import MapType
 
 UPDATE = "Update"
 APPLY = "Apply"
@@ -115,9 +116,12 @@ def strip_untouched(resource: Resource, fields: FieldSet, subresource: str = "")
     """Fields without those that a write to the main path or to ``subresource`` leaves as they are, whatever it says of them."""
     if subresource == "status":
         return _only(fields, "f:status")
+    left_out = resource.unowned
     if resource.has_status and not subresource:
-        return FieldSet(fields.members - {"f:status"}, {e: c for e, c in fields.children.items() if e != "f:status"})
-    return fields
+        left_out = left_out | {"f:status"}
+    if not left_out:
+        return fields
+    return FieldSet(fields.members - left_out, {e: c for e, c in fields.children.items() if e not in left_out})
 
 
 def _only(fields: FieldSet, element: str) -> FieldSet:
@@ -135,7 +139,7 @@ def track_create(resource: Resource, obj: Object, manager: str, now: str) -> Non
     if is_reset(obj):
         obj["metadata"].pop("managedFields")
         return
-    added = typed.compare(resource.schema, {"metadata": {}}, _untracked(obj)).added
+    added = typed.compare(resource.schema, {"metadata": {}}, _untracked(obj)).added - _structures(resource)
     # Entries that the request brings are about fields that it creates: those are the creator's.
     given = [structs.replace(entry, fields=entry.fields - added) for entry in parse_managers(obj)]
     put_managers(obj, _record_update(resource, given, strip_unowned(resource, added), manager, now, ""))
@@ -156,10 +160,22 @@ def track_update(resource: Resource, new: Object, old: Object, manager: str, now
         new["metadata"].pop("managedFields", None)
         return
     difference = typed.compare(resource.schema, _untracked(old), _untracked(new))
-    taken = strip_unowned(resource, difference.added | difference.changed, subresource)
+    taken = strip_unowned(resource, difference.added | difference.changed, subresource) - _structures(resource)
     lost = strip_untouched(resource, difference.removed, subresource) | taken
     left = [structs.replace(entry, fields=entry.fields - lost) for entry in managers] if lost else list(managers)
     put_managers(new, _record_update(resource, left, taken, manager, now, subresource))
+
+
+def _structures(resource: Resource) -> FieldSet:
+    """Fields of Kubernetes' own types that are always there, as structures within structures are in Go: nobody adds them."""
+    if resource.is_custom:
+        return EMPTY
+    paths = [
+        (f"f:{name}",)
+        for name, child in resource.schema.properties.items()
+        if child.properties and not child.optional and child.map_type is not MapType.ATOMIC
+    ]
+    return make_set(paths)
 
 
 def _untracked(obj: Object) -> Object:

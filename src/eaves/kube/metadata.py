@@ -153,7 +153,7 @@ def start_object(resource: Resource, obj: Object, *, namespace: str, uid: str, n
         meta.pop("namespace", None)
     meta["uid"] = uid
     meta["creationTimestamp"] = now
-    if resource.is_custom or "spec" in obj:
+    if resource.is_custom or ("spec" in obj and resource.has_generation):
         meta["generation"] = 1
     else:
         meta.pop("generation", None)
@@ -230,7 +230,7 @@ def check_metadata(resource: Resource, obj: Object) -> Iterator[FieldError]:
             yield FieldError("metadata.name", CauseType.INVALID, fault, name)
     yield from check_labels(meta.get("labels") or {}, "metadata.labels")
     yield from _check_annotations(meta.get("annotations") or {})
-    yield from _check_finalizers(meta.get("finalizers") or [])
+    yield from _check_finalizers(meta.get("finalizers") or [], is_free=resource.is_custom)
     yield from _check_owners(meta.get("ownerReferences") or ())
 
 
@@ -268,12 +268,15 @@ def check_metadata_update(new: Object, old: Object) -> Iterator[FieldError]:
             yield FieldError("metadata.finalizers", CauseType.FORBIDDEN, detail)
 
 
-def find_finalizer_warnings(obj: Object) -> Iterator[str]:
-    """Finalizers that should have a domain; accepted with a warning."""
+_STANDARD_FINALIZERS = frozenset({"orphan", "foregroundDeletion", "kubernetes"})
+
+
+def find_finalizer_warnings(obj: Object, known: Sequence[str] = ()) -> Iterator[str]:
+    """Finalizers that are new, beside those ``known``, and should have a domain; accepted with a warning."""
     for finalizer in (obj.get("metadata") or {}).get("finalizers") or ():
-        if "/" not in finalizer and finalizer not in ("orphan", "foregroundDeletion", "kubernetes"):
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS and finalizer not in known:
             yield (
-                f'metadata.finalizers: "{finalizer}": prefer a domain-qualified finalizer name including a path (/) to avoid '
+                f'metadata.finalizers: "{finalizer}": prefer a domain-qualified finalizer name to avoid '
                 "accidental conflicts with other finalizer writers"
             )
 
@@ -289,8 +292,12 @@ def _check_annotations(annotations: Mapping[str, str]) -> Iterator[FieldError]:
         yield FieldError("metadata.annotations", CauseType.TOO_LONG, detail)
 
 
-def _check_finalizers(finalizers: list[str]) -> Iterator[FieldError]:
-    for finalizer in finalizers:
+def _check_finalizers(finalizers: list[str], *, is_free: bool) -> Iterator[FieldError]:
+    """``is_free``: names without a domain may stand."""
+    for index, finalizer in enumerate(finalizers):
+        if not is_free and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            yield FieldError(f"metadata.finalizers[{index}]", CauseType.INVALID, detail, finalizer)
         for fault in names.check_qualified_name(finalizer):
             yield FieldError("metadata.finalizers", CauseType.INVALID, fault, finalizer)
     if {"orphan", "foregroundDeletion"} <= set(finalizers):

@@ -1,4 +1,4 @@
-"""JSON patch (RFC 6902), JSON merge patch (RFC 7386) and Kubernetes' strategic merge patch, as pure functions.
+"""Patches by their types: JSON patch, JSON merge patch (RFC 7386) and Kubernetes' strategic merge patch, as pure functions.
 
 Each takes the current object and gives a new one; the current one is never changed.
 """
@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jsonpatch
-import jsonpointer
-import msgspec
-
 from eaves.kube import status, strategic
-from eaves.kube.errors import ApiError
+from eaves.kube.go_types import name_json_type
+from eaves.kube.json_patch import apply_json_patch
 from eaves.kube.resource import Object, Resource
 from eaves.kube.trees import copy_tree
 
@@ -21,8 +18,6 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-OPERATIONS_LIMIT = 10_000
-COPY_LIMIT_BYTES = 3 * 1024 * 1024
 
 
 def accepted_types(resource: Resource) -> list[str]:
@@ -39,7 +34,7 @@ def apply_patch(resource: Resource, patch_type: str, patch: Any, current: Object
     if patch_type == JSON_PATCH:
         patched = apply_json_patch(patch, current)
     elif not isinstance(patch, dict):
-        raise status.bad_request("error decoding patch: the patch is not an object")
+        raise status.bad_request(_say_no_object(patch))
     elif patch_type == MERGE_PATCH:
         patched = apply_merge_patch(patch, copy_tree(current))
     else:
@@ -47,58 +42,6 @@ def apply_patch(resource: Resource, patch_type: str, patch: Any, current: Object
     if not isinstance(patched, dict):
         raise status.bad_request("the patched document is not an object")
     return patched
-
-
-def apply_json_patch(operations: Any, current: Object) -> Any:
-    """Raises ApiError: 413 for too many operations, 422 for one that cannot be done, 400 for what is no list of operations."""
-    if not isinstance(operations, list) or not all(isinstance(operation, dict) for operation in operations):
-        raise status.bad_request("error decoding patch: a JSON patch is a list of operations")
-    if len(operations) > OPERATIONS_LIMIT:
-        text = f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(operations)}"
-        raise ApiError(413, "RequestEntityTooLarge", text)
-    try:
-        _check_copies(operations, current)
-        return jsonpatch.JsonPatch(operations).apply(current)
-    except _FAILURES as error:
-        text = f"the server rejected our request due to an error in our request{_find_failure(operations, current)}"
-        raise ApiError(422, "Invalid", text, details={}) from error
-
-
-_FAILURES = (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError)
-
-
-def _find_failure(operations: list[Object], current: Object) -> str:
-    """Which operation cannot be done. The library's own words would show what the object holds, which may be a secret."""
-    document: Any = copy_tree(current)
-    for index, operation in enumerate(operations):
-        try:
-            document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-        except _FAILURES:
-            what = " ".join(str(operation[key]) for key in ("op", "path") if key in operation)
-            return f": operation {index} ({what}) cannot be done"
-    return ""
-
-
-def _check_copies(operations: list[Object], current: Object) -> None:
-    """A short patch must not grow an object without bound: each copy may double it. Sizes are counted from above."""
-    copies = sum(1 for operation in operations if operation.get("op") == "copy")
-    if copies == 0:
-        return
-    size = len(msgspec.json.encode(current)) + len(msgspec.json.encode(operations))
-    if size << min(copies, 40) > COPY_LIMIT_BYTES:
-        document = copy_tree(current)
-        for operation in operations:
-            document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-            if operation.get("op") == "copy":
-                _check_size(document)
-
-
-def _check_size(document: Any) -> None:
-    if len(msgspec.json.encode(document)) > COPY_LIMIT_BYTES:
-        text = (
-            f"Unable to complete the copy, the accumulated size increase of copy operations exceeds {COPY_LIMIT_BYTES}"
-        )
-        raise ApiError(413, "RequestEntityTooLarge", text)
 
 
 def apply_merge_patch(patch: Mapping[str, Any], current: Any) -> Object:
@@ -112,3 +55,9 @@ def apply_merge_patch(patch: Mapping[str, Any], current: Any) -> Object:
         else:
             merged[key] = value
     return merged
+
+
+def _say_no_object(patch: Any) -> str:
+    if patch is None:
+        return "Invalid JSON Patch"
+    return f"error decoding patch: json: cannot unmarshal {name_json_type(patch)} into Go value of type map[string]interface {{}}"

@@ -113,6 +113,12 @@ class Resource(Struct, frozen=True):
     """Behaves as a CustomResourceDefinition's kind (no strategic merge patch, PUT needs a resourceVersion, items carry kind)."""
     has_free_names: bool = False
     """Whether names are any segment of a path (``system:basic-user``), as those of roles."""
+    zero_fields: Mapping[str, object] = {}
+    """Fields at the top that are written even when they are empty, and so. They count as absent in everything else."""
+    unowned: frozenset[str] = frozenset()
+    """Elements at the top (``f:spec``) that nobody owns, as the server alone writes them."""
+    has_generation: bool = True
+    """Whether changes of a spec are counted."""
     description: str = ""
 
     @property

@@ -51,6 +51,8 @@ class Schema(Struct, frozen=True, dict=True):
     min_length: int | None = None
     max_length: int | None = None
     nullable: bool = False
+    optional: bool = False
+    """A structure that may be absent, where others are empty then (a pointer in Go)."""
     int_or_string: bool = False
     preserve_unknown: bool = False
     default: Any = None
@@ -61,6 +63,8 @@ class Schema(Struct, frozen=True, dict=True):
     patch_merge_key: str = ""
     """Strategic merge: lists of objects merge by this key; with ``patch_strategy`` ``merge`` and no key, lists of scalars."""
     patch_strategy: str = ""
+    name: str = ""
+    """Name of the structure that it describes."""
     reference: str = ""
     """Name of the OpenAPI definition that it is rendered as; empty = in place."""
 
@@ -257,7 +261,7 @@ def _find_text_faults(schema: Schema, value: str, path: str) -> Iterator[FieldEr
         yield FieldError(path, CauseType.INVALID, detail, value)
     elif schema.pattern and not _compile(schema.pattern).search(value):
         yield FieldError(path, CauseType.INVALID, f"{path} in body should match '{schema.pattern}'", value)
-    if schema.format == "date-time" and not _is_time(value):
+    if schema.format == "date-time" and not is_time(value):
         yield FieldError(path, CauseType.TYPE_INVALID, _must_be(path, "date-time", value), value)
 
 
@@ -271,8 +275,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 
 
-def _is_time(text: str) -> bool:
-    """RFC 3339. Asks a pattern and the calendar: each alone lets too much through."""
+def is_time(text: str) -> bool:
+    """Whether a text is a time of RFC 3339. Asks a pattern and the calendar: each alone lets too much through."""
     if not _TIME.fullmatch(text):
         return False
     try:

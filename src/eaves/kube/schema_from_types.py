@@ -45,7 +45,12 @@ def _of_struct(kind: type[msgspec.Struct], outer: Schema) -> Schema:
         properties[field.encode_name] = child
     description = outer.description or inspect.cleandoc(kind.__doc__ or "")
     return msgspec.structs.replace(
-        outer, type="object", properties=properties, required=tuple(required), description=description
+        outer,
+        type="object",
+        name=kind.__name__,
+        properties=properties,
+        required=tuple(required),
+        description=description,
     )
 
 
@@ -96,7 +101,7 @@ def _of_union(members: Sequence[Any]) -> Schema:
         return Schema(int_or_string=True)
     if len(present) != 1:
         raise TypeError(f"no schema for a union of {present!r}")
-    return _of(present[0])
+    return msgspec.structs.replace(_of(present[0]), optional=True)
 
 
 def _add_meta(schema: Schema, meta: Meta) -> Schema:

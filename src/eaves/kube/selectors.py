@@ -207,7 +207,7 @@ class _LabelParser:
         if key in _SPECIAL:
             raise _requirement_fault(f"found '{key}', expected: identifier")
         if faults := names.check_qualified_name(key):
-            raise _requirement_fault(f"key: Invalid value: {_quote(key)}: {'; '.join(faults)}")
+            raise _requirement_fault(f"<nil>: Invalid value: {_quote(key)}: {'; '.join(faults)}")
         return key
 
     def _take_value(self, key: str) -> frozenset[str]:

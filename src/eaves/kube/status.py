@@ -7,7 +7,7 @@ and AlreadyExists ``details.kind`` is that plural, in Invalid it is the Kind.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eaves.kube.errors import ApiError, CauseType, FieldError
@@ -47,7 +47,7 @@ def render_status(error: ApiError) -> Object:
     }
     if error.reason:
         document["reason"] = error.reason
-    if error.status_details:
+    if error.status_details is not None:
         document["details"] = error.status_details
     document["code"] = error.status_code
     return document
@@ -112,27 +112,32 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
-def forbidden(group: str, resource: str, name: str, why: str) -> ApiError:
+def forbidden(group: str, resource: str, name: str, why: str, causes: Sequence[Mapping[str, str]] = ()) -> ApiError:
     """``why`` is the sentence after the object: ``User "x" cannot list resource "pods" in API group "" …``."""
     what = f'{_qualify(resource, group)} "{name}" is forbidden' if name else f"{_qualify(resource, group)} is forbidden"
     message = f"{what}: {why}" if resource else f"forbidden: {why}"
-    return ApiError(403, "Forbidden", message, details=_details(group, resource, name))
+    details = _details(group, resource, name) | ({"causes": list(causes)} if causes else {})
+    return ApiError(403, "Forbidden", message, details=details, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def namespace_terminating(group: str, resource: str, name: str, namespace: str) -> ApiError:
     """A create in a namespace that is being deleted."""
     sentence = f"unable to create new content in namespace {namespace} because it is being terminated"
-    error = forbidden(group, resource, name, sentence)
     text = f"namespace {namespace} is being terminated"
-    error.status_details["causes"] = [
-        {"reason": "NamespaceTerminating", "message": text, "field": "metadata.namespace"}
-    ]
-    return error
+    causes = [{"reason": "NamespaceTerminating", "message": text, "field": "metadata.namespace"}]
+    return forbidden(group, resource, name, sentence, causes)
 
 
 def method_not_allowed(group: str, resource: str, verb: str, why: str = "") -> ApiError:
     message = why or f'{verb} is not supported on resources of kind "{_qualify(resource, group)}"'
     return ApiError(405, "MethodNotAllowed", message, details=_details(group, resource, ""))
+
+
+def path_not_allowed() -> ApiError:
+    """A method that a path does not have, whatever is there."""
+    return ApiError(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
+    )
 
 
 def not_acceptable(accepted: Sequence[str]) -> ApiError:

@@ -8,8 +8,7 @@ from typing import Any
 
 from eaves.kube.resource import Column, Object, Resource
 
-_TABLE = {"kind": "Table", "apiVersion": "meta.k8s.io/v1"}
-_PARTIAL = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+_GROUP = "meta.k8s.io"
 
 
 def render_columns(resource: Resource) -> list[Object]:
@@ -25,13 +24,13 @@ def render_columns(resource: Resource) -> list[Object]:
     ]
 
 
-def render_row(resource: Resource, obj: Object, now: float, include: str = "Metadata") -> Object:
+def render_row(resource: Resource, obj: Object, now: float, include: str = "Metadata", version: str = "v1") -> Object:
     """One row. ``include`` is the query parameter includeObject: None, Metadata (default) or Object."""
     row: Object = {"cells": [column.value(obj, now) for column in resource.columns]}
     if include == "Object":
         row["object"] = obj
     else:
-        row["object"] = None if include == "None" else render_partial(obj)
+        row["object"] = None if include == "None" else render_partial(obj, version)
     return row
 
 
@@ -43,23 +42,29 @@ def render_table(
     *,
     include: str = "Metadata",
     columns: bool = True,
+    version: str = "v1",
 ) -> Object:
-    """A Table of objects; on a watch only the first one has ``columns``."""
-    definitions = render_columns(resource) if columns else []
-    rows = [render_row(resource, obj, now, include) for obj in objects]
-    return {**_TABLE, "metadata": list_metadata, "columnDefinitions": definitions, "rows": rows}
+    """A Table of objects; on a watch only the first one has ``columns``. ``version`` is that of the Table, not of the kind."""
+    definitions = render_columns(resource) if columns else None
+    rows = [render_row(resource, obj, now, include, version) for obj in objects]
+    table = {"kind": "Table", "apiVersion": f"{_GROUP}/{version}"}
+    return {**table, "metadata": list_metadata, "columnDefinitions": definitions, "rows": rows}
 
 
-def render_partial(obj: Object) -> Object:
+def render_partial(obj: Object, version: str = "v1") -> Object:
     """The object's metadata alone."""
-    return {**_PARTIAL, "metadata": obj.get("metadata") or {}}
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"{_GROUP}/{version}",
+        "metadata": obj.get("metadata") or {},
+    }
 
 
-def render_partial_list(objects: Iterable[Object], list_metadata: Object) -> Object:
-    items = [render_partial(obj) for obj in objects]
+def render_partial_list(objects: Iterable[Object], list_metadata: Object, version: str = "v1") -> Object:
+    items = [render_partial(obj, version) for obj in objects]
     return {
         "kind": "PartialObjectMetadataList",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": f"{_GROUP}/{version}",
         "metadata": list_metadata,
         "items": items,
     }

@@ -1,4 +1,4 @@
-"""YAML bodies to JSON's types, as Kubernetes' own decoder reads them, with the paths of keys that stand twice.
+"""YAML bodies to JSON's types, as Kubernetes' own decoder reads them, with remarks on keys that stand twice.
 
 Differs from PyYAML where Kubernetes does: ``1e3`` is a number, ``12:30`` and dates are text, ``y`` and ``n`` are booleans. Anchors
 cannot blow a document up beyond its size in bytes. Called by :mod:`eaves.kube.decode` only.
@@ -12,8 +12,6 @@ from typing import Any
 
 import yaml
 
-from eaves.kube import status
-
 _FEW_NODES = 100_000
 """What anchors may expand a document to, however short it is."""
 
@@ -26,22 +24,35 @@ _BOOL = re.compile(r"y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FAL
 _TRUE = frozenset({"y", "yes", "true", "on"})
 
 
+class YamlError(Exception):
+    """A body that is no YAML, or has no form in JSON; told of in the words of Kubernetes' decoder."""
+
+
 def decode_yaml(body: bytes) -> tuple[Any, list[str]]:
-    """One YAML document as JSON would give it, and the paths of its duplicate keys. Raises ApiError 400."""
+    """The first YAML document as JSON would give it, and remarks on its duplicate keys. Raises YamlError."""
     try:
         loader = _Loader(body.decode())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise status.bad_request(f"error decoding YAML: {error}") from error
+        raise YamlError(_say(error)) from error
     try:
-        node = loader.get_single_node()
+        node = loader.get_node() if loader.check_node() else None
         if node is None:
             return None, []
-        duplicates = _find_duplicates(node)
-        return _Converter(loader, max(_FEW_NODES, len(body))).convert(node), duplicates
+        remarks = _find_duplicates(node)
+        return _Converter(loader, max(_FEW_NODES, len(body))).convert(node), remarks
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        raise status.bad_request(f"error decoding YAML: {error}") from error
+        raise YamlError(_say(error)) from error
     finally:
         loader.dispose()
+
+
+def _say(error: Exception) -> str:
+    """``yaml: line 1: did not find expected node content``; lines are counted as that decoder counts them."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f"yaml: {error}"
+    marks = [mark for mark in (error.context_mark, error.problem_mark) if mark is not None and mark.line]
+    line = marks[0].line + isinstance(error, yaml.scanner.ScannerError) if marks else 0
+    return f"yaml: line {line}: {error.problem}" if line else f"yaml: {error.problem}"
 
 
 class _Loader(yaml.CSafeLoader):
@@ -137,26 +148,25 @@ def _convert_float(value: float, text: str) -> float | int | str:
 
 
 def _find_duplicates(root: yaml.Node) -> list[str]:
-    """Paths in document order. A node that stands in several places by an alias is looked at once."""
+    """Remarks in document order. A node that stands in several places by an alias is looked at once."""
     found: dict[str, None] = {}
     done: set[int] = set()
-    stack = [("", root)]
+    stack = [root]
     while stack:
-        path, node = stack.pop()
+        node = stack.pop()
         if id(node) in done:
             continue
         done.add(id(node))
-        below: list[tuple[str, yaml.Node]] = []
+        below: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key_node, value_node in node.value:
                 key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
-                where = f"{path}.{key}" if path else key
                 if key in seen and key_node.tag != _TAG + "merge":
-                    found[where] = None
+                    found[f'line {key_node.start_mark.line + 1}: key "{key}" already set in map'] = None
                 seen.add(key)
-                below.append((where, value_node))
+                below.append(value_node)
         elif isinstance(node, yaml.SequenceNode):
-            below.extend((f"{path}[{index}]", item) for index, item in enumerate(node.value))
+            below.extend(node.value)
         stack.extend(reversed(below))
     return list(found)

@@ -50,6 +50,7 @@ def conflicts(live: Object | None, spec: Object, manager: str = "a", **options: 
 
 
 def names(error: ApiError) -> list[tuple[str, str]]:
+    assert error.status_details is not None
     return [(cause["field"], cause["message"]) for cause in error.status_details["causes"]]
 
 

@@ -14,9 +14,9 @@ from eaves.kube.encode import encode_json
 from eaves.kube.errors import ApiError
 
 
-def duplicates_of(body: bytes, media_type: str) -> list[str]:
-    _, duplicates = decode.decode_object(body, media_type, find_duplicates=True)
-    return duplicates
+def remarks_of(body: bytes, media_type: str) -> list[str]:
+    _, remarks = decode.decode_object(body, media_type, find_duplicates=True)
+    return remarks
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,12 @@ def test_unknown_media_type_is_415_with_those_that_are_taken() -> None:
     )
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 5000, b"[]", b"1", b"null"])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 5000, b"[]", b"1"])
 @pytest.mark.parametrize("media_type", ["application/json", "application/yaml"])
 def test_what_is_no_object_is_400(body: bytes, media_type: str) -> None:
+    if (body, media_type) == (b"", "application/yaml"):
+        assert decode.decode_object(body, media_type) == ({}, [])
+        return
     with pytest.raises(ApiError) as caught:
         decode.decode_object(body, media_type, find_duplicates=True)
     assert caught.value.status_code == 400
@@ -53,7 +56,7 @@ DUPLICATES = [
     ('{"a": 1, "a": 2}', ["a"]),
     ('{"spec": {"x": 1, "y": 2, "x": 3}}', ["spec.x"]),
     ('{"l": [{"n": 1}, {"n": 1, "n": 2}]}', ["l[1].n"]),
-    ('{"a": {"x": 1, "x": 2}, "a": {}}', ["a.x", "a"]),
+    ('{"a": {"x": 1, "x": 2}, "a": {}}', ["a", "a.x"]),
     ('{"a": {"x": 1, "x": 2, "x": 3}}', ["a.x"]),
     ('{"a": [[{"b": 1, "b": 1}]]}', ["a[0][0].b"]),
     ('{"a": {"x": 1}, "b": {"x": 1}}', []),
@@ -61,9 +64,45 @@ DUPLICATES = [
 
 
 @pytest.mark.parametrize(("text", "paths"), DUPLICATES)
-@pytest.mark.parametrize("media_type", ["application/json", "application/yaml"])
-def test_keys_that_stand_twice_are_found_with_their_path(text: str, paths: list[str], media_type: str) -> None:
-    assert sorted(duplicates_of(text.encode(), media_type)) == sorted(paths)
+def test_keys_that_stand_twice_are_found_with_their_path(text: str, paths: list[str]) -> None:
+    remarks = remarks_of(text.encode(), "application/json")
+    assert sorted(remarks) == sorted(f'duplicate field "{path}"' for path in paths)
+
+
+def test_keys_that_stand_twice_in_yaml_are_told_with_their_line() -> None:
+    text = b"a: 1\nb:\n  c: 1\n  d: 1\n  c: 2\na: 2\n"
+    assert remarks_of(text, "application/yaml") == [
+        'line 6: key "a" already set in map',
+        'line 5: key "c" already set in map',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "message"),
+    [
+        (
+            b"",
+            "application/json",
+            "couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
+        ),
+        (b"{", "application/json", "couldn't get version/kind; json parse error: unexpected end of JSON input ({)"),
+        (
+            b"{} {}",
+            "application/json",
+            "couldn't get version/kind; json parse error: invalid character '{' after top-level value ({} {})",
+        ),
+        (b"a: [", "application/yaml", "yaml: line 1: did not find expected node content (613a205b)"),
+        (
+            b"a:\n\tb: c",
+            "application/yaml",
+            "yaml: line 2: found character that cannot start any token (613a0a09623a2063)",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_as_kubernetes_tells_it(body: bytes, media_type: str, message: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        decode.decode_object(body, media_type, wanted="App")
+    assert caught.value.message == f"the object provided is unrecognized (must be of type App): {message}"
 
 
 def test_last_of_two_values_counts_and_nothing_is_told_unless_asked() -> None:
@@ -74,7 +113,8 @@ def test_last_of_two_values_counts_and_nothing_is_told_unless_asked() -> None:
 def test_deep_body_with_duplicates_is_walked() -> None:
     depth = 500
     body = b'{"a":' * depth + b'{"b":1,"b":2}' + b"}" * depth
-    assert duplicates_of(body, "application/json") == [".".join(["a"] * depth) + ".b"]
+    path = ".".join(["a"] * depth) + ".b"
+    assert remarks_of(body, "application/json") == [f'duplicate field "{path}"']
 
 
 @pytest.mark.parametrize(
@@ -148,9 +188,8 @@ def test_yaml_key_that_is_a_list_is_400() -> None:
         decode.decode_object(b"? [a]\n: b\n", "application/yaml")
 
 
-def test_two_yaml_documents_are_400() -> None:
-    with pytest.raises(ApiError):
-        decode.decode_object(b"a: 1\n---\na: 2\n", "application/yaml")
+def test_of_two_yaml_documents_the_first_counts() -> None:
+    assert decode.decode_object(b"a: 1\n---\na: 2\n", "application/yaml") == ({"a": 1}, [])
 
 
 def test_yaml_aliases_become_copies() -> None:

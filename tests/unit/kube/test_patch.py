@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eaves.kube.errors import ApiError
-from eaves.kube.patch import apply_json_patch, apply_merge_patch
+from eaves.kube.json_patch import apply_json_patch
+from eaves.kube.patch import apply_merge_patch
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab~/", max_size=3),
@@ -42,6 +43,16 @@ OBJECTS = st.dictionaries(st.text("abc~/", max_size=2), JSON, max_size=4)
         ({"a": [1]}, [{"op": "copy", "from": "/a", "path": "/b"}], {"a": [1], "b": [1]}),
         ({"/": 9, "~1": 10}, [{"op": "test", "path": "/~01", "value": 10}], {"/": 9, "~1": 10}),
         ({"a": 1}, [{"op": "replace", "path": "", "value": {"b": 2}}], {"b": 2}),
+        # From here on as a kube-apiserver does it, beside the RFC.
+        ({}, [{"op": "replace", "path": "/a", "value": 1}], {"a": 1}),
+        ({}, [{"op": "add", "path": "/a"}], {"a": None}),
+        ({}, [{"op": "copy", "from": "/b", "path": "/a"}], {"a": None}),
+        ({"a": 1}, [{"op": "test", "path": "/b", "value": None}, {"op": "test", "path": "/b"}], {"a": 1}),
+        ({}, [{"op": "add", "path": "spec/a", "value": 1}], {"a": 1}),
+        ({"a": [1, 2]}, [{"op": "add", "path": "/a/-1", "value": 3}], {"a": [1, 2, 3]}),
+        ({"a": [1, 2]}, [{"op": "replace", "path": "/a/-1", "value": 3}], {"a": [1, 3]}),
+        ({"a": [1, 2]}, [{"op": "remove", "path": "/a/-2"}], {"a": [2]}),
+        ({"a": 1}, None, {"a": 1}),
     ],
 )
 def test_json_patch_applies_every_operation(target: Any, operations: Any, expected: Any) -> None:
@@ -54,14 +65,13 @@ def test_json_patch_applies_every_operation(target: Any, operations: Any, expect
         ({"op": "add"}, 400),
         (["add"], 400),
         ([{"op": "spam", "path": "/a"}], 422),
-        ([{"op": "add", "path": "/a"}], 422),
         ([{"op": "move", "path": "/a"}], 422),
         ([{"op": "test", "path": "/a", "value": True}], 422),
         ([{"op": "remove", "path": "/missing"}], 422),
-        ([{"op": "replace", "path": "/missing", "value": 1}], 422),
         ([{"op": "add", "path": "/missing/x", "value": 1}], 422),
         ([{"op": "add", "path": "/list/3", "value": 1}], 422),
-        ([{"op": "add", "path": "/list/01", "value": 1}], 422),
+        ([{"op": "add", "path": "/list/x", "value": 1}], 422),
+        ([{"op": "add", "path": "/list/-9", "value": 1}], 422),
         ([{"op": "add", "path": "a", "value": 1}], 422),
         ([{"op": "move", "from": "/map", "path": "/map/x"}], 422),
         ([{"op": "remove", "path": ""}], 422),
@@ -72,6 +82,17 @@ def test_json_patch_refuses(operations: Any, code: int) -> None:
     with pytest.raises(ApiError) as caught:
         apply_json_patch(operations, {"a": 1, "list": [1, 2], "map": {}})
     assert caught.value.status_code == code
+
+
+def test_a_json_patch_can_be_done_again() -> None:
+    operations: list[dict[str, Any]] = [
+        {"op": "add", "path": "/labels", "value": {}},
+        {"op": "add", "path": "/labels/a", "value": "1"},
+        {"op": "add", "path": "/labels/b", "value": "1"},
+    ]
+    first = apply_json_patch(operations, {})
+    assert operations[0]["value"] == {}
+    assert apply_json_patch(operations, {}) == first == {"labels": {"a": "1", "b": "1"}}
 
 
 def test_json_patch_that_fails_changes_nothing() -> None:

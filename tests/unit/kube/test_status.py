@@ -158,6 +158,7 @@ def test_version_of_the_future() -> None:
     error = status.future_version(9, 5)
     assert (error.status_code, error.message) == (504, "Timeout: Too large resource version: 9, current: 5")
     assert error.headers == {"Retry-After": "1"}
+    assert error.status_details is not None
     assert error.status_details["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 

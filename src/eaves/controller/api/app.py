@@ -133,8 +133,6 @@ class Api:
         await self._check_allowed(request, target)
         if not is_known:
             return self._resources.refuse(target)
-        if verb is None:
-            raise status.method_not_allowed(target.group, target.resource, request.method.lower())
         return await self._resources.serve(request)
 
     async def _check_allowed(self, request: Request, target: Target) -> None:

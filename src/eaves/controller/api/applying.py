@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from eaves.controller.api.bodies import decode_body
-from eaves.controller.api.drafts import Warn, check_place, check_texts, drop_unknown
-from eaves.controller.api.writeoptions import WriteOptions
+from eaves.controller.api.drafts import Warn, check_named, check_place, check_texts, drop_unknown, fill_texts
+from eaves.controller.api.writeoptions import FieldValidation, WriteOptions
 from eaves.controller.api.writing import ATTEMPTS, MAIN, Change, Writer
 from eaves.kinds.times import render_time
 from eaves.kube import decode, status
@@ -28,32 +28,74 @@ async def load_configuration(
     if not options.is_manager_given:
         fault = FieldError("fieldManager", CauseType.REQUIRED, "is required for apply patch")
         raise status.invalid("meta.k8s.io", "PatchOptions", "", [fault])
-    configuration, duplicates = await decode_body(body, decode.YAML, options)
+    configuration, remarks = await _decode(body, options)
     check_texts(configuration)
     check_configuration(resource, configuration)
-    configuration["metadata"].setdefault("name", key.name)
-    check_place(resource, configuration, key.namespace, key.name)
+    # What is there has its name already.
+    check_place(resource, configuration, key.namespace, key.name if configuration["metadata"].get("name") else "")
     if resource.has_status and subresource == MAIN:
         # It does not count here, so that what is wrong with it doesn't either.
         configuration.pop("status", None)
-    # Templates leave such fields behind. Rules of a custom kind's own schema refuse null, as in other writes.
-    _drop_nulls(configuration["metadata"] if resource.is_custom else configuration)
+    fill_texts(resource, configuration)
+    _drop_nulls(resource, configuration)
     _check_known(resource, key, configuration)
-    known = drop_unknown(resource, configuration, options.validation, warn, duplicates=duplicates, is_patch=True)
+    known = drop_unknown(resource, configuration, options.validation, warn, remarks=remarks, is_patch=True)
     # Merging by schema needs the types that the schema says; what is missing may be in the object already.
-    faults = [fault for fault in validate_schema(resource.schema, known) if fault.type is not CauseType.REQUIRED]
+    # Whether values are good is asked of the whole, after conflicts.
+    faults = [fault for fault in validate_schema(resource.schema, known) if _is_wrong_type(fault)]
     if faults:
         raise status.invalid(resource.gvr.group, resource.kind, key.name, faults)
     return known
 
 
-def _drop_nulls(value: Object) -> None:
-    """A null says nothing: the field is the same as left out."""
+async def _decode(body: bytes, options: WriteOptions) -> tuple[Object, list[str]]:
+    """Raises ApiError 400, for duplicate keys too when they are asked to be refused."""
+    try:
+        configuration, remarks = await decode_body(body, decode.YAML, options)
+    except ApiError as error:
+        if error.message.startswith("yaml:"):
+            raise status.bad_request(f"error encoding patch: {error.message}") from error
+        said = error.message.partition("json parse error: ")[2].partition(" into Go value")[0]
+        where = "error decoding patch: error unmarshaling JSON: while decoding JSON"
+        raise status.bad_request(f"{where}: {said} into Go value of type map[string]interface {{}}") from error
+    if remarks and options.validation is FieldValidation.STRICT:
+        where = "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors"
+        raise status.bad_request("\n  ".join([f"{where}:", *remarks]))
+    return configuration, remarks
+
+
+def _is_wrong_type(fault: FieldError) -> bool:
+    """A null is judged with the whole, which may have a better value."""
+    return fault.type is CauseType.TYPE_INVALID and fault.value != "null"
+
+
+def _drop_nulls(resource: Resource, configuration: Object) -> None:
+    """Templates leave such fields behind. A null says nothing where the kind is Kubernetes' own, nor in metadata.
+
+    Of a custom kind's other fields it is a value, which its schema may refuse, as in other writes.
+    """
+    _drop_nulls_in(configuration["metadata"] if resource.is_custom else configuration)
+
+
+def _drop_nulls_in(value: Object) -> None:
     for name in [name for name, field in value.items() if field is None]:
         del value[name]
     for field in value.values():
         if isinstance(field, dict):
-            _drop_nulls(field)
+            _drop_nulls_in(field)
+
+
+def _check_nulls(resource: Resource, configuration: Object, merged: Object) -> None:
+    """A null that stays where none may stand is refused, though other writes leave such a field out. Raises ApiError 422."""
+    if not _has_null(configuration):
+        return
+    faults = [fault for fault in validate_schema(resource.schema, merged) if fault.value == "null"]
+    if faults:
+        raise status.invalid(resource.gvr.group, resource.kind, merged["metadata"]["name"], faults)
+
+
+def _has_null(value: Object) -> bool:
+    return any(field is None or (isinstance(field, dict) and _has_null(field)) for field in value.values())
 
 
 def _check_known(resource: Resource, key: Key, configuration: Object) -> None:
@@ -106,8 +148,10 @@ class Applier:
         if uid := configuration["metadata"].get("uid"):
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise status.conflict(resource.gvr.group, resource.gvr.resource, key.name, why)
+        check_named(configuration["metadata"], key.name)
         now = render_time(self._clock())
         obj = apply_configuration(resource, None, configuration, options.manager, now)
+        _check_nulls(resource, configuration, obj)
         return await self._writer.create(resource, key.namespace, obj, options, warn, is_owned=True)
 
     def _make_change(
@@ -119,7 +163,7 @@ class Applier:
             meta = current["metadata"]
             if version and version != meta["resourceVersion"]:
                 raise status.conflict(resource.gvr.group, resource.gvr.resource, meta["name"])
-            return apply_configuration(
+            merged = apply_configuration(
                 resource,
                 current,
                 configuration,
@@ -128,5 +172,7 @@ class Applier:
                 force=options.force,
                 subresource=subresource,
             )
+            _check_nulls(resource, configuration, merged)
+            return merged
 
         return Change(make, subresource, is_retried=not version, is_owned=True)

@@ -82,13 +82,13 @@ def parse_delete_options(body: bytes, content_type: str, query: Query) -> Delete
 def _check(options: DeleteOptions) -> None:
     faults = []
     if (options.propagation_policy or "Background") not in POLICIES:
-        detail = 'supported values: "Background", "Foreground", "Orphan"'
+        detail = 'supported values: "Foreground", "Background", "Orphan", "nil"'
         faults.append(FieldError("propagationPolicy", CauseType.NOT_SUPPORTED, detail, options.propagation_policy))
     if options.orphan_dependents is not None and options.propagation_policy is not None:
         detail = "orphanDependents and deletionPropagation cannot be both set"
         faults.append(FieldError("propagationPolicy", CauseType.INVALID, detail, options.propagation_policy))
     if options.dry_run and options.dry_run != ("All",):
-        faults.append(FieldError("dryRun", CauseType.NOT_SUPPORTED, 'supported values: "All"', options.dry_run))
+        faults.append(FieldError("dryRun", CauseType.NOT_SUPPORTED, 'supported values: "All"', list(options.dry_run)))
     if faults:
         raise status.invalid("meta.k8s.io", "DeleteOptions", "", faults)
 
@@ -97,7 +97,7 @@ def _parse_grace(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise status.bad_request(f'gracePeriodSeconds "{text}" is not a whole number') from error
+        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
 
 
 class Deleter:
@@ -164,13 +164,17 @@ def _check_preconditions(resource: Resource, obj: Object, preconditions: Precond
     if preconditions is None:
         return
     meta, gvr = obj["metadata"], resource.gvr
-    if preconditions.uid is not None and preconditions.uid != meta["uid"]:
-        why = f"Precondition failed: UID in precondition: {preconditions.uid}, UID in object meta: {meta['uid']}"
-        raise status.conflict(gvr.group, gvr.resource, meta["name"], why)
+    wanted = preconditions.uid
+    if wanted is not None and wanted != meta["uid"]:
+        why = (
+            f"the UID in the precondition ({wanted}) does not match the UID in record ({meta['uid']}). "
+            "The object might have been deleted and then recreated"
+        )
+        raise status.conflict(gvr.group, resource.kind, meta["name"], why)
     wanted = preconditions.resource_version
     if wanted is not None and wanted != meta["resourceVersion"]:
         why = (
-            f"Precondition failed: ResourceVersion in precondition: {wanted}, "
-            f"ResourceVersion in object meta: {meta['resourceVersion']}"
+            f"the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record "
+            f"({meta['resourceVersion']}). The object might have been modified"
         )
-        raise status.conflict(gvr.group, gvr.resource, meta["name"], why)
+        raise status.conflict(gvr.group, resource.kind, meta["name"], why)

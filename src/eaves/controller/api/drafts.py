@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from eaves.controller.api.writeoptions import FieldValidation
-from eaves.kube import metadata, status
+from eaves.kube import decode, metadata, status
 from eaves.kube.errors import ApiError, CauseType, FieldError
+from eaves.kube.go_types import find_wrong_type
 from eaves.kube.resource import Object, Resource
 from eaves.kube.schema import Schema, apply_defaults, find_unknown, prune_unknown, validate_schema
 
@@ -19,18 +20,24 @@ Warn = Callable[[str], None]
 _TEXTS = ("name", "generateName", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def check_identity(resource: Resource, obj: Object, *, is_patch: bool = False) -> None:
-    """apiVersion and kind must be those of the path; core kinds may leave them out. Fills them in.
+def check_identity(resource: Resource, obj: Object, *, body: bytes = b"", is_patch: bool = False) -> None:
+    """apiVersion and kind must be those of the path, which core kinds may leave out; types must be right. Fills them in.
 
+    Of a custom kind only the metadata's types are looked at here: the rest is the schema's. ``body`` is where the object is from.
     Raises ApiError 400 for a body and 422 for a patched object; another kind than a custom one is 422 in both.
     """
-    try:
-        check_texts(obj)
-    except ApiError as error:
-        if is_patch:
-            raise _bad_patch(error.message) from error
-        raise
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
     version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
+    if resource.is_custom:
+        if not kind:
+            raise _bad_patch("Object 'Kind' is missing") if is_patch else decode.missing_kind(body, resource.kind)
+        wrong = find_wrong_type(metadata.OBJECT_META, obj["metadata"], "ObjectMeta")
+    else:
+        wrong = find_wrong_type(resource.schema, obj, resource.kind)
+    if wrong:
+        cannot = f'{resource.kind} in version "{resource.gvr.version}" cannot be handled as a {resource.kind}'
+        raise _bad_patch(wrong) if is_patch else status.bad_request(f"{cannot}: {wrong}")
     if resource.is_custom:
         _check_custom_identity(resource, version, kind, obj["metadata"].get("name") or "", is_patch=is_patch)
     elif version not in ("", resource.api_version) or kind not in ("", resource.kind):
@@ -44,9 +51,6 @@ def check_identity(resource: Resource, obj: Object, *, is_patch: bool = False) -
 
 
 def _check_custom_identity(resource: Resource, version: Any, kind: Any, name: str, *, is_patch: bool) -> None:
-    if not kind:
-        why = "Object 'Kind' is missing in the body of the request"
-        raise _bad_patch(why) if is_patch else status.bad_request(why)
     if version != resource.api_version:
         if is_patch:
             fault = FieldError("apiVersion", CauseType.INVALID, f"must be {resource.api_version}", version)
@@ -81,7 +85,7 @@ def check_place(resource: Resource, obj: Object, namespace: str, name: str = "")
     given = meta.get("namespace") or ""
     if resource.namespaced and given and given != namespace:
         raise status.bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request ({given} and {namespace})"
+            "the namespace of the provided object does not match the namespace sent on the request"
         )
     if name:
         check_named(meta, name)
@@ -102,7 +106,7 @@ def drop_unknown(
     validation: FieldValidation,
     warn: Warn,
     *,
-    duplicates: Sequence[str] = (),
+    remarks: Sequence[str] = (),
     is_patch: bool = False,
 ) -> Object:
     """The object without unknown fields; told of by warnings, or refused.
@@ -110,19 +114,23 @@ def drop_unknown(
     Raises ApiError 400 (422 for patches) when strict.
     """
     pruned: Object = prune_unknown(resource.schema, obj)
-    if validation is FieldValidation.IGNORE or (pruned is obj and not duplicates):
+    if validation is FieldValidation.IGNORE or (pruned is obj and not remarks):
         return pruned
-    unknown = find_unknown(resource.schema, obj) if pruned is not obj else ()
+    unknown = list(find_unknown(resource.schema, obj)) if pruned is not obj else []
     texts = [f'unknown field "{path}"' for path in (sorted(unknown) if resource.is_custom else unknown)]
-    texts.extend(f'duplicate field "{path}"' for path in duplicates)
+    if resource.is_custom:
+        texts = [*remarks, *texts]
+    else:
+        # What is in an unknown field is not looked at.
+        inside = tuple(f'duplicate field "{path}.' for path in unknown)
+        texts = [*texts, *(text for text in remarks if not text.startswith(inside))]
     if validation is FieldValidation.WARN:
         for text in texts:
             warn(text)
         return pruned
     message = f"strict decoding error: {', '.join(texts)}"
     if is_patch:
-        fault = FieldError("patch", CauseType.INVALID, message, obj["metadata"].get("name", ""))
-        raise status.invalid(resource.gvr.group, resource.kind, obj["metadata"].get("name", ""), [fault])
+        raise _bad_patch(message)
     kind = f'{resource.kind} in version "{resource.gvr.version}" cannot be handled as a {resource.kind}'
     raise status.bad_request(f"{kind}: {message}")
 
@@ -133,8 +141,12 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
     _drop_empty(new["metadata"])
     if not resource.is_custom:
         _drop_empty_fields(new, resource.schema)
+    fill_texts(resource, new)
     apply_defaults(resource.schema, new)
     faults = validate_schema(resource.schema, new)
+    if not resource.is_custom:
+        # What is absent in kinds of Kubernetes is empty; whether it may be is said by their own rules.
+        faults = [fault for fault in faults if fault.type is not CauseType.REQUIRED]
     if faults:
         # The rules below rely on the types being right.
         raise status.invalid(resource.gvr.group, resource.kind, name, faults)
@@ -145,8 +157,26 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
     faults.extend(resource.validate(new, old))
     if faults:
         raise status.invalid(resource.gvr.group, resource.kind, name, faults)
-    for text in (*metadata.find_finalizer_warnings(new), *resource.warn(new)):
+    known = (old or {}).get("metadata", {}).get("finalizers") or ()
+    for text in (*metadata.find_finalizer_warnings(new, known), *resource.warn(new)):
         warn(text)
+
+
+def fill_texts(resource: Resource, obj: Object) -> None:
+    """A null in a map of texts is an empty text wherever Kubernetes decodes into its own types, in place."""
+    if resource.is_custom:
+        _fill_texts(metadata.OBJECT_META, obj["metadata"])
+    else:
+        _fill_texts(resource.schema, obj)
+
+
+def _fill_texts(schema: Schema, value: Object) -> None:
+    is_texts = schema.additional is not None and schema.additional.type == "string"
+    for key, item in value.items():
+        if item is None and is_texts:
+            value[key] = ""
+        elif isinstance(item, dict) and (child := schema.child(key)) is not None:
+            _fill_texts(child, item)
 
 
 def _drop_empty(meta: Object) -> None:

@@ -53,8 +53,8 @@ class EventKind:
                 return await self._create(request, target)
             case Verb.UPDATE:
                 options = parse_write_options("UpdateOptions", request.query, request.header(b"user-agent"))
-                obj, duplicates = await load_object(request, self.resource, options)
-                return await self._change(request, target, make_update(self.resource, obj, duplicates), options)
+                obj, remarks = await load_object(request, self.resource, options)
+                return await self._change(request, target, make_update(self.resource, obj, remarks), options)
             case Verb.PATCH:
                 return await self._patch(request, target)
             case Verb.DELETE:
@@ -64,8 +64,11 @@ class EventKind:
 
     async def _create(self, request: Request, target: Target) -> Response:
         options = parse_write_options("CreateOptions", request.query, request.header(b"user-agent"))
-        obj, duplicates = await load_object(request, self.resource, options)
-        known = drop_unknown(self.resource, obj, options.validation, request.warn, duplicates=duplicates)
+        obj, remarks = await load_object(request, self.resource, options)
+        known = drop_unknown(self.resource, obj, options.validation, request.warn, remarks=remarks)
+        given = {**unproject_event(known), "metadata": {**known["metadata"], "namespace": target.namespace}}
+        if faults := event_v1.check_new_event(given):
+            raise status.invalid("", "Event", known["metadata"].get("name") or "", faults)
         stored = await self._writer.create(
             event.RESOURCE, target.namespace, unproject_event(known), options, request.warn
         )
@@ -77,12 +80,12 @@ class EventKind:
             raise status.unsupported_media_type(request.header(b"content-type"), _PATCHES)
         options = parse_write_options("PatchOptions", request.query, request.header(b"user-agent"))
         check_no_force(options)
-        change = make_patch(self.resource, await request.body(), request.header(b"content-type"))
+        change = make_patch(self.resource, await request.body(), request.header(b"content-type"), options)
         return await self._change(request, target, change, options)
 
     async def _change(self, request: Request, target: Target, change: Change, options: WriteOptions) -> Response:
         key = key_of(event.RESOURCE, target.namespace, target.name)
-        through = msgspec.structs.replace(change, make=self._carry(change, options, request.warn), duplicates=())
+        through = msgspec.structs.replace(change, make=self._carry(change, options, request.warn), remarks=())
         stored = await self._writer.change(event.RESOURCE, key, through, options, request.warn)
         return self._answer(request, stored)
 
@@ -100,7 +103,7 @@ class EventKind:
         def make(current: Object) -> Object:
             given = change.make(project_event(current))
             new = drop_unknown(
-                self.resource, given, options.validation, warn, duplicates=change.duplicates, is_patch=change.is_patch
+                self.resource, given, options.validation, warn, remarks=change.remarks, is_patch=change.is_patch
             )
             check_object(self.resource, new, project_event(current), warn)
             return unproject_event(new)

@@ -86,6 +86,7 @@ class JsonForm:
             listed.revision,
             next_token=listed.continuation,
             remaining=listed.remaining,
+            says_end=resource.is_custom,
         )
 
     def render_event(self, kind: str, stored: StoredObject) -> bytes:
@@ -106,25 +107,27 @@ class MetadataForm:
 
     content_type = negotiate.JSON
 
-    def __init__(self, cache: EventCache, resource: Resource) -> None:
+    def __init__(self, cache: EventCache, resource: Resource, version: str = "v1") -> None:
         self._cache = cache
-        self._name = f"metadata {resource.store_name}"
+        self._name = f"metadata {version} {resource.store_name}"
+        self._version = version
 
     def render_object(self, stored: StoredObject) -> bytes:
-        return encode.encode_json(tables.render_partial(decode_object(stored)))
+        return encode.encode_json(tables.render_partial(decode_object(stored), self._version))
 
     def render_list(self, listed: Listed) -> bytes:
         objects = (decode_object(stored) for stored in listed.items)
-        return encode.encode_json(tables.render_partial_list(objects, _list_metadata(listed)))
+        return encode.encode_json(tables.render_partial_list(objects, _list_metadata(listed), self._version))
 
     def render_event(self, kind: str, stored: StoredObject) -> bytes:
         def render() -> bytes:
-            return _render_event(kind, tables.render_partial(decode_object(stored)))
+            return _render_event(kind, tables.render_partial(decode_object(stored), self._version))
 
         return self._cache.want(self._name, kind, stored.revision, render)
 
     def render_bookmark(self, revision: int, *, is_initial_end: bool = False) -> bytes:
-        return _render_event(_BOOKMARK, tables.render_partial(_bookmark_metadata(revision, is_initial_end)))
+        bookmark = tables.render_partial(_bookmark_metadata(revision, is_initial_end), self._version)
+        return _render_event(_BOOKMARK, bookmark)
 
 
 class TableForm:
@@ -132,9 +135,12 @@ class TableForm:
 
     content_type = negotiate.JSON
 
-    def __init__(self, cache: EventCache, resource: Resource, include: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, cache: EventCache, resource: Resource, include: str, clock: Callable[[], float], version: str = "v1"
+    ) -> None:
         self._cache = cache
-        self._name = f"table {include} {resource.store_name}"
+        self._name = f"table {version} {include} {resource.store_name}"
+        self._version = version
         self._resource = resource
         self._include = include
         self._clock = clock
@@ -160,7 +166,7 @@ class TableForm:
         table = self._render_once([], {"resourceVersion": str(revision)})
         # A client finds the annotation in the one row's object.
         cells: list[object] = ["" for _ in self._resource.columns]
-        table["rows"] = [{"cells": cells, "object": tables.render_partial({"metadata": metadata})}]
+        table["rows"] = [{"cells": cells, "object": tables.render_partial({"metadata": metadata}, self._version)}]
         return _render_event(_BOOKMARK, table)
 
     def _render_once(self, objects: Iterable[Object], metadata: Object) -> Object:
@@ -170,7 +176,13 @@ class TableForm:
 
     def _render(self, objects: Iterable[Object], metadata: Object, *, columns: bool = True) -> Object:
         return tables.render_table(
-            self._resource, objects, self._clock(), metadata, include=self._include, columns=columns
+            self._resource,
+            objects,
+            self._clock(),
+            metadata,
+            include=self._include,
+            columns=columns,
+            version=self._version,
         )
 
 
@@ -210,9 +222,9 @@ class Forms:
         form: Form
         match wanted.shape:
             case negotiate.As.TABLE:
-                form = TableForm(self._cache, resource, _parse_include(query), self._clock)
+                form = TableForm(self._cache, resource, _parse_include(query), self._clock, wanted.version)
             case negotiate.As.METADATA | negotiate.As.METADATA_LIST:
-                form = MetadataForm(self._cache, resource)
+                form = MetadataForm(self._cache, resource, wanted.version)
             case _:
                 form = JsonForm(resource)
         if wanted.media_type != negotiate.YAML:

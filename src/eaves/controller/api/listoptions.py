@@ -93,11 +93,11 @@ def parse_list_options(resource: Resource, query: Query) -> ListOptions:
     number = parse_version(version)
     if match is Match.EXACT and number == 0:
         raise _invalid_options(
-            "resourceVersionMatch", 'resourceVersionMatch "Exact" is forbidden for resourceVersion "0"'
+            "resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
         )
     if number == 0:
         # "Any version will do" is served whole, whatever limit was asked.
-        return ListOptions(selection, 0 if match is Match.UNSET else limit, None, None, 0)
+        return ListOptions(selection, 0, None, None, 0)
     if match is Match.EXACT or (match is Match.UNSET and limit):
         return ListOptions(selection, limit, None, number, number)
     return ListOptions(selection, limit, None, None, number)
@@ -141,7 +141,8 @@ def selectable_fields(resource: Resource) -> list[str]:
 def parse_version(text: str) -> int:
     """Raises ApiError 400 for what is not a resourceVersion."""
     if not (text.isascii() and text.isdigit()):
-        raise status.bad_request(f'Invalid value: "{text}": resourceVersion must be a decimal number')
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise status.bad_request(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')
     return int(text)
 
 
@@ -174,7 +175,8 @@ def _known_match(text: str) -> Match:
     try:
         return Match(text)
     except ValueError as error:
-        supported = FieldError("resourceVersionMatch", CauseType.NOT_SUPPORTED, "", text)
+        listed = 'supported values: "Exact", "NotOlderThan", ""'
+        supported = FieldError("resourceVersionMatch", CauseType.NOT_SUPPORTED, listed, text)
         raise status.invalid("meta.k8s.io", "ListOptions", "", [supported]) from error
 
 
@@ -185,7 +187,7 @@ def _parse_int(query: Query, name: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise status.bad_request(f'unable to parse {name} "{text}": it must be a whole number') from error
+        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
 
 
 def _parse_optional_bool(query: Query, name: str) -> bool | None:

@@ -71,8 +71,8 @@ class NodeKind:
 
     async def _update(self, request: Request, target: Target) -> Response:
         options = parse_write_options("UpdateOptions", request.query, request.header(b"user-agent"))
-        obj, duplicates = await load_object(request, self.resource, options)
-        return await self._change(request, target, make_update(self.resource, obj, duplicates), options)
+        obj, remarks = await load_object(request, self.resource, options)
+        return await self._change(request, target, make_update(self.resource, obj, remarks), options)
 
     async def _patch(self, request: Request, target: Target) -> Response:
         options = parse_write_options("PatchOptions", request.query, request.header(b"user-agent"))
@@ -80,12 +80,12 @@ class NodeKind:
         if is_apply(request):
             return await self._apply(request, target, body, options)
         check_no_force(options)
-        change = make_patch(self.resource, body, request.header(b"content-type"))
+        change = make_patch(self.resource, body, request.header(b"content-type"), options)
         return await self._change(request, target, change, options)
 
     async def _change(self, request: Request, target: Target, change: Change, options: WriteOptions) -> Response:
         key = await self._find(target)
-        through = msgspec.structs.replace(change, make=self._carry(change, options, request.warn), duplicates=())
+        through = msgspec.structs.replace(change, make=self._carry(change, options, request.warn), remarks=())
         stored = await self._writer.change(edgenode.RESOURCE, key, through, options, request.warn)
         return self._answer(request, stored)
 
@@ -117,7 +117,7 @@ class NodeKind:
             shown = project_node(current, self._clock())
             given = change.make(project_node(current, self._clock()))
             new = drop_unknown(
-                self.resource, given, options.validation, warn, duplicates=change.duplicates, is_patch=change.is_patch
+                self.resource, given, options.validation, warn, remarks=change.remarks, is_patch=change.is_patch
             )
             new["metadata"] = {**shown["metadata"], **new["metadata"]}
             check_object(self.resource, new, shown, warn)

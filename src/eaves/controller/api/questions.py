@@ -19,7 +19,7 @@ from eaves.kube import status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.metadata import with_object_fields
 from eaves.kube.resource import Gvr, Object, Resource, Verb
-from eaves.kube.schema import Schema, apply_defaults, validate_schema
+from eaves.kube.schema import Schema, apply_defaults
 from eaves.kube.schema_from_types import schema_of
 
 _SERVER_FIELDS = ("creationTimestamp", "managedFields", "namespace")
@@ -72,18 +72,12 @@ async def load_question(resource: Resource, request: Request, namespace: str) ->
     Raises ApiError 400, 413, 415, 422.
     """
     options = load_write_options("CreateOptions", request)
-    obj, duplicates = await decode_body(await request.body(), request.header(b"content-type"), options)
-    check_identity(resource, obj)
+    body = await request.body()
+    obj, remarks = await decode_body(body, request.header(b"content-type"), options, resource.kind)
+    check_identity(resource, obj, body=body)
     check_place(resource, obj, namespace)
-    known = drop_unknown(resource, obj, options.validation, request.warn, duplicates=duplicates)
+    known = drop_unknown(resource, obj, options.validation, request.warn, remarks=remarks)
     apply_defaults(resource.schema, known)
-    faults = [fault for fault in validate_schema(resource.schema, known) if fault.type is CauseType.TYPE_INVALID]
-    if faults:
-        # As a kube-apiserver, which cannot decode it: the type of one field, not a value that is not allowed.
-        told = f"{faults[0].path}: {faults[0].detail}"
-        raise status.bad_request(
-            f'{resource.kind} in version "{resource.gvr.version}" cannot be handled as a {resource.kind}: {told}'
-        )
     return known
 
 

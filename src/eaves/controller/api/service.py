@@ -65,6 +65,8 @@ class ResourceService:
         kind = self._kinds[gvr]
         if target.subresource:
             return await self._serve_subresource(request, target, kind.resource)
+        if kind.resource.is_custom and not _has_place(kind.resource, request.verb, target):
+            return NOT_FOUND
         _check_verb(kind.resource, request.verb)
         _check_path(kind.resource, request.verb, target)
         return await kind.serve(request, target)
@@ -89,8 +91,13 @@ def _check_path(resource: Resource, verb: str, target: Target) -> None:
         raise _not_allowed(resource, verb)
     if verb == Verb.CREATE and target.name and not resource.is_custom:
         raise _not_allowed(resource, verb)
-    if resource.namespaced and not target.namespace and verb not in (Verb.LIST, Verb.WATCH):
+    if not _has_place(resource, verb, target):
         raise _not_allowed(resource, verb)
+
+
+def _has_place(resource: Resource, verb: str, target: Target) -> bool:
+    """Objects of all namespaces together can be read and nothing else."""
+    return not resource.namespaced or bool(target.namespace) or verb in (Verb.LIST, Verb.WATCH)
 
 
 def _check_verb(resource: Resource, verb: str) -> None:
@@ -99,5 +106,6 @@ def _check_verb(resource: Resource, verb: str) -> None:
 
 
 def _not_allowed(resource: Resource, verb: str) -> Exception:
-    why = "the server does not allow this method on the requested resource"
-    return status.method_not_allowed(resource.gvr.group, resource.gvr.resource, verb, why)
+    if resource.is_custom:
+        return status.method_not_allowed(resource.gvr.group, resource.gvr.resource, verb)
+    return status.path_not_allowed()

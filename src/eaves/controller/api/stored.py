@@ -97,16 +97,14 @@ class StoredKind:
 
     async def _create(self, request: Request, target: Target) -> Response:
         options = load_write_options("CreateOptions", request)
-        obj, duplicates = await load_object(request, self.resource, options)
-        stored = await self._writer.create(
-            self.resource, target.namespace, obj, options, request.warn, duplicates=duplicates
-        )
+        obj, remarks = await load_object(request, self.resource, options)
+        stored = await self._writer.create(self.resource, target.namespace, obj, options, request.warn, remarks=remarks)
         return self._readings.answer(self.resource, request, stored, 201)
 
     async def _update(self, request: Request, target: Target, subresource: str) -> Response:
         options = load_write_options("UpdateOptions", request)
-        obj, duplicates = await load_object(request, self.resource, options)
-        change = make_update(self.resource, obj, duplicates, subresource)
+        obj, remarks = await load_object(request, self.resource, options)
+        change = make_update(self.resource, obj, remarks, subresource)
         key = key_of(self.resource, target.namespace, target.name)
         stored = await self._writer.change(self.resource, key, change, options, request.warn)
         return self._readings.answer(self.resource, request, stored)
@@ -120,7 +118,7 @@ class StoredKind:
             stored, is_new = await self._applier.apply(self.resource, key, wanted, options, request.warn, subresource)
             return self._readings.answer(self.resource, request, stored, 201 if is_new else 200)
         check_no_force(options)
-        change = make_patch(self.resource, body, request.header(b"content-type"), subresource)
+        change = make_patch(self.resource, body, request.header(b"content-type"), options, subresource)
         stored = await self._writer.change(self.resource, key, change, options, request.warn)
         return self._readings.answer(self.resource, request, stored)
 

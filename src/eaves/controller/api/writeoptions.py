@@ -48,7 +48,7 @@ def parse_write_options(kind: str, query: Query, user_agent: str) -> WriteOption
     faults = list(_check_dry_run(query))
     validation = query.get("fieldValidation", "") or FieldValidation.WARN
     if validation not in set(FieldValidation):
-        faults.append(_unsupported("fieldValidation", validation, tuple(FieldValidation)))
+        faults.append(_unsupported("fieldValidation", validation, ("", *sorted(FieldValidation))))
     manager = query.get("fieldManager", "")
     if len(manager.encode()) > MANAGER_LIMIT_BYTES:
         detail = f"may not be more than {MANAGER_LIMIT_BYTES} bytes"
@@ -85,7 +85,7 @@ def is_dry_run(kind: str, query: Query) -> bool:
 
 def _check_dry_run(query: Query) -> list[FieldError]:
     value = query.get("dryRun")
-    return [] if value in (None, "All") else [_unsupported("dryRun", value, ("All",))]
+    return [] if value in (None, "All") else [_unsupported("dryRun", [value], ("All",))]
 
 
 def _unsupported(field: str, value: object, supported: tuple[str, ...]) -> FieldError:

@@ -20,7 +20,7 @@ from eaves.controller.api.identity import Identity
 from eaves.controller.api.namespaces import NamespaceGate
 from eaves.controller.api.writeoptions import WriteOptions
 from eaves.controller.deletion import save_update
-from eaves.controller.documents import decode_object, encode_document, key_of
+from eaves.controller.documents import decode_given, encode_document, key_of
 from eaves.kinds.times import render_time
 from eaves.kube import managed, metadata, status
 from eaves.kube.resource import Object, Resource
@@ -44,7 +44,7 @@ class Change(Struct, frozen=True):
     subresource: str = MAIN
     is_retried: bool = True
     is_patch: bool = True
-    duplicates: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     is_owned: bool = False
     """Whether ``make`` has already settled who owns which field (server-side apply does)."""
 
@@ -84,14 +84,14 @@ class Writer:
         options: WriteOptions,
         warn: Warn,
         *,
-        duplicates: Sequence[str] = (),
+        remarks: Sequence[str] = (),
         is_owned: bool = False,
     ) -> StoredObject:
         """Store a new object. ``obj`` has the identity of its path. Raises ApiError 400, 403, 404, 409, 422."""
         generated = not obj["metadata"].get("name") and obj["metadata"].get("generateName")
         for attempt in range(NAME_ATTEMPTS):
             try:
-                return await self._create(resource, namespace, dict(obj), options, warn, duplicates, is_owned)
+                return await self._create(resource, namespace, dict(obj), options, warn, remarks, is_owned)
             except _NameTakenError as error:
                 if not generated or attempt == NAME_ATTEMPTS - 1:
                     gvr = resource.gvr
@@ -105,14 +105,14 @@ class Writer:
         obj: Object,
         options: WriteOptions,
         warn: Warn,
-        duplicates: Sequence[str],
+        remarks: Sequence[str],
         is_owned: bool,
     ) -> StoredObject:
         now = self._clock()
         obj["metadata"] = dict(obj["metadata"])
-        if obj["metadata"].get("resourceVersion") and not is_owned:
+        if _is_version(obj["metadata"].get("resourceVersion")) and not is_owned:
             raise status.bad_request("resourceVersion should not be set on objects to be created")
-        new = drop_unknown(resource, obj, options.validation, warn, duplicates=duplicates)
+        new = drop_unknown(resource, obj, options.validation, warn, remarks=remarks)
         metadata.start_object(resource, new, namespace=namespace, uid=str(uuid.uuid4()), now=render_time(now))
         guards = await self._namespaces.check(resource, namespace, new["metadata"].get("name") or "")
         check_object(resource, new, None, warn)
@@ -161,8 +161,8 @@ class Writer:
     async def _change(
         self, resource: Resource, current: StoredObject, change: Change, options: WriteOptions, warn: Warn
     ) -> StoredObject:
-        old = decode_object(current)
-        given = change.make(decode_object(current))
+        old = decode_given(resource, current)
+        given = change.make(decode_given(resource, current))
         new = self._settle(resource, given, old, change, options, warn)
         async with self._admission.turn(resource, new):
             if change.subresource == MAIN:
@@ -185,9 +185,7 @@ class Writer:
     ) -> Object:
         """The new object, complete and valid; what its part of the object must not touch is as it was."""
         _check_same(resource, given, old, change)
-        new = drop_unknown(
-            resource, given, options.validation, warn, duplicates=change.duplicates, is_patch=change.is_patch
-        )
+        new = drop_unknown(resource, given, options.validation, warn, remarks=change.remarks, is_patch=change.is_patch)
         if change.subresource == STATUS:
             new = metadata.keep_main_fields(new, old)
             check_object(resource, new, old, warn)
@@ -196,6 +194,11 @@ class Writer:
             new["status"] = old["status"]
         check_object(resource, new, old, warn)
         return metadata.keep_server_fields(resource, new, old)
+
+
+def _is_version(text: str | None) -> bool:
+    """Whether a new object claims to be an old one; 0 and what is no number mean none."""
+    return bool(text and text.isascii() and text.isdigit() and int(text))
 
 
 class _NameTakenError(Exception):

@@ -63,7 +63,8 @@ async def test_preconditions(admin: AsgiClient, field: str) -> None:
     obj = await create(admin, "a")
     wrong = {"preconditions": {field: "7"}}
     answer = await admin.call("DELETE", f"{CONFIGMAPS}/a", wrong)
-    assert (answer.status, "Precondition failed" in answer.json()["message"]) == (409, True)
+    assert (answer.status, "in the precondition (7) does not match" in answer.json()["message"]) == (409, True)
+    assert answer.json()["details"]["kind"] == "ConfigMap"
     right = {"preconditions": {field: obj["metadata"][field]}}
     assert (await admin.call("DELETE", f"{CONFIGMAPS}/a", right)).status == 200
 

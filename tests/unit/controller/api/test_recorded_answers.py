@@ -251,7 +251,6 @@ CONFIGMAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
     ("path", "body", "code", "message"),
     [
         (APPS, {**app(), "kind": "Foo"}, 422, 'Foo.eaves.dev "a" is invalid: kind: Invalid value: "Foo": must be App'),
-        (APPS, {**app(), "kind": ""}, 400, "Object 'Kind' is missing in the body of the request"),
         (
             APPS,
             {**app(), "apiVersion": ""},
@@ -326,7 +325,8 @@ async def test_a_custom_object_can_be_created_by_its_own_path(admin: AsgiClient)
     ("method", "path", "code"),
     [
         ("DELETE", "/api/v1/configmaps", 405),
-        ("DELETE", "/apis/eaves.dev/v1alpha1/apps", 405),
+        ("DELETE", "/apis/eaves.dev/v1alpha1/apps", 404),
+        ("POST", "/apis/eaves.dev/v1alpha1/apps", 404),
         ("POST", "/api/v1/configmaps", 405),
         ("PUT", CONFIGMAPS, 405),
         ("PATCH", CONFIGMAPS, 405),
