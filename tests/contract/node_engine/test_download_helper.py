@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from eaves.node.images.download.errors import FetchError
 from eaves.node.images.download.protocol import Setup
@@ -85,6 +86,23 @@ def registry() -> Iterator[TokenRegistry]:
 
 def want_source(registry: TokenRegistry, folder: Path, password: str = "pass") -> RegistrySource:
     return RegistrySource(Setup("registry", registry.url, str(folder), username="user", password=password))
+
+
+def test_a_registry_nearby_without_tls_is_asked_so_and_shown_no_password(
+    registry: TokenRegistry, tmp_path: Path
+) -> None:
+    base = registry.url.replace("http:", "https:")
+    nearby = Setup("registry", base, str(tmp_path), may_lack_tls=True)
+    with pytest.raises(FetchError, match="access is denied"):
+        RegistrySource(nearby).manifest("shop/web", "1")
+    assert registry.asked
+    registry.asked.clear()
+    for setup in (Setup("registry", base, str(tmp_path)), replace(nearby, username="user", password="pass")):
+        with pytest.raises(FetchError, match="speaks without TLS"):
+            RegistrySource(setup).manifest("shop/web", "1")
+    assert registry.asked == []
+    allowed = replace(nearby, username="user", password="pass", allow_insecure_auth=True)
+    assert RegistrySource(allowed).manifest("shop/web", "1") == MANIFEST
 
 
 def test_a_token_is_fetched_kept_and_renewed(registry: TokenRegistry, tmp_path: Path) -> None:

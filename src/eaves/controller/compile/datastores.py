@@ -120,6 +120,8 @@ def _want_datastore(
         region=store.spec.region or (_S3_REGION if store.spec.type is DatastoreType.S3 else ""),
         dsCertPEM=[pem.encode() for pem in split_certificates(store.spec.ca_certificates)],
     )
+    if server.scheme == "docker":
+        config.eaves.tls_only = True
     if store.spec.credentials_secret_ref is not None:
         username, password = _want_credentials(store, server, lookup)
         secrets = EncryptionBlock(dsAPIKey=username, dsPassword=password)

@@ -57,6 +57,7 @@ def want_content_tree(
         draft.datastores[ids[0]] = DatastoreConfig(
             id=ids[0], dType=DsContainerRegistry, fqdn=f"docker://{reference.registry}"
         )
+        draft.datastores[ids[0]].eaves.tls_only = True
     if iformat != CONTAINER and not sha256 and draft.datastores[ids[-1]].dType != DsContainerRegistry:
         raise HeldBackError(
             "DigestMissing", f"image {source.image} is no container image and needs its digest: add @sha256:…"

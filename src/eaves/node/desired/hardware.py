@@ -66,6 +66,9 @@ def parse_hardware(members: Sequence[PhysicalIO], draft: Draft) -> tuple[Desired
                 usb_product=addresses.get("usbproduct", "").lower(),
                 cdi_name=member.cbattr.get(CDI_ATTRIBUTE, ""),
                 is_kept=member.usage not in _FOR_APPS,
+                physical_label=clean_name(member.phylabel),
+                io_type=member.ptype,
+                usage=member.usage,
             ),
         )
     return tuple(found.values())

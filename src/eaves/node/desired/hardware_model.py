@@ -43,3 +43,9 @@ class DesiredIo(Struct, frozen=True):
     cdi_name: str = ""
     """VENDOR/CLASS=NAME of the Container Device Interface."""
     is_kept: bool = False
+    physical_label: str = ""
+    """The model's name of the part itself, by which it is reported; empty = ``label``."""
+    io_type: int = 0
+    """PhyIoType of the config, told back as it came."""
+    usage: int = 0
+    """PhyIoMemberUsage of the config, told back as it came."""

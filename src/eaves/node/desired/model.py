@@ -75,6 +75,8 @@ class DesiredDatastore(Struct, frozen=True):
     ca_pems: tuple[str, ...] = ()
     plain_http: bool = False
     """A registry named with ``http://`` speaks without TLS."""
+    may_lack_tls: bool = False
+    """A registry of the node's own surroundings may turn out to speak without TLS."""
     addressing: S3Addressing | None = None
     """None = by the server's name."""
     mirrors: tuple[DesiredDatastore, ...] = ()

@@ -26,6 +26,7 @@ from eaves.node.desired.port_setup import extract_port_sections
 from eaves.node.desired.ports import parse_ports
 from eaves.node.desired.snapshots import hand_down_snapshots
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
+from eaves.node.desired.unsupported import refuse_unsupported
 from eaves.node.desired.volume_modes import assign_modes
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.timers import parse_value
@@ -50,6 +51,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
     modes, apps = assign_modes(volumes, images, apps, draft)
     modes, apps = hand_down_snapshots(modes, apps)
     wish = parse_cluster(config, items, datastores, draft)
+    refuse_unsupported(config, draft)
     return DesiredNode(
         device_id=config.id.uuid.lower(),
         version=config.id.version,

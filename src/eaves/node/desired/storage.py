@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from eaves.node.desired.draft import Draft, clean_name
 from eaves.node.desired.errors import ObjectError
+from eaves.node.desired.local_registries import is_local_registry
 from eaves.node.desired.model import (
     DatastoreKind,
     DesiredDatastore,
@@ -93,6 +94,7 @@ def _parse_datastore(config: DatastoreConfig, store_id: str, draft: Draft) -> De
         password=Secret(password),
         ca_pems=tuple(pem.decode("ascii", "replace") for pem in config.dsCertPEM),
         plain_http=scheme == "http",
+        may_lack_tls=scheme == "docker" and is_local_registry(server) and not config.eaves.tls_only,
         addressing=_ADDRESSING.get(config.eaves.s3_addressing),
     )
 

@@ -59,6 +59,7 @@ def want_setup(datastore: DesiredDatastore, way: Way, folder: Path, options: Fet
         password=datastore.password.reveal(),
         ca_pems=(*datastore.ca_pems, *proxy.ca_pems),
         region=datastore.region,
+        may_lack_tls=datastore.may_lack_tls,
         allow_insecure_auth=options.allow_insecure_auth,
         address=way.address,
         interface=way.interface,

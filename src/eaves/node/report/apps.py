@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eaves.node.desired.hardware_model import DesiredIo
 from eaves.node.desired.model import ConfigProblem
 from eaves.node.observed import AppState, AppStatus, InterfaceStatus, RunRecord
 from eaves.node.observed_vm import VmStatus
+from eaves.node.report.assignable import want_app_bundles
 from eaves.node.report.pieces import want_error, want_message, want_problem_error, want_time
 from eaves.node.report.vms import want_snapshot_info, want_vm_info
 from eaves.wire.pb.eaves.extension_pb2 import AppInfoExtension
@@ -30,8 +32,14 @@ STATES = {
 }
 
 
-def want_app_info(device_id: str, status: AppStatus, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:
-    """The message about one app; ``problems`` are those of the config that concern it."""
+def want_app_info(
+    device_id: str,
+    status: AppStatus,
+    problems: Sequence[ConfigProblem],
+    now: float,
+    devices: Sequence[DesiredIo] = (),
+) -> ZInfoMsg:
+    """The message about one app; ``problems`` are those of the config that concern it, ``devices`` what it has of the hardware model."""
     entity = DeviceEntity(entity=ENTITY_APP_INSTANCE, entity_id=status.id, entity_name=status.name)
     info = ZInfoApp(
         AppID=status.id,
@@ -39,6 +47,7 @@ def want_app_info(device_id: str, status: AppStatus, problems: Sequence[ConfigPr
         AppName=status.name,
         state=_want_state(status),
         bootTime=want_time(status.current.started_at if status.current else 0.0),
+        assignedAdapters=want_app_bundles(devices, status.id),
         volumeRefs=status.volume_ids,
         cluster_app_running=status.state is AppState.RUNNING,
         eaves=_want_extension(status),

@@ -17,7 +17,7 @@ from eaves.node.report.assignable import want_bundles
 from eaves.node.report.buses import want_buses
 from eaves.node.report.facts import Disk, Machine, Mount, Port
 from eaves.node.report.pieces import want_message, want_mib, want_time
-from eaves.node.report.ports import want_adapters
+from eaves.node.report.ports import want_adapters, want_networks
 from eaves.node.report.software import PARTITION, want_software
 from eaves.wire.pb.eaves.extension_pb2 import DeviceInfoExtension
 from eaves.wire.pb.info import common_pb2, info_pb2
@@ -119,6 +119,7 @@ def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
         HostName=machine.hostname,
         lastRebootReason=record.boot_text,
         lastRebootTime=want_time(record.last_reboot_time),
+        network=want_networks(view.ports, view.uplinks, view.name_servers, view.port_configs),
         systemAdapter=want_adapters(view.ports, view.uplinks, view.name_servers, view.port_configs),
         restartCounter=record.restart_counter,
         HSMStatus=info_pb2.DISABLED if machine.has_tpm else info_pb2.NOTFOUND,

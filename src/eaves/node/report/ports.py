@@ -22,6 +22,7 @@ from eaves.wire.pb.info.info_pb2 import (
     SystemAdapterInfo,
     WirelessStatus,
     ZInfoDNS,
+    ZInfoNetwork,
 )
 
 _UNMANAGED_KEY = "eaves"
@@ -54,6 +55,29 @@ def want_adapters(
             for number, (record, setup) in enumerate(zip(configs.records, configs.setups, strict=True))
         ],
     )
+
+
+def want_networks(
+    seen: Sequence[Port], uplinks: Sequence[Uplink], name_servers: Sequence[str], configs: PortsView
+) -> list[ZInfoNetwork]:
+    """The ports in use once more, in the older form, which EVE still sends and Eden looks for a device's addresses in."""
+    adapters = want_adapters(seen, uplinks, name_servers, configs)
+    return [
+        ZInfoNetwork(
+            devName=port.name,
+            localName=port.ifname,
+            macAddr=port.macAddr,
+            IPAddrs=port.IPAddrs,
+            defaultRouters=port.defaultRouters,
+            dns=port.dns if port.HasField("dns") else None,
+            ipv4_up=port.up,
+            uplink=port.isMgmt,
+            networkErr=port.err if port.HasField("err") else None,
+            proxy=port.proxy if port.HasField("proxy") else None,
+            ntp_servers=[server for server in (port.ntpServer, *port.more_ntp_servers) if server],
+        )
+        for port in adapters.status[adapters.currentIndex].ports
+    ]
 
 
 def _want_status(

@@ -15,6 +15,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from eaves.node.desired.hardware_model import DesiredIo
 from eaves.node.desired.model import ConfigProblem, ObjectKind
 from eaves.node.link import pace
 from eaves.node.link.calls import LINK_ERRORS, Controller
@@ -60,6 +61,8 @@ class Subject(Struct, frozen=True):
 
     status: Status | None
     problems: tuple[ConfigProblem, ...] = ()
+    devices: tuple[DesiredIo, ...] = ()
+    """What an app has of the hardware model."""
 
 
 class Survey(Protocol):
@@ -278,8 +281,15 @@ class Reporter:
             if any(problem.is_fatal for problem in found)
         }
         for key, status in self._each_status():
-            subjects[key] = Subject(status, tuple(problems.get(key, ())))
+            subjects[key] = Subject(status, tuple(problems.get(key, ())), self._list_devices(status))
         return subjects
+
+    def _list_devices(self, status: Status) -> tuple[DesiredIo, ...]:
+        desired = self._orders.desired
+        if desired is None or not isinstance(status, AppStatus) or status.state not in ALIVE:
+            return ()
+        groups = {group for app in desired.apps if app.id == status.id for group in app.devices}
+        return tuple(device for device in desired.hardware if device.group in groups)
 
     def _each_status(self) -> Iterator[tuple[tuple[ObjectKind, str], Status]]:
         if self._orders.desired is not None:
@@ -321,7 +331,7 @@ def _want_info(device_id: str, key: tuple[ObjectKind, str], subject: Subject, no
     problems: Sequence[ConfigProblem] = subject.problems
     match subject.status:
         case AppStatus() as status:
-            return apps.want_app_info(device_id, status, problems, now)
+            return apps.want_app_info(device_id, status, problems, now, subject.devices)
         case NetworkStatus() as status:
             return networks.want_network_info(device_id, status, problems, now)
         case VolumeStatus() as status:

@@ -66,7 +66,7 @@ def parts(image: str, store: dict[str, Any] | None = None) -> tuple[ContentTree,
 )
 def test_an_image_alone_stands_for_its_registry(image: str, fqdn: str, url: str, sha256: str) -> None:
     tree, store = parts(image)
-    assert (store.fqdn, store.dType, store.dpath) == (fqdn, DsContainerRegistry, "")
+    assert (store.fqdn, store.dType, store.dpath, store.eaves.tls_only) == (fqdn, DsContainerRegistry, "", True)
     assert (tree.URL, tree.sha256, tree.iformat) == (url, sha256, CONTAINER)
     assert list(tree.ds_ids_list) == [tree.dsId] == [store.id]
 
@@ -93,6 +93,8 @@ def test_an_image_alone_stands_for_its_registry(image: str, fqdn: str, url: str,
 def test_an_image_in_a_datastore(store: dict[str, Any], image: str, fqdn: str, dpath: str, url: str) -> None:
     tree, config = parts(image, store)
     assert (config.fqdn, config.dpath, tree.URL) == (fqdn, dpath, url)
+    # A node would ask some registries without TLS, as EVE does; who wants that here says http://.
+    assert config.eaves.tls_only is fqdn.startswith("docker:")
 
 
 def test_an_image_outside_of_its_datastore_is_told() -> None:

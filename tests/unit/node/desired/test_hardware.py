@@ -28,8 +28,9 @@ def test_addresses_and_group_of_a_member() -> None:
     )
     (found,) = parse_hardware([member], Draft(decrypt))
     assert found == DesiredIo(
-        "eth1", IoKind.ETHERNET, "lan2", "pcie1", pci_address="0000:03:00.0", interface="enp3s0", is_kept=False
-    )
+        "eth1", IoKind.ETHERNET, "lan2", "pcie1", pci_address="0000:03:00.0", interface="enp3s0", is_kept=False,
+        physical_label="LAN2", io_type=common.PhyIoNetEth, usage=common.PhyIoUsageDedicated,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,53 @@ def test_servers_of_datastores(kind: storage_pb2.DsType.ValueType, fqdn: str, se
     assert (store.server, store.plain_http) == (server, plain)
 
 
+@pytest.mark.parametrize(
+    ("fqdn", "may_lack_tls"),
+    [
+        ("docker://192.168.1.20:5050", True),
+        ("docker://10.0.0.5", True),
+        ("127.0.0.1:5000", True),
+        ("docker://[::1]:5000", True),
+        ("docker://localhost:5000", True),
+        ("docker://registry.local:5000", True),
+        ("docker://registry.localhost", True),
+        ("https://10.0.0.5:5000", False),
+        ("docker://172.32.0.1:5000", False),
+        ("docker://registry.example", False),
+        ("docker://10.example", False),
+    ],
+)
+def test_registries_nearby_may_lack_tls_unless_the_controller_rules_it_out(fqdn: str, may_lack_tls: bool) -> None:
+    config = want_config()
+    config.datastores[0].fqdn = fqdn
+    assert parse(config).images[0].datastores[0].may_lack_tls is may_lack_tls
+    config.datastores[0].eaves.tls_only = True
+    assert not parse(config).images[0].datastores[0].may_lack_tls
+
+
+def test_parts_of_a_config_that_are_not_obeyed_are_told() -> None:
+    config = want_config()
+    config.edgeview.token = "x.y.z"
+    config.local_profile_server = "10.1.0.9"
+    config.loc_config.loc_url = "https://loc.example"
+    config.disks.SetInParent()
+    config.pnacs.add()
+    config.scep_profiles.add()
+    node = parse(config)
+    assert [(problem.element, problem.code, problem.is_fatal) for problem in node.problems] == [
+        (f"node {name}", "SectionUnsupported", False)
+        for name in (
+            "edge-view",
+            "local profile server",
+            "local operator console",
+            "disk layout",
+            "802.1X of ports",
+            "certificate enrolment",
+        )
+    ]
+    assert node.apps
+
+
 def test_datastores_keep_their_order_and_missing_ones_are_passed_over() -> None:
     config = want_config()
     second = config.datastores.add()

@@ -64,6 +64,12 @@ def test_what_holds_for_all_downloads_is_handed_on() -> None:
     assert (setup.username, setup.password, setup.ca_pems, setup.region) == ("me", "pw", ("pem",), "eu-west-1")
 
 
+def test_a_registry_that_may_lack_tls_is_named_so() -> None:
+    store = change(kind=DatastoreKind.REGISTRY, server="10.0.0.5:5000", may_lack_tls=True)
+    setup = want_setup(store, Way(), Path("/b"), OPTIONS, "x")
+    assert (setup.base, setup.may_lack_tls) == ("https://10.0.0.5:5000", True)
+
+
 def test_a_way_with_a_proxy_of_its_own_takes_no_other() -> None:
     options = msgspec.structs.replace(OPTIONS, proxy=WebProxy((("HTTPS_PROXY", "http://node:1"),), ca_pems=("node",)))
     store = change(ca_pems=("store",))

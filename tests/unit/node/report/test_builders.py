@@ -190,6 +190,9 @@ def test_device() -> None:
         "eth0", True, ["192.0.2.5"], ["192.0.2.1"],
     )  # fmt: skip
     assert not docker0.isMgmt
+    # Eden looks for a device's addresses in this older form.
+    told = [(port.devName, port.uplink, list(port.IPAddrs), port.ipv4_up) for port in info.network]
+    assert told == [("eth0", True, ["192.0.2.5"], True), ("docker0", False, ["172.17.0.1"], False)]
     assert (info.eaves.config_hash, list(info.eaves.problems)) == ("h1", ["the disk is full"])
 
 
@@ -239,17 +242,22 @@ def test_an_operating_system_is_refused_in_words_that_controllers_of_eve_read() 
 
 
 def test_assignable_groups_tell_who_has_them() -> None:
+    ethernet, dedicated = devmodelcommon_pb2.PhyIoNetEth, devmodelcommon_pb2.PhyIoUsageDedicated
+    shared = devmodelcommon_pb2.PhyIoUsageShared
     hardware = (
-        DesiredIo("eth1", IoKind.ETHERNET, group="lan"),
-        DesiredIo("eth2", IoKind.ETHERNET, group="lan"),
-        DesiredIo("eth0", IoKind.ETHERNET, group="uplink", is_kept=True),
+        DesiredIo("eth1", IoKind.ETHERNET, group="lan", physical_label="LAN1", io_type=ethernet, usage=dedicated),
+        DesiredIo("eth2", IoKind.ETHERNET, group="lan", io_type=ethernet, usage=dedicated),
+        DesiredIo("eth0", IoKind.ETHERNET, group="uplink", is_kept=True, io_type=ethernet, usage=shared),
         DesiredIo("ttyS0", IoKind.SERIAL),
     )
     view = replace(VIEW, hardware=hardware, device_users={"lan": "app-1"})
     lan, uplink = device.want_device_info(DEVICE, view, 9.0).dinfo.assignableAdapters
-    assert (lan.name, list(lan.members), lan.usedByAppUUID) == ("lan", ["eth1", "eth2"], "app-1")
-    assert (lan.usedByBaseOS, lan.usage) == (False, devmodelcommon_pb2.PhyIoUsageDedicated)
-    assert (uplink.usedByAppUUID, uplink.usedByBaseOS) == ("", True)
+    assert (lan.name, lan.type, list(lan.members), lan.usedByAppUUID) == ("lan", ethernet, ["LAN1", "eth2"], "app-1")
+    assert (lan.usedByBaseOS, lan.usage) == (False, dedicated)
+    assert (uplink.usedByAppUUID, uplink.usedByBaseOS, uplink.usage) == ("", True, shared)
+    (own,) = apps.want_app_info(DEVICE, APP, (), 9.0, hardware[:2]).ainfo.assignedAdapters
+    assert own == lan
+    assert not apps.want_app_info(DEVICE, APP, (), 9.0).ainfo.assignedAdapters
 
 
 def test_inventory() -> None:

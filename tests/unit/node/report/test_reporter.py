@@ -39,6 +39,7 @@ from eaves.testing.device_configs import ROOT_ID, TREE_ID, want_config
 from eaves.testing.scripted_controller import ScriptedController
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.evecommon import devmodelcommon_pb2
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock
 from eaves.wire.pb.info import info_pb2, patch_envelope_pb2
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
@@ -101,6 +102,24 @@ async def test_each_change_is_told_once_and_at_once(tmp_path: Path) -> None:
         stage.observations.publish(APP)
         await asyncio.sleep(3600)
         assert stage.take() == []
+
+
+async def test_an_app_that_runs_is_told_with_its_devices(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    config = want_config()
+    config.deviceIoList.add(phylabel="COM1", logicallabel="serial", assigngrp="com", ptype=devmodelcommon_pb2.PhyIoCOM)
+    config.apps[0].adapters.add(name="com", type=devmodelcommon_pb2.PhyIoCOM)
+    stage.orders.desired = parse_config(config, "h", no_key)
+    app = replace(APP, id=stage.orders.desired.apps[0].id)
+    async with stage.running():
+        stage.observations.publish(app)
+        await asyncio.sleep(1)
+        (info,) = (info.ainfo for info in stage.take() if info.ztype == info_pb2.ZiApp)
+        (bundle,) = info.assignedAdapters
+        assert (bundle.name, list(bundle.members), bundle.usedByAppUUID) == ("com", ["COM1"], app.id)
+        stage.observations.publish(replace(app, state=AppState.HALTED))
+        await asyncio.sleep(1)
+        assert not stage.take()[-1].ainfo.assignedAdapters
 
 
 async def test_the_root_of_a_container_is_told_as_the_volume_that_the_config_names(tmp_path: Path) -> None:

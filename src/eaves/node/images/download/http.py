@@ -28,6 +28,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _ANSWER_LIMIT_S = 60.0
 """Most time until a server begins to answer."""
 _RETRY_AFTER_LIMIT_S = 3600.0
+WITHOUT_TLS = "RegistryWithoutTls"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Headers = Mapping[str, str]
@@ -294,7 +295,7 @@ def _explain_tls(error: ssl.SSLError, server: str) -> FetchError:
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return FetchError(
             f"{server} speaks without TLS",
-            code="RegistryWithoutTls",
+            code=WITHOUT_TLS,
             resolution="name the datastore with http:// if it is meant to speak without TLS",
         )
     return CutError(f"TLS with {server} broke: {error.reason or error}")

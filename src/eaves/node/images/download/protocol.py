@@ -26,6 +26,8 @@ class Setup(Struct, frozen=True, omit_defaults=True):
     password: str = ""
     ca_pems: tuple[str, ...] = ()
     region: str = ""
+    may_lack_tls: bool = False
+    """A registry that answers without TLS is asked so."""
     allow_insecure_auth: bool = False
     address: str = ""
     interface: str = ""

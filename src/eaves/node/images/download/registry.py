@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import msgspec
 
 from eaves.node.images.download.errors import CutError, FetchError
-from eaves.node.images.download.http import Anonymous, Basic, Client, as_status_error
+from eaves.node.images.download.http import WITHOUT_TLS, Anonymous, Basic, Client, as_status_error
 from eaves.node.images.download.protocol import BlobRequest, Setup
 
 MANIFEST_LIMIT_BYTES = 4 << 20
@@ -43,10 +43,12 @@ class RegistrySource:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._client = Client(setup, _UNREACHABLE)
+        self._is_settled = False
         self._authorizers: dict[str, _Bearer | Basic | Anonymous] = {}
 
     def manifest(self, repository: str, reference: str) -> str:
         name = f"{repository}@{reference}" if ":" in reference else f"{repository}:{reference}"
+        self._settle_tls()
         with self._get(repository, f"manifests/{reference}", {"Accept": _ACCEPT}) as answer:
             if answer.status != 200:
                 raise as_status_error(answer, name, has_credentials=bool(self._setup.username))
@@ -60,8 +62,24 @@ class RegistrySource:
 
     @contextlib.contextmanager
     def blob(self, request: BlobRequest, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
+        self._settle_tls()
         with self._get(request.path, f"blobs/{request.digest}", headers) as answer:
             yield answer
+
+    def _settle_tls(self) -> None:
+        """Go without TLS where that is allowed and the registry has none. A password is not shown to such a one."""
+        setup = self._setup
+        if not setup.may_lack_tls or self._is_settled or (setup.username and not setup.allow_insecure_auth):
+            return
+        try:
+            with self._client.get(f"{setup.base}/v2/", {}, Anonymous()):
+                pass
+        except FetchError as error:
+            if error.code != WITHOUT_TLS:
+                raise
+            self._setup = msgspec.structs.replace(setup, base=setup.base.replace("https:", "http:", 1))
+            self._client = Client(self._setup, _UNREACHABLE)
+        self._is_settled = True
 
     @contextlib.contextmanager
     def _get(self, repository: str, rest: str, headers: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:

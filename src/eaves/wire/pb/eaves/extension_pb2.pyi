@@ -236,8 +236,11 @@ class DatastoreExtension(_message.Message):
 
     S3_ADDRESSING_FIELD_NUMBER: _builtins.int
     MIRROR_IDS_FIELD_NUMBER: _builtins.int
+    TLS_ONLY_FIELD_NUMBER: _builtins.int
     s3_addressing: _builtins.str
     """Where the bucket's name goes: Path or VirtualHost; empty = by the server's name."""
+    tls_only: _builtins.bool
+    """Of a registry: never without TLS, also where EVE would ask it so."""
     @_builtins.property
     def mirror_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Datastores to ask first for what is known by its digest, and never to trust."""
@@ -247,10 +250,11 @@ class DatastoreExtension(_message.Message):
         *,
         s3_addressing: _builtins.str = ...,
         mirror_ids: _abc.Iterable[_builtins.str] | None = ...,
+        tls_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mirror_ids", b"mirror_ids", "s3_addressing", b"s3_addressing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mirror_ids", b"mirror_ids", "s3_addressing", b"s3_addressing", "tls_only", b"tls_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
