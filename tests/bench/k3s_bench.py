@@ -7,6 +7,7 @@ memory is that of Kubernetes in separate processes, K3s's own is smaller.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.client
 import json
 import secrets
@@ -217,9 +218,12 @@ def read(
     body: str | None = None,
     content_type: str = "application/json",
 ) -> bytes:
-    connection.request(method, path, body, {"Content-Type": content_type})
+    # As clients do: a kube-apiserver takes its time to compress a long answer.
+    connection.request(method, path, body, {"Content-Type": content_type, "Accept-Encoding": "gzip"})
     answer = connection.getresponse()
     content = answer.read()
+    if answer.headers["Content-Encoding"] == "gzip":
+        content = gzip.decompress(content)
     assert answer.status < 300, content
     return content
 
