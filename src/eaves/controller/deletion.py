@@ -70,5 +70,8 @@ async def save_update(store: ObjectStore, resource: Resource, current: StoredObj
     (stored,) = await store.commit([write])
     if isinstance(write, Put):
         return stored
+    if "deletionTimestamp" not in decode_object(current)["metadata"]:
+        # It went at once, so that nobody ever saw it marked.
+        new = decode_object(current)
     document = encode_document(resource, new)
     return StoredObject(stored.key, stored.uid, stored.revision, document.join(stored.revision), document.labels)

@@ -39,7 +39,7 @@ _PORT_PROTOCOLS = ("tcp", "udp", "6", "17")
 def check_app(new: Object, old: Object | None) -> Sequence[FieldError]:
     """Every fault of an App, and of a change of one."""
     spec = msgspec.convert(new["spec"], AppSpec)
-    faults = [*rules.check_dns_label("metadata.name", new["metadata"].get("name", "")), *_check_spec(spec)]
+    faults = [*rules.check_own_name(new), *_check_spec(spec)]
     if old is not None:
         faults.extend(_check_change(spec, msgspec.convert(old["spec"], AppSpec)))
     return faults

@@ -54,8 +54,8 @@ def _check_data(obj: Object) -> Iterator[FieldError]:
         yield FieldError("", CauseType.TOO_LONG, f"may not be more than {MAX_BYTES} bytes", "")
 
 
-def _count(obj: Object, _now: float) -> str:
-    return str(len(get(obj, ["data"], ())) + len(get(obj, ["binaryData"], ())))
+def _count(obj: Object, _now: float) -> int:
+    return len(get(obj, ["data"], ())) + len(get(obj, ["binaryData"], ()))
 
 
 RESOURCE = core_resource(

@@ -65,7 +65,7 @@ class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tru
     reporting_instance: Annotated[str, about("Its instance.")] = ""
 
 
-def check_event(new: Object, _old: Object | None) -> Sequence[FieldError]:
+def check_event(new: Object, _old: Object | None, controller_field: str = "reportingComponent") -> Sequence[FieldError]:
     """An event lives in the namespace of its object; those about cluster-wide objects in ``default`` or ``kube-system``."""
     namespace = new["metadata"].get("namespace", "")
     about_namespace = (new.get("involvedObject") or {}).get("namespace", "")
@@ -73,17 +73,17 @@ def check_event(new: Object, _old: Object | None) -> Sequence[FieldError]:
     if about_namespace not in ("", namespace) or not (about_namespace or namespace in ("default", "kube-system")):
         faults.append(invalid("involvedObject.namespace", about_namespace, "does not match event.namespace"))
     if new.get("eventTime"):
-        faults.extend(_check_words(new))
+        faults.extend(_check_words(new, controller_field))
     return faults
 
 
-def _check_words(new: Object) -> Iterator[FieldError]:
+def _check_words(new: Object, controller_field: str) -> Iterator[FieldError]:
     """An event with a time to the microsecond is of the newer form, which needs to say who did what."""
     controller = new.get("reportingComponent") or ""
     if not controller:
-        yield required("reportingController")
+        yield required(controller_field)
     for text in names.check_qualified_name(controller):
-        yield invalid("reportingController", controller, text)
+        yield invalid(controller_field, controller, text)
     for field in ("reportingInstance", "action", "reason"):
         text = new.get(field) or ""
         if not text:
@@ -131,7 +131,7 @@ RESOURCE = core_resource(
         Column(
             "Count",
             "string",
-            lambda obj, _now: str(get(obj, ["series", "count"], obj.get("count") or 1)),
+            lambda obj, _now: get(obj, ["series", "count"], obj.get("count") or 1),
             "How often.",
             priority=1,
         ),

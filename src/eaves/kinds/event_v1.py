@@ -15,7 +15,7 @@ from eaves.kinds.fields import Time, about
 from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import core_resource, text_at
 from eaves.kube.errors import FieldError
-from eaves.kube.resource import ALL_VERBS, Column, Object, Verb
+from eaves.kube.resource import Column, Object
 
 GROUP = "events.k8s.io"
 
@@ -67,7 +67,7 @@ def unproject_event(shown: Object) -> Object:
 
 def check_new_event(core: Object) -> list[FieldError]:
     """What is asked of a new event of this group beyond what is asked of any; in the fields of the core group, as Kubernetes says it."""
-    faults = list(event.check_event(core, None))
+    faults = list(event.check_event(core, None, "reportingController"))
     if not core.get("eventTime"):
         faults.append(required("eventTime"))
     kind = core.get("type") or ""
@@ -100,7 +100,6 @@ RESOURCE = core_resource(
     group=GROUP,
     group_reference="events",
     short_names=("ev",),
-    verbs=ALL_VERBS - {Verb.DELETE_COLLECTION},
     columns=tuple(_of_core(column) for column in event.RESOURCE.columns),
     selectable_fields={
         **{

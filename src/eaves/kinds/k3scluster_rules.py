@@ -29,7 +29,7 @@ _HOUR_S = 3600
 def check_cluster(new: Object, old: Object | None) -> Sequence[FieldError]:
     """Every fault of a K3sCluster, and of a change of one."""
     spec = msgspec.convert(new["spec"], K3sClusterSpec)
-    faults = [*rules.check_dns_label("metadata.name", new["metadata"].get("name", "")), *_check_spec(spec)]
+    faults = [*rules.check_own_name(new), *_check_spec(spec)]
     if old is not None:
         faults.extend(_check_change(spec, msgspec.convert(old["spec"], K3sClusterSpec), old.get("status") or {}))
     return faults

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Struct
 
-from eaves.kinds import rules
 from eaves.kinds.columns import at
 from eaves.kinds.fields import Conditions, about
 from eaves.kinds.serving import STATUS, core_resource, text_at
-from eaves.kube.errors import FieldError
 from eaves.kube.resource import ALL_VERBS, Column, Object, Subresource, Verb
 from eaves.kube.tables import age_column, name_column
 
@@ -51,11 +48,6 @@ def default_namespace(obj: Object) -> None:
     obj.setdefault("status", {}).setdefault("phase", "Active")
 
 
-def check_namespace(new: Object, _old: Object | None) -> Sequence[FieldError]:
-    """A namespace's name is a DNS label."""
-    return list(rules.check_dns_label("metadata.name", new["metadata"].get("name", "")))
-
-
 RESOURCE = core_resource(
     Namespace,
     "namespaces",
@@ -70,7 +62,6 @@ RESOURCE = core_resource(
     ),
     selectable_fields={"status.phase": text_at("status", "phase")},
     default=default_namespace,
-    validate=check_namespace,
     has_status=True,
     unowned=("spec",),
 )

@@ -58,7 +58,7 @@ def decode(obj: Object) -> Network:
 def check_network(new: Object, old: Object | None) -> Sequence[FieldError]:
     """Every fault of a Network, and of a change of one."""
     spec = msgspec.convert(new.get("spec") or {}, NetworkSpec)
-    faults = [*rules.check_dns_label("metadata.name", new["metadata"].get("name", "")), *check_spec(spec)]
+    faults = [*rules.check_own_name(new), *check_spec(spec)]
     if old is not None:
         before = msgspec.convert(old.get("spec") or {}, NetworkSpec)
         faults.extend(rules.check_immutable("spec.type", str(spec.type), str(before.type)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address, ip_network
 from typing import Any
 
@@ -44,6 +44,12 @@ def duplicate(path: str, value: Any) -> FieldError:
 
 def is_env_name(name: str) -> bool:
     return _ENV_NAME.fullmatch(name) is not None
+
+
+def check_own_name(obj: Mapping[str, Any]) -> Iterator[FieldError]:
+    """For kinds whose names must be DNS labels. That there is a name at all is asked of every kind."""
+    name = (obj.get("metadata") or {}).get("name") or ""
+    return check_dns_label("metadata.name", name) if name else iter(())
 
 
 def check_dns_label(path: str, value: str) -> Iterator[FieldError]:

@@ -119,7 +119,7 @@ RESOURCE = core_resource(
     columns=(
         name_column(),
         Column("Type", "string", at("type"), "Used to facilitate programmatic handling of secret data."),
-        Column("Data", "string", lambda obj, now: str(count("data")(obj, now)), "Number of values."),
+        Column("Data", "string", count("data"), "Number of values."),
         age_column(),
     ),
     selectable_fields={"type": text_at("type")},

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from eaves.kinds.columns import count
 from eaves.kinds.fields import about, merging
 from eaves.kinds.serving import core_resource
-from eaves.kube.resource import Column, Subresource
+from eaves.kube.resource import Subresource
 from eaves.kube.tables import age_column, name_column
 
 
@@ -35,5 +34,5 @@ RESOURCE = core_resource(
     subresources=(
         Subresource("token", frozenset({"create"}), kind="TokenRequest", group="authentication.k8s.io", version="v1"),
     ),
-    columns=(name_column(), Column("Secrets", "string", count("secrets"), "Number of secrets."), age_column()),
+    columns=(name_column(), age_column()),
 )

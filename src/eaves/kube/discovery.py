@@ -6,10 +6,11 @@ such as reviews, are given like any other: their verbs say so.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from eaves.kube.resource import Object, Resource, Subresource
+from eaves.kube.resource import Object, Resource, Subresource, Verb
 
 AGGREGATED_VERSIONS = ("v2", "v2beta1")
 """Versions of ``apidiscovery.k8s.io`` that a client may ask for; both have the same fields."""
@@ -105,9 +106,27 @@ def _render_resource(resource: Resource) -> Object:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": sorted(resource.verbs),
+        "verbs": _order_verbs(resource),
     }
-    return {**document, **_render_nicknames(resource)}
+    document |= _render_nicknames(resource)
+    if Verb.GET in resource.verbs:
+        document["storageVersionHash"] = _hash_storage(resource)
+    return document
+
+
+def _order_verbs(resource: Resource) -> list[str]:
+    """Sorted, or for custom kinds in the order that they have in a kube-apiserver."""
+    return [verb for verb in _CUSTOM_VERBS if verb in resource.verbs] if resource.is_custom else sorted(resource.verbs)
+
+
+_CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+
+
+def _hash_storage(resource: Resource) -> str:
+    """Changes when objects are stored in another version, upon which migrators look. Made as a kube-apiserver makes it."""
+    gvr = resource.gvr
+    digest = hashlib.sha256(f"{gvr.group}/{gvr.version}/{resource.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
 
 
 def _render_subresource(resource: Resource, sub: Subresource) -> Object:
@@ -116,7 +135,7 @@ def _render_subresource(resource: Resource, sub: Subresource) -> Object:
         "singularName": "",
         "namespaced": resource.namespaced,
     }
-    if sub.kind and sub.version:
+    if sub.kind and sub.group:
         document["group"] = sub.group
         document["version"] = sub.version
     document["kind"] = sub.kind or resource.kind
@@ -138,8 +157,7 @@ def _render_group_discovery(resources: Sequence[Resource], group: str) -> Object
         }
         for version in _versions(resources, group)
     ]
-    metadata: Object = {"name": group} if group else {}
-    return {"metadata": {**metadata, "creationTimestamp": None}, "versions": versions}
+    return {"metadata": {"name": group} if group else {}, "versions": versions}
 
 
 def _render_discovery(resource: Resource) -> Object:
@@ -148,7 +166,7 @@ def _render_discovery(resource: Resource) -> Object:
         "responseKind": _response_kind(resource, None),
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
-        "verbs": sorted(resource.verbs),
+        "verbs": _order_verbs(resource),
         **_render_nicknames(resource),
     }
     if resource.subresources:

@@ -130,11 +130,11 @@ def _only(fields: FieldSet, element: str) -> FieldSet:
 
 
 def is_reset(obj: Object) -> bool:
-    """``managedFields: [{}]`` or ``[]`` in a request gives up all tracking until the next apply."""
-    return (obj.get("metadata") or {}).get("managedFields") in ([], [{}])
+    """``managedFields: [{}]`` in a request gives up all tracking until the next apply; an empty list means as they were."""
+    return (obj.get("metadata") or {}).get("managedFields") == [{}]
 
 
-def track_create(resource: Resource, obj: Object, manager: str, now: str) -> None:
+def track_create(resource: Resource, obj: Object, manager: str, now: str, subresource: str = "") -> None:
     """A create by POST: its manager owns all that the object has, also what defaults added. In place."""
     if is_reset(obj):
         obj["metadata"].pop("managedFields")
@@ -142,7 +142,7 @@ def track_create(resource: Resource, obj: Object, manager: str, now: str) -> Non
     added = typed.compare(resource.schema, {"metadata": {}}, _untracked(obj)).added - _structures(resource)
     # Entries that the request brings are about fields that it creates: those are the creator's.
     given = [structs.replace(entry, fields=entry.fields - added) for entry in parse_managers(obj)]
-    put_managers(obj, _record_update(resource, given, strip_unowned(resource, added), manager, now, ""))
+    put_managers(obj, _record_update(resource, given, strip_unowned(resource, added), manager, now, subresource))
 
 
 def track_update(resource: Resource, new: Object, old: Object, manager: str, now: str, subresource: str = "") -> None:

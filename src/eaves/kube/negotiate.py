@@ -77,20 +77,13 @@ def negotiate(header: str, shapes: tuple[As, ...] = (As.OBJECT,)) -> Representat
         shape = next((shape for shape in shapes if shape.value == wanted), None)
         if shape is not None and _is_known(shape, group, version):
             return Representation(media_type, shape, version)
-    raise status.not_acceptable(_list_accepted(shapes))
+    raise status.not_acceptable(_ACCEPTED)
 
 
 def _is_known(shape: As, group: str, version: str) -> bool:
     if shape is As.DISCOVERY:
         return group == "apidiscovery.k8s.io" and version in ("v2", "v2beta1")
     return group == "meta.k8s.io" and version in ("v1", "v1beta1")
-
-
-def _list_accepted(shapes: tuple[As, ...]) -> list[str]:
-    tables = [
-        f"{JSON};as={shape.value};v=v1;g=meta.k8s.io" for shape in shapes if shape not in (As.OBJECT, As.DISCOVERY)
-    ]
-    return [*_ACCEPTED, *tables]
 
 
 _PLAIN = Representation()

@@ -117,7 +117,7 @@ def forbidden(group: str, resource: str, name: str, why: str, causes: Sequence[M
     what = f'{_qualify(resource, group)} "{name}" is forbidden' if name else f"{_qualify(resource, group)} is forbidden"
     message = f"{what}: {why}" if resource else f"forbidden: {why}"
     details = _details(group, resource, name) | ({"causes": list(causes)} if causes else {})
-    return ApiError(403, "Forbidden", message, details=details, headers={"X-Content-Type-Options": "nosniff"})
+    return ApiError(403, "Forbidden", message, details=details)
 
 
 def namespace_terminating(group: str, resource: str, name: str, namespace: str) -> ApiError:

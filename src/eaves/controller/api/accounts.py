@@ -102,7 +102,7 @@ class Accounts:
 
     async def serve_token(self, request: Request, target: Target) -> Response:
         """``serviceaccounts/NAME/token``. Raises ApiError 400, 404, 409, 422."""
-        body = await load_question(TOKEN_REQUEST, request, target.namespace)
+        body = await load_question(TOKEN_REQUEST, request, target.namespace, "token")
         spec = msgspec.convert(body.get("spec") or {}, TokenSpec)
         account = await self._store.get(key_of(serviceaccount.RESOURCE, target.namespace, target.name))
         if account is None:
@@ -120,7 +120,13 @@ class Accounts:
         document = {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {"name": target.name, "namespace": target.namespace, "creationTimestamp": render_time(now)},
+            "metadata": {
+                **body["metadata"],
+                "name": target.name,
+                "namespace": target.namespace,
+                "uid": account.uid,
+                "creationTimestamp": render_time(now),
+            },
             "spec": {
                 "audiences": audiences,
                 "expirationSeconds": lifetime_s,

@@ -105,6 +105,13 @@ async def check_allowed(authorizer: Authorizer, attributes: Attributes) -> None:
 
 def refusal(attributes: Attributes, reason: str) -> ApiError:
     """The 403 for ``attributes``."""
+    error = _make_refusal(attributes, reason)
+    # The text has words of the client's, which no browser must take for a page.
+    error.headers["X-Content-Type-Options"] = "nosniff"
+    return error
+
+
+def _make_refusal(attributes: Attributes, reason: str) -> ApiError:
     user = attributes.identity.user
     target = attributes.target
     if target is None:

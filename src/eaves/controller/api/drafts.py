@@ -143,23 +143,29 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
         _drop_empty_fields(new, resource.schema)
     fill_texts(resource, new)
     apply_defaults(resource.schema, new)
-    faults = validate_schema(resource.schema, new)
+    # Metadata have rules of their own.
+    faults = [fault for fault in validate_schema(resource.schema, new) if not fault.path.startswith("metadata.")]
     if not resource.is_custom:
         # What is absent in kinds of Kubernetes is empty; whether it may be is said by their own rules.
         faults = [fault for fault in faults if fault.type is not CauseType.REQUIRED]
     if faults:
-        # The rules below rely on the types being right.
-        raise status.invalid(resource.gvr.group, resource.kind, name, faults)
+        # The kind's own rules rely on the types being right, those of metadata are known to be.
+        raise status.invalid(resource.gvr.group, resource.kind, name, [*_check_metadata(resource, new, old), *faults])
     resource.default(new)
-    faults = list(metadata.check_metadata(resource, new))
-    if old is not None:
-        faults.extend(metadata.check_metadata_update(new, old))
+    faults = _check_metadata(resource, new, old)
     faults.extend(resource.validate(new, old))
     if faults:
         raise status.invalid(resource.gvr.group, resource.kind, name, faults)
     known = (old or {}).get("metadata", {}).get("finalizers") or ()
     for text in (*metadata.find_finalizer_warnings(new, known), *resource.warn(new)):
         warn(text)
+
+
+def _check_metadata(resource: Resource, new: Object, old: Object | None) -> list[FieldError]:
+    faults = list(metadata.check_metadata(resource, new))
+    if old is not None:
+        faults.extend(metadata.check_metadata_update(new, old))
+    return faults
 
 
 def fill_texts(resource: Resource, obj: Object) -> None:

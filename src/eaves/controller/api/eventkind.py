@@ -12,6 +12,8 @@ from eaves.controller.api.bodies import is_apply, load_object, make_patch, make_
 from eaves.controller.api.deleting import Deleter, parse_delete_options
 from eaves.controller.api.drafts import Warn, check_object, drop_unknown
 from eaves.controller.api.http import Request, Response
+from eaves.controller.api.listed import Listed
+from eaves.controller.api.listoptions import parse_list_options
 from eaves.controller.api.routing import Target
 from eaves.controller.api.stored import Readings, render_deleted
 from eaves.controller.api.views import store_view
@@ -21,6 +23,7 @@ from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import event, event_v1
 from eaves.kinds.event_v1 import project_event, unproject_event
 from eaves.kube import status
+from eaves.kube.errors import ApiError
 from eaves.kube.resource import Object, Verb
 from eaves.store.abc import ObjectStore, StoredObject
 
@@ -59,6 +62,8 @@ class EventKind:
                 return await self._patch(request, target)
             case Verb.DELETE:
                 return await self._delete(request, target)
+            case Verb.DELETE_COLLECTION:
+                return await self._delete_collection(request, target)
             case _:
                 return await self._readings.serve(self._view, request, target)
 
@@ -96,6 +101,21 @@ class EventKind:
         if not deleted.is_gone:
             return self._answer(request, deleted.stored)
         return render_deleted(target, deleted.stored.uid)
+
+    async def _delete_collection(self, request: Request, target: Target) -> Response:
+        listing = parse_list_options(self.resource, request.query)
+        options = parse_delete_options(await request.body(), request.header(b"content-type"), request.query)
+        listed = await self._readings.find(self._view, target.namespace or None, listing)
+        for shown in listed.items:
+            key = key_of(event.RESOURCE, shown.key.namespace, shown.key.name)
+            try:
+                await self._deleter.delete(event.RESOURCE, key, options)
+            except ApiError as error:
+                # One that goes away by itself meanwhile is fine.
+                if error.reason != "NotFound":
+                    raise
+        form = self._readings.list_form(self.resource, request)
+        return Response(form.render_list(Listed(listed.items, listed.revision)), content_type=form.content_type)
 
     def _carry(self, change: Change, options: WriteOptions, warn: Warn) -> Callable[[Object], Object]:
         """The change of an event of this group as one of the core group's."""

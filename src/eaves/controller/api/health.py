@@ -6,7 +6,8 @@ Whoever wires the controller registers named checks; ``/readyz?verbose`` prints 
 from __future__ import annotations
 
 import platform
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from urllib.parse import parse_qsl
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -37,9 +38,14 @@ class Health:
             checks = {name: checks[name]} if name in checks else {}
             if not checks and name != "ping":
                 return None
-        excluded = request.query.get("exclude", "")
-        outcomes = [(each, await _run(check)) for each, check in checks.items() if each != excluded]
-        return _render(f"{base}{'/' if name else ''}{name}", outcomes, is_verbose="verbose" in request.query)
+        wanted = {value for key, value in parse_qsl(request.scope["query_string"].decode()) if key == "exclude"}
+        excluded = [each for each in checks if each in wanted]
+        outcomes = [(each, "" if each in excluded else await _run(check)) for each, check in checks.items()]
+        # A single check has nothing to tell beside its outcome.
+        is_verbose = "verbose" in request.query and not name
+        page = f"{base}{'/' if name else ''}{name}"
+        body, code = _render(page, outcomes, excluded, sorted(wanted - checks.keys()), is_verbose=is_verbose)
+        return Response(body, code, TEXT, {} if name else {"X-Content-Type-Options": "nosniff"})
 
 
 async def _run(check: Check) -> str:
@@ -50,14 +56,26 @@ async def _run(check: Check) -> str:
     return ""
 
 
-def _render(page: str, outcomes: Sequence[tuple[str, str]], *, is_verbose: bool) -> Response:
-    failed = [name for name, fault in outcomes if fault]
-    if not failed and not is_verbose:
-        return Response(b"ok", content_type=TEXT)
+def _render(
+    page: str,
+    outcomes: Sequence[tuple[str, str]],
+    excluded: Collection[str],
+    unknown: Sequence[str],
+    *,
+    is_verbose: bool,
+) -> tuple[bytes, int]:
+    """Body and code. ``unknown`` are names that were to be excluded and are none."""
+    is_failed = any(fault for _, fault in outcomes)
+    if not is_failed and not is_verbose:
+        return b"ok", 200
     lines = ["[+]ping ok"]
-    lines.extend(f"[-]{name} failed: {fault}" if fault else f"[+]{name} ok" for name, fault in outcomes)
-    lines.append(f"{page} check {'failed' if failed else 'passed'}")
-    return Response(("\n".join(lines) + "\n").encode(), 500 if failed else 200, TEXT)
+    for name, fault in outcomes:
+        lines.append(f"[-]{name} failed: {fault}" if fault else f"[+]{name}{' excluded:' * (name in excluded)} ok")
+    if unknown:
+        quoted = ", ".join(f'"{name}"' for name in unknown)
+        lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
+    lines.append(f"{page} check {'failed' if is_failed else 'passed'}")
+    return ("\n".join(lines) + "\n").encode(), 500 if is_failed else 200
 
 
 def render_version() -> bytes:
@@ -67,6 +85,8 @@ def render_version() -> bytes:
         "minor": KUBERNETES_MINOR,
         "emulationMajor": KUBERNETES_MAJOR,
         "emulationMinor": KUBERNETES_MINOR,
+        "minCompatibilityMajor": KUBERNETES_MAJOR,
+        "minCompatibilityMinor": str(int(KUBERNETES_MINOR) - 1),
         "gitVersion": f"v{KUBERNETES_MAJOR}.{KUBERNETES_MINOR}.0+eaves{__version__}",
         "gitCommit": "",
         "gitTreeState": "clean",

@@ -110,7 +110,7 @@ def parse_watch_options(resource: Resource, query: Query) -> WatchOptions:
     wants_initial = _parse_optional_bool(query, "sendInitialEvents")
     number = parse_version(version) if version else 0
     if query.get("continue"):
-        raise _invalid_options("continue", "continue is forbidden for watch")
+        raise _invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
     seconds = _parse_int(query, "timeoutSeconds")
     from_state = wants_initial if wants_initial is not None else number == 0
     return WatchOptions(
@@ -150,12 +150,13 @@ def _parse_match(query: Query, version: str) -> Match:
     text = query.get("resourceVersionMatch", "")
     if not text:
         return Match.UNSET
+    reasons = []
     if not version:
-        reason = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        if not query.get("continue"):
-            raise _invalid_options("resourceVersionMatch", reason)
+        reasons.append("resourceVersionMatch is forbidden unless resourceVersion is provided")
     if query.get("continue"):
-        raise _invalid_options("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+        reasons.append("resourceVersionMatch is forbidden when continue is provided")
+    if reasons:
+        raise _invalid_options("resourceVersionMatch", *reasons)
     return _known_match(text)
 
 
@@ -163,9 +164,13 @@ def _check_match_of_watch(query: Query) -> None:
     """With initial events a match is a must, without them it has no meaning."""
     text = query.get("resourceVersionMatch", "")
     if "sendInitialEvents" in query:
-        if not text or _known_match(text) is not Match.NOT_OLDER_THAN:
+        if text != Match.NOT_OLDER_THAN:
+            field = "resourceVersionMatch"
             reason = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            raise _invalid_options("resourceVersionMatch", reason)
+            faults = [FieldError(field, CauseType.FORBIDDEN, reason)]
+            if text:
+                faults.append(FieldError(field, CauseType.NOT_SUPPORTED, 'supported values: "NotOlderThan"', text))
+            raise status.invalid("meta.k8s.io", "ListOptions", "", faults)
     elif text:
         reason = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         raise _invalid_options("resourceVersionMatch", reason)
@@ -194,5 +199,6 @@ def _parse_optional_bool(query: Query, name: str) -> bool | None:
     return is_true(query, name) if name in query else None
 
 
-def _invalid_options(field: str, reason: str) -> Exception:
-    return status.invalid("meta.k8s.io", "ListOptions", "", [FieldError(field, CauseType.FORBIDDEN, reason)])
+def _invalid_options(field: str, *reasons: str) -> Exception:
+    faults = [FieldError(field, CauseType.FORBIDDEN, reason) for reason in reasons]
+    return status.invalid("meta.k8s.io", "ListOptions", "", faults)

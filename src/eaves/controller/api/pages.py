@@ -11,14 +11,16 @@ from email.utils import formatdate
 
 from prometheus_client import CollectorRegistry
 
+from eaves.controller.api.forms import render_yaml
 from eaves.controller.api.health import Health, render_metrics, render_version
 from eaves.controller.api.http import JSON, Request, Response
-from eaves.kube import discovery, negotiate, openapi, swagger, swagger_protobuf
+from eaves.kube import discovery, negotiate, openapi, status, swagger, swagger_protobuf
 from eaves.kube.encode import encode_json
 from eaves.kube.negotiate import As
 from eaves.kube.resource import Object, Resource
 
 _OPENAPI_V3 = "/openapi/v3"
+_HEALTH = ("livez", "readyz", "healthz")
 _FOREVER_S = 365 * 24 * 3600
 
 
@@ -44,18 +46,23 @@ class Pages:
 
     async def answer(self, request: Request) -> Response | None:
         """None = there is no such page. Raises ApiError 406."""
-        if request.method not in ("GET", "HEAD"):
-            return None
         path = request.path.rstrip("/") or "/"
+        root = path.split("/", 2)[1]
+        if root in _HEALTH:
+            # Load balancers ask by any method.
+            return await self._health.answer(request)
+        if request.method not in ("GET", "HEAD"):
+            if self._is_document(path):
+                raise status.path_not_allowed()
+            return None
         if (page := self._more.get(path)) is not None:
             return page()
-        root = path.split("/", 2)[1]
         if root in ("api", "apis"):
             return self._answer_discovery(request, path)
         if root == "openapi":
             return self._answer_openapi(request, path)
-        if root in ("livez", "readyz", "healthz"):
-            return await self._health.answer(request)
+        if root == "version" and path != "/version":
+            raise status.unknown_resource()
         match path:
             case "/version":
                 return Response(render_version())
@@ -65,17 +72,28 @@ class Pages:
                 return Response(encode_json({"paths": self._paths()}))
         return None
 
+    def _is_document(self, path: str) -> bool:
+        parts = path.strip("/").split("/")
+        return path in ("/api", "/version") or self._render_discovery(parts) is not None
+
     def _answer_discovery(self, request: Request, path: str) -> Response | None:
         parts = path.strip("/").split("/")
-        if len(parts) == 1:
-            wanted = negotiate.negotiate(request.header(b"accept"), (As.OBJECT, As.DISCOVERY))
-            if wanted.shape is As.DISCOVERY:
-                return self._answer_aggregated(request, path, wanted)
+        shapes = (As.OBJECT, As.DISCOVERY) if len(parts) == 1 else (As.OBJECT,)
         if path == "/api":
             # It names the address by which the client came, so it is made anew.
-            return Response(encode_json(discovery.render_api_versions(request.header(b"host"))))
-        body = self._want(path, lambda: self._render_discovery(parts))
-        return None if body is None else Response(body)
+            body: bytes | None = encode_json(discovery.render_api_versions(request.header(b"host")))
+        else:
+            body = self._want(path, lambda: self._render_discovery(parts))
+        if body is None:
+            if parts[0] == "api":
+                raise status.unknown_resource()
+            return None
+        wanted = negotiate.negotiate(request.header(b"accept"), shapes)
+        if wanted.shape is As.DISCOVERY:
+            return self._answer_aggregated(request, path, wanted)
+        if wanted.media_type == negotiate.YAML:
+            body = render_yaml(body)
+        return Response(body, content_type=wanted.media_type)
 
     def _answer_aggregated(self, request: Request, path: str, wanted: negotiate.Representation) -> Response:
         name = f"{path} {wanted.version}"

@@ -5,8 +5,9 @@ What is asked is a ``spec``; the answer goes into ``status``. Nothing is stored,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Struct
 
@@ -15,7 +16,8 @@ from eaves.controller.api.drafts import check_identity, check_place, drop_unknow
 from eaves.controller.api.http import Request
 from eaves.controller.api.writeoptions import load_write_options
 from eaves.kinds.fields import about
-from eaves.kube import status
+from eaves.kinds.times import render_time
+from eaves.kube import managed, status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.metadata import with_object_fields
 from eaves.kube.resource import Gvr, Object, Resource, Verb
@@ -66,10 +68,10 @@ def make_question(
     )
 
 
-async def load_question(resource: Resource, request: Request, namespace: str) -> Object:
+async def load_question(resource: Resource, request: Request, namespace: str, subresource: str = "") -> Object:
     """The body of a request, without fields that the kind does not have: those are told of, or refused when strict.
 
-    Raises ApiError 400, 413, 415, 422.
+    Its metadata say who asks what, as if it were kept. Raises ApiError 400, 413, 415, 422.
     """
     options = load_write_options("CreateOptions", request)
     body = await request.body()
@@ -78,12 +80,16 @@ async def load_question(resource: Resource, request: Request, namespace: str) ->
     check_place(resource, obj, namespace)
     known = drop_unknown(resource, obj, options.validation, request.warn, remarks=remarks)
     apply_defaults(resource.schema, known)
+    given = {name: value for name, value in known["metadata"].items() if name not in _SERVER_FIELDS}
+    asked = {"metadata": given, "spec": known.get("spec") or {}}
+    managed.track_create(resource, asked, options.manager, render_time(time.time()), subresource)
+    known["metadata"] = given
     return known
 
 
 def check_no_metadata(resource: Resource, obj: Object) -> None:
     """A review is of nothing that has a name. Raises ApiError 422."""
-    given: dict[str, Any] = {name: value for name, value in obj["metadata"].items() if name not in _SERVER_FIELDS}
-    if any(given.values()):
-        fault = FieldError("metadata", CauseType.INVALID, "must be empty", given)
-        raise status.invalid(resource.gvr.group, resource.kind, "", [fault])
+    metadata = obj["metadata"]
+    if any(value for name, value in metadata.items() if name != "managedFields"):
+        fault = FieldError("metadata", CauseType.INVALID, "must be empty", metadata)
+        raise status.invalid(resource.gvr.group, "", "", [fault])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from eaves.controller.api.identity import Identity
 from eaves.controller.api.questions import UserInfo, check_no_metadata, load_question, make_question
 from eaves.controller.api.routing import Target
 from eaves.kinds.fields import about
+from eaves.kinds.times import render_time
 from eaves.kube import encode, rbac, status
 from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.resource import Object, Resource
@@ -183,11 +185,19 @@ class ReviewKind:
         document: Object = {
             "kind": self.resource.kind,
             "apiVersion": self.resource.api_version,
-            "metadata": {"creationTimestamp": None} | ({"namespace": target.namespace} if target.namespace else {}),
-            **({"spec": spec} if self.resource is not SELF_SUBJECT_REVIEW else {}),
+            **self._show_question(obj, target.namespace),
             "status": answer,
         }
         return Response(encode.encode_json(document), 201)
+
+    def _show_question(self, obj: Object, namespace: str) -> Object:
+        """What the answer repeats, which differs with the review for no other reason than that a kube-apiserver's does."""
+        if self.resource is SELF_SUBJECT_REVIEW:
+            return {"metadata": {"creationTimestamp": render_time(time.time())}}
+        if self.resource is SELF_RULES_REVIEW:
+            return {"metadata": {}, "spec": {}}
+        place = {"namespace": namespace} if namespace else {}
+        return {"metadata": obj["metadata"] | place, "spec": obj.get("spec") or {}}
 
     async def _answer(self, identity: Identity, spec: Mapping[str, Any], namespace: str) -> Object:
         if self.resource is SELF_SUBJECT_REVIEW:
@@ -230,7 +240,7 @@ def parse_access(resource: Resource, identity: Identity, spec: Mapping[str, Any]
     asked = msgspec.convert(spec, AccessSpec)
     faults = list(_find_faults(resource, asked, namespace))
     if faults:
-        raise status.invalid(resource.gvr.group, resource.kind, "", faults)
+        raise status.invalid(resource.gvr.group, "", "", faults)
     if resource in _ABOUT_OTHERS:
         identity = Identity(asked.user, asked.groups, asked.uid, asked.extra)
     if asked.non_resource_attributes is not None:
@@ -277,5 +287,4 @@ def _find_selector_faults(path: str, selector: SelectorAttributes | None) -> Ite
 
 
 def _shown(path: PathAttributes) -> Object:
-    shown: Object = msgspec.to_builtins(path)
-    return shown
+    return {"Path": path.path, "Verb": path.verb}

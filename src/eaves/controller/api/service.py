@@ -80,6 +80,9 @@ class ResourceService:
 
 def _is_place(resource: Resource, target: Target) -> bool:
     """Whether objects of the kind are at such a path: below a namespace or not. All namespaces together can be listed."""
+    if resource.verbs == {Verb.CREATE}:
+        # What is only asked and never kept has one path.
+        return bool(target.namespace) == resource.namespaced and not target.name
     return not target.namespace if not resource.namespaced else bool(target.namespace) or not target.name
 
 

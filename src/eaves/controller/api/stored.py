@@ -10,7 +10,7 @@ from eaves.controller.api.deleting import Deleter, parse_delete_options
 from eaves.controller.api.forms import Form, Forms
 from eaves.controller.api.http import Request, Response, Stream
 from eaves.controller.api.listed import Listed
-from eaves.controller.api.listoptions import parse_list_options, parse_watch_options
+from eaves.controller.api.listoptions import ListOptions, parse_list_options, parse_watch_options
 from eaves.controller.api.reading import Reader
 from eaves.controller.api.routing import Target
 from eaves.controller.api.watching import Watcher
@@ -46,6 +46,10 @@ class Readings:
             chunks = await self._watcher.watch(backend, namespace, parse_watch_options(backend.resource, query), form)
             return Stream(chunks)
         return await self._reader.list(backend, namespace, parse_list_options(backend.resource, query), form)
+
+    async def find(self, backend: Backend, namespace: str | None, options: ListOptions) -> Listed:
+        """The objects of a list, not rendered."""
+        return await self._reader.find(backend, namespace, options)
 
     def answer(self, resource: Resource, request: Request, stored: StoredObject, code: int = 200) -> Response:
         """The outcome of a write in the form that the client wants."""

@@ -59,14 +59,15 @@ class TokenReviewKind:
 
     async def serve(self, request: Request, _target: Target) -> Answer:
         """Raises ApiError 400."""
-        spec = (await load_question(TOKEN_REVIEW, request, "")).get("spec") or {}
+        obj = await load_question(TOKEN_REVIEW, request, "")
+        spec = obj.get("spec") or {}
         token, audiences = spec.get("token") or "", spec.get("audiences") or []
         if not token:
             raise status.bad_request("token is required for TokenReview in authentication")
         document: Object = {
             "kind": "TokenReview",
             "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {"creationTimestamp": None},
+            "metadata": obj["metadata"],
             # The token is in the question and need not be said again.
             "spec": {"audiences": audiences} if audiences else {},
             "status": await self._review(token, audiences),
@@ -76,8 +77,10 @@ class TokenReviewKind:
     async def _review(self, token: str, audiences: Sequence[str]) -> Object:
         try:
             identity, common = await self._find(token, audiences)
-        except (ApiError, JwtError) as error:
-            return {"authenticated": False, "user": {}, "error": f"invalid bearer token: {error.message}"}
+        except ApiError:
+            return {"user": {}, "error": "invalid bearer token"}
+        except JwtError as error:
+            return {"user": {}, "error": f"invalid bearer token, {error.message}"}
         return {"authenticated": True, "user": render_identity(identity), "audiences": list(common)}
 
     async def _find(self, token: str, audiences: Sequence[str]) -> tuple[Identity, Sequence[str]]:

@@ -71,7 +71,7 @@ async def test_root_lists_the_paths(admin: AsgiClient) -> None:
 
 
 async def test_pages_are_for_reading(admin: AsgiClient) -> None:
-    assert (await admin.call("POST", "/version", {})).status == 404
+    assert (await admin.call("POST", "/version", {})).status == 405
 
 
 async def test_readiness_tells_which_check_fails(tmp_path: Path) -> None:
