@@ -159,7 +159,8 @@ def check_host(path: str, value: str) -> Iterator[FieldError]:
     try:
         ip_address(value)
     except ValueError:
-        yield from check_dns_subdomain(path, value.lower())
+        if any(check_dns_subdomain(path, value.lower())):
+            yield invalid(path, value, "must be a host name or an IP address, (e.g. time.example or 192.0.2.1)")
 
 
 def check_mac(path: str, value: str) -> Iterator[FieldError]:

@@ -89,6 +89,19 @@ def find_missing(held: Sequence[PolicyRule], wanted: Iterable[PolicyRule]) -> tu
     )
 
 
+def subtract(rules: Iterable[PolicyRule], taken: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
+    """``rules`` without what is in ``taken``, parts as :func:`find_missing` answers them. A rule that has none of it stays as it is, and
+    one that covers a part by a wildcard keeps that.
+    """
+    gone = frozenset(taken)
+    found: list[PolicyRule] = []
+    for rule in rules:
+        parts = tuple(_break_down(rule))
+        left = [part for part in parts if part not in gone]
+        found.extend((rule,) if len(left) == len(parts) else compact(left))
+    return tuple(found)
+
+
 def compact(parts: Iterable[PolicyRule]) -> tuple[PolicyRule, ...]:
     """Rules about the same resource with their verbs joined, in the order in which resources first appear; others as they are."""
     joined: dict[object, PolicyRule] = {}

@@ -103,3 +103,8 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("spec", "expected"), BAD)
 def test_each_fault_of_a_port_is_told_with_the_path_of_its_field(spec: dict[str, Any], expected: list[str]) -> None:
     assert paths(**spec) == expected
+
+
+def test_a_wrong_time_server_is_refused_in_one_short_line() -> None:
+    (fault,) = check_edgenode(make_edgenode(**uplink(ntpServers=["not a host"])), None)
+    assert fault.detail == "must be a host name or an IP address, (e.g. time.example or 192.0.2.1)"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from eaves.kinds import rbac as kinds
 from eaves.kinds.registry import RESOURCES
 from eaves.kinds.serving import GROUP as EAVES
@@ -17,6 +19,8 @@ from eaves.kube.resource import Object, Resource
 
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 """Annotation: ``false`` keeps the controller's hands off a role or binding at its start."""
+GRANTED = f"{EAVES}/granted-rules"
+"""Annotation: the rules that the controller itself gave a role last, as JSON. What is among them and no more wanted is taken back."""
 BOOTSTRAPPING = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 _READ = ["get", "list", "watch"]
@@ -25,6 +29,8 @@ _GRANTING = ("k3sclusteraccesses", "k3sclusters", "k3sreleases")
 """Kinds of our own that give rights: written by ``admin`` alone, as role bindings are. Add-ons and options of a K3sCluster act as its
 administrator, the program of a K3sRelease runs as root on nodes (decision 21).
 """
+FORMERLY_GRANTED = {"system:aggregate-to-edit": _GRANTING}
+"""Resources of our group, by role, that releases granted which kept no record of it (:data:`GRANTED`)."""
 _TALKING = frozenset({"console", "export", "vnc", "proxy", "exec", "attach", "portforward"})
 """Subresources by which one acts and not only looks."""
 _AUTHENTICATED, _UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
@@ -175,7 +181,21 @@ def _paths(verbs: Sequence[str], paths: Sequence[str]) -> Object:
 
 
 def _role(name: str, rules: list[Object], labels: dict[str, str] | None = None) -> Object:
-    return {**_object(kinds.CLUSTER_ROLE, name, labels or {}), "rules": rules}
+    role = {**_object(kinds.CLUSTER_ROLE, name, labels or {}), "rules": rules}
+    role["metadata"]["annotations"][GRANTED] = msgspec.json.encode(rules).decode()
+    return role
+
+
+def list_granted(role: Object) -> list[Object]:
+    """Rules that the controller itself gave a stored role."""
+    meta = role["metadata"]
+    kept = (meta.get("annotations") or {}).get(GRANTED)
+    if kept is None:
+        return [_on(_READ + _WRITE, [EAVES], FORMERLY_GRANTED.get(meta["name"], ()))]
+    try:
+        return msgspec.json.decode(kept, type=list[dict[str, Any]])
+    except msgspec.MsgspecError:
+        return []
 
 
 def _aggregated(name: str, parts: Sequence[str], part_of: str = "") -> Object:

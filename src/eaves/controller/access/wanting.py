@@ -1,6 +1,7 @@
 """Makes the first roles and bindings, and gives back at each start what somebody took from them. Called by bootstrap.
 
-As a kube-apiserver does: rules and subjects that are missing are added, those that were added stay; an object whose annotation
+As a kube-apiserver does: rules and subjects that are missing are added, those that were added stay. Beyond it, rules that an older
+release of the controller granted and this one does not are taken back, since nobody else would ever do it. An object whose annotation
 ``autoupdate`` is ``false`` is left alone; a binding to another role is made anew, since its reference cannot be changed.
 """
 
@@ -11,8 +12,10 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from eaves.controller.access.aggregating import aggregate
-from eaves.controller.access.defaults import AUTOUPDATE, default_bindings, default_roles
+from eaves.controller.access.defaults import AUTOUPDATE, default_bindings, default_roles, list_granted
 from eaves.controller.objects import Objects, want_put
 from eaves.kinds.times import render_time
 from eaves.kube import rbac
@@ -79,7 +82,24 @@ def repair(known: Object, wanted: Object) -> Object:
     elif "aggregationRule" in wanted:
         repaired["aggregationRule"] = wanted["aggregationRule"]
     else:
-        missing = rbac.find_missing(rbac.parse_rules(known.get("rules")), rbac.parse_rules(wanted["rules"]))
-        added = [rbac.render_rule(rule) for rule in rbac.compact(missing)]
-        repaired["rules"] = [*(known.get("rules") or ()), *added]
+        repaired["rules"] = _merge_rules(known, wanted)
     return repaired
+
+
+def _merge_rules(known: Object, wanted: Object) -> list[Object]:
+    """Of three: what the role has, what it is to have, and what the controller gave it last."""
+    held, right = rbac.parse_rules(known.get("rules")), rbac.parse_rules(wanted["rules"])
+    withdrawn = rbac.find_missing(right, _parse_granted(known))
+    kept = rbac.subtract(held, withdrawn)
+    added = rbac.compact(rbac.find_missing(kept, right))
+    # Untouched rules keep the form in which they were stored.
+    rest = (known.get("rules") or []) if kept == held else [rbac.render_rule(rule) for rule in kept]
+    return [*rest, *(rbac.render_rule(rule) for rule in added)]
+
+
+def _parse_granted(role: Object) -> tuple[rbac.PolicyRule, ...]:
+    try:
+        return rbac.parse_rules(list_granted(role))
+    except msgspec.ValidationError:
+        # Somebody wrote into the annotation.
+        return ()

@@ -6,6 +6,8 @@ order they come.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from eaves.controller.compile.acls import AceIds
@@ -32,6 +34,7 @@ from eaves.kinds.app import App
 from eaves.kinds.edgenode import EdgeNode
 from eaves.kinds.k3scluster import K3sCluster
 from eaves.kinds.metadata import ObjectMeta
+from eaves.kinds.patchenvelope import PatchEnvelope
 from eaves.kube.resource import Object
 from eaves.wire.pb.config.devcommon_pb2 import ConfigItem, DeviceOpsCmd, UUIDandVersion
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
@@ -59,9 +62,9 @@ class _Compilation:
         self._compile_cluster()
         if node.spec.approved:
             self._compile_apps(apps)
-            self._compile_patches(apps)
         else:
             self._keep_blank_volumes(apps)
+        self._compile_patches(apps)
         self._compile_volumes()
         config = _baseline(node, self._inputs)
         self._fill_ports(config)
@@ -196,7 +199,7 @@ class _Compilation:
     def _compile_patches(self, apps: list[App]) -> None:
         ids: dict[str, dict[str, str]] = {}
         for app in apps:
-            if app.metadata.uid in self._draft.apps:
+            if app.metadata.uid in self._draft.apps or not self._node.spec.approved:
                 ids.setdefault(app.metadata.namespace, {})[app.metadata.name] = app.metadata.uid
         for obj in self._inputs.patches:
             meta = msgspec.convert(obj["metadata"], ObjectMeta)
@@ -204,6 +207,7 @@ class _Compilation:
                 continue
             try:
                 envelope = patch_kind.decode(obj)
+                self._check_approved(envelope, ids[meta.namespace])
                 want_patch(
                     envelope,
                     ids[meta.namespace],
@@ -216,6 +220,11 @@ class _Compilation:
                 self._problem("PatchEnvelope", meta, "Unreadable", f"the object cannot be read: {error}")
             except HeldBackError as error:
                 self._problem("PatchEnvelope", meta, error.reason, error.message)
+
+    def _check_approved(self, envelope: PatchEnvelope, app_ids: Mapping[str, str]) -> None:
+        """Raises HeldBackError for an envelope that waits for the node's approval, as the apps that it names do."""
+        if not self._node.spec.approved and any(name in app_ids for name in envelope.spec.apps):
+            raise HeldBackError("NodeNotApproved", f"node {self._node.metadata.name} is not approved")
 
     def _compile_volumes(self) -> None:
         node = self._node

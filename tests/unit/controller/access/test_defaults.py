@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from eaves.controller.access.defaults import AUTOUPDATE, default_bindings, default_roles
+from eaves.controller.access.defaults import AUTOUPDATE, GRANTED, default_bindings, default_roles
 from eaves.controller.access.wanting import plan_access, repair
 from eaves.kinds.rbac import check_cluster_role, check_cluster_role_binding
 from eaves.kube import rbac
@@ -82,7 +83,46 @@ def test_what_was_taken_is_given_back_and_what_was_added_stays() -> None:
     repaired = repair(known, wanted)
     assert repaired["rules"][0] == extra
     assert not rbac.find_missing(rbac.parse_rules(repaired["rules"]), rbac.parse_rules(wanted["rules"]))
-    assert repaired["metadata"]["annotations"] == {AUTOUPDATE: "true"}
+    assert repaired["metadata"]["annotations"][AUTOUPDATE] == "true"
+
+
+CLUSTERS = {"apiGroups": ["eaves.dev"], "resources": ["k3sclusters", "apps"], "verbs": ["get", "patch", "create"]}
+
+
+def restart(*, granted: str | None, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    """``edit`` and its own part after a start, when the part had these rules and this record of what it was granted."""
+    objects = stored()
+    part = objects["ClusterRole/system:aggregate-to-edit"]
+    annotations = {AUTOUPDATE: "true"} | ({} if granted is None else {GRANTED: granted})
+    part["metadata"] = {**part["metadata"], "annotations": annotations}
+    part["rules"] = [*part["rules"], *rules]
+    objects["ClusterRole/edit"]["rules"] = part["rules"]
+    after = objects | {f"{obj['kind']}/{obj['metadata']['name']}": obj for obj in plan_access(list(objects.values()))}
+    assert plan_access(list(after.values())) == []
+    return after
+
+
+def holds(objects: dict[str, Any], verb: str, resource: str) -> bool:
+    rules = rbac.parse_rules(objects["ClusterRole/edit"]["rules"])
+    return any(rbac.allows(rule, Action(verb, "eaves.dev", resource)) for rule in rules)
+
+
+def test_a_right_that_an_older_release_granted_is_taken_back() -> None:
+    for granted in (None, json.dumps([CLUSTERS])):
+        after = restart(granted=granted, rules=[CLUSTERS])
+        assert not holds(after, "patch", "k3sclusters")
+        assert holds(after, "patch", "apps")
+        assert holds(after, "create", "apps")
+
+
+def test_a_right_that_an_operator_added_stays() -> None:
+    wanted = stored()["ClusterRole/system:aggregate-to-edit"]["metadata"]["annotations"][GRANTED]
+    everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    assert holds(restart(granted=wanted, rules=[CLUSTERS]), "patch", "k3sclusters")
+    # A wildcard was never ours.
+    assert holds(restart(granted=None, rules=[everything]), "patch", "k3sclusters")
+    for nonsense in ("", "[1]", '[{"verbs": 5}]'):
+        assert holds(restart(granted=nonsense, rules=[CLUSTERS]), "patch", "k3sclusters")
 
 
 def test_a_role_that_opted_out_is_left_alone() -> None:

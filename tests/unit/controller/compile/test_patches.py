@@ -50,6 +50,19 @@ def test_an_envelope_goes_to_the_nodes_of_its_apps_and_names_those_alone() -> No
     assert compile_patches(make_patch()).config.patchEnvelopes[0].action == patch_envelope_pb2.STORE
 
 
+def test_an_envelope_waits_for_the_approval_of_its_node_and_says_so() -> None:
+    inputs = NodeInputs(
+        edgenode=make_edgenode(approved=False),
+        networks=[make_network()],
+        apps=[make_app()],
+        patches=[make_patch(), make_patch("other", apps=["elsewhere"])],
+    )
+    compiled = compile_node(inputs)
+    assert not compiled.config.patchEnvelopes
+    (problem,) = compiled.problems
+    assert (problem.kind, problem.name, problem.reason) == ("PatchEnvelope", "settings", "NodeNotApproved")
+
+
 def test_secrets_travel_encrypted_and_config_maps_in_the_clear() -> None:
     cipher = DeviceCipher()
     files = [
