@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
 from eaves.testing.guest.machine import Guest
+from eaves.testing.guest_image import want_guest_disk
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 1800
@@ -16,10 +18,16 @@ COMMAND = (
     ".venv/bin/python -m pytest tests/guest -n 0 -p no:cacheprovider --color no --timeout 600 --basetemp /var/tmp/pytest"
     " -m '{which}' --junitxml /run/results/junit.xml"
 )
+_LINE = f"eaves-line-{uuid.uuid4()}"
 DEVICES = (
     *("-device", "intel-iommu"),
     *("-device", "pcie-root-port,id=port1,chassis=1", "-device", "e1000e,bus=port1"),
-    *("-device", "qemu-xhci", "-device", "usb-tablet"),
+    *("-device", "qemu-xhci", "-device", "usb-tablet", "-device", "usb-net"),
+    *("-drive", "if=none,id=stick,format=raw,file=null-co://,file.size=67108864,file.read-zeroes=on,snapshot=on"),
+    *("-device", "usb-storage,drive=stick"),
+    # Two serial lines, joined.
+    *("-chardev", f"socket,id=line1,path={_LINE},abstract=on,server=on,wait=off", "-serial", "chardev:line1"),
+    *("-chardev", f"socket,id=line2,path={_LINE},abstract=on", "-serial", "chardev:line2"),
 )
 """What a box with hardware to assign has."""
 
@@ -28,6 +36,8 @@ DEVICES = (
 @pytest.mark.timeout(LIMIT_S + 120)
 @pytest.mark.parametrize("which", ["not soak", pytest.param("soak", marks=pytest.mark.soak)])
 async def test_guest_tests_pass(which: str) -> None:
+    # A guest has no package sources.
+    await asyncio.to_thread(want_guest_disk)
     with Guest(DEVICES, append="intel_iommu=on") as guest:
         done = await asyncio.to_thread(guest.run, COMMAND.format(which=which), cwd=ROOT, limit_s=LIMIT_S)
         shown = done.console[-20000:]

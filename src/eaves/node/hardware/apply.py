@@ -39,7 +39,7 @@ async def load_vfio(sysfs: Path = SYSFS) -> None:
             f"PCI devices cannot be assigned: the kernel's module {VFIO_DRIVER} cannot be loaded",
             code="VfioMissing",
             details=details,
-            resolution=f"boot a kernel that has {VFIO_DRIVER}, such as Debian's linux-image-amd64, and try: modprobe {VFIO_DRIVER}",
+            resolution=f"boot a kernel that has it, such as Debian's linux-image-amd64, and try: modprobe {VFIO_DRIVER} (package kmod)",
         )
 
 
