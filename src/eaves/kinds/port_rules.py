@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from ipaddress import ip_address, ip_interface
 from urllib.parse import urlsplit
 
@@ -22,6 +22,8 @@ from eaves.kinds.port_spec import (
 from eaves.kinds.rules import forbidden, invalid, required
 from eaves.kube.errors import FieldError
 
+OWN_LABELS = frozenset({"uplink", "freeuplink", "all"})
+"""Labels that each device gives to its ports by itself."""
 _INTERFACE_BYTES = 15
 _MTU_LEAST = 1280
 _EXCEPTION = re.compile(r"[A-Za-z0-9.*:/_-]+")
@@ -31,8 +33,10 @@ _INTERFACE = re.compile(r"[^\s/]+")
 
 def check_ports(uplinks: Sequence[Uplink], vlans: Sequence[Vlan], bonds: Sequence[Bond]) -> Iterator[FieldError]:
     """Every fault of the ports, each with its path."""
+    names = {uplink.name for uplink in uplinks}
     for index, uplink in enumerate(uplinks):
         yield from _check_uplink(f"spec.uplinks[{index}]", uplink)
+        yield from _check_labels(f"spec.uplinks[{index}].labels", uplink, names)
     if uplinks and not any(uplink.management for uplink in uplinks):
         yield invalid(
             "spec.uplinks", len(uplinks), "at least one uplink must be for management, or the device is cut off"
@@ -85,6 +89,15 @@ def _check_uplink(path: str, uplink: Uplink) -> Iterator[FieldError]:
         yield from _check_wifi(f"{path}.wifi[{number}]", network)
     if uplink.wifi and uplink.cellular is not None:
         yield forbidden(f"{path}.cellular", "a port is either a wireless card or a modem")
+
+
+def _check_labels(path: str, uplink: Uplink, names: Set[str]) -> Iterator[FieldError]:
+    """EVE does not set up a port with such a label at all (pillar, cmd/zedagent/parseconfig.go)."""
+    for number, label in enumerate(uplink.labels):
+        if label in OWN_LABELS:
+            yield invalid(f"{path}[{number}]", label, "is given to ports by what they are; choose another")
+        elif label in names:
+            yield invalid(f"{path}[{number}]", label, "is the name of a port, which is a label already; choose another")
 
 
 def _check_interface(path: str, name: str) -> Iterator[FieldError]:

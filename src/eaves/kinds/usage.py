@@ -79,7 +79,7 @@ def _start(kind: str, source: Mapping[str, object], figures: Figures) -> Object:
         "kind": kind,
         "metadata": {**metadata, "creationTimestamp": render_time(figures.arrived_at)},
         "timestamp": render_time(figures.arrived_at),
-        "window": f"{round(figures.window_s, 3):g}s",
+        "window": f"{figures.window_s:.3f}".rstrip("0").rstrip(".") + "s",
     }
 
 

@@ -56,6 +56,8 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     (uplink(addresses=["2001:db8::7"], gateway="fe80::1"), ["spec.uplinks[0].addresses[0]"]),
     (uplink(addresses=["2001:db8:::7/64"], gateway="fe80::1"), ["spec.uplinks[0].addresses[0]"]),
     (uplink(mtu=1000), ["spec.uplinks[0].mtu"]),
+    (uplink(labels=["shop", "freeuplink"]), ["spec.uplinks[0].labels[1]"]),
+    (uplink(labels=["eth0"]), ["spec.uplinks[0].labels[0]"]),
     (uplink(domain="not a domain"), ["spec.uplinks[0].domain"]),
     (uplink(ntpServers=["time.example", "not a host"]), ["spec.uplinks[0].ntpServers[1]"]),
     (uplink(interface="with space"), ["spec.uplinks[0].interface"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 from eaves.controller.compile.hardware import type_of
 from eaves.kinds.hardwaremodel import HardwareModel
@@ -45,12 +46,21 @@ class Displays:
         return number
 
 
-def fit_network(instance: NetworkInstanceConfig) -> None:
-    """EVE refuses a whole network for a resolver of another family than its subnet; it has no IPv6 on local networks."""
+def fit_network(instance: NetworkInstanceConfig) -> list[str]:
+    """Takes out what makes EVE refuse a whole network: resolvers of another family than its subnet (it has no IPv6 on local networks), and
+    probes of a host that is named, not addressed. Answers the names of those hosts, which operators are to be told.
+    """
     if instance.ipType == IPV4:
         usable = [server for server in instance.ip.dns if ":" not in server]
         del instance.ip.dns[:]
         instance.ip.dns.extend(usable)
+    named = []
+    for route in instance.static_routes:
+        host = route.probe.custom_probe.probe_endpoint.host
+        if host and not _is_address(host):
+            route.probe.ClearField("custom_probe")
+            named.append(host)
+    return named
 
 
 def list_device_types(model: HardwareModel) -> dict[str, PhyIoType.ValueType]:
@@ -65,3 +75,11 @@ def order_interfaces(config: AppInstanceConfig, device_types: Mapping[str, PhyIo
         adapter.interface_order = len(config.interfaces) + number
     if len(config.interfaces) + len(config.adapters) > 1:
         config.fixedresources.enforce_network_interface_order = True
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

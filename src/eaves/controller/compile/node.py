@@ -6,7 +6,7 @@ order they come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -14,7 +14,7 @@ from eaves.controller.compile.acls import AceIds
 from eaves.controller.compile.apps import Claims, NodeFacts, want_app
 from eaves.controller.compile.clusters import ClusterFacts, find_member, want_cluster
 from eaves.controller.compile.draft import Draft
-from eaves.controller.compile.errors import HeldBackError
+from eaves.controller.compile.errors import HeldBackError, Omission
 from eaves.controller.compile.eve import Displays, fit_network, list_device_types
 from eaves.controller.compile.keep import Previous
 from eaves.controller.compile.lookup import Lookup
@@ -136,8 +136,7 @@ class _Compilation:
                     continue
                 draft, omissions = kept, []
             if facts.runs_eve:
-                for instance in draft.networks.values():
-                    fit_network(instance)
+                omissions = [*omissions, *_fit_networks(draft)]
             claims.take(app, draft.apps[app.metadata.uid])
             self._draft.merge(draft)
             for omission in omissions:
@@ -256,6 +255,13 @@ class _Compilation:
 def _is_on(obj: Object, node: EdgeNode) -> bool:
     spec = obj.get("spec")
     return isinstance(spec, dict) and spec.get("nodeName") == node.metadata.name
+
+
+def _fit_networks(draft: Draft) -> Iterator[Omission]:
+    hosts = sorted({host for instance in draft.networks.values() for host in fit_network(instance)})
+    if hosts:
+        text = f"an EVE device probes addresses only, so that {', '.join(hosts)} is not; write the address of the host"
+        yield Omission("UnknownToEve", text)
 
 
 def _baseline(node: EdgeNode, inputs: NodeInputs) -> EdgeDevConfig:

@@ -21,6 +21,11 @@ from eaves.wire.pb.config.patch_envelope_pb2 import (
     InlineOpaqueBase64Data,
 )
 
+_FILLER = bytes.fromhex("82ea30")
+"""Tag of field 100000, of bytes: one of our own, which nobody reads."""
+_LEAST_CIPHER_BYTES = 16
+"""EVE refuses an envelope with a shorter one: it names what it keeps by these bytes (pillar, cmd/zedagent/parsepatchenvelopes.go)."""
+
 
 def want_patch(
     envelope: PatchEnvelope,
@@ -91,7 +96,13 @@ def _want_inline(
         inline.base64MetaData = file.metadata
     if file.secret_key_ref is None:
         return EveBinaryArtifact(format=patch_envelope_pb2.BASE64, inline=inline)
-    block = draft.encrypt_bytes(cipher, inline.SerializeToString(deterministic=True), f"file {file.name}")
+    plain = _fill_up(inline.SerializeToString(deterministic=True))
+    block = draft.encrypt_bytes(cipher, plain, f"file {file.name}")
     return EveBinaryArtifact(
         format=patch_envelope_pb2.BASE64, encrypted_inline=EncryptedInlineOpaqueBase64Data(cipher_data=block)
     )
+
+
+def _fill_up(message: bytes) -> bytes:
+    missing = _LEAST_CIPHER_BYTES - len(message)
+    return message + _FILLER + bytes([missing]) + bytes(missing) if missing > 0 else message

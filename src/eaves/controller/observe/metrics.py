@@ -13,6 +13,10 @@ from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg, appCpuMetric, deviceMe
 MIB = 1 << 20
 NANOS = 10**9
 
+_LONGEST_RUN_S = 20 * 365 * 86_400
+"""An ``upTime`` up to here is how long the run lasts already, as EVE writes it (pillar, cmd/zedagent/handlemetrics.go); a later one is
+when it began, as an Eaves node does."""
+
 _APP_FOLDERS = (PurePosixPath("/persist"), PurePosixPath("/var/lib/eaves"))
 """Where EVE and an Eaves node keep what belongs to apps."""
 _WAYS_TO_APPS = frozenset(path for folder in _APP_FOLDERS for path in (folder, *folder.parents))
@@ -44,6 +48,7 @@ class MetricsSummary(Struct, frozen=True):
 
 def summarise_metrics(message: ZMetricMsg) -> MetricsSummary:
     """The figures that operators ask for."""
+    at = _seconds(message.atTimeStamp)
     apps = {}
     for app in message.am:
         apps[app.AppID] = Usage(
@@ -54,18 +59,18 @@ def summarise_metrics(message: ZMetricMsg) -> MetricsSummary:
             storage_total_bytes=sum(disk.provisioned for disk in app.disk) * MIB,
             rx_bytes=sum(network.rxBytes for network in app.network),
             tx_bytes=sum(network.txBytes for network in app.network),
-            started_at=_seconds(app.cpu.upTime),
+            started_at=_start_of(app.cpu, at),
         )
     return MetricsSummary(
-        at=_seconds(message.atTimeStamp),
-        node=summarise_device(message.dm),
+        at=at,
+        node=summarise_device(message.dm, at),
         apps=apps,
         dormant_s=message.dm.dormant_time_in_seconds,
     )
 
 
-def summarise_device(device: deviceMetric) -> Usage:
-    """The figures of the node itself; storage is that of the file system which holds its apps."""
+def summarise_device(device: deviceMetric, at: float = 0.0) -> Usage:
+    """The figures of the node itself, told at ``at``; storage is that of the file system which holds its apps."""
     total = device.deviceMemory.memoryMB * MIB
     used = device.memory.usedMem * MIB
     if not used and device.deviceMemory.memoryMB:
@@ -80,7 +85,7 @@ def summarise_device(device: deviceMetric) -> Usage:
         storage_total_bytes=storage.total * MIB if storage is not None else 0,
         rx_bytes=sum(network.rxBytes for network in device.network),
         tx_bytes=sum(network.txBytes for network in device.network),
-        started_at=_seconds(device.cpuMetric.upTime),
+        started_at=_start_of(device.cpuMetric, at),
     )
 
 
@@ -95,6 +100,11 @@ def _find_storage(device: deviceMetric) -> diskMetric | None:
 
 def _cpu_ns(cpu: appCpuMetric) -> int:
     return int(cpu.total_ns or cpu.total * NANOS)
+
+
+def _start_of(cpu: appCpuMetric, at: float) -> float:
+    told = _seconds(cpu.upTime)
+    return at - told if 0 < told <= _LONGEST_RUN_S else told
 
 
 def _seconds(moment: Timestamp) -> float:

@@ -17,8 +17,6 @@ MIN_WINDOW_S = 10.0
 """Over a shorter time one burst would look like steady use."""
 MIN_AGE_S = 180.0
 """Figures are shown at least so long; a device that sends rarely says how long its silence may last."""
-_SAME_START_S = 2.0
-"""Starts that are told apart by less are one: a device computes the moment from clocks that may be adjusted."""
 
 
 class Sample(Struct, frozen=True):
@@ -53,7 +51,7 @@ def _measure(
         before, window_s = find(sample.summary), at - sample.summary.at
         if before is None or window_s < MIN_WINDOW_S:
             continue
-        if window_s > patience_s or not _is_same_run(before, after):
+        if window_s > patience_s or not _is_same_run(before, after, sample.summary.at):
             break
         return _figures(after, after.cpu_ns - before.cpu_ns, window_s, latest)
     window_s = at - after.started_at
@@ -62,9 +60,9 @@ def _measure(
     return None
 
 
-def _is_same_run(before: Usage, after: Usage) -> bool:
-    """Whether both counters began at the same moment."""
-    return before.cpu_ns <= after.cpu_ns and abs(before.started_at - after.started_at) < _SAME_START_S
+def _is_same_run(before: Usage, after: Usage, at: float) -> bool:
+    """Whether what counted ``before``, at ``at``, still does. Two starts are not compared: EVE tells them by a clock that lags."""
+    return before.cpu_ns <= after.cpu_ns and after.started_at <= at
 
 
 def _figures(usage: Usage, spent_ns: int, window_s: float, latest: Sample) -> Figures:

@@ -126,3 +126,12 @@ async def test_tables_show_round_figures(measured: ApiBench, admin: AsgiClient) 
     accept = {"accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
     table = (await admin.call("GET", f"{PODS}/web", headers=accept)).json()
     assert [row["cells"] for row in table["rows"]] == [["web", "250m", "64Mi", "60s"]]
+
+
+async def test_a_long_window_is_written_as_kubectl_reads_it(bench: ApiBench, admin: AsgiClient) -> None:
+    await bench.put(make_edgenode())
+    await bench.put(make_app("web", status=RUNNING))
+    now = time.time()
+    await send_metrics(bench, now, since=now - 40 * 86_400, apps={"web": 10})
+    window = (await admin.get(f"{PODS}/web"))["window"]
+    assert window == f"{40 * 86_400}s"

@@ -10,6 +10,7 @@ from eaves.controller.compile.node import compile_node
 from eaves.testing.objects import make_app, make_edgenode, make_network, make_object, make_vm, uid_of
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
+from eaves.wire.pb.config.netinst_pb2 import PortProbe
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoNetEth, PhyIoNoop
 
 EVE = {"versions": {"eve": "14.5.0", "os": "EVE-OS 14.5.0"}}
@@ -80,6 +81,25 @@ def test_a_resolver_of_the_other_family_does_not_cost_an_eve_device_its_network(
 
     assert resolvers(EVE) == ["192.0.2.53"]
     assert resolvers({}) == ["192.0.2.53", "2001:db8::53"]
+
+
+def test_a_probe_of_a_named_host_does_not_cost_an_eve_device_its_network() -> None:
+    app = make_app(networks=[{"name": "plant"}])
+
+    def compile_probe(status: dict[str, Any], host: str) -> tuple[PortProbe, list[str]]:
+        uplink = {"label": "uplink", "probe": {"gatewayPing": True, "host": host, "port": 443}}
+        network = make_network("plant", subnet="10.9.0.0/24", uplink=uplink)
+        compiled = compile_node(NodeInputs(edgenode=make_edgenode(status=status), apps=[app], networks=[network]))
+        (route,) = compiled.config.networkInstances[0].static_routes
+        return route.probe, [problem.message for problem in compiled.problems if problem.reason == "UnknownToEve"]
+
+    probe, told = compile_probe(EVE, "probe.example.com")
+    assert probe.enable_gw_ping
+    assert not probe.HasField("custom_probe")
+    assert "probe.example.com" in told[0]
+    for status, host in ((EVE, "192.0.2.7"), ({}, "probe.example.com")):
+        probe, told = compile_probe(status, host)
+        assert (probe.custom_probe.probe_endpoint.host, told) == (host, [])
 
 
 def app_of(config: EdgeDevConfig) -> AppInstanceConfig:

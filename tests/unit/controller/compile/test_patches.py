@@ -80,6 +80,16 @@ def test_secrets_travel_encrypted_and_config_maps_in_the_clear() -> None:
     assert b"secret" not in compiled.config.SerializeToString()
 
 
+def test_a_secret_of_one_letter_is_as_long_as_an_eve_device_needs_it() -> None:
+    cipher = DeviceCipher()
+    envelope = make_patch(files=[{"name": "k", "secretKeyRef": {"name": "s", "key": "k"}}])
+    compiled = compile_patches(envelope, cipher=cipher.node_cipher, secrets=[make_secret("s", k="x")])
+    block = compiled.config.patchEnvelopes[0].artifacts[0].encrypted_inline.cipher_data
+    assert len(block.cipherData) >= 16
+    plain = InlineOpaqueBase64Data.FromString(cipher.plaintext(block))
+    assert (plain.fileNameToUse, base64.b64decode(plain.base64Data, validate=True)) == ("k", b"x")
+
+
 def test_what_is_missing_or_too_large_is_a_problem_of_the_envelope_alone() -> None:
     missing = make_patch("missing", files=[{"name": "key", "secretKeyRef": {"name": "none", "key": "k"}}])
     large = make_patch("large", files=[{"name": "f", "configMapKeyRef": {"name": "c", "key": "k"}}])

@@ -56,3 +56,20 @@ def test_storage_of_a_device_that_keeps_apps_elsewhere_is_the_largest() -> None:
     message.dm.disk.append(diskMetric(disk="/dev/sda1", mountPath="/boot", total=100, used=90))
     message.dm.disk.append(diskMetric(disk="/dev/sda2", mountPath="/srv", total=20000, used=5000))
     assert summarise_metrics(message).node.storage_bytes == 5000 * MIB
+
+
+def test_a_run_is_told_by_its_start_or_as_eve_does_by_how_long_it_lasts() -> None:
+    message = ZMetricMsg()
+    message.atTimeStamp.seconds = 1_795_543_200
+    lasting, begun, unknown = (message.am.add(AppID=name) for name in ("lasting", "begun", "unknown"))
+    lasting.cpu.upTime.seconds = 3600
+    begun.cpu.upTime.seconds = 1_795_543_200 - 60
+    message.dm.cpuMetric.upTime.seconds = 86_400
+    unknown.cpu.total_ns = 1
+    summary = summarise_metrics(message)
+    assert [message.atTimeStamp.seconds - usage.started_at for usage in summary.apps.values()] == [
+        3600,
+        60,
+        1_795_543_200,
+    ]
+    assert summary.node.started_at == 1_795_543_200 - 86_400

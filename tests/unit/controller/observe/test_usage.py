@@ -72,6 +72,12 @@ def test_a_silence_between_two_samples_is_no_window() -> None:
     assert measure_node(nodes, NOW) is None
 
 
+def test_a_start_that_is_told_by_a_clock_that_lags_is_the_same() -> None:
+    """EVE tells how long an app runs at another moment than the one of its counters."""
+    samples = [sample(NOW - 60, a=app(1, NOW - 1000)), sample(NOW, a=app(31, NOW - 990))]
+    assert measure_app(samples, "a", NOW) == Figures(SECOND // 2, 10 * MIB, 60.0, NOW + 0.5)
+
+
 def test_a_node_needs_two_samples_whatever_its_boot_time() -> None:
     boot = Usage(cpu_ns=100 * SECOND, memory_bytes=MIB, started_at=NOW - 86400)
     later = Usage(cpu_ns=130 * SECOND, memory_bytes=2 * MIB, started_at=NOW - 86400.3)
