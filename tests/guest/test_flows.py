@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from eaves.kit import process
 from eaves.node.desired.model import AclAction, AclDirection, AclRule
@@ -26,6 +27,12 @@ VIF = WantedVif("a", "n", "eth0", LINK, "n", "evbr0", "10.9.0.2", 24, "10.9.0.1"
 BRIDGE = WantedBridge("n", "evbr0", "10.9.0.1/24", "10.9.0.0/24", 1500, False, flow_log=True, metadata_port=9)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def modules() -> None:
+    names = ["bridge", "veth", "8021q", "nf_tables", "nft_meta_bridge", "nfnetlink_log"]
+    subprocess.run(["modprobe", "--all", "--quiet", *names], check=False)
+
+
 @pytest.fixture
 def tables() -> Iterator[None]:
     subprocess.run(["ip", "link", "add", LINK, "type", "veth", "peer", "name", f"{LINK}p"], check=True)
@@ -40,9 +47,10 @@ async def test_the_stock_kernel_takes_the_tables_and_tells_of_connections() -> N
     layout = Layout((BRIDGE,), (WantedNetns("a", "a", ("a",), (VIF,)),))
     rules = tuple(rule for rule in RULES if not rule.host)
     switched = WantedVif("b", "n", "eth0", LINK, "n", "evbr0", "", 0, "", VIF.mac, 1500, rules)
+    switched = replace(switched, is_switched=True, flow_log=True)
     for text in (
         ruleset.render_ruleset(layout, TABLE, log_group=GROUP),
-        switch_rules.render_switch_ruleset((switched,), TABLE),
+        switch_rules.render_switch_ruleset((switched,), TABLE, log_group=GROUP),
     ):
         await process.run(["nft", "-f", "-"], stdin=text.encode(), timeout_s=120)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as log:

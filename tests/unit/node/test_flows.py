@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eaves.node.desired.model import AclAction, AclDirection, AclRule
-from eaves.node.flows import packets, tracker
+from eaves.node.flows import packets, records, tracker
 from eaves.node.flows.model import FlowBatch, FlowRecord, Packet
 from eaves.node.flows.tracker import FlowTracker
 from eaves.node.networks.conntrack import Entry, Tuple
@@ -122,7 +122,7 @@ def test_floods_stay_within_bounds_and_are_counted() -> None:
         seen.note_dns("10.0.0.2", f"n{number}.example", frozenset(), 100.0)
     assert seen.lost == 300
     batches = seen.take(100.0)
-    assert max(len(batch.flows) + len(batch.dns) for batch in batches) <= 2 * tracker.BATCH_LIMIT
+    assert max(len(batch.flows) + len(batch.dns) for batch in batches) <= 2 * records.BATCH_LIMIT
     assert len(flows(batches)) == tracker.OPEN_LIMIT + tracker.DROPS_LIMIT
 
 
@@ -150,6 +150,34 @@ def test_heads_of_packets_are_read() -> None:
     assert packets.parse_packet(head + udp) == Packet("10.0.0.1", "10.0.0.2", 17, 53, 4000, 36, b"payload!")
     six = struct.pack("!IHBB16s16s", 6 << 28, 8, 58, 64, bytes(15) + b"\x01", bytes(15) + b"\x02") + bytes(8)
     assert packets.parse_packet(six) == Packet("::1", "::2", 58, 0, 0, 48)
+
+
+def test_ports_are_found_behind_headers_for_the_way_of_an_ipv6_packet() -> None:
+    ports = struct.pack("!HHHH", 4000, 443, 8, 0)
+    options = bytes((43, 0)) + bytes(6) + bytes((17, 1)) + bytes(14)
+    head = struct.pack("!IHBB16s16s", 6 << 28, 32, 0, 64, bytes(15) + b"\x01", bytes(15) + b"\x02")
+    assert packets.parse_packet(head + options + ports) == Packet("::1", "::2", 17, 4000, 443, 72, b"")
+
+
+def answer(kind: int, *records: tuple[int, bytes]) -> bytes:
+    """A DNS message that answers a question about shop.example."""
+    message = struct.pack("!HHHHHH", 7, 0x8180, 1, len(records), 0, 0) + b"\x04shop\x07example\0"
+    message += struct.pack("!HH", kind, 1)
+    for found, data in records:
+        message += b"\xc0\x0c" + struct.pack("!HHIH", found, 1, 60, len(data)) + data
+    return message
+
+
+def test_dns_answers_of_both_families_are_read() -> None:
+    four, six = socket.inet_aton("192.0.2.7"), socket.inet_pton(socket.AF_INET6, "2001:db8::7")
+    alias = (5, b"\x03www\xc0\x0c")
+    assert packets.parse_dns_answer(answer(1, alias, (1, four))) == ("shop.example", frozenset({"192.0.2.7"}))
+    assert packets.parse_dns_answer(answer(28, alias, (28, six))) == ("shop.example", frozenset({"2001:db8::7"}))
+    assert packets.parse_dns_answer(answer(1)) == ("shop.example", frozenset()), "a name that there is not"
+    assert packets.parse_dns_answer(answer(28)) is None, "the answer about IPv4 tells of the name"
+    assert packets.parse_dns_answer(answer(16, (16, b"text"))) is None
+    cut = answer(1, (1, four), (1, socket.inet_aton("192.0.2.8")))[:-2]
+    assert packets.parse_dns_answer(cut) == ("shop.example", frozenset({"192.0.2.7"})), "the log copies the head alone"
 
 
 @given(st.binary(max_size=120))

@@ -38,6 +38,25 @@ class FlowRecord(Struct, frozen=True):
     received_packets: int = 0
 
 
+class Counted(Struct, frozen=True):
+    """A connection of an app on a switch as the firewall counts it: the app's end first, ports 0 for protocols without.
+
+    ``silent_s``: time since its last packet.
+    """
+
+    address: str
+    far_address: str
+    protocol: int
+    port: int
+    far_port: int
+    is_inbound: bool
+    silent_s: float
+    sent_packets: int = 0
+    sent_bytes: int = 0
+    received_packets: int = 0
+    received_bytes: int = 0
+
+
 class DnsRecord(Struct, frozen=True):
     """An answer that the network's name server gave to the app."""
 

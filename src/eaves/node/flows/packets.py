@@ -16,6 +16,7 @@ _COMMAND, _MODE, _BIND, _COPY_PACKET = 1, 2, 1, 2
 _COPY_BYTES = 1024
 _UDP = 17
 _WITH_PORTS = {6, _UDP, 33, 132}
+_EXTENSIONS = {0, 43, 60}
 _DNS_QUESTION = struct.Struct("!HH")
 
 
@@ -42,7 +43,8 @@ def parse_packet(data: bytes) -> Packet | None:
         start, protocol, size = (data[0] & 15) * 4, data[9], int.from_bytes(data[2:4])
         source, destination = (socket.inet_ntop(socket.AF_INET, data[at : at + 4]) for at in (12, 16))
     elif data[0] >> 4 == 6 and len(data) >= 40:
-        start, protocol, size = 40, data[6], int.from_bytes(data[4:6]) + 40
+        start, protocol = _skip_extensions(data)
+        size = int.from_bytes(data[4:6]) + 40
         source, destination = (socket.inet_ntop(socket.AF_INET6, data[at : at + 16]) for at in (8, 24))
     else:
         return None
@@ -53,8 +55,19 @@ def parse_packet(data: bytes) -> Packet | None:
     return Packet(source, destination, protocol, *ports, size, payload)
 
 
+def _skip_extensions(data: bytes) -> tuple[int, int]:
+    """(where the payload starts, its protocol) of an IPv6 packet: behind headers for the way of the packet (RFC 8200)."""
+    start, protocol = 40, data[6]
+    while protocol in _EXTENSIONS and len(data) >= start + 2:
+        protocol, start = data[start], start + (data[start + 1] + 1) * 8
+    return start, protocol
+
+
 def parse_dns_answer(data: bytes) -> tuple[str, frozenset[str]] | None:
-    """(name that was asked for, IPv4 addresses) of an answer; None for anything else."""
+    """(name that was asked for, addresses) of an answer; None for anything else.
+
+    An answer that knows no IPv6 address is none: who asks for those asks for IPv4 too, and is told of once.
+    """
     if len(data) < 12 or not data[2] & 0x80 or int.from_bytes(data[4:6]) != 1:
         return None
     labels, position = [], 12
@@ -66,6 +79,7 @@ def parse_dns_answer(data: bytes) -> tuple[str, frozenset[str]] | None:
     if position + 5 > len(data):
         return None
     kind, _ = _DNS_QUESTION.unpack_from(data, position + 1)
-    if kind != 1:
-        return None
-    return ".".join(labels), lookup.parse_answer(int.from_bytes(data[:2]), data) or frozenset()
+    addresses = lookup.parse_answer(int.from_bytes(data[:2]), data) or frozenset()
+    if kind == lookup.A or (kind == lookup.AAAA and addresses):
+        return ".".join(labels), addresses
+    return None

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eaves.node.flows.model import DnsRecord, FlowBatch, FlowRecord, FlowScope, Packet
-from eaves.node.networks import decide, recheck, ruleset
+from eaves.node.flows import records
+from eaves.node.flows.model import Counted, DnsRecord, FlowBatch, FlowRecord, FlowScope, Packet
+from eaves.node.networks import decide, recheck, ruleset, switch_counts
 from eaves.node.networks.conntrack import Entry, Tuple
 from eaves.node.networks.decide import Decision
 from eaves.node.networks.model import Layout, WantedVif
@@ -21,14 +22,12 @@ OPEN_LIMIT = 8192
 DONE_LIMIT = 4096
 DROPS_LIMIT = 1024
 DNS_LIMIT = 1024
-BATCH_LIMIT = 200
-"""Records in one message."""
 OPEN_EVERY_S = 600.0
 """How often a connection that stays open is told."""
 _NAMES_LIMIT = 1024
 
 Key = tuple[str, Tuple]
-"""(link of the app's interface, the connection as its opener sent)."""
+"""(link of the app's interface, the connection as its opener sent; on a switch as the app sends)."""
 
 
 class _Open(Struct):
@@ -36,6 +35,13 @@ class _Open(Struct):
     record: FlowRecord
     told_at: float = -OPEN_EVERY_S
     is_seen: bool = True
+    active_at: float = 0.0
+    """When its last packet passed; only known on switches."""
+
+    @property
+    def is_uncounted(self) -> bool:
+        """It was heard of on a switch, and its counters not yet."""
+        return self.vif.is_switched and not self.record.sent_packets + self.record.received_packets
 
 
 class FlowTracker:
@@ -43,6 +49,8 @@ class FlowTracker:
 
     def __init__(self) -> None:
         self.lost = 0
+        self.switch_links: tuple[str, ...] = ()
+        """Links of followed interfaces on switches."""
         self._vifs: dict[str, WantedVif] = {}
         self._links: dict[str, WantedVif] = {}
         self._gateways: frozenset[str] = frozenset()
@@ -57,8 +65,10 @@ class FlowTracker:
         """Which interfaces are followed from now on: those on networks that ask for flow logs."""
         logged = {bridge.network_id for bridge in layout.bridges if bridge.flow_log}
         followed = [vif for vif in layout.vifs if vif.network_id in logged and vif.address]
+        switched = [vif for vif in layout.switch_vifs if vif.flow_log]
         self._vifs = {vif.address: vif for vif in followed}
-        self._links = {vif.link: vif for vif in followed}
+        self._links = {vif.link: vif for vif in (*followed, *switched)}
+        self.switch_links = tuple(vif.link for vif in switched)
         self._gateways = frozenset(bridge.gateway for bridge in layout.bridges if bridge.network_id in logged)
         self._fixed = ruleset.want_fixed_hosts(layout)
         self._open = {key: found for key, found in self._open.items() if key[0] in self._links}
@@ -66,6 +76,11 @@ class FlowTracker:
     @property
     def addresses(self) -> frozenset[str]:
         return frozenset(self._vifs)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody is followed."""
+        return not self._links
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -84,12 +99,12 @@ class FlowTracker:
             key = (vif.link, entry.original)
             known = self._open.get(key)
             if known is None:
-                if len(self._open) >= OPEN_LIMIT:
-                    self.lost += 1
-                    continue
-                known = self._open[key] = _Open(vif, self._start(vif, entry, now))
+                seen = recheck.want_connection(entry, vif.address)
+                known = self._start(key, vif, vif.address, seen, now)
+            if known is None:
+                continue
             known.is_seen = True
-            known.record = _with_counters(known.record, entry)
+            known.record = records.with_counters(known.record, entry)
 
     def note_end(self, entry: Entry, now: float) -> None:
         """The kernel's last word about a connection."""
@@ -101,53 +116,74 @@ class FlowTracker:
     def note_table(self, entries: Iterable[Entry], asked_at: float, now: float) -> None:
         """All connections that there were at ``asked_at``; one that was known by then and is missing has ended unheard."""
         for found in self._open.values():
-            found.is_seen = found.record.started_at >= asked_at
+            found.is_seen = found.vif.is_switched or found.record.started_at >= asked_at
         for entry in entries:
             self.note_entry(entry, now)
         for key in [key for key, found in self._open.items() if not found.is_seen]:
             self._finish(self._open.pop(key), now)
+
+    def note_begin(self, link: str, packet: Packet, *, is_inbound: bool, now: float) -> None:
+        """The first packet of a connection on a switch."""
+        vif = self._links.get(link)
+        if vif is None:
+            return
+        near, far = (packet.source, packet.source_port), (packet.destination, packet.destination_port)
+        if is_inbound:
+            near, far = far, near
+        self._want_switched(vif, Tuple(near[0], far[0], packet.protocol, near[1], far[1]), is_inbound, now)
+
+    def note_counted(self, link: str, counted: Iterable[Counted], now: float) -> None:
+        """All connections of an interface on a switch that are counted; one that is silent and not among them has ended."""
+        vif = self._links.get(link)
+        if vif is None:
+            return
+        heard: set[Tuple] = set()
+        for seen in counted:
+            sent = Tuple(seen.address, seen.far_address, seen.protocol, seen.port, seen.far_port)
+            known = self._want_switched(vif, sent, seen.is_inbound, now - seen.silent_s)
+            heard.add(sent)
+            if known is not None:
+                known.active_at = max(known.active_at, now - seen.silent_s)
+                known.record = records.with_sums(
+                    known.record,
+                    (seen.sent_bytes, seen.sent_packets),
+                    (seen.received_bytes, seen.received_packets),
+                )
+        silent_since = now - switch_counts.SILENCE_S
+        ended = [
+            key
+            for key, found in self._open.items()
+            if key[0] == link and found.active_at <= silent_since and key[1] not in heard
+        ]
+        for key in ended:
+            found = self._open.pop(key)
+            if found.is_uncounted:
+                self.lost += 1
+            else:
+                self._finish(found, found.active_at)
 
     def note_drop(self, link: str, rule_id: int, packet: Packet, *, is_inbound: bool, now: float) -> None:
         """Equal drops of one round become one record with a count."""
         vif = self._links.get(link)
         if vif is None:
             return
-        near = (packet.source, packet.source_port, packet.destination, packet.destination_port)
-        address, port, far_address, far_port = near[2:] + near[:2] if is_inbound else near
         names = {rule.id: rule.name for rule in vif.acls}
-        kind = FlowRecord(
-            address,
-            port,
-            far_address,
-            far_port,
-            packet.protocol,
-            is_inbound,
-            False,
-            rule_id,
-            names.get(rule_id, ""),
-            0.0,
-        )
+        kind = records.want_drop(packet, rule_id, names.get(rule_id, ""), is_inbound=is_inbound)
         key = (link, kind)
         known = self._drops.get(key)
         if known is None and len(self._drops) >= DROPS_LIMIT:
             self.lost += 1
             return
-        known = known or replace(kind, started_at=now)
-        size = packet.size_bytes
-        counters = (
-            {"received_bytes": known.received_bytes + size, "received_packets": known.received_packets + 1}
-            if is_inbound
-            else {"sent_bytes": known.sent_bytes + size, "sent_packets": known.sent_packets + 1}
-        )
-        self._drops[key] = replace(known, ended_at=now, **counters)
+        self._drops[key] = records.with_drop(known or replace(kind, started_at=now), packet, now)
 
-    def note_dns(self, address: str, name: str, addresses: frozenset[str], now: float) -> None:
-        """An answer to the app at ``address``."""
-        vif = self._vifs.get(address)
+    def note_dns(self, party: str, name: str, addresses: frozenset[str], now: float) -> None:
+        """An answer to the app whose address, or whose link on a switch, is ``party``."""
+        vif = self._vifs.get(party) or self._links.get(party)
         if vif is None:
             return
         host = name.lower().rstrip(".")
-        if host in self._resolved or len(self._resolved) < _NAMES_LIMIT:
+        # Rules on switches name no hosts, and who answers there is not the node's name server.
+        if not vif.is_switched and (host in self._resolved or len(self._resolved) < _NAMES_LIMIT):
             self._resolved[host] = self._resolved.get(host, frozenset()) | addresses
         if len(self._dns) >= DNS_LIMIT:
             self.lost += 1
@@ -159,31 +195,45 @@ class FlowTracker:
         flows: dict[FlowScope, list[FlowRecord]] = {}
         names: dict[FlowScope, list[DnsRecord]] = {}
         for vif, record in self._done:
-            flows.setdefault(_scope(vif), []).append(record)
+            flows.setdefault(records.want_scope(vif), []).append(record)
         for (link, _), record in self._drops.items():
-            flows.setdefault(_scope(self._links[link]), []).append(record) if link in self._links else None
+            flows.setdefault(records.want_scope(self._links[link]), []).append(record) if link in self._links else None
         for found in self._open.values():
-            if now - found.told_at >= OPEN_EVERY_S:
+            if now - found.told_at >= OPEN_EVERY_S and not found.is_uncounted:
                 found.told_at = now
-                flows.setdefault(_scope(found.vif), []).append(found.record)
+                flows.setdefault(records.want_scope(found.vif), []).append(found.record)
         for vif, dns in self._dns:
-            names.setdefault(_scope(vif), []).append(dns)
+            names.setdefault(records.want_scope(vif), []).append(dns)
         self._done.clear()
         self._drops.clear()
         self._dns.clear()
         return [
-            batch for scope in {**flows, **names} for batch in _split(scope, flows.get(scope, []), names.get(scope, []))
+            batch
+            for scope in {**flows, **names}
+            for batch in records.split(scope, flows.get(scope, []), names.get(scope, []))
         ]
 
     def _parties(self, entry: Entry) -> list[WantedVif]:
         ends = dict.fromkeys((entry.original.source, entry.reply.source))
         return [self._vifs[address] for address in ends if address in self._vifs]
 
-    def _start(self, vif: WantedVif, entry: Entry, now: float) -> FlowRecord:
-        seen = recheck.want_connection(entry, vif.address)
+    def _want_switched(self, vif: WantedVif, sent: Tuple, is_inbound: bool, begun_at: float) -> _Open | None:
+        key = (vif.link, sent)
+        if (known := self._open.get(key)) is not None:
+            return known
+        seen = decide.Connection(
+            sent.protocol, sent.source_port, sent.destination, sent.destination_port, is_inbound=is_inbound
+        )
+        return self._start(key, vif, sent.source, seen, begun_at)
+
+    def _start(self, key: Key, vif: WantedVif, address: str, seen: decide.Connection, begun_at: float) -> _Open | None:
+        """None when there is no room for it."""
+        if len(self._open) >= OPEN_LIMIT:
+            self.lost += 1
+            return None
         decision = self._decide(vif, seen)
-        return FlowRecord(
-            vif.address,
+        record = FlowRecord(
+            address,
             seen.local_port,
             seen.far_address,
             seen.far_port,
@@ -192,8 +242,10 @@ class FlowTracker:
             True,
             decision.rule_id,
             decision.rule_name,
-            now,
+            begun_at,
         )
+        found = self._open[key] = _Open(vif, record, active_at=begun_at)
+        return found
 
     def _decide(self, vif: WantedVif, seen: decide.Connection) -> Decision:
         """The kernel let it pass; without a matching rule the rules have changed meanwhile."""
@@ -205,27 +257,3 @@ class FlowTracker:
             self.lost += 1
             return
         self._done.append((found.vif, replace(found.record, ended_at=now)))
-
-
-def _scope(vif: WantedVif) -> FlowScope:
-    return FlowScope(vif.app_id, vif.name, vif.link, vif.network_id)
-
-
-def _with_counters(record: FlowRecord, entry: Entry) -> FlowRecord:
-    sent = (entry.original_bytes, entry.original_packets)
-    received = (entry.reply_bytes, entry.reply_packets)
-    if record.is_inbound:
-        sent, received = received, sent
-    return replace(
-        record,
-        sent_bytes=max(record.sent_bytes, sent[0]),
-        sent_packets=max(record.sent_packets, sent[1]),
-        received_bytes=max(record.received_bytes, received[0]),
-        received_packets=max(record.received_packets, received[1]),
-    )
-
-
-def _split(scope: FlowScope, flows: list[FlowRecord], names: list[DnsRecord]) -> Iterable[FlowBatch]:
-    for start in range(0, max(len(flows), len(names)), BATCH_LIMIT):
-        part = slice(start, start + BATCH_LIMIT)
-        yield FlowBatch(scope, tuple(flows[part]), tuple(names[part]))

@@ -97,6 +97,14 @@ def render_rate(rule: AclRule, match: str | None) -> list[str]:
     return [f"{match}limit rate over {rule.limit_rate}/{_limit_unit(rule)}{burst} drop", f"{match}return"]
 
 
+def render_logged(statement: str, prefix: str, log_group: int) -> list[str]:
+    """A statement that drops tells of it before, at a bounded pace; group 0 = none does. ``flows`` reads the prefix."""
+    match = statement.removesuffix("drop")
+    if not log_group or match == statement:
+        return [statement]
+    return [f'{match}limit rate 20/second burst 40 packets log prefix "{prefix}" group {log_group}', statement]
+
+
 def match_outgoing(rule: AclRule) -> str | None:
     """What packets from an app on a switch are matched with, of IPv4 or IPv6; None when the rule says nothing about them."""
     if rule.direction is AclDirection.INGRESS or rule.adapter:

@@ -7,33 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
-from collections.abc import Iterator
 
 from msgspec import Struct
 
-from eaves.node.networks.netlink import (
-    NETLINK_NETFILTER,
-    render_attribute,
-    render_message,
-    split_attributes,
-    split_messages,
-)
+from eaves.node.networks import netlink_socket
+from eaves.node.networks.netlink import render_attribute, render_message, split_attributes
 
 _SUBSYSTEM = 1 << 8
 _NEW, _GET, _DELETE = _SUBSYSTEM | 0, _SUBSYSTEM | 1, _SUBSYSTEM | 2
 END = _DELETE
 """Type of the message that tells of a connection's end."""
-_REQUEST, _ACK, _DUMP = 0x01, 0x04, 0x300
-_ERROR, _DONE = 2, 3
 _NESTED = 0x8000
 _ORIGINAL, _REPLY, _STATUS, _COUNTERS_ORIGINAL, _COUNTERS_REPLY, _ID, _ZONE = 1, 2, 3, 9, 10, 12, 18
 _TUPLE_ADDRESSES, _TUPLE_PROTOCOL = 1, 2
 _SOURCES, _DESTINATIONS = {1, 3}, {2, 4}
 _PROTOCOL, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _EXPECTED = 1
-_READ_BYTES = 1 << 16
-_TIMEOUT_S = 5.0
+_TABLE = "connection table"
 
 
 class Tuple(Struct, frozen=True):
@@ -71,9 +61,9 @@ def list_entries(addresses: frozenset[str]) -> list[Entry]:
     """Connections whose opener or whose answering side is one of ``addresses``. Blocking. Raises OSError."""
     found: list[Entry] = []
     for family in sorted({_family_of(address) for address in addresses}):
-        with _open_socket() as netlink:
-            netlink.send(_render(_GET, _REQUEST | _DUMP, family, b""))
-            for kind, body in _receive(netlink):
+        with netlink_socket.open_socket() as netlink:
+            netlink.send(_render(_GET, netlink_socket.REQUEST | netlink_socket.DUMP, family, b""))
+            for kind, body in netlink_socket.receive(netlink, _TABLE):
                 if kind == _NEW and (entry := parse_entry(body, addresses)) is not None:
                     found.append(entry)
     return found
@@ -82,13 +72,13 @@ def list_entries(addresses: frozenset[str]) -> list[Entry]:
 def end_entries(entries: list[Entry]) -> int:
     """Forget these connections: their next packet meets the rules as a new one's would. Answers how many were there. Blocking."""
     ended = 0
-    with _open_socket() as netlink:
+    with netlink_socket.open_socket() as netlink:
         for entry in entries:
             family = _family_of(entry.original.source)
-            netlink.send(_render(_DELETE, _REQUEST | _ACK, family, entry.key))
+            netlink.send(_render(_DELETE, netlink_socket.REQUEST | netlink_socket.ACK, family, entry.key))
             # An entry that is gone meanwhile is what was asked for.
             with contextlib.suppress(FileNotFoundError):
-                for _ in _receive(netlink):
+                for _ in netlink_socket.receive(netlink, _TABLE):
                     pass
                 ended += 1
     return ended
@@ -135,27 +125,6 @@ def _parse_counters(data: bytes) -> tuple[int, int]:
 
 def _render(kind: int, flags: int, family: int, attributes: bytes) -> bytes:
     return render_message(kind, flags, bytes((family, 0, 0, 0)) + attributes)
-
-
-def _receive(netlink: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Messages of one answer until its end. Raises OSError for an error that the kernel answers."""
-    while True:
-        for kind, body in split_messages(netlink.recv(_READ_BYTES)):
-            if kind == _DONE:
-                return
-            if kind == _ERROR:
-                error = -int.from_bytes(body[:4], sys.byteorder, signed=True)
-                if error:
-                    raise OSError(error, "the kernel's connection table refused")
-                return
-            yield kind, body
-
-
-def _open_socket() -> socket.socket:
-    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
-    netlink.settimeout(_TIMEOUT_S)
-    netlink.bind((0, 0))
-    return netlink
 
 
 def _family_of(address: str) -> int:

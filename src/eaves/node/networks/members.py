@@ -152,6 +152,7 @@ def _want_switch_vif(
         acls=interface.acls,
         is_switched=True,
         vlan=interface.vlan,
+        flow_log=switch.flow_log,
     )
 
 

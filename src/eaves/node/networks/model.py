@@ -120,6 +120,7 @@ class WantedSwitch(Struct, frozen=True):
     ports: tuple[SwitchPort, ...] = ()
     has_vlans: bool = False
     forwards_lldp: bool = False
+    flow_log: bool = False
 
     @property
     def has_stp(self) -> bool:
@@ -130,7 +131,8 @@ class WantedSwitch(Struct, frozen=True):
 class WantedVif(Struct, frozen=True):
     """One interface of an app. ``name`` is the config's, ``inside`` the name in the app (eth0 …), ``link`` the host's end.
 
-    ``is_switched``: it is on a switch, where addresses come from outside; ``vlan`` 0 is then a trunk of all VLANs.
+    ``is_switched``: it is on a switch, where addresses come from outside; ``vlan`` 0 is then a trunk of all VLANs, and ``flow_log``
+    says whether its rules tell what they let through (those of Local networks ask their bridge).
     """
 
     app_id: str
@@ -149,6 +151,7 @@ class WantedVif(Struct, frozen=True):
     """Subnets that the app is the gateway to: it may send from their addresses."""
     is_switched: bool = False
     vlan: int = 0
+    flow_log: bool = False
 
     @property
     def mark(self) -> str:

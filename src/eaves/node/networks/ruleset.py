@@ -144,9 +144,9 @@ def _render_vif(vif: WantedVif, fixed: Mapping[str, tuple[str, ...]], log_group:
             line
             for rule, hosts in rules
             for statement in render(rule, hosts)
-            for line in _render_logged(statement, f"{vif.link} {direction} {rule.id}", log_group)
+            for line in acls.render_logged(statement, f"{vif.link} {direction} {rule.id}", log_group)
         ]
-        chains[name] += _render_logged("drop", f"{vif.link} {direction} 0", log_group)
+        chains[name] += acls.render_logged("drop", f"{vif.link} {direction} 0", log_group)
     last = max((index for index, (rule, _) in enumerate(rules) if rule.action is AclAction.LIMIT), default=-1)
     limited = rules[: last + 1]
     rates = {
@@ -154,14 +154,6 @@ def _render_vif(vif: WantedVif, fixed: Mapping[str, tuple[str, ...]], log_group:
         f"rate_to_{vif.link}": [s for rule, hosts in limited for s in acls.render_incoming_rate(rule, hosts)],
     }
     return chains | {name: statements for name, statements in rates.items() if statements}
-
-
-def _render_logged(statement: str, prefix: str, log_group: int) -> list[str]:
-    """A statement that drops tells of it before, at a bounded pace. ``flows`` reads the prefix."""
-    match = statement.removesuffix("drop")
-    if not log_group or match == statement:
-        return [statement]
-    return [f'{match}limit rate 20/second burst 40 packets log prefix "{prefix}" group {log_group}', statement]
 
 
 def _render_hosts(host: str, fixed: Mapping[str, tuple[str, ...]]) -> str:

@@ -4,37 +4,36 @@ A switch hands frames on without routing them, so rules are met at the ports: an
 has. Which packets answer an open connection is remembered in sets of our own and not by the kernel's connection tracking, which
 sees bridged packets only with modules that change how every bridge of the host behaves.
 
-A set element is a connection seen from the app: its address, the far one, protocol and ports. What a rule allows adds it, each packet of
-the connection renews it. Sets are bounded; without room nothing new is let through.
+What a rule allows adds a connection, each packet of it renews it. Sets are bounded; without room nothing new is let through. What
+passes at interfaces with flow logs is counted by ``switch_counts``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 
 from eaves.node.desired.model import AclAction
-from eaves.node.networks import acls
+from eaves.node.networks import acls, switch_counts
 from eaves.node.networks.model import WantedVif
+from eaves.node.networks.switch_keys import (
+    CLOSING_TIMEOUT,
+    FAMILIES,
+    OTHER_TIMEOUT,
+    STREAM_TIMEOUT,
+    WITH_PORTS,
+    Way,
+    render_key,
+    render_pair,
+    render_set,
+)
 
-STREAM_TIMEOUT = "3h"
-"""Longer than the pause after which TCP asks whether the other side is still there."""
-OTHER_TIMEOUT = "3m"
-_CLOSING_TIMEOUT = "1m"
 _SIZE = 65536
-_WITH_PORTS = "{ tcp, udp, sctp, dccp }"
 _REPLIES = {"ip": "icmp type { echo-reply, timestamp-reply }", "ip6": "icmpv6 type echo-reply"}
-_FAMILIES = (("4", "ip", "ipv4_addr"), ("6", "ip6", "ipv6_addr"))
-
-
-class _Way(StrEnum):
-    OUT = "from"
-    IN = "to"
 
 
 def list_sets(link: str) -> tuple[str, ...]:
     """Names of the sets of one interface: with ports, without, and those that are being closed; for IPv4 and IPv6."""
-    return tuple(f"{kind}{number}_{link}" for number, _, _ in _FAMILIES for kind in ("flows", "peers", "closing"))
+    return tuple(f"{kind}{number}_{link}" for number, _, _ in FAMILIES for kind in ("flows", "peers", "closing"))
 
 
 def render_switch_ruleset(
@@ -43,11 +42,12 @@ def render_switch_ruleset(
     chains: Iterable[str] = (),
     sets: Iterable[str] = (),
     former: Sequence[WantedVif] | None = None,
+    log_group: int = 0,
 ) -> str:
     """The transaction that makes the table as wanted; ``vifs`` are on switches. Parameters as of ``ruleset.render_ruleset``."""
-    wanted = _render_chains(vifs)
-    wanted_sets = {name: text for vif in vifs for name, text in _render_sets(vif.link).items()}
-    known = _render_chains(former) if former is not None else {}
+    wanted = _render_chains(vifs, log_group)
+    wanted_sets = {name: text for vif in vifs for name, text in _render_sets(vif, log_group).items()}
+    known = _render_chains(former, log_group) if former is not None else {}
     same = {name for name in chains if name in wanted and known.get(name) == wanted[name]}
     lines = [f"add table bridge {table}"]
     lines += [f"flush chain bridge {table} {name}" for name in chains if name not in same]
@@ -60,34 +60,38 @@ def render_switch_ruleset(
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _render_sets(link: str) -> dict[str, str]:
+def _render_sets(vif: WantedVif, log_group: int) -> dict[str, str]:
     found = {}
-    for number, _, address in _FAMILIES:
-        ends = f"{address} . {address} . inet_proto"
-        for kind, key in (("flows", f"{ends} . inet_service . inet_service"), ("peers", ends)):
-            found[f"{kind}{number}_{link}"] = _render_set(f"{kind}{number}_{link}", key, OTHER_TIMEOUT)
-        name = f"closing{number}_{link}"
-        found[name] = _render_set(name, f"{ends} . inet_service . inet_service", _CLOSING_TIMEOUT)
-    return found
+    for number, _, address in FAMILIES:
+        for kind, has_ports, timeout in (
+            ("flows", True, OTHER_TIMEOUT),
+            ("peers", False, OTHER_TIMEOUT),
+            ("closing", True, CLOSING_TIMEOUT),
+        ):
+            name = f"{kind}{number}_{vif.link}"
+            found[name] = render_set(name, address, has_ports=has_ports, timeout=timeout, size=_SIZE)
+    return found | (switch_counts.render_sets(vif.link) if _want_group(vif, log_group) else {})
 
 
-def _render_set(name: str, key: str, timeout: str) -> str:
-    return f"  set {name} {{ type {key}; flags dynamic,timeout; timeout {timeout}; size {_SIZE}; }}"
+def _want_group(vif: WantedVif, log_group: int) -> int:
+    """0 = the interface is not logged."""
+    return log_group if vif.flow_log else 0
 
 
-def _render_chains(vifs: Sequence[WantedVif]) -> dict[str, list[str]]:
+def _render_chains(vifs: Sequence[WantedVif], log_group: int) -> dict[str, list[str]]:
     if not vifs:
         return {}
     chains: dict[str, list[str]] = {}
     for vif in vifs:
-        for way in _Way:
-            chains |= _render_way(vif, way)
+        for way in Way:
+            chains |= _render_way(vif, way, _want_group(vif, log_group))
     senders = [f'iifname "{vif.link}" jump from_{vif.link}' for vif in vifs]
     receivers = [f'oifname "{vif.link}" jump to_{vif.link}' for vif in vifs]
     # In prerouting, before the bridge learns where the address is: else one frame would lead a neighbour's packets to the app.
     chains["arriving"] = [
         "type filter hook prerouting priority dstnat; policy accept;",
         *(f'iifname "{vif.link}" ether saddr != {vif.mac} drop' for vif in vifs),
+        *(switch_counts.render_arriving(vif.link) for vif in vifs if _want_group(vif, log_group)),
     ]
     chains["forwarding"] = ["type filter hook forward priority filter; policy accept;", *senders, *receivers]
     chains["incoming"] = ["type filter hook input priority filter; policy accept;", *senders]
@@ -95,35 +99,50 @@ def _render_chains(vifs: Sequence[WantedVif]) -> dict[str, list[str]]:
     return chains
 
 
-def _render_way(vif: WantedVif, way: _Way) -> dict[str, list[str]]:
+def _render_way(vif: WantedVif, way: Way, log_group: int) -> dict[str, list[str]]:
     """What a packet from or to one app meets: what is always allowed, open connections, the rules."""
     link = vif.link
-    match = acls.match_outgoing if way is _Way.OUT else acls.match_incoming
+    match = acls.match_outgoing if way is Way.OUT else acls.match_incoming
     rules = [(rule, match(rule)) for rule in vif.acls if rule.action is not AclAction.PORT_MAP]
+    log = f"{link} {'out' if way is Way.OUT else 'in'}"
     verdicts = [
-        f"{text}drop" if rule.action is AclAction.DROP else f"{text}goto open_{way.value}_{link}"
+        line
         for rule, text in rules
         if text is not None
+        for line in acls.render_logged(
+            f"{text}drop" if rule.action is AclAction.DROP else f"{text}goto open_{way.value}_{link}",
+            f"{log} {rule.id}",
+            log_group,
+        )
     ]
     last = max((index for index, (rule, _) in enumerate(rules) if rule.action is AclAction.LIMIT), default=-1)
     rates = [line for rule, text in rules[: last + 1] for line in acls.render_rate(rule, text)]
-    chains = {f"open_{way.value}_{link}": [*_render_opening(link, way), "drop"]}
+    chains = switch_counts.render_chains(link, way, log_group) if log_group else {}
+    opened = f"goto begin_{way.value}_{link}" if log_group else "return"
+    known = f"goto count_to_{link}" if log_group and way is Way.IN else "return"
+    chains[f"open_{way.value}_{link}"] = [
+        # Pings, and questions for names, come here with each packet.
+        *(_render_opening(link, way, known, is_known=True) if log_group else []),
+        *_render_opening(link, way, opened),
+        "drop",
+    ]
     if rates:
         chains[f"rate_{way.value}_{link}"] = rates
     chains[f"{way.value}_{link}"] = [
         *_render_always(link, way),
         *([f"jump rate_{way.value}_{link}"] if rates else []),
-        *_render_known(link, way),
+        *(switch_counts.render_names(link, log_group) if log_group and way is Way.IN else []),
+        *_render_known(link, way, known),
         *verdicts,
-        "drop",
+        *acls.render_logged("drop", f"{log} 0", log_group),
     ]
     return chains
 
 
-def _render_always(link: str, way: _Way) -> list[str]:
+def _render_always(link: str, way: Way) -> list[str]:
     """Without these no rule could ever matter: finding neighbours and routers, addresses, names; and what belongs to others' packets."""
     fragments = ["ip frag-off & 0x1fff != 0 return", "frag frag-off != 0 return"]
-    if way is _Way.OUT:
+    if way is Way.OUT:
         return [
             # Not "ether type": where a bridge keeps VLANs apart, a frame's type is that of its tag.
             "meta protocol arp return",
@@ -146,43 +165,34 @@ def _render_always(link: str, way: _Way) -> list[str]:
     ]
 
 
-def _render_known(link: str, way: _Way) -> list[str]:
-    """Packets of open connections pass and renew them; one that is being closed is not kept longer."""
+def _render_known(link: str, way: Way, then: str) -> list[str]:
+    """Packets of open connections renew them and go on with ``then``; one that is being closed is not kept longer."""
     statements = []
-    for number, family, _ in _FAMILIES:
-        flow, pair = _key(family, way), _pair(family, way)
+    for number, family, _ in FAMILIES:
+        flow, pair = render_key(family, way), render_pair(family, way)
         flows, peers, closing = (f"@{kind}{number}_{link}" for kind in ("flows", "peers", "closing"))
         statements += [
             f"{flow} {flows} tcp flags & (fin | rst) != 0 update {closing} {{ {flow} }}",
-            f"{flow} {closing} update {flows} {{ {flow} timeout {_CLOSING_TIMEOUT} }} return",
-            f"{flow} {flows} meta l4proto tcp update {flows} {{ {flow} timeout {STREAM_TIMEOUT} }} return",
-            f"{flow} {flows} update {flows} {{ {flow} timeout {OTHER_TIMEOUT} }} return",
+            f"{flow} {closing} update {flows} {{ {flow} timeout {CLOSING_TIMEOUT} }} {then}",
+            f"{flow} {flows} meta l4proto tcp update {flows} {{ {flow} timeout {STREAM_TIMEOUT} }} {then}",
+            f"{flow} {flows} update {flows} {{ {flow} timeout {OTHER_TIMEOUT} }} {then}",
             # A ping may be answered; being answered is no leave to ping back.
-            f"{pair} {peers} {_REPLIES[family]} update {peers} {{ {pair} timeout {OTHER_TIMEOUT} }} return",
-            f"{pair} {peers} meta l4proto != {{ icmp, ipv6-icmp }} update {peers} {{ {pair} timeout {OTHER_TIMEOUT} }} return",
+            f"{pair} {peers} {_REPLIES[family]} update {peers} {{ {pair} timeout {OTHER_TIMEOUT} }} {then}",
+            f"{pair} {peers} meta l4proto != {{ icmp, ipv6-icmp }} update {peers} {{ {pair} timeout {OTHER_TIMEOUT} }} {then}",
         ]
     return statements
 
 
-def _render_opening(link: str, way: _Way) -> list[str]:
-    """Remember the connection of a packet that a rule allows."""
+def _render_opening(link: str, way: Way, then: str, *, is_known: bool = False) -> list[str]:
+    """Remember the connection of a packet that a rule allows, which goes on with ``then``; or only if it is remembered already."""
     statements = []
-    for number, family, _ in _FAMILIES:
-        flow, pair = _key(family, way), _pair(family, way)
+    for number, family, _ in FAMILIES:
+        flow, pair = render_key(family, way), render_pair(family, way)
         flows, peers = f"@flows{number}_{link}", f"@peers{number}_{link}"
+        known_flow, known_pair = (f"{flow} {flows} ", f"{pair} {peers} ") if is_known else ("", "")
         statements += [
-            f"meta l4proto tcp update {flows} {{ {flow} timeout {STREAM_TIMEOUT} }} return",
-            f"meta l4proto {_WITH_PORTS} update {flows} {{ {flow} timeout {OTHER_TIMEOUT} }} return",
-            f"meta l4proto != {_WITH_PORTS} update {peers} {{ {pair} timeout {OTHER_TIMEOUT} }} return",
+            f"{known_flow}meta l4proto tcp update {flows} {{ {flow} timeout {STREAM_TIMEOUT} }} {then}",
+            f"{known_flow}meta l4proto {WITH_PORTS} update {flows} {{ {flow} timeout {OTHER_TIMEOUT} }} {then}",
+            f"{known_pair}meta l4proto != {WITH_PORTS} update {peers} {{ {pair} timeout {OTHER_TIMEOUT} }} {then}",
         ]
     return statements
-
-
-def _pair(family: str, way: _Way) -> str:
-    near, far = ("saddr", "daddr") if way is _Way.OUT else ("daddr", "saddr")
-    return f"{family} {near} . {family} {far} . meta l4proto"
-
-
-def _key(family: str, way: _Way) -> str:
-    near, far = ("sport", "dport") if way is _Way.OUT else ("dport", "sport")
-    return f"{_pair(family, way)} . th {near} . th {far}"

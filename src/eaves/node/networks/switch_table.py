@@ -19,6 +19,7 @@ class SwitchTable:
 
     def __init__(self, instance: Instance) -> None:
         self._table = instance.table
+        self._log_group = instance.log_group
         self._applied: tuple[WantedVif, ...] | None = None
         self._known = ""
         self._unchecked: dict[str, WantedVif] = {}
@@ -48,7 +49,7 @@ class SwitchTable:
         self, wanted: tuple[WantedVif, ...], fingerprint: str, chains: Sequence[str], sets: Sequence[str]
     ) -> None:
         former = self._applied if fingerprint == self._known else None
-        text = switch_rules.render_switch_ruleset(wanted, self._table, chains, sets, former)
+        text = switch_rules.render_switch_ruleset(wanted, self._table, chains, sets, former, self._log_group)
         changed = recheck.list_edited(self._applied or (), wanted)
         self._applied = None
         try:

@@ -53,6 +53,7 @@ def want_switches(
             ports=tuple(members),
             has_vlans=bool(vlans or network.access_ports),
             forwards_lldp=network.forward_lldp,
+            flow_log=network.flow_log,
         )
     return found, problems
 
