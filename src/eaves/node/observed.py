@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from eaves.node.flows.model import FlowBatch
+from eaves.node.flows.model import FlowBatch, FlowCount
 from eaves.node.observed_cluster import (
     AddOnStatus,
     ClusterSnapshot,
@@ -316,7 +316,7 @@ class Observations:
         self._patches: tuple[PatchStatus, ...] = ()
         self._flows: deque[FlowBatch] = deque()
         self._flows_changed = asyncio.Event()
-        self.flows_dropped = 0
+        self.flows_dropped = FlowCount()
         self._version = 0
         self._changed = asyncio.Event()
 
@@ -364,10 +364,13 @@ class Observations:
     def post_flows(self, batch: FlowBatch) -> None:
         """Queue flow records for the controller; without room the oldest go."""
         if len(self._flows) >= FLOW_LIMIT:
-            self._flows.popleft()
-            self.flows_dropped += 1
+            self.drop_flows(self._flows.popleft())
         self._flows.append(batch)
         self._flows_changed.set()
+
+    def drop_flows(self, batch: FlowBatch) -> None:
+        """Count what nobody will be told."""
+        self.flows_dropped = self.flows_dropped.plus(batch)
 
     @property
     def flows_waiting(self) -> int:

@@ -73,6 +73,25 @@ class FlowBatch(Struct, frozen=True):
     dns: tuple[DnsRecord, ...] = ()
 
 
+class FlowCount(Struct, frozen=True):
+    """How many messages, and records in them."""
+
+    messages: int = 0
+    flows: int = 0
+    dns: int = 0
+
+    def plus(self, batch: FlowBatch) -> FlowCount:
+        return FlowCount(self.messages + 1, self.flows + len(batch.flows), self.dns + len(batch.dns))
+
+
+class FlowFigures(Struct, frozen=True):
+    """What became of flow records since the daemon's start. ``failed``: attempts, each is tried again or dropped."""
+
+    sent: FlowCount = FlowCount()
+    dropped: FlowCount = FlowCount()
+    failed: FlowCount = FlowCount()
+
+
 class Packet(Struct, frozen=True):
     """The head of one packet."""
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from eaves.kit.retry import Backoff
-from eaves.node.flows.model import DnsRecord, FlowBatch, FlowRecord
+from eaves.node.flows.model import DnsRecord, FlowBatch, FlowCount, FlowFigures, FlowRecord
 from eaves.node.link.calls import LINK_ERRORS, Controller
 from eaves.node.link.queues import Reaction, plan_reaction
 from eaves.node.observed import FLOW_LIMIT, Observations
@@ -32,24 +32,36 @@ class FlowUploader:
     def __init__(self, controller: Controller, observations: Observations) -> None:
         self._controller = controller
         self._observations = observations
+        self._sent = FlowCount()
+        self._failed = FlowCount()
+
+    def figures(self) -> FlowFigures:
+        """For metrics."""
+        return FlowFigures(self._sent, self._observations.flows_dropped, self._failed)
 
     async def run(self) -> None:
         while True:
             batch = await self._observations.take_flows()
             assert self._controller.device_id is not None
-            await self._send(want_flow_message(self._controller.device_id, batch).SerializeToString())
+            await self._send(batch, want_flow_message(self._controller.device_id, batch).SerializeToString())
 
-    async def _send(self, payload: bytes) -> None:
+    async def _send(self, batch: FlowBatch, payload: bytes) -> None:
         backoff = Backoff(FIRST_RETRY_S, LIMIT_RETRY_S)
         while True:
             try:
                 reaction = plan_reaction((await self._controller.post(Endpoint.FLOWLOG, payload)).status)
             except LINK_ERRORS:
                 reaction = Reaction.RETRY
+            if reaction is Reaction.DONE:
+                self._sent = self._sent.plus(batch)
+                return
+            self._failed = self._failed.plus(batch)
             if reaction is not Reaction.RETRY:
+                self._observations.drop_flows(batch)
                 return
             if self._observations.flows_waiting > _NEARLY_FULL:
                 log.info("flow records are dropped, too many wait: waiting=%d", self._observations.flows_waiting)
+                self._observations.drop_flows(batch)
                 return
             await asyncio.sleep(backoff.next_s())
 

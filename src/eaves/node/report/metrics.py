@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 
+from eaves.node.flows.model import FlowFigures
 from eaves.node.link.calls import LinkHealth
 from eaves.node.link.uploads import LogFigures
 from eaves.node.observed import AppUsage, InterfaceUsage, NetworkStatus, VolumeStatus
@@ -23,6 +24,8 @@ from eaves.wire.pb.metrics.metrics_pb2 import (
     AppMemoryMetric,
     AppPatchEnvelopeMetric,
     DeviceMemoryMetric,
+    FlowlogCounters,
+    FlowlogMetric,
     KubeClusterMetrics,
     KubeNodeMetrics,
     NetworkStats,
@@ -64,6 +67,7 @@ class MetricsView(Struct, frozen=True, kw_only=True):
     volumes: Sequence[VolumeStatus] = ()
     health: LinkHealth = field(default_factory=LinkHealth)
     logs: LogFigures = LogFigures()
+    flows: FlowFigures = FlowFigures()
     config_received_at: float = 0.0
     config_applied_at: float = 0.0
     interval_s: int = 60
@@ -145,6 +149,7 @@ def _want_device(view: MetricsView) -> deviceMetric:
             total_ns=load.cpu_ns,
         ),
         newlog=_want_logs(view.logs),
+        flowlog=_want_flows(view.flows),
         last_received_config=want_time(view.config_received_at),
         last_processed_config=want_time(view.config_applied_at),
         appRunTimeStorageMB=want_mib(sum(status.used_bytes for status in view.volumes)),
@@ -258,6 +263,15 @@ def _want_traffic(health: LinkHealth) -> zedcloudMetric:
         success=health.successes,
         lastFailure=want_time(health.last_failure),
         lastSuccess=want_time(health.last_success),
+    )
+
+
+def _want_flows(flows: FlowFigures) -> FlowlogMetric:
+    sent, dropped, failed = flows.sent, flows.dropped, flows.failed
+    return FlowlogMetric(
+        messages=FlowlogCounters(success=sent.messages, drops=dropped.messages, failed_attempts=failed.messages),
+        flows=FlowlogCounters(success=sent.flows, drops=dropped.flows, failed_attempts=failed.flows),
+        dns_requests=FlowlogCounters(success=sent.dns, drops=dropped.dns, failed_attempts=failed.dns),
     )
 
 

@@ -22,6 +22,7 @@ from eaves.node.ports.view import PortsView, describe_problems
 from eaves.node.report import facts
 from eaves.node.report.device import DeviceView
 from eaves.node.report.facts import Machine
+from eaves.node.report.flows import FlowUploader
 from eaves.node.report.metrics import MetricsView
 from eaves.node.settings import NodeSettings
 from eaves.wire.identifiers import is_uuid
@@ -45,6 +46,7 @@ class Parts(Protocol):
     uplinks: Uplinks
     ports: Ports | None
     uploader: LogUploader
+    flows: FlowUploader
 
 
 class Surveyor:
@@ -123,6 +125,7 @@ class Surveyor:
             volumes=list_statuses(parts.observations, VolumeStatus),
             health=parts.controller.health,
             logs=parts.uploader.figures(),
+            flows=parts.flows.figures(),
             config_received_at=parts.poller.received_at,
             config_applied_at=parts.poller.applied_at,
         )
