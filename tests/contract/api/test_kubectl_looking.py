@@ -187,3 +187,9 @@ def test_cluster_info_and_raw_pages(kubectl: Kubectl) -> None:
 def test_a_list_of_hundreds_is_whole(kubectl: Kubectl, space: str) -> None:
     apply(kubectl, space, *(app(f"a{n:03}") for n in range(200)))
     assert len(kubectl.ok("get", "apps", "-n", space, "--no-headers").out.splitlines()) == 200
+
+
+def test_kinds_that_are_not_there_are_told_by_name(kubectl: Kubectl, space: str) -> None:
+    assert "apps.eaves.dev" in kubectl.ok("get", "crd").out
+    told = kubectl.fails("create", "-n", space, "-f", "-", stdin=app("a").replace("kind: App", "kind: Appp"))
+    assert 'no matches for kind "Appp" in version "eaves.dev/v1alpha1"' in told

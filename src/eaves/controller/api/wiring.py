@@ -21,6 +21,7 @@ from eaves.controller.api.authorization import Authorizer, RbacAuthorizer
 from eaves.controller.api.backends import Backend, StoreBackend
 from eaves.controller.api.clusterproxy import ClusterProxy
 from eaves.controller.api.consoles import Consoles
+from eaves.controller.api.definitions import DefinitionBackend, DefinitionKind
 from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.eventkind import EventKind, make_event_view
 from eaves.controller.api.exports import Exports
@@ -48,7 +49,19 @@ from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
-from eaves.kinds import app, edgenode, k3scluster, lease, namespace, node, pod, secret, serviceaccount, volume
+from eaves.kinds import (
+    app,
+    definition,
+    edgenode,
+    k3scluster,
+    lease,
+    namespace,
+    node,
+    pod,
+    secret,
+    serviceaccount,
+    volume,
+)
 from eaves.kinds.registry import FACES, PROJECTED, RESOURCES
 from eaves.kube.resource import Gvr, Resource
 from eaves.store.abc import ObjectStore
@@ -86,7 +99,7 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     tokens = TokenAuthenticator(parts.tokens, accounts, parts.clock)
     clusters = ClusterProxy(parts.store, parts.tunnel)
     kinds, subresources = make_kinds(parts, accounts, tokens, clusters)
-    resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS, TOKEN_REVIEW]
+    resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS, TOKEN_REVIEW, definition.RESOURCE]
     health = Health({"store": _store_check(parts.store), **parts.checks})
     more = {DISCOVERY_PATH: accounts.render_discovery, KEYS_PATH: accounts.render_keys}
     pages = Pages(resources, health, registry, __version__, more)
@@ -148,7 +161,8 @@ def make_kinds(
         ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),
     ]
     events = EventKind(make_event_view(store), readings, writer, deleter)
-    views: list[KindHandler] = [nodes, pods, events, *usages, *reviews]
+    definitions = DefinitionKind(DefinitionBackend(RESOURCES, store), readings)
+    views: list[KindHandler] = [nodes, pods, events, definitions, *usages, *reviews]
     kinds |= {kind.resource.gvr: kind for kind in views}
 
     consoles, streams = Consoles(store, parts.tunnel), PodStreams(store, parts.tunnel)
