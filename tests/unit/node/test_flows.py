@@ -114,8 +114,8 @@ def test_equal_drops_are_counted_in_one_record() -> None:
 
 def test_floods_stay_within_bounds_and_are_counted() -> None:
     seen = start()
-    for number in range(tracker.OPEN_LIMIT + 100):
-        seen.note_entry(entry("10.0.0.2", "192.0.2.7", number % 60000 + 1, source_port=number // 60000), 100.0)
+    for number in range(tracker.LINK_LIMIT + 100):
+        seen.note_entry(entry("10.0.0.2", "192.0.2.7", number + 1), 100.0)
     for number in range(tracker.DROPS_LIMIT + 100):
         seen.note_drop("evva", 0, Packet("10.0.0.2", "192.0.2.7", 17, 1, number, 9), is_inbound=False, now=100.0)
     for number in range(tracker.DNS_LIMIT + 100):
@@ -123,7 +123,23 @@ def test_floods_stay_within_bounds_and_are_counted() -> None:
     assert seen.lost == 300
     batches = seen.take(100.0)
     assert max(len(batch.flows) + len(batch.dns) for batch in batches) <= 2 * records.BATCH_LIMIT
-    assert len(flows(batches)) == tracker.OPEN_LIMIT + tracker.DROPS_LIMIT
+    assert len(flows(batches)) == tracker.LINK_LIMIT + tracker.DROPS_LIMIT
+
+
+def test_a_flood_of_one_app_leaves_room_for_another_and_what_ends_makes_room() -> None:
+    seen = start()
+    for number in range(tracker.LINK_LIMIT + 1):
+        seen.note_entry(entry("10.0.0.2", "192.0.2.7", number + 1), 100.0)
+    assert seen.lost == 1
+    seen.note_entry(entry("10.0.0.3", "192.0.2.7"), 100.0)
+    seen.note_end(entry("10.0.0.2", "192.0.2.7", 1), 101.0)
+    seen.note_entry(entry("10.0.0.2", "192.0.2.8"), 102.0)
+    assert seen.lost == 1
+    assert {batch.scope.app_id for batch in seen.take(103.0)} == {"a", "b"}
+    seen.note_table([], 200.0, 200.0)
+    for number in range(tracker.LINK_LIMIT):
+        seen.note_entry(entry("10.0.0.2", "192.0.2.9", number + 1), 201.0)
+    assert seen.lost == 2, "the board for records that ended has its own bound"
 
 
 def test_messages_have_the_fields_of_the_device_api() -> None:

@@ -134,9 +134,9 @@ def test_who_does_not_ask_is_not_followed() -> None:
 
 def test_a_flood_stays_within_bounds_and_is_counted() -> None:
     seen = start()
-    seen.note_counted(LINK, [out(port) for port in range(1, tracker.OPEN_LIMIT + 101)], 100.0)
+    seen.note_counted(LINK, [out(port) for port in range(1, tracker.LINK_LIMIT + 101)], 100.0)
     assert seen.lost == 100
-    assert len(flows(seen.take(100.0))) == tracker.OPEN_LIMIT
+    assert len(flows(seen.take(100.0))) == tracker.LINK_LIMIT
 
 
 def packed(address: str) -> bytes:

@@ -5,7 +5,7 @@ Bounded in every direction; what is beyond is counted in ``lost`` and not kept.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
@@ -19,6 +19,8 @@ from eaves.node.networks.decide import Decision
 from eaves.node.networks.model import Layout, WantedVif
 
 OPEN_LIMIT = 8192
+LINK_LIMIT = OPEN_LIMIT // 2
+"""Open connections of one interface, so that a flood leaves room for the others."""
 DONE_LIMIT = 4096
 DROPS_LIMIT = 1024
 DNS_LIMIT = 1024
@@ -57,6 +59,8 @@ class FlowTracker:
         self._fixed: dict[str, dict[str, tuple[str, ...]]] = {}
         self._resolved: dict[str, frozenset[str]] = {}
         self._open: dict[Key, _Open] = {}
+        self._open_on: Counter[str] = Counter()
+        """How many of them, by link."""
         self._done: deque[tuple[WantedVif, FlowRecord]] = deque()
         self._drops: dict[tuple[str, FlowRecord], FlowRecord] = {}
         self._dns: deque[tuple[WantedVif, DnsRecord]] = deque()
@@ -72,6 +76,7 @@ class FlowTracker:
         self._gateways = frozenset(bridge.gateway for bridge in layout.bridges if bridge.network_id in logged)
         self._fixed = ruleset.want_fixed_hosts(layout)
         self._open = {key: found for key, found in self._open.items() if key[0] in self._links}
+        self._open_on = Counter(link for link, _ in self._open)
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -110,8 +115,8 @@ class FlowTracker:
         """The kernel's last word about a connection."""
         self.note_entry(entry, now)
         for vif in self._parties(entry):
-            if (found := self._open.pop((vif.link, entry.original), None)) is not None:
-                self._finish(found, now)
+            if (vif.link, entry.original) in self._open:
+                self._finish(self._forget((vif.link, entry.original)), now)
 
     def note_table(self, entries: Iterable[Entry], asked_at: float, now: float) -> None:
         """All connections that there were at ``asked_at``; one that was known by then and is missing has ended unheard."""
@@ -120,7 +125,7 @@ class FlowTracker:
         for entry in entries:
             self.note_entry(entry, now)
         for key in [key for key, found in self._open.items() if not found.is_seen]:
-            self._finish(self._open.pop(key), now)
+            self._finish(self._forget(key), now)
 
     def note_begin(self, link: str, packet: Packet, *, is_inbound: bool, now: float) -> None:
         """The first packet of a connection on a switch."""
@@ -156,7 +161,7 @@ class FlowTracker:
             if key[0] == link and found.active_at <= silent_since and key[1] not in heard
         ]
         for key in ended:
-            found = self._open.pop(key)
+            found = self._forget(key)
             if found.is_uncounted:
                 self.lost += 1
             else:
@@ -228,7 +233,7 @@ class FlowTracker:
 
     def _start(self, key: Key, vif: WantedVif, address: str, seen: decide.Connection, begun_at: float) -> _Open | None:
         """None when there is no room for it."""
-        if len(self._open) >= OPEN_LIMIT:
+        if len(self._open) >= OPEN_LIMIT or self._open_on[vif.link] >= LINK_LIMIT:
             self.lost += 1
             return None
         decision = self._decide(vif, seen)
@@ -245,7 +250,12 @@ class FlowTracker:
             begun_at,
         )
         found = self._open[key] = _Open(vif, record, active_at=begun_at)
+        self._open_on[vif.link] += 1
         return found
+
+    def _forget(self, key: Key) -> _Open:
+        self._open_on[key[0]] -= 1
+        return self._open.pop(key)
 
     def _decide(self, vif: WantedVif, seen: decide.Connection) -> Decision:
         """The kernel let it pass; without a matching rule the rules have changed meanwhile."""
