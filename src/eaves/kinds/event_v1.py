@@ -99,6 +99,7 @@ RESOURCE = core_resource(
     namespaced=True,
     group=GROUP,
     group_reference="events",
+    stored_as=event.RESOURCE.gvr,
     short_names=("ev",),
     columns=tuple(_of_core(column) for column in event.RESOURCE.columns),
     selectable_fields={

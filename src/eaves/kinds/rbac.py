@@ -198,14 +198,15 @@ def _check_binding(
         yield from _check_subject(f"subjects[{index}]", subject, is_namespaced=is_namespaced)
     if old is not None and old.get("roleRef") != reference:
         yield invalid("roleRef", {"APIGroup": group, "Kind": kind, "Name": name}, "field is immutable")
+    for index, subject in enumerate(new.get("subjects") or ()):
+        if not subject.get("name"):
+            yield required(f"subjects[{index}].name")
     if not name:
         yield required("roleRef.name")
 
 
 def _check_subject(path: str, subject: Mapping[str, Any], *, is_namespaced: bool) -> Iterator[FieldError]:
     kind, group, name = (subject.get(key) or "" for key in ("kind", "apiGroup", "name"))
-    if not name:
-        yield required(f"{path}.name")
     match kind:
         case "ServiceAccount":
             if name:

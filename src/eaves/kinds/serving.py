@@ -92,6 +92,7 @@ def core_resource(
     zero_fields: Mapping[str, object] | None = None,
     unowned: Sequence[str] = (),
     has_generation: bool = True,
+    stored_as: Gvr | None = None,
 ) -> Resource:
     """A kind of Kubernetes itself, version v1. ``columns`` are all columns."""
     return Resource(
@@ -114,6 +115,7 @@ def core_resource(
         zero_fields=zero_fields or {},
         unowned=frozenset(f"f:{name}" for name in unowned),
         has_generation=has_generation,
+        stored_as=stored_as,
         description=inspect.cleandoc(kind.__doc__ or ""),
     )
 

@@ -124,7 +124,7 @@ _CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create",
 
 def _hash_storage(resource: Resource) -> str:
     """Changes when objects are stored in another version, upon which migrators look. Made as a kube-apiserver makes it."""
-    gvr = resource.gvr
+    gvr = resource.stored_as or resource.gvr
     digest = hashlib.sha256(f"{gvr.group}/{gvr.version}/{resource.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 

@@ -115,6 +115,8 @@ class Resource(Struct, frozen=True):
     """Whether names are any segment of a path (``system:basic-user``), as those of roles."""
     zero_fields: Mapping[str, object] = {}
     """Fields at the top that are written even when they are empty, and so. They count as absent in everything else."""
+    stored_as: Gvr | None = None
+    """Group, version and resource under which its objects are kept, when those are others."""
     unowned: frozenset[str] = frozenset()
     """Elements at the top (``f:spec``) that nobody owns, as the server alone writes them."""
     has_generation: bool = True

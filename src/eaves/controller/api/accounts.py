@@ -53,7 +53,7 @@ class TokenSpec(Struct, frozen=True, rename="camel"):
     """What is asked for."""
 
     audiences: Annotated[tuple[str, ...] | None, about("For whom the token is meant; for this API when empty.")] = None
-    expiration_seconds: Annotated[int | None, about("For how long it is asked to be good.")] = None
+    expiration_seconds: Annotated[int | None, about("For how long it is asked to be good.")] = USUAL_S
     bound_object_ref: Annotated[BoundReference | None, about("The object without which it is none.")] = None
 
 

@@ -240,9 +240,8 @@ def render_error_event(error: ApiError) -> bytes:
 
 
 def render_yaml(document: bytes) -> bytes:
-    return yaml.dump(
-        msgspec.json.decode(document), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True
-    ).encode()
+    """The same in YAML, its keys sorted as Kubernetes sorts them."""
+    return yaml.dump(msgspec.json.decode(document), Dumper=yaml.CSafeDumper, allow_unicode=True).encode()
 
 
 def _render_event(kind: str, obj: Object) -> bytes:

@@ -289,10 +289,11 @@ async def test_faults_of_roles_and_bindings(admin: AsgiClient) -> None:
         "rules[1].resources",
         "rules[0].verbs",
     ]
-    binding = {"metadata": {"name": "b"}, "subjects": [{"kind": "Foo", "name": "alice"}]}
+    binding = {"metadata": {"name": "b"}, "subjects": [{"kind": "User"}, {"kind": "Foo", "name": "alice"}]}
     assert faults_of(await admin.call("POST", f"{RBAC}/rolebindings", binding)) == [
         ("roleRef.kind", 'Unsupported value: "": supported values: "Role", "ClusterRole"'),
-        ("subjects[0].kind", 'Unsupported value: "Foo": supported values: "ServiceAccount", "User", "Group"'),
+        ("subjects[1].kind", 'Unsupported value: "Foo": supported values: "ServiceAccount", "User", "Group"'),
+        ("subjects[0].name", "Required value"),
         ("roleRef.name", "Required value"),
     ]
     empty = await admin.call("POST", f"{RBAC}/roles", {"metadata": {"name": "none"}})

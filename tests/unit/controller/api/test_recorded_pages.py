@@ -51,6 +51,8 @@ async def test_discovery_tells_how_objects_are_stored(admin: AsgiClient) -> None
     assert apps["verbs"] == ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
     core = (await admin.get("/api/v1"))["resources"]
     assert next(each for each in core if each["name"] == "configmaps")["storageVersionHash"] == "qFsyl6wFWjQ="
+    events = (await admin.get("/apis/events.k8s.io/v1"))["resources"]
+    assert events[0]["storageVersionHash"] == "r2yiGXH7wu8="
     assert "storageVersionHash" not in (await admin.get(AUTHENTICATION))["resources"][0]
     aggregated = (await admin.call("GET", "/apis", headers={"accept": AGGREGATED})).json()
     assert {"name": "eaves.dev"} in [item["metadata"] for item in aggregated["items"]]
