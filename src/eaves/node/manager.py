@@ -162,6 +162,7 @@ class Manager:
             ports=options.ports,
             own_binary=options.k3s_binary,
             proxies=dict(options.proxy.variables),
+            find_way=self._find_way,
         )
         self._rechecks: set[asyncio.Task[None]] = set()
 
@@ -301,6 +302,9 @@ class Manager:
     async def _find_ways(self, policy: DownloadPolicy) -> Sequence[Way]:
         managed = await self._managed_ways(policy.max_cost) if self._managed_ways is not None else None
         return managed if managed is not None else await list_ways(self._ports, policy)
+
+    async def _find_way(self) -> Way:
+        return (await self._find_ways(self.images.policy))[0]
 
     def _wake_apps(self) -> None:
         self._apps.wake()

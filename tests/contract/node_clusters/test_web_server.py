@@ -14,6 +14,7 @@ from eaves.node.clusters.errors import BackupError
 from eaves.node.clusters.shipping import Shipper, want_target
 from eaves.node.desired.model import DatastoreKind, DesiredDatastore
 from eaves.node.desired.secret import Secret
+from eaves.node.images.ways import Way, WebProxy
 
 pytestmark = pytest.mark.contract
 
@@ -88,6 +89,14 @@ def test_a_wrong_password_is_told_with_the_remedy(url: str, tmp_path: Path) -> N
         Shipper(want_target(want_store(url, "wrong"), "p", {})).put(tmp_path / "a", "a")
     assert "password" in raised.value.resolution
     assert "wrong" not in str(raised.value)
+
+
+def test_a_snapshot_leaves_by_the_uplinks_way_and_through_its_proxy(url: str) -> None:
+    way = Way("127.0.0.1", "lo", WebProxy((("HTTP_PROXY", "http://own:2"),)))
+    setup = want_target(want_store(url), "p", {"HTTP_PROXY": "http://node:1"}, way).setup
+    assert (setup.address, setup.interface, setup.proxies) == ("127.0.0.1", "lo", {"HTTP_PROXY": "http://own:2"})
+    plain = want_target(want_store(url), "p", {"HTTP_PROXY": "http://node:1"}, Way("127.0.0.1")).setup
+    assert plain.proxies == {"HTTP_PROXY": "http://node:1"}
 
 
 def test_a_registry_takes_no_snapshots(url: str) -> None:

@@ -242,7 +242,11 @@ class Backups:
 
     async def _want_shipper(self, backup: ClusterBackup) -> Shipper:
         assert backup.store is not None
-        target = want_target(backup.store, backup.prefix, self._membership.proxies)
+        try:
+            way = await self._membership.find_way()
+        except EavesError as error:
+            raise BackupError(f"there is no way out for the snapshot: {error}", resolution=error.resolution) from error
+        target = want_target(backup.store, backup.prefix, self._membership.proxies, way)
         return await asyncio.to_thread(Shipper, target)
 
     async def _save(self, state: BackupState) -> None:

@@ -27,6 +27,7 @@ from eaves.node.clusters.running import K3sSeen
 from eaves.node.clusters.spec import K3sSpec, Surroundings
 from eaves.node.clusters.statusserver import SharedSettings
 from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
+from eaves.node.images.ways import FindWay, find_host_way
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
 from eaves.node.statefile import StateFile
@@ -55,12 +56,14 @@ class Membership:
         ports: Sequence[Port],
         own_binary: str,
         proxies: Mapping[str, str],
+        find_way: FindWay = find_host_way,
         status_port: int,
     ) -> None:
         self._instance = instance
         self._ports = ports
         self.proxies = proxies
-        self.preparer = Preparer(instance, find_pin=find_pin, own_binary=own_binary, proxies=proxies)
+        self.find_way = find_way
+        self.preparer = Preparer(instance, find_pin=find_pin, own_binary=own_binary, proxies=proxies, find_way=find_way)
         self._status_port = status_port
         self._file = StateFile(instance.state_dir / "cluster.json", ClusterRecord)
         self.backup_file = instance.state_dir / "backups.json"
@@ -174,6 +177,7 @@ class Membership:
         interface = await self._want_address(cluster)
         wanted = self.preparer.find_program(cluster)
         await self.preparer.install(cluster, wanted, self.own, self.record.program)
+        await self.preparer.learn_proxies()
         around = await self._surround(cluster, wanted, interface, is_first=is_first)
         rendered = spec.render_spec(self.with_token(cluster), around)
         await asyncio.to_thread(running.save_files, self.own, rendered)
@@ -193,6 +197,7 @@ class Membership:
         groups = await asyncio.to_thread(cgroups.make, self._instance.k3s_cgroup, 0, 0)
         if self.record.address:
             await addresses.add_address(self.record.interface, self.record.address)
+        await self.preparer.learn_proxies()
         kept = K3sSpec(argv, self.preparer.environment(), {}, "", "", {}, self.record.started_spec)
         await running.start(self.own, kept, groups)
 

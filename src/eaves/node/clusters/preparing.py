@@ -6,19 +6,24 @@ Owned by :class:`.membership.Membership`; keeps nothing but what it saw of the k
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from eaves.kit.errors import EavesError
 from eaves.node.clusters import addresses, cgroups, program, spec
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.model import ClusterFolders, KernelFacts
 from eaves.node.clusters.spec import HostSize, Surroundings
 from eaves.node.desired.cluster_model import DesiredCluster
 from eaves.node.images.plan import Pin
+from eaves.node.images.ways import FindWay, find_host_way
 from eaves.node.instance import Instance
+
+log = logging.getLogger(__name__)
 
 FindPin = Callable[[str], Pin | None]
 
@@ -33,13 +38,26 @@ class Program(Struct, frozen=True):
 
 
 class Preparer:
-    """``find_pin``: content tree id → what is here of it. ``own_binary``: program for controllers that name none."""
+    """``find_pin``: content tree id → what is here of it. ``own_binary``: program for controllers that name none.
 
-    def __init__(self, instance: Instance, *, find_pin: FindPin, own_binary: str, proxies: Mapping[str, str]) -> None:
+    ``proxies``: of the node's settings; those of the uplink that ``find_way`` answers come first.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        *,
+        find_pin: FindPin,
+        own_binary: str,
+        proxies: Mapping[str, str],
+        find_way: FindWay = find_host_way,
+    ) -> None:
         self._instance = instance
         self._find_pin = find_pin
         self.own_binary = own_binary
-        self.proxies = proxies
+        self._node_proxies = proxies
+        self._proxies = proxies
+        self._find_way = find_way
         self._kernel: KernelFacts | None = None
 
     def find_program(self, cluster: DesiredCluster) -> Program:
@@ -117,11 +135,24 @@ class Preparer:
             self._kernel = await addresses.observe_kernel()
         return self._kernel
 
+    async def learn_proxies(self) -> None:
+        """For the next start of K3s, which reads them once; a cluster starts without any uplink too."""
+        try:
+            way = await self._find_way()
+        except EavesError as error:
+            log.info("proxies for K3s are not known, the former ones stay: error=%s", error)
+            return
+        if way.proxy is not None and way.proxy.pac:
+            log.warning("K3s follows no proxy auto-configuration file, it fetches images directly")
+        self._proxies = self._node_proxies if way.proxy is None else dict(way.proxy.variables)
+
     def environment(self) -> Mapping[str, str]:
         """Nothing of the daemon's own place under systemd: K3s would take its unit for a cgroup driver of systemd's."""
         path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         private = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,.svc,.cluster.local"
-        proxies = {**self.proxies, "NO_PROXY": private} if self.proxies else {}
+        spared = ",".join(part for part in (private, self._proxies.get("NO_PROXY", "")) if part)
+        has_proxy = any(name != "NO_PROXY" for name in self._proxies)
+        proxies = {**self._proxies, "NO_PROXY": spared} if has_proxy else {}
         return {"PATH": path, "HOME": os.environ.get("HOME", "/root"), "LANG": "C.UTF-8", **proxies}
 
 

@@ -35,6 +35,7 @@ from eaves.node.desired.cluster_model import DesiredCluster
 from eaves.node.desired.model import DesiredNode
 from eaves.node.errors import as_fault
 from eaves.node.guard import keep_running
+from eaves.node.images.ways import FindWay, find_host_way
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
 from eaves.node.observed import ClusterStatus, Fault, Observations
@@ -61,6 +62,7 @@ class Clusters:
         ports: Sequence[Port] = (),
         own_binary: str = "",
         proxies: Mapping[str, str] | None = None,
+        find_way: FindWay = find_host_way,
         status_port: int = STATUS_PORT,
     ) -> None:
         self._observations = observations
@@ -72,6 +74,7 @@ class Clusters:
             ports=ports,
             own_binary=own_binary,
             proxies=proxies or {},
+            find_way=find_way,
             status_port=status_port,
         )
         self.backups = Backups(self.membership)

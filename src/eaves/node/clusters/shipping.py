@@ -25,7 +25,7 @@ from eaves.node.images.download.errors import FetchError
 from eaves.node.images.download.http import Client, want_basic
 from eaves.node.images.download.protocol import Setup
 from eaves.node.images.download.s3 import Signer, want_object_path
-from eaves.node.images.ways import Way, WebProxy
+from eaves.node.images.ways import DIRECT, Way, WebProxy
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _STALLED_AFTER_S = 120.0
@@ -45,8 +45,8 @@ class Target(Struct, frozen=True):
     """Of the objects in the bucket."""
 
 
-def want_target(store: DesiredDatastore, prefix: str, proxies: Mapping[str, str]) -> Target:
-    """Raises BackupError for a datastore that nothing can be written to."""
+def want_target(store: DesiredDatastore, prefix: str, proxies: Mapping[str, str], way: Way = DIRECT) -> Target:
+    """``proxies``: of a ``way`` that has none of its own. Raises BackupError for a datastore that nothing can be written to."""
     if store.kind not in (DatastoreKind.S3, DatastoreKind.HTTP, DatastoreKind.HTTPS):
         raise BackupError(
             f"snapshots cannot be shipped to a datastore of kind {store.kind}",
@@ -55,7 +55,7 @@ def want_target(store: DesiredDatastore, prefix: str, proxies: Mapping[str, str]
             resolution="name a datastore of kind S3 or HTTP in the cluster's backup",
         )
     options = FetchOptions(proxy=WebProxy(tuple(proxies.items())), stalled_after_s=_STALLED_AFTER_S)
-    setup = want_setup(store, Way(), Path("/"), options, "backup")
+    setup = want_setup(store, way, Path("/"), options, "backup")
     if store.kind is not DatastoreKind.S3:
         return Target(setup, _join(store.path, prefix), "", "")
     bucket, _, below = store.path.partition("/")

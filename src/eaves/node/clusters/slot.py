@@ -13,6 +13,7 @@ from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.model import STATUS_PORT, ClusterApi
 from eaves.node.desired.model import DesiredNode
 from eaves.node.images.plan import Pin
+from eaves.node.images.ways import FindWay, find_host_way
 from eaves.node.instance import Instance
 from eaves.node.networks.model import Port
 from eaves.node.observed import Observations
@@ -35,6 +36,7 @@ class ClusterSlot:
         ports: Sequence[Port] = (),
         own_binary: str = "",
         proxies: Mapping[str, str] | None = None,
+        find_way: FindWay = find_host_way,
         status_port: int = STATUS_PORT,
     ) -> None:
         self._instance = instance
@@ -43,6 +45,7 @@ class ClusterSlot:
         self._ports = ports
         self._own_binary = own_binary
         self._proxies = proxies
+        self._find_way = find_way
         self._status_port = status_port
         self._desired: DesiredNode | None = None
         self._is_wanted = asyncio.Event()
@@ -100,6 +103,7 @@ class ClusterSlot:
             ports=self._ports,
             own_binary=self._own_binary,
             proxies=self._proxies,
+            find_way=self._find_way,
             status_port=self._status_port,
         )
         clusters.note_line = lambda record: self.note_line(record)

@@ -29,5 +29,15 @@ class Way(Struct, frozen=True):
     proxy: WebProxy | None = None
 
 
+DIRECT = Way()
+"""The host decides."""
+
 ManagedWays = Callable[[int], Awaitable[Sequence[Way] | None]]
 """Ways by ports that the node itself set up, of a cost up to the given one, best first; None = it set up none. Raises EavesError."""
+
+FindWay = Callable[[], Awaitable[Way]]
+"""The best way out for what a cluster fetches and ships. Raises EavesError when there is none."""
+
+
+async def find_host_way() -> Way:
+    return DIRECT

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from eaves.kit.errors import EavesError
 from eaves.node.clusters.breakglass import load_admin_kubeconfig, save_private
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.membership import Membership, has_data
@@ -19,6 +21,7 @@ from eaves.node.clusters.tokens import rotate_token
 from eaves.node.desired.cluster_model import ClusterDatastore, ClusterOrders, DesiredCluster
 from eaves.node.desired.model import DesiredNode
 from eaves.node.desired.secret import Secret
+from eaves.node.images.ways import Way, WebProxy
 from eaves.node.instance import Instance
 from eaves.node.observed import Observations
 
@@ -29,9 +32,42 @@ def want_membership(folder: Path) -> Membership:
     return Membership(instance, find_pin=lambda _: None, ports=(), own_binary="", proxies={}, status_port=0)
 
 
-def want_preparer(folder: Path) -> Preparer:
+def want_preparer(folder: Path, ways: Sequence[Way | EavesError] = (), **proxies: str) -> Preparer:
     instance = Instance("test", folder / "state", folder / "run")
-    return Preparer(instance, find_pin=lambda _: None, own_binary="", proxies={})
+    rest = list(ways)
+
+    async def find_way() -> Way:
+        way = rest.pop(0)
+        if isinstance(way, EavesError):
+            raise way
+        return way
+
+    return Preparer(instance, find_pin=lambda _: None, own_binary="", proxies=proxies, find_way=find_way)
+
+
+def named_proxies(preparer: Preparer) -> tuple[str | None, str]:
+    """That for TLS, and what NO_PROXY has beside private networks."""
+    environment = preparer.environment()
+    return environment.get("HTTPS_PROXY"), environment.get("NO_PROXY", "").partition(".cluster.local")[2]
+
+
+async def test_k3s_starts_with_the_proxies_of_the_uplink_in_use(tmp_path: Path) -> None:
+    named = WebProxy((("HTTPS_PROXY", "http://own:2"), ("NO_PROXY", "shop.example")))
+    bare = WebProxy((("NO_PROXY", "shop.example"),))
+    gone = EavesError("no uplink", code="NoUplink")
+    preparer = want_preparer(tmp_path, [Way(), Way(proxy=named), gone, Way(proxy=bare)], HTTPS_PROXY="http://node:1")
+    assert named_proxies(preparer) == ("http://node:1", "")
+    found = []
+    for _ in range(4):
+        await preparer.learn_proxies()
+        found.append(named_proxies(preparer))
+    # The settings' own where the uplink has no word on it; the former ones while there is no uplink.
+    assert found == [
+        ("http://node:1", ""),
+        ("http://own:2", ",shop.example"),
+        ("http://own:2", ",shop.example"),
+        (None, ""),
+    ]
 
 
 async def test_changes_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
