@@ -6,7 +6,7 @@ People know these sentences from kubectl and search for them, so a body of the w
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from eaves.kube.schema import Schema, is_time
@@ -72,19 +72,23 @@ def _find(schema: Schema, value: Any, owner: str, path: tuple[str, ...]) -> str:
             return f"{fault} into Go {where}"
         return fault
     if isinstance(value, dict):
-        if schema.additional is not None:
-            return _first((schema.additional, item, owner, path) for item in value.values())
-        inner = name_struct(schema, path[-1]) if path else owner
-        known = ((schema.properties.get(key), key, item) for key, item in value.items() if item is not None)
-        return _first((child, item, inner, (*path, key)) for child, key, item in known if child is not None)
+        return _find_in_fields(schema, value, owner, path)
     if isinstance(value, list) and schema.items is not None:
-        items = schema.items
-        return _first((items, item, owner, path) for item in value)
+        return next((fault for item in value if (fault := _find(schema.items, item, owner, path))), "")
     return ""
 
 
-def _first(places: Iterable[tuple[Schema, Any, str, tuple[str, ...]]]) -> str:
-    return next((fault for place in places if (fault := _find(*place))), "")
+def _find_in_fields(schema: Schema, value: Mapping[str, Any], owner: str, path: tuple[str, ...]) -> str:
+    additional = schema.additional
+    inner = owner if additional is not None or not path else name_struct(schema, path[-1])
+    for key, item in value.items():
+        child = schema.properties.get(key) or additional
+        # This is done for every write, and most values are texts.
+        if child is None or (type(item) is str and child.type == "string" and not child.format):
+            continue
+        if fault := _find(child, item, inner, path if child is additional else (*path, key)):
+            return fault
+    return ""
 
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
