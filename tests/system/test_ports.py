@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ import pytest
 
 from eaves.testing.network_manager import DhcpRouter, ManagedHost
 from eaves.testing.port_sections import CONTROLLER, CONTROLLER_V6
+from eaves.testing.registry import Registry
 from eaves.testing.relay import Relay
-from eaves.testing.system import ControllerHost, NodeHost
+from eaves.testing.system import ControllerHost, NodeHost, want_app, want_datastore
 
 pytestmark = pytest.mark.system
 
 TRIAL_S = 15
+BRIDGE = "eaves-wan0"
 PREFIX = "2001:db8:77"
 STATIC = {"name": "wan0", "addresses": ["10.77.0.9/24"], "gateway": "10.77.0.1"}
 BAD = {"name": "wan0", "addresses": ["10.99.0.9/24"], "gateway": "10.99.0.1"}
@@ -26,8 +29,9 @@ BAD = {"name": "wan0", "addresses": ["10.99.0.9/24"], "gateway": "10.99.0.1"}
 class Site:
     """A box on a cable to a router, behind which the controller is. The node knows it by its address there."""
 
-    def __init__(self, box: ManagedHost, controller: ControllerHost, node: NodeHost) -> None:
+    def __init__(self, box: ManagedHost, router: DhcpRouter, controller: ControllerHost, node: NodeHost) -> None:
         self.box = box
+        self.router = router
         self.controller = controller
         self.node = node
 
@@ -47,6 +51,26 @@ class Site:
 
     def wait_address(self, address: str) -> None:
         self.node.wait(f"the address {address}", lambda: address in self.box.addresses("wan0"), 120)
+
+    def own_address(self, interface: str) -> str:
+        """The box's IPv4 address there."""
+        return next((word for word in self.box.addresses(interface).split() if word.startswith("10.77.0.")), "")
+
+    def is_settled(self, interface: str, address: str, *, profiles: int) -> bool:
+        """Whether the box has its address there, and the trial that brought it is over: the former profiles are gone."""
+        own = [name for name in self.box.profiles().splitlines() if name.startswith("eaves-")]
+        return self.own_address(interface) == address and len(own) == profiles
+
+    def told_addresses(self) -> list[str]:
+        (port,) = self.controller.operator.get("edgenodes", self.node.name, "")["status"]["ports"]  # type: ignore[index]
+        return list(port.get("addresses", []))
+
+    def is_answered(self, *command: str) -> str:
+        """What the neighbour on the cable gets to see."""
+        return self.router.namespace.run("busybox", *command, check=False)
+
+    def sees_host(self, address: str) -> bool:
+        return "1 packets received" in self.is_answered("ping", "-c", "1", "-W", "2", address.partition("/")[0])
 
 
 @pytest.fixture
@@ -81,7 +105,7 @@ def site(folder: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
             node.settings_file.write_text(text.replace("127.0.0.1:", f"[{address}]:" if is_v6 else f"{address}:"))
             node.start()
             node.wait_ready()
-            yield Site(box, controller, node)
+            yield Site(box, router, controller, node)
         finally:
             node.remove()
             relay.close()
@@ -145,3 +169,61 @@ def test_a_node_whose_only_uplink_speaks_ipv6_alone(site: Site) -> None:
     site.wait_condition("True", "Applied")
     (port,) = site.controller.operator.get("edgenodes", site.node.name, "")["status"]["ports"]  # type: ignore[index]
     assert f"{PREFIX}::9" in port["addresses"]
+
+
+def test_the_port_of_the_node_is_shared_with_the_apps_of_a_switch_and_given_back(
+    site: Site, registry: Registry
+) -> None:
+    operator, node = site.controller.operator, site.node
+    site.set_uplinks({"name": "wan0"})
+    site.wait_condition("True", "Applied")
+    host = site.own_address("wan0")
+    network = {
+        "apiVersion": "eaves.dev/v1alpha1",
+        "kind": "Network",
+        "metadata": {"name": "floor"},
+        "spec": {"type": "Switch", "uplink": {"label": "wan0"}},
+    }
+    app = want_app(
+        node, "web", f"{CONTROLLER}:{registry.port}/shop/web:1", networks=[{"name": "floor", "ports": [{"port": 80}]}]
+    )
+    with contextlib.closing(Relay(site.router.namespace, registry.port, CONTROLLER)):
+        operator.create("datastores", want_datastore(f"{CONTROLLER}:{registry.port}"), "default")
+        operator.create("networks", network, "default")
+        operator.create("apps", app, "default")
+        address = str(node.wait("an address from the site", lambda: app_address(site), 180))
+    node.wait("the host's address on the bridge, for good", lambda: site.is_settled(BRIDGE, host, profiles=2))
+    assert not site.own_address("wan0")
+    node.wait(
+        "the app to answer its neighbour", lambda: "hello" in site.is_answered("wget", "-qO-", f"http://{address}/")
+    )
+    assert site.sees_host(host)
+    node.wait("the address in the status", lambda: site.told_addresses() == [host.partition("/")[0]])
+    site.wait_condition("True", "Applied")
+
+    node.daemon.kill()
+    assert site.sees_host(host)
+    assert "hello" in site.is_answered("wget", "-qO-", f"http://{address}/")
+    node.start()
+    node.wait_ready()
+
+    operator.delete("apps", "web", "default")
+    operator.delete("networks", "floor", "default")
+    node.wait("the address to come back", lambda: site.is_settled("wan0", host, profiles=1), 120)
+    assert "does not exist" in site.box.namespace.run("ip", "link", "show", BRIDGE, check=False)
+    assert site.sees_host(host)
+
+    operator.create("networks", network, "default")
+    operator.create("apps", app, "default")
+    node.wait("the port to be shared again", lambda: site.is_settled(BRIDGE, host, profiles=2), 120)
+    node.daemon.stop()
+    node.reset()
+    assert "eaves-" not in site.box.profiles()
+    node.wait("a reset to take the bridge away", lambda: not site.own_address(BRIDGE), 60)
+    assert "master" not in site.box.namespace.run("ip", "link", "show", "wan0")
+
+
+def app_address(site: Site) -> str:
+    status = (site.controller.operator.get("apps", "web", "default") or {}).get("status", {})
+    found = [address for network in status.get("addresses", []) for address in network.get("addresses", [])]
+    return next((address for address in found if address.startswith("10.77.0.")), "")

@@ -132,6 +132,30 @@ class ManagedHost:
         """As ``ip`` shows them."""
         return self.namespace.run("ip", "-brief", "addr", "show", "dev", interface, check=False)
 
+    def checkpoints(self) -> bool:
+        """Whether NetworkManager holds one to go back to."""
+        asked = subprocess.run(
+            [
+                *("dbus-send", f"--bus={self.address}", "--print-reply", "--dest=org.freedesktop.NetworkManager"),
+                *("/org/freedesktop/NetworkManager", "org.freedesktop.DBus.Properties.Get"),
+                *("string:org.freedesktop.NetworkManager", "string:Checkpoints"),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return "object path" in asked.stdout
+
+    def add_profile(self, interface: str, address: str, gateway: str) -> None:
+        """One of the host's own, that comes up by itself."""
+        argv = ["nmcli", "connection", "add", "save", "no", "type", "ethernet", "con-name", "own", "ifname", interface]
+        subprocess.run(
+            [*argv, "ipv4.method", "manual", "ipv4.addresses", address, "ipv4.gateway", gateway],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address},
+        )
+
     def profiles(self) -> str:
         """As ``nmcli`` names them, a line each."""
         done = subprocess.run(

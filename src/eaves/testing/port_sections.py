@@ -12,6 +12,7 @@ from eaves.wire.pb.config.netconfig_pb2 import (
     WifiConfig,
     WirelessConfig,
 )
+from eaves.wire.pb.config.netinst_pb2 import ZnetInstSwitch
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, EncryptionBlock
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import (
     PhyIoNetEth,
@@ -75,6 +76,12 @@ class SectionsMaker:
         self.config.bonds.append(
             BondAdapter(logicallabel=label, interface_name=label, lower_layer_names=lower, **options)
         )
+        return self
+
+    def switch(self, label: str) -> SectionsMaker:
+        """A network of kind Switch onto the port."""
+        network = self.config.networkInstances.add(instType=ZnetInstSwitch)
+        network.port.name = label
         return self
 
     def sections(self) -> bytes:

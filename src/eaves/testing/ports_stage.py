@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from eaves.kit import process
 from eaves.node.desired.port_model import PortSetup, PortsSetup
@@ -19,14 +20,26 @@ from eaves.testing.network_manager import ManagedHost
 from eaves.testing.port_sections import CONTROLLER
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock
 
+_CHANGES = ("make_checkpoint", "add", "activate", "confirm", "drop_checkpoint", "delete")
 TIMES = Times(trial_s=8, margin_s=4, settle_s=3, retry_s=600, recheck_s=1)
 
 
 class PortsStage:
     """Runs :class:`Ports` until :meth:`stop` or :meth:`kill`; made anew it is the daemon's next life."""
 
-    def __init__(self, host: ManagedHost, folder: Path, *, times: Times = TIMES, controller: str = CONTROLLER) -> None:
+    def __init__(
+        self,
+        host: ManagedHost,
+        folder: Path,
+        *,
+        times: Times = TIMES,
+        controller: str = CONTROLLER,
+        stops_after: int = 0,
+    ) -> None:
+        """``stops_after``: changes of NetworkManager after which nothing more is done, to be killed there; 0 = never."""
         self.host = host
+        self._left = stops_after
+        self.stopped = asyncio.Event()
         self._controller = controller
         self.ports = Ports(
             folder / "ports.json",
@@ -59,7 +72,22 @@ class PortsStage:
             self._task = None
 
     async def open_manager(self, instance: str) -> Manager:
-        return await NetworkManager.open(instance, self.host.address)
+        found = await NetworkManager.open(instance, self.host.address)
+        if self._left:
+            for name in _CHANGES:
+                setattr(found, name, self._count(getattr(found, name)))
+        return found
+
+    def _count(self, change: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def do(*args: Any, **options: Any) -> Any:
+            answer = await change(*args, **options)
+            self._left -= 1
+            if self._left == 0:
+                self.stopped.set()
+                await asyncio.Event().wait()
+            return answer
+
+        return do
 
     async def observe(self) -> SeenManager:
         manager = await NetworkManager.open("test", self.host.address)

@@ -167,6 +167,48 @@ async def test_a_port_that_the_host_uses_is_left_alone_and_told(host: NetworkHos
     assert await address_of(host, "a"), "taken as soon as it is free"
 
 
+async def test_apps_on_the_cable_of_the_host_reach_the_site_and_nothing_of_the_host(
+    host: NetworkHost, site: Namespace
+) -> None:
+    host.namespace.batch(
+        "link add eaves-lan0 type bridge",
+        "link set lan0 master eaves-lan0",
+        "link set lan0 up",
+        "addr add 10.77.0.5/24 dev eaves-lan0",
+        "addr add 2001:db8:77::5/64 dev eaves-lan0 nodad",
+        "link set eaves-lan0 up",
+    )
+    network = host.network("floor", **SWITCH)
+    host.apply(
+        networks=(network,), apps=(host.app("web", network, acls=(ALLOW_ALL, ALLOW_IPV6)), host.app("b", network))
+    )
+    web = await address_of(host, "web")
+    await address_of(host, "web", "2001:db8:77:")
+    status = await host.status(network, lambda found: found.ports == ("floor",))
+    assert status.fault is None
+    await serve(host, "web")
+    assert await can_ping(host, "web", "10.77.0.1")
+    assert await can_ping(host, "web", await address_of(host, "b"))
+    for _ in range(2):
+        assert site.run("busybox", "ping", "-c", "1", "-W", "5", "10.77.0.5"), "the host is reached beside them"
+        assert site.run("busybox", "ping", "-c", "1", "-W", "5", web)
+        assert not await can_ping(host, "web", "10.77.0.5")
+        assert (await host.exec("web", "busybox", "ping6", "-c", "1", "-W", "2", "2001:db8:77::5"))[0]
+        # A false neighbour: the app claims the router's address.
+        await host.exec(
+            "web", "busybox", "arping", "-U", "-c", "2", "-I", "eth0", "-s", "10.77.0.1", "10.77.0.1", timeout_s=20
+        )
+        router = site.run("ip", "-o", "link", "show", "floor").split("link/ether ")[1].split()[0]
+        host.namespace.run("busybox", "ping", "-c", "1", "-W", "5", "10.77.0.1")
+        assert router in host.namespace.run("ip", "neigh", "show", "10.77.0.1", "dev", "eaves-lan0")
+    host.apply(networks=(), apps=())
+    async with asyncio.timeout(30):
+        while "evv" in host.namespace.run("bridge", "link", "show"):
+            await host.turn()
+    assert "eaves-lan0" in host.namespace.run("ip", "link", "show", "lan0"), "the bridge is not the switch's to remove"
+    assert site.run("busybox", "ping", "-c", "1", "-W", "5", "10.77.0.5")
+
+
 async def test_a_port_goes_back_to_the_host_as_it_was(host: NetworkHost, site: Namespace) -> None:
     before = link_state(host)
     network = host.network("floor", **SWITCH)

@@ -11,7 +11,7 @@ import ipaddress
 import json
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from msgspec import Struct
 from eaves.kit import process
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.model import KernelFacts
+from eaves.node.desired.port_bridges import name_bridge
 from eaves.node.networks.model import Port
 
 _BROADCAST = b"\xff" * 6
@@ -33,6 +34,7 @@ class Interface(Struct, frozen=True):
 
     name: str
     addresses: tuple[str, ...] = ()
+    master: str = ""
 
     def has(self, address: str) -> bool:
         return any(known.partition("/")[0] == address for known in self.addresses)
@@ -60,7 +62,7 @@ def parse_interfaces(shown: str) -> dict[str, Interface]:
             addresses = tuple(
                 f"{info['local']}/{info['prefixlen']}" for info in entry.get("addr_info", []) if "local" in info
             )
-            found[name] = Interface(name, addresses)
+            found[name] = Interface(name, addresses, entry.get("master", ""))
     return found
 
 
@@ -92,7 +94,18 @@ async def want_interface(label: str, ports: Sequence[Port]) -> Interface:
             code="ClusterPortMissing",
             resolution="label a port of the node, or correct the cluster's interface",
         )
-    return links[name]
+    return follow_bridge(links[name], links)
+
+
+def follow_bridge(interface: Interface, links: Mapping[str, Interface]) -> Interface:
+    """Where the node shares the cable with a switch its addresses are on the bridge over it."""
+    return links.get(interface.master, interface) if interface.master == name_bridge(interface.name) else interface
+
+
+def has_moved(interface: str) -> bool:
+    """Whether :func:`want_interface` may answer another one now: this one is gone, or under another. Blocking."""
+    folder = Path("/sys/class/net") / interface
+    return not folder.exists() or (folder / "master").exists()
 
 
 async def add_address(interface: str, address: str, *, lifetime_s: int = 0, is_told: bool = True) -> None:

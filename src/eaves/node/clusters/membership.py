@@ -315,7 +315,7 @@ class Membership:
     async def _want_digest(self, cluster: DesiredCluster, wanted: Program) -> str:
         if wanted.missing or not self.record.is_installed:
             return ""
-        if not self.interface:
+        if not self.interface or await asyncio.to_thread(addresses.has_moved, self.interface):
             self.interface = (await addresses.want_interface(cluster.interface_label, self._ports)).name
         around = await self._surround(cluster, wanted, self.interface, is_first=False)
         return spec.render_spec(self.with_token(cluster), around).digest

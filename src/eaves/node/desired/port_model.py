@@ -82,6 +82,13 @@ class VlanSetup(Struct, frozen=True):
     vlan_id: int
 
 
+class BridgeSetup(Struct, frozen=True):
+    """A bridge over one cable: the node's own addresses are on it, and the apps of a switch join it."""
+
+    interface: str
+    cable: str
+
+
 class WifiScheme(StrEnum):
     OPEN = "open"
     WPA_PSK = "wpa-psk"
@@ -168,5 +175,6 @@ class PortsSetup(Struct, frozen=True):
     ports: tuple[PortSetup, ...] = ()
     bonds: tuple[BondSetup, ...] = ()
     vlans: tuple[VlanSetup, ...] = ()
+    bridges: tuple[BridgeSetup, ...] = ()
     problems: tuple[ConfigProblem, ...] = ()
     """What of it cannot be done; the rest is."""

@@ -7,17 +7,20 @@ A config's port sections are kept as they came, secrets still sealed, so that th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 
 from google.protobuf.message import DecodeError
+from msgspec.structs import replace
 
 from eaves.node.desired.draft import Decrypt, Draft, clean_name
 from eaves.node.desired.errors import ObjectError
 from eaves.node.desired.model import ObjectKind
+from eaves.node.desired.port_bridges import list_shared_labels, name_bridge, want_switches
 from eaves.node.desired.port_layers import Layers, parse_layers
 from eaves.node.desired.port_model import (
     Addressing,
+    BridgeSetup,
     Families,
     IpSetup,
     Medium,
@@ -70,6 +73,7 @@ def extract_port_sections(config: EdgeDevConfig) -> bytes:
         networks=[network for network in config.networks if network.id in wanted],
         vlans=config.vlans,
         bonds=config.bonds,
+        networkInstances=want_switches(list_shared_labels(config)),
     )
     # Contexts of other secrets come and go, and are no change of the ports.
     used = {context for network in part.networks for context in _list_contexts(network)}
@@ -104,8 +108,22 @@ def parse_port_sections(sections: bytes, decrypt: Decrypt) -> PortsSetup:
             found[label] = _parse_port(label, adapter, networks, layers, draft, is_uplink=are_all_uplinks)
         except ObjectError as error:
             draft.add_error(ObjectKind.NODE, label, f"port {label}", error)
-    ports = tuple(found.values())
-    return PortsSetup(ports, layers.bonds, layers.vlans, tuple(draft.problems))
+    made = PortsSetup(tuple(found.values()), layers.bonds, layers.vlans, problems=tuple(draft.problems))
+    return _with_bridges(made, list_shared_labels(config))
+
+
+def _with_bridges(setup: PortsSetup, labels: Sequence[str]) -> PortsSetup:
+    """Ports with these labels become bridges over their cables."""
+    bridges = {
+        port.label: BridgeSetup(name_bridge(port.interface), port.interface)
+        for port in setup.ports
+        if port.label in labels
+    }
+    ports = (
+        replace(port, interface=bridges[port.label].interface) if port.label in bridges else port
+        for port in setup.ports
+    )
+    return replace(setup, ports=tuple(ports), bridges=tuple(bridges.values()))
 
 
 def _parse_port(

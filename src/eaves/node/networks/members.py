@@ -153,6 +153,7 @@ def _want_switch_vif(
         is_switched=True,
         vlan=interface.vlan,
         flow_log=switch.flow_log,
+        is_beside_host=switch.is_shared,
     )
 
 

@@ -121,6 +121,8 @@ class WantedSwitch(Struct, frozen=True):
     has_vlans: bool = False
     forwards_lldp: bool = False
     flow_log: bool = False
+    is_shared: bool = False
+    """The node's own way out, which the ports' service made and holds; apps join it, and nothing else of it is touched."""
 
     @property
     def has_stp(self) -> bool:
@@ -152,6 +154,8 @@ class WantedVif(Struct, frozen=True):
     is_switched: bool = False
     vlan: int = 0
     flow_log: bool = False
+    is_beside_host: bool = False
+    """The node has its own address on the same switch."""
 
     @property
     def mark(self) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from eaves.kit import process
+from eaves.node.desired.port_bridges import SHARED_PREFIX, name_bridge
 from eaves.node.instance import Instance
 from eaves.node.networks.errors import NetworkError
 from eaves.node.networks.model import Route, Rule, SeenHost, SeenLink, SeenPort
@@ -147,7 +149,7 @@ def parse_ports(links: list[dict[str, Any]], routes: list[dict[str, Any]]) -> di
     for route in sorted(routes, key=lambda route: int(route.get("metric", 0)), reverse=True):
         if route.get("gateway") and route.get("dev"):
             gateways[route["dev"]] = route["gateway"]
-    return {
+    found = {
         link["ifname"]: SeenPort(
             mtu=link.get("mtu", 1500),
             is_up={"UP", "LOWER_UP"} <= set(link.get("flags", [])),
@@ -169,6 +171,10 @@ def parse_ports(links: list[dict[str, Any]], routes: list[dict[str, Any]]) -> di
         for link in links
         if "ifname" in link
     }
+    # Apps keep the bridge of a shared port up when its cable is pulled.
+    led = {port.master for name, port in found.items() if port.is_up and port.master == name_bridge(name)}
+    shared = {name for name, port in found.items() if name.startswith(SHARED_PREFIX) and port.kind == "bridge"}
+    return found | {name: replace(found[name], is_up=False) for name in shared - led}
 
 
 def parse_routes(routes: list[dict[str, Any]], tables: range) -> frozenset[Route]:

@@ -175,6 +175,8 @@ def _plan_switches(layout: Layout, seen: SeenHost) -> list[Step]:
         if port.master in bridges and wanted.get(name) != port.master:
             steps.append(ReleasePort(name, name in seen.raised))
     for switch in layout.switches:
+        if switch.is_shared:
+            continue
         link = seen.links.get(switch.link)
         if not is_switch_right(switch, link):
             exists = link is not None and link.kind == "bridge"

@@ -15,7 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.node.desired.network_model import DesiredPort, Probe
-from eaves.node.networks.model import Port, ProbeTarget, SeenHost, SeenPort
+from eaves.node.desired.port_bridges import SHARED_PREFIX, name_bridge
+from eaves.node.networks.model import Port, ProbeTarget, SeenHost, SeenPort, SwitchPort
 
 ANY_UPLINK, FREE_UPLINK, ALL = "uplink", "freeuplink", "all"
 _GENERAL = (ANY_UPLINK, FREE_UPLINK, ALL)
@@ -57,7 +58,25 @@ def find_ports(label: str, ports: Sequence[Port], seen: SeenHost) -> tuple[Port,
             found = [port for port in ports if label == port.label or label in port.shared_labels]
             if not found and label in seen.ports:
                 found = [Port(label, label)]
-    return tuple(sorted(found, key=lambda port: (port.cost, port.label)))
+    return tuple(sorted((follow_bridge(port, seen) for port in found), key=lambda port: (port.cost, port.label)))
+
+
+def follow_bridge(port: Port, seen: SeenHost) -> Port:
+    """Where the node shares a cable with the apps of a switch, its address is on the bridge over the cable, and so is the port.
+
+    The cable is out of the bridge for a moment when that gets another address; it has one itself once it is not shared any more.
+    """
+    bridge = name_bridge(port.interface)
+    above, cable = seen.ports.get(bridge), seen.ports.get(port.interface)
+    if above is None or above.kind != "bridge":
+        return port
+    is_apart = cable is not None and cable.master != bridge and (cable.master or cable.addresses or cable.has_ipv6)
+    return port if is_apart else replace(port, interface=bridge)
+
+
+def is_shared(port: Port | SwitchPort) -> bool:
+    """Whether :func:`follow_bridge` led to it."""
+    return port.interface.startswith(SHARED_PREFIX)
 
 
 def follows_host(label: str, ports: Sequence[Port]) -> bool:

@@ -85,17 +85,25 @@ def _render_chains(vifs: Sequence[WantedVif], log_group: int) -> dict[str, list[
     for vif in vifs:
         for way in Way:
             chains |= _render_way(vif, way, _want_group(vif, log_group))
-    senders = [f'iifname "{vif.link}" jump from_{vif.link}' for vif in vifs]
-    receivers = [f'oifname "{vif.link}" jump to_{vif.link}' for vif in vifs]
+    senders = {vif.link: f'iifname "{vif.link}" jump from_{vif.link}' for vif in vifs}
+    receivers = {vif.link: f'oifname "{vif.link}" jump to_{vif.link}' for vif in vifs}
+    # Whatever its rules allow of the site, an app reaches nothing of the node beside it, not even to tell it a false neighbour.
+    beside = [vif.link for vif in vifs if vif.is_beside_host]
+    from_host = receivers | {link: f'oifname "{link}" drop' for link in beside}
+    to_host = senders | {link: f'iifname "{link}" drop' for link in beside}
     # In prerouting, before the bridge learns where the address is: else one frame would lead a neighbour's packets to the app.
     chains["arriving"] = [
         "type filter hook prerouting priority dstnat; policy accept;",
         *(f'iifname "{vif.link}" ether saddr != {vif.mac} drop' for vif in vifs),
         *(switch_counts.render_arriving(vif.link) for vif in vifs if _want_group(vif, log_group)),
     ]
-    chains["forwarding"] = ["type filter hook forward priority filter; policy accept;", *senders, *receivers]
-    chains["incoming"] = ["type filter hook input priority filter; policy accept;", *senders]
-    chains["outgoing"] = ["type filter hook output priority filter; policy accept;", *receivers]
+    chains["forwarding"] = [
+        "type filter hook forward priority filter; policy accept;",
+        *senders.values(),
+        *receivers.values(),
+    ]
+    chains["incoming"] = ["type filter hook input priority filter; policy accept;", *to_host.values()]
+    chains["outgoing"] = ["type filter hook output priority filter; policy accept;", *from_host.values()]
     return chains
 
 

@@ -48,6 +48,7 @@ class SeenLink(Struct, frozen=True):
     is_modem: bool = False
     time_servers: tuple[str, ...] = ()
     """That DHCP told."""
+    mac: str = ""
 
 
 class SeenManager(Struct, frozen=True):

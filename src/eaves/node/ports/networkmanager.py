@@ -169,6 +169,7 @@ class NetworkManager:
             reason=reason,
             is_modem=int(device.get("DeviceType", 0)) == _MODEM,
             time_servers=time_servers,
+            mac=str(device.get("HwAddress", "")).lower(),
         )
 
     async def _load_own(self, path: str) -> dict[str, Any] | None:

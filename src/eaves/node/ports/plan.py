@@ -11,9 +11,10 @@ from eaves.node.ports.model import Changes, LinkState, Profile, SeenLink, SeenMa
 def plan_changes(wanted: Sequence[Profile], seen: SeenManager) -> Changes:
     """Profiles to add, to bring up (what others stand on first), to let come up by themselves, and to delete."""
     add = tuple(profile for profile in wanted if profile.uuid not in seen.profiles)
-    activate = tuple(
-        _choose(group) for group in _group(wanted) if not any(_is_active(profile, seen) for profile in group)
-    )
+    fresh = [_choose(group) for group in _group(wanted) if not any(_is_active(profile, seen) for profile in group)]
+    # NetworkManager lets a bridge's or a bond's cables go when that gets another profile.
+    left = {profile.interface for profile in fresh if profile.is_software}
+    activate = tuple(profile for profile in wanted if profile in fresh or _find_master(profile) in left)
     confirm = tuple(profile for profile in wanted if profile.uuid in seen.unconfirmed)
     own = {profile.uuid for profile in wanted}
     delete = tuple(sorted(uuid for uuid in seen.profiles if uuid not in own))
@@ -39,6 +40,10 @@ def _group(wanted: Sequence[Profile]) -> Iterator[list[Profile]]:
 def _choose(group: Sequence[Profile]) -> Profile:
     """The one of the highest priority; NetworkManager goes on to the others by itself."""
     return max(group, key=lambda profile: int(str(profile.settings["connection"]["autoconnect-priority"])))
+
+
+def _find_master(profile: Profile) -> str:
+    return str(profile.settings["connection"].get("master", ""))
 
 
 def _find_link(profile: Profile, seen: SeenManager) -> SeenLink | None:

@@ -11,6 +11,7 @@ import hmac
 import uuid
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,6 +19,7 @@ from eaves.node.desired.port_model import (
     Addressing,
     BondMode,
     BondSetup,
+    BridgeSetup,
     Families,
     IpSetup,
     Medium,
@@ -34,6 +36,9 @@ PREFIX = "eaves-"
 OWNER_KEY = "eaves.instance"
 """In the ``user`` section: which instance of Eaves made the profile."""
 _METRIC_BASE, _METRIC_STEP = 100, 10
+_BRIDGE_POSITIONS = 5
+"""A bridge's routes come after those of its cable: where both have the address for a moment, on the way back from a trial whose
+daemon died, the cable counts."""
 _DHCP_TIMEOUT_S = 45
 _FOREVER = 0
 """Of ``autoconnect-retries``: no limit."""
@@ -81,8 +86,10 @@ class _Draft:
         self.profiles.append(Profile(own, f"{PREFIX}{name}", interface, settings, is_software=is_software, label=label))
 
 
-def render_profiles(setup: PortsSetup, instance: str, key: bytes) -> tuple[Profile, ...]:
-    """The profiles of ``setup``; ``key`` is a secret of this node that names depend on."""
+def render_profiles(
+    setup: PortsSetup, instance: str, key: bytes, macs: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Profile, ...]:
+    """The profiles of ``setup``; ``key`` is a secret of this node that names depend on, ``macs`` the hardware address by interface."""
     draft = _Draft(setup, instance, key)
     ports = {port.interface: port for port in setup.ports}
     metrics = dict(_list_metrics(setup))
@@ -90,10 +97,14 @@ def render_profiles(setup: PortsSetup, instance: str, key: bytes) -> tuple[Profi
     for bond in setup.bonds:
         if bond.interface in used:
             _add_bond(draft, bond, ports.get(bond.interface), metrics)
+    for bridge in setup.bridges:
+        mac = macs.get(bridge.cable) or macs.get(bridge.interface, "")
+        _add_bridge(draft, bridge, ports[bridge.interface], metrics, mac)
     for vlan in setup.vlans:
         if vlan.interface in used:
             _add_vlan(draft, vlan, ports.get(vlan.interface), metrics)
     layered = {bond.interface for bond in setup.bonds} | {vlan.interface for vlan in setup.vlans}
+    layered |= {bridge.interface for bridge in setup.bridges}
     members = {member for bond in setup.bonds if bond.interface in used for member in bond.members}
     for interface in sorted(used - layered - members):
         port = ports.get(interface)
@@ -112,10 +123,11 @@ def want_metric(cost: int, position: int) -> int:
 
 def _list_metrics(setup: PortsSetup) -> Iterator[tuple[str, int]]:
     counts: dict[int, int] = {}
+    bridged = {bridge.interface for bridge in setup.bridges}
     for port in sorted(setup.ports, key=lambda port: (port.cost, port.label)):
         position = counts.get(port.cost, 0)
         counts[port.cost] = position + 1
-        yield port.label, want_metric(port.cost, position)
+        yield port.label, want_metric(port.cost, position + _BRIDGE_POSITIONS * (port.interface in bridged))
 
 
 def _find_used(setup: PortsSetup) -> set[str]:
@@ -153,6 +165,20 @@ def _want_options(bond: BondSetup) -> dict[str, str]:
     if bond.mode is BondMode.LACP:
         options["lacp_rate"] = "fast" if bond.fast_lacp else "slow"
     return options
+
+
+def _add_bridge(draft: _Draft, bridge: BridgeSetup, port: PortSetup, metrics: Mapping[str, int], mac: str) -> None:
+    """``mac``: the cable's. Else the bridge would take that of an app, and DHCP would give it another address."""
+    ethernet = {**_want_mtu(port, always=True)["802-3-ethernet"]}
+    sections: dict[str, Mapping[str, Value]] = {
+        # An app that claims to ask for groups must not decide which multicast the node hears, so nothing is snooped.
+        "bridge": {"interface-name": bridge.interface, "stp": False, "multicast-snooping": False},
+        "802-3-ethernet": ethernet | ({"assigned-mac-address": mac} if mac else {}),
+        **_want_ip(port.ip, metrics[port.label]),
+    }
+    draft.add(port.label, "bridge", bridge.interface, sections, is_software=True, label=port.label)
+    above: _Section = {"master": bridge.interface, "slave-type": "bridge"}
+    draft.add(f"{port.label}-{bridge.cable}", "802-3-ethernet", bridge.cable, {"802-3-ethernet": ethernet}, above=above)
 
 
 def _add_vlan(draft: _Draft, vlan: VlanSetup, port: PortSetup | None, metrics: Mapping[str, int]) -> None:

@@ -164,8 +164,9 @@ class Ports:
         manager = self._want_manager()
         newest = self._history.records[0]
         setup = await self._parse(newest.sections)
-        wanted = render_profiles(setup, self._instance, self._history.key)
-        interfaces = _find_interfaces(wanted, await manager.observe())
+        seen = await manager.observe()
+        wanted = self._render(setup, seen)
+        interfaces = _find_interfaces(wanted, seen)
         checkpoint = await manager.make_checkpoint(interfaces, self._times.trial_s + self._times.margin_s)
         await self._save(ports_history.begin_trial(self._history, checkpoint))
         log.info("ports: a new config is tried: id=%s checkpoint=%s", newest.id, checkpoint)
@@ -240,8 +241,9 @@ class Ports:
         manager = self._want_manager()
         used = self._history.find(self._history.used) or Record()
         self.setup = await self._parse(used.sections) if used.sections else PortsSetup()
-        wanted = render_profiles(self.setup, self._instance, self._history.key)
-        changes = plan_changes(wanted, await manager.observe())
+        seen = await manager.observe()
+        wanted = self._render(self.setup, seen)
+        changes = plan_changes(wanted, seen)
         if changes.add or changes.activate:
             log.info("ports: what is in force is set up: add=%d up=%d", len(changes.add), len(changes.activate))
             self.moved()
@@ -255,6 +257,10 @@ class Ports:
         except EavesError as error:
             log.warning("ports: time servers are not used: error=%s remedy=%s", error, error.resolution)
         await self._show(self.setup, faults={**find_faults(wanted, seen), **refused}, time_servers=time_servers)
+
+    def _render(self, setup: PortsSetup, seen: SeenManager) -> tuple[Profile, ...]:
+        macs = {link.interface: link.mac for link in seen.links.values()}
+        return render_profiles(setup, self._instance, self._history.key, macs)
 
     async def _show(
         self,

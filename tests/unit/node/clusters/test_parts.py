@@ -68,6 +68,19 @@ def test_without_labels_the_default_route_decides() -> None:
     assert addresses.find_interface_name("other", (), ("wlan0",), "wlan0") == ""
 
 
+def test_the_address_of_a_shared_cable_is_on_its_bridge() -> None:
+    shown = '[{"ifname":"eth0","master":"eaves-eth0"},{"ifname":"eth1","master":"br7"},{"ifname":"eaves-eth0"},{"ifname":"br7"}]'
+    links = addresses.parse_interfaces(shown)
+    assert [addresses.follow_bridge(link, links).name for link in links.values()] == [
+        "eaves-eth0",
+        "eth1",
+        "eaves-eth0",
+        "br7",
+    ]
+    assert addresses.has_moved("no-such-link")
+    assert not addresses.has_moved("lo")
+
+
 def test_addresses_of_interfaces() -> None:
     shown = '[{"ifname":"eth0","addr_info":[{"local":"10.0.0.1","prefixlen":24}]},{"ifname":"x","addr_info":[{}]}]'
     found = addresses.parse_interfaces(shown)

@@ -256,3 +256,65 @@ def test_the_access_point_of_the_sim_card_in_use() -> None:
 def test_an_old_controller_names_the_access_point_alone() -> None:
     wireless = WirelessConfig(type=netcmn.Cellular, cellularCfg=[CellularConfig(APN="old")])
     assert parse(radio(common.PhyIoNetWWAN, wireless)).ports[0].cellular.apn == "old"
+
+
+def shared(maker: SectionsMaker) -> list[tuple[str, str]]:
+    return [(bridge.interface, bridge.cable) for bridge in parse(maker).bridges]
+
+
+@pytest.mark.parametrize("label", ["eth0", "uplink", "freeuplink", "all", "floor"])
+def test_a_port_with_an_address_that_a_switch_leads_to_is_a_bridge(label: str) -> None:
+    maker = one().switch(label)
+    maker.config.systemAdapterList[0].shared_labels.append("floor")
+    setup = parse(maker)
+    assert shared(maker) == [("eaves-eth0", "eth0")]
+    assert [(port.label, port.interface) for port in setup.ports] == [("eth0", "eaves-eth0")]
+
+
+def test_what_else_a_switch_is_called_changes_no_port() -> None:
+    before = one().switch("eth0").sections()
+    maker = one().switch("eth0")
+    maker.config.networkInstances[0].displayname = "floor"
+    maker.config.networkInstances[0].uuidandversion.version = "7"
+    assert maker.sections() == before
+    assert before != one().sections()
+
+
+def test_a_long_name_of_a_cable_makes_a_short_one_of_its_bridge() -> None:
+    maker = SectionsMaker().hardware("enp0s31f6u1i2").dhcp("enp0s31f6u1i2").switch("enp0s31f6u1i2")
+    ((bridge, _),) = shared(maker)
+    assert bridge.startswith("eaves-")
+    assert len(bridge) <= 15
+
+
+def test_only_a_lone_cable_with_an_address_is_shared() -> None:
+    assert not shared(one())
+    assert not shared(one().switch("eth7"))
+    assert not shared(one().switch(""))
+    assert not shared(SectionsMaker().hardware("eth0", "eth1").dhcp("eth0").dhcp("eth1").switch("uplink"))
+    assert not shared(
+        SectionsMaker().hardware("eth0", "eth1").bond("bond0", "eth0", "eth1").dhcp("bond0").switch("bond0")
+    )
+    assert not shared(one().vlan("office", "eth0", 10).switch("eth0"))
+    assert not shared(one().vlan("office", "eth0", 10).dhcp("office").switch("office"))
+    without = one().switch("eth0")
+    without.config.networks[0].ip.dhcp = netcmn.DHCPNone
+    assert not shared(without)
+    radio = one().switch("eth0")
+    radio.config.deviceIoList[0].ptype = common.PhyIoNetWLAN
+    assert not shared(radio)
+
+
+def test_a_switch_that_would_change_the_nodes_own_way_out_shares_no_port() -> None:
+    tagged, guarded, sized, told = (one().switch("eth0") for _ in range(4))
+    network = tagged.config.networkInstances[0]
+    network.uuidandversion.uuid = "net"
+    card = tagged.config.apps.add().interfaces.add(networkId="net")
+    assert shared(tagged)
+    card.access_vlan_id = 20
+    guarded.config.networkInstances[0].stp.ports_with_bpdu_guard = "eth0"
+    sized.config.networkInstances[0].mtu = 1400
+    told.config.networkInstances[0].forward_lldp = True
+    assert not any(shared(maker) for maker in (tagged, guarded, sized, told))
+    tagged.switch("eth0")
+    assert shared(tagged), "another switch without VLANs may have it"

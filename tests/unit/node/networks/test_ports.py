@@ -147,3 +147,26 @@ def test_an_echo_is_answered_by_its_own_reply_alone() -> None:
     assert not is_answer(header + request, token)
     assert not is_answer(header + b"\0\0\0\0\0\0\0\0", token)
     assert not is_answer(b"", token)
+
+
+BRIDGE = SeenPort(1500, True, ("192.0.2.5/24",), "192.0.2.1", kind="bridge")
+
+
+@pytest.mark.parametrize(
+    ("cable", "expected"),
+    [
+        (SeenPort(master="eaves-eth0"), "eaves-eth0"),
+        (SeenPort(), "eaves-eth0"),
+        (None, "eaves-eth0"),
+        (SeenPort(addresses=("192.0.2.5/24",)), "eth0"),
+        (SeenPort(has_ipv6=True), "eth0"),
+        (SeenPort(master="br7"), "eth0"),
+    ],
+)
+def test_a_port_is_where_its_address_is(cable: SeenPort | None, expected: str) -> None:
+    seen = SeenHost(ports={"eaves-eth0": BRIDGE} | ({"eth0": cable} if cable is not None else {}))
+    assert [port.interface for port in find_ports("cable", PORTS, seen)] == [expected]
+
+
+def test_without_a_bridge_of_its_name_a_port_is_itself() -> None:
+    assert find_ports("cable", PORTS, SeenHost(ports=GOOD | {"eaves-eth0": SeenPort()}))[0].interface == "eth0"

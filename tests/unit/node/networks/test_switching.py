@@ -34,10 +34,11 @@ from eaves.node.networks.model import (
     SwitchPort,
     WantedSwitch,
 )
-from eaves.node.networks.observe import parse_vlans
+from eaves.node.networks.observe import parse_ports, parse_vlans
 from eaves.node.networks.plan import MakeSwitch, ReleasePort, SetVlans, TakePort, plan_links
 from eaves.node.networks.routing import Ways
 from eaves.node.networks.snooping import Sighting, note_sighting, parse_frame
+from eaves.node.networks.switching import want_raised
 
 FREE = SeenPort(is_raised=False, is_up=False)
 PORTS = (Port("floor-a", "eth1", 0, ("floor",)), Port("floor-b", "eth2", 0, ("floor",)))
@@ -64,6 +65,51 @@ def plan(*networks: DesiredNetwork, apps: tuple[DesiredApp, ...] = (), seen: See
 
 def codes(layout: Layout) -> list[str]:
     return [problem.code for problem in layout.problems]
+
+
+SHARED = SeenHost(
+    ports={
+        "eth1": SeenPort(master="eaves-eth1"),
+        "eaves-eth1": SeenPort(1400, addresses=("192.0.2.5/24",), kind="bridge"),
+        "eth2": FREE,
+    }
+)
+
+
+def test_apps_join_the_bridge_of_a_port_that_the_node_shares() -> None:
+    network = switch(port_label="floor-a")
+    layout = plan(network, apps=(app("web", network),), seen=SHARED)
+    assert layout.switches == (
+        WantedSwitch("net-floor", "eaves-eth1", 1400, (SwitchPort("eaves-eth1", "floor-a"),), is_shared=True),
+    )
+    (vif,) = layout.switch_vifs
+    assert (vif.bridge, vif.mtu, vif.is_beside_host) == ("eaves-eth1", 1400, True)
+    assert not layout.problems
+    steps = plan_links(layout, SHARED)
+    assert not [step for step in steps if isinstance(step, MakeSwitch | TakePort | ReleasePort | SetVlans)]
+    assert not want_raised(layout.switches, SHARED, ())
+
+
+def test_a_shared_port_is_for_one_switch_that_wishes_nothing_of_it() -> None:
+    for wish in (
+        {"mtu": 1400},
+        {"forward_lldp": True},
+        {"bpdu_guard_label": "floor-a"},
+        {"access_ports": (AccessPort("x", 3),)},
+    ):
+        (problem,) = plan(switch(port_label="floor-a", **wish), seen=SHARED).problems
+        assert (problem.code, problem.is_blocking) == ("PortNotFree", False)
+        assert "this machine uses eaves-eth1 itself, and such a port has no" in problem.message
+    network = switch(port_label="floor-a")
+    layout = plan(network, apps=(app("web", network, vlan=7),), seen=SHARED)
+    assert "has no VLANs" in layout.problems[0].message
+    assert not layout.switches[0].is_shared
+    both = plan(switch(), seen=SHARED)
+    assert [port.interface for port in both.switches[0].ports] == ["eth2"]
+    assert "has no other" in both.problems[0].message
+    twice = plan(switch("a", port_label="floor-a"), switch("b", port_label="floor-a"), seen=SHARED)
+    assert [made.is_shared for made in twice.switches] == [True, False]
+    assert "belongs to network a" in twice.problems[0].message
 
 
 def test_a_switch_joins_the_ports_that_bear_its_label() -> None:
@@ -239,3 +285,16 @@ def test_few_addresses_are_kept_and_a_lease_replaces_former_ones() -> None:
         "10.0.0.9",
         "2001:db8::5",
     )
+
+
+def test_the_bridge_of_a_shared_port_is_up_as_long_as_its_cable() -> None:
+    def look(flags: list[str], master: str = "eaves-eth1") -> bool:
+        links: list[dict[str, Any]] = [
+            {"ifname": "eth1", "flags": flags, "master": master},
+            {"ifname": "eaves-eth1", "flags": ["UP", "LOWER_UP"], "linkinfo": {"info_kind": "bridge"}},
+        ]
+        return parse_ports(links, [])["eaves-eth1"].is_up
+
+    assert look(["UP", "LOWER_UP"])
+    assert not look(["UP"])
+    assert not look(["UP", "LOWER_UP"], "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from eaves.node.desired.port_model import Medium, PortSetup, PortsSetup, WifiNetwork
+from eaves.node.desired.port_model import BridgeSetup, Medium, PortSetup, PortsSetup, WifiNetwork
 from eaves.node.ports.model import Changes, LinkState, Profile, SeenLink, SeenManager
 from eaves.node.ports.plan import find_faults, plan_changes
 from eaves.node.ports.render import render_profiles
@@ -73,3 +73,11 @@ def test_faults_say_why() -> None:
     other = SeenLink("eth0", LinkState.UP, "somebody-elses")
     assert find_faults([WAN], see(other)) == {"wan": "eth0 is not up"}
     assert not find_faults([WAN], see(link(WAN)))
+
+
+def test_the_cable_of_a_bridge_that_gets_another_profile_is_brought_up_after_it() -> None:
+    setup = PortsSetup((PortSetup("wan", "eaves-eth0"),), bridges=(BridgeSetup("eaves-eth0", "eth0"),))
+    bridge, cable = render_profiles(setup, "eaves", b"k")
+    before = see(SeenLink("eaves-eth0", LinkState.UP, "former"), link(cable), profiles=(cable,))
+    assert plan_changes([bridge, cable], before).activate == (bridge, cable)
+    assert plan_changes([bridge, cable], see(link(bridge), link(cable), profiles=(bridge, cable))) == Changes()

@@ -11,6 +11,7 @@ from eaves.node.desired.port_model import (
     Addressing,
     BondMode,
     BondSetup,
+    BridgeSetup,
     CellularSetup,
     Families,
     IpSetup,
@@ -237,3 +238,25 @@ def test_no_secret_is_printed() -> None:
     networks = (WifiNetwork("shop", password=Secret("secret-psk")),)
     profiles = render(PortSetup("wifi", "wlan0", Medium.WIFI, wifi=networks))
     assert "secret-psk" not in repr(profiles) + str(profiles)
+
+
+def test_a_shared_port_is_a_bridge_with_the_hardware_address_of_its_cable() -> None:
+    setup = PortsSetup(
+        (PortSetup("wan", "eaves-eth0", ip=STATIC, mtu=1400), PortSetup("lan", "eth1")),
+        bridges=(BridgeSetup("eaves-eth0", "eth0"),),
+    )
+    mac = "52:54:00:00:00:01"
+    found = render_profiles(setup, "eaves", KEY, {"eth0": mac})
+    bridge, cable, lan = found
+    assert [profile.interface for profile in found] == ["eaves-eth0", "eth0", "eth1"]
+    assert (bridge.label, bridge.is_software, cable.label) == ("wan", True, "")
+    assert section(bridge, "802-3-ethernet") == {"mtu": 1400, "assigned-mac-address": mac}
+    assert section(bridge, "bridge")["stp"] is False
+    assert section(bridge, "ipv4")["address-data"] == [{"address": "192.0.2.10", "prefix": 24}]
+    assert section(bridge, "ipv4")["route-metric"] > section(lan, "ipv4")["route-metric"]
+    assert (section(cable, "connection")["master"], section(cable, "connection")["slave-type"]) == (
+        "eaves-eth0",
+        "bridge",
+    )
+    assert "ipv4" not in cable.settings
+    assert render_profiles(setup, "eaves", KEY, {"eaves-eth0": mac}) == found, "a cable that is away changes nothing"

@@ -27,6 +27,8 @@ _MAX_REDIRECTS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
 _ANSWER_LIMIT_S = 60.0
 """Most time until a server begins to answer."""
+_SILENCE_S, _ASK_EVERY_S, _UNREACHED_MS = 15, 5, 30_000
+"""After this silence the other side's kernel is asked, and given up when it says nothing for so long."""
 _RETRY_AFTER_LIMIT_S = 3600.0
 WITHOUT_TLS = "RegistryWithoutTls"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -175,6 +177,7 @@ class Client:
             # A proxy that refuses the tunnel is an OSError without a number too.
             raise self._fail(f"no connection to {where}: {error.strerror or error}") from error
         if connection.sock is not None:
+            _watch(connection.sock)
             connection.sock.settimeout(min(_ANSWER_LIMIT_S, self._setup.stalled_after_s))
         return connection
 
@@ -182,6 +185,14 @@ class Client:
         return FetchError(
             message, code=self._unreachable, resolution="check the datastore's address and the node's network"
         )
+
+
+def _watch(connection: socket.socket) -> None:
+    """Let the kernel end it when the other side is out of reach: of a way out that moved nobody would tell it. tcp(7)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASK_EVERY_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREACHED_MS)
 
 
 def _connect_bound(
