@@ -1,7 +1,8 @@
 """K3s's deploy controller: what lies in the manifest directory is applied, and again whenever a file changes.
 
 Objects that leave a file go; objects of a file that is removed stay, as K3s has it; ``FILE.skip`` keeps a file from being applied. Each
-file is an ``Addon`` in ``kube-system``, whose status tells of its objects and its last failure (https://docs.k3s.io/add-ons).
+file is an ``Addon`` in ``kube-system``, whose status tells of its objects and its last failure (https://docs.k3s.io/add-ons); one whose
+checksum is that of the file is not applied again before K3s starts anew, whatever has become of its objects.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ DISABLE = ("coredns", "servicelb", "traefik", "local-storage", "metrics-server",
 _POLL_S = 1.0
 _RETRY_S = 5.0
 _OWNER_HASH = "objectset.rio.cattle.io/hash"
-_OWNER = "objectset.rio.cattle.io/owner-name"
+_OWNER = {
+    "objectset.rio.cattle.io/owner-gvk": "k3s.cattle.io/v1, Kind=Addon",
+    "objectset.rio.cattle.io/owner-namespace": "kube-system",
+}
+_OWNER_NAME = "objectset.rio.cattle.io/owner-name"
 _ADDONS = "/apis/k3s.cattle.io/v1/namespaces/kube-system/addons"
 _LAST = "eaves.dev/stand-in-objects"
 
@@ -49,6 +54,7 @@ def follow(data: DataDir, api: Api, manager: str, disabled: list[str], is_stoppi
     """Until K3s stops."""
     applied: dict[Path, int] = {}
     failed: dict[Path, float] = {}
+    is_starting = True
     for name in disabled:
         _disable(api, name)
     while not is_stopping():
@@ -59,17 +65,20 @@ def follow(data: DataDir, api: Api, manager: str, disabled: list[str], is_stoppi
                 changed = file.stat().st_mtime_ns
                 if applied.get(file) == changed or failed.get(file, 0.0) > time.monotonic():
                     continue
-                if _apply_file(api, file, manager):
+                if _apply_file(api, file, manager, is_forced=is_starting):
                     applied[file] = changed
                     failed.pop(file, None)
                 else:
                     failed[file] = time.monotonic() + _RETRY_S
+        is_starting = is_starting and bool(failed)
         time.sleep(_POLL_S)
 
 
-def _apply_file(api: Api, file: Path, manager: str) -> bool:
+def _apply_file(api: Api, file: Path, manager: str, *, is_forced: bool) -> bool:
     name = file.stem.lower().replace("_", "-")
     content = file.read_bytes()
+    if not is_forced and _load_checksum(api, name) == hashlib.sha256(content).hexdigest():
+        return True
     try:
         objects = [obj for document in yaml.safe_load_all(content.decode()) for obj in _flatten(document)]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -82,7 +91,7 @@ def _apply_file(api: Api, file: Path, manager: str) -> bool:
     for obj in objects:
         metadata = obj.setdefault("metadata", {})
         metadata.setdefault("labels", {})[_OWNER_HASH] = owner
-        metadata.setdefault("annotations", {})[_OWNER] = name
+        metadata.setdefault("annotations", {}).update({**_OWNER, _OWNER_NAME: name})
         try:
             paths.append(api.path_of(obj))
             api.apply(obj, manager)
@@ -138,6 +147,13 @@ def _disable(api: Api, name: str) -> None:
         for path in _load_paths(api, name):
             api.delete(path)
         api.delete(f"{_ADDONS}/{name}")
+
+
+def _load_checksum(api: Api, name: str) -> str:
+    try:
+        return str(((api.find(f"{_ADDONS}/{name}") or {}).get("spec") or {}).get("checksum", ""))
+    except ApiError:
+        return ""
 
 
 def _load_paths(api: Api, name: str) -> set[str]:

@@ -121,7 +121,7 @@ def test_a_chart_is_installed_changed_and_removed_and_its_failure_has_a_reason(
     site.wait(AddOnState.READY, second)
 
     # It goes with the spec, and everything that it made.
-    site.tell(config)
+    site.tell(cluster_pb2.ClusterAddOn(name=second.name), config)
     node.daemon.wait(
         "the chart to be gone", lambda: "shop" not in node.get("helmcharts", "-n", "kube-system", "-o", "name"), LIMIT_S
     )

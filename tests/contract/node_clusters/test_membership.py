@@ -13,7 +13,7 @@ import pytest
 
 from eaves.node import pids
 from eaves.node.observed_cluster import AddOnState, ClusterState
-from eaves.testing.cluster_member import CLUSTER_ID, ClusterMember
+from eaves.testing.cluster_member import CLUSTER_ID, START_LIMIT_S, ClusterMember
 from eaves.testing.daemons import wait_for
 from eaves.wire.pb.eaves import cluster_pb2
 
@@ -37,6 +37,12 @@ def as_member(node: ClusterMember, *, is_server: bool = True, want: str = "Ready
         want=want,
         labels={"site": "17"},
     )
+
+
+def list_add_ons(node: ClusterMember) -> list[tuple[str, AddOnState]]:
+    """Names and states, as the leader tells them."""
+    status = node.status()
+    return [(one.name, one.state) for one in status.add_ons] if status is not None else []
 
 
 def is_alive(pid: int) -> bool:
@@ -83,7 +89,7 @@ def test_a_lone_server_from_its_first_start_to_its_departure(make_member: MakeMe
         lambda: (found := node.status()) and [one.state for one in found.add_ons] == [AddOnState.READY] * 2,
         120,
     )
-    node.tell(is_leader=True, members=members, add_ons=[add_on("b", MAP % "three")])
+    node.tell(is_leader=True, members=members, add_ons=[add_on("a", ""), add_on("b", MAP % "three")])
     node.daemon.wait("removal", lambda: "one" not in (names := node.get("cm")) and "two" not in names, 120)
     assert "three" in node.get("cm")
 
@@ -95,6 +101,36 @@ def test_a_lone_server_from_its_first_start_to_its_departure(make_member: MakeMe
     assert list_traces(node) == []
     assert node.machine.address in node.machine.run("ip", "-o", "addr", "show", "eth0")
     assert not [one for one in own if is_alive(one)]
+
+
+@pytest.mark.soak
+def test_a_leader_takes_away_what_it_never_placed(make_member: MakeMember) -> None:
+    node = make_member()
+    members = [as_member(node)]
+    first, second = add_on("a", MAP % "one"), add_on("b", MAP % "two")
+    node.tell(is_leader=True, members=members, add_ons=[first, second])
+    node.start()
+    ready = [("a", AddOnState.READY), ("b", AddOnState.READY)]
+    node.daemon.wait("both to be ready", lambda: list_add_ons(node) == ready, START_LIMIT_S)
+    node.tell(is_leader=True, members=members, add_ons=[add_on("a", ""), second])
+    node.daemon.wait("the end of one", lambda: list_add_ons(node) == ready[1:], 120)
+    assert "one" not in node.get("cm")
+    # The same comes back, which K3s would take for applied, had it a record of it still.
+    node.tell(is_leader=True, members=members, add_ons=[first, second])
+    node.daemon.wait("its return", lambda: list_add_ons(node) == ready, 120)
+    assert "one" in node.get("cm")
+
+    # A leader that has no file of what others placed, as after the loss of the former one, tells of it and removes it when told.
+    for file in node.root.glob("data/server/manifests/eaves-*"):
+        file.unlink()
+    node.tell(is_leader=True, members=members)
+    removing = [("a", AddOnState.REMOVING), ("b", AddOnState.REMOVING)]
+    node.daemon.wait("both to be found", lambda: list_add_ons(node) == removing, 120)
+    assert {"configmap/one", "configmap/two"} <= set(node.get("cm", "-o", "name").split())
+    node.tell(is_leader=True, members=members, add_ons=[add_on("a", ""), add_on("b", "")])
+    node.daemon.wait("the end of both", lambda: list_add_ons(node) == [], 120)
+    assert not {"configmap/one", "configmap/two"} & set(node.get("cm", "-o", "name").split())
+    assert "/eaves-" not in node.get("addons", "-n", "kube-system", "-o", "name")
 
 
 def test_a_config_that_cannot_be_understood_changes_nothing(make_member: MakeMember) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from eaves.kinds.k3scluster import K3sCluster
 from eaves.kinds.k3scluster_spec import AddOn, HelmChart, HelmFailurePolicy
 from eaves.wire.pb.eaves.cluster_pb2 import ClusterAddOn
 
@@ -17,6 +18,13 @@ def want_add_on(add_on: AddOn) -> ClusterAddOn:
     """Equal add-ons give equal bytes; ``digest`` is of the manifest."""
     manifest = add_on.manifest if add_on.helm is None else _render_chart(add_on.name, add_on.helm)
     return ClusterAddOn(name=add_on.name, digest=hashlib.sha256(manifest.encode()).hexdigest(), manifest=manifest)
+
+
+def want_add_ons(cluster: K3sCluster) -> list[ClusterAddOn]:
+    """Those of the spec, and without a manifest those that the cluster has still and that are to go."""
+    named = {add_on.name for add_on in cluster.spec.add_ons}
+    leaving = [ClusterAddOn(name=entry.name) for entry in cluster.status.add_ons if entry.name not in named]
+    return sorted([*map(want_add_on, cluster.spec.add_ons), *leaving], key=lambda entry: entry.name)
 
 
 def _render_chart(name: str, chart: HelmChart) -> str:

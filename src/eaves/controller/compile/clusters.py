@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from eaves.controller.compile.clusteraddons import want_add_on
+from eaves.controller.compile.clusteraddons import want_add_ons
 from eaves.controller.compile.clusterfiles import want_files
 from eaves.controller.compile.datastores import want_datastores
 from eaves.controller.compile.draft import Draft
@@ -187,9 +187,7 @@ def _want_extension(
         api_address=spec.api_address,
         members=[_want_member(entry) for entry in _listed(cluster, member)],
         is_leader=is_leader,
-        add_ons=[want_add_on(add_on) for add_on in sorted(spec.add_ons, key=lambda entry: entry.name)]
-        if is_server
-        else [],
+        add_ons=want_add_ons(cluster) if is_server else [],
         orders=_want_orders(cluster, member),
         node_name=member.node_name,
         memory_reserved_bytes=parse_bytes(spec.resources.memory),

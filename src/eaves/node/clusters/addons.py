@@ -1,7 +1,7 @@
-"""Add-ons: manifests in K3s's own folder, which K3s applies; what a manifest no longer names is deleted through the API.
+"""Add-ons: manifests in K3s's own folder, which K3s applies; what a changed manifest no longer names K3s deletes itself.
 
 K3s applies every file of ``server/manifests`` whenever it changes, but leaves the objects of a file that goes (docs.k3s.io, "Manage
-Packaged Components"). So a replaced or removed manifest is kept until the leader has deleted what only it named.
+Packaged Components"): :mod:`.departures` takes those away.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,7 +27,7 @@ from eaves.node.observed_cluster import AddOnState, AddOnStatus
 
 _PREFIX = "eaves-"
 _SUFFIX = ".yaml"
-_DEFAULT_NAMESPACE = "default"
+DEFAULT_NAMESPACE = "default"
 
 Object = Mapping[str, Any]
 
@@ -43,22 +42,28 @@ class ObjectKey(Struct, frozen=True, order=True):
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+def want_addon(name: str) -> str:
+    """Name of the Addon that K3s keeps of it. Ours are told from those that K3s packs itself, which it writes anew at every start."""
+    return f"{_PREFIX}{name}"
+
+
+def name_of(addon: str) -> str:
+    """Of the add-on that K3s's ``addon`` is of; empty = it is not ours."""
+    return addon.removeprefix(_PREFIX) if addon.startswith(_PREFIX) else ""
+
+
 def want_file_name(name: str) -> str:
-    """Ours are told from those that K3s packs itself, which it writes anew at every start."""
-    return f"{_PREFIX}{name}{_SUFFIX}"
+    """K3s names the Addon after it."""
+    return f"{want_addon(name)}{_SUFFIX}"
 
 
-def place(folders: ClusterFolders, add_ons: Iterable[ClusterAddOn], *, is_leader: bool) -> None:
-    """Make K3s's folder hold these of ours and no others. Blocking. Raises OSError."""
+def place(folders: ClusterFolders, add_ons: Iterable[ClusterAddOn]) -> None:
+    """Make K3s's folder hold these of ours, but for those that are to go, and no others. Blocking. Raises OSError."""
     files.want_folder(folders.manifests)
-    wanted = {want_file_name(add_on.name): add_on.manifest.encode() for add_on in add_ons}
+    wanted = {want_file_name(add_on.name): add_on.manifest.encode() for add_on in add_ons if not add_on.is_leaving}
     for path in folders.manifests.glob(f"{_PREFIX}*{_SUFFIX}"):
-        if wanted.get(path.name) != path.read_bytes():
-            if is_leader:
-                files.want_folder(folders.former_add_ons)
-                files.save_file(_want_former(folders, path), path.read_bytes())
-            if path.name not in wanted:
-                path.unlink()
+        if path.name not in wanted:
+            path.unlink()
     for name, manifest in wanted.items():
         if files.load_file(folders.manifests / name) != manifest:
             files.save_file(folders.manifests / name, manifest)
@@ -71,47 +76,6 @@ def parse_objects(manifest: str) -> list[ObjectKey]:
         for document in yaml.safe_load_all(manifest):
             found += _parse_document(document)
     return found
-
-
-def list_surplus(former: Iterable[str], current: Iterable[str]) -> list[ObjectKey]:
-    """Objects of former manifests that no current one names, in reverse order: what was made last goes first."""
-    kept = {key for manifest in current for key in parse_objects(manifest)}
-    named = [key for manifest in former for key in parse_objects(manifest) if key not in kept]
-    return list(dict.fromkeys(reversed(named)))
-
-
-async def prune(api: KubeApi, folders: ClusterFolders, add_ons: Sequence[ClusterAddOn]) -> str:
-    """Delete what former manifests alone name; answers what still waits. Raises KubeApiError, OSError."""
-    former = sorted(folders.former_add_ons.glob("*")) if folders.former_add_ons.is_dir() else []
-    if not former:
-        return ""
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in former]
-    for key in list_surplus(texts, [add_on.manifest for add_on in add_ons]):
-        resource = await api.find_resource(key.api_version, key.kind)
-        if resource is None or not await api.delete(_want_path(resource, key)):
-            continue
-        if (held := await api.find(_want_path(resource, key))) is not None:
-            # Finalizers hold it; it is looked for again in the next round.
-            reason = await helmcharts.explain_departure(api, held) if key.kind == helmcharts.KIND else ""
-            return f"{key} to go{f': {reason}' if reason else ''}"
-    for path in former:
-        path.unlink(missing_ok=True)
-    return ""
-
-
-def list_leaving(folders: ClusterFolders, add_ons: Iterable[ClusterAddOn], problem: str) -> list[AddOnStatus]:
-    """Those that are not wanted any more and not gone: their manifests are here still. Blocking.
-
-    ``problem``: what :func:`prune` waits for.
-    """
-    files_of_ours = [
-        *folders.former_add_ons.glob(f"*-{want_file_name('*')}"),
-        *folders.manifests.glob(want_file_name("*")),
-    ]
-    found = {path.name.partition(_PREFIX)[2].removesuffix(_SUFFIX) for path in files_of_ours}
-    left = found - {add_on.name for add_on in add_ons}
-    message = f"waits for {problem}" if problem else ""
-    return [AddOnStatus(name, "", AddOnState.REMOVING, message) for name in sorted(left)]
 
 
 async def observe(api: KubeApi, folders: ClusterFolders, add_on: ClusterAddOn) -> AddOnStatus:
@@ -180,7 +144,7 @@ async def _find(api: KubeApi, key: ObjectKey) -> Object | None:
 
 async def _is_applied(api: KubeApi, add_on: ClusterAddOn) -> bool:
     """K3s keeps the checksum of the file that it applied last with success, in an Addon of its name."""
-    path = want_path("apis", "k3s.cattle.io", "v1", "namespaces", SYSTEM_NAMESPACE, "addons", f"{_PREFIX}{add_on.name}")
+    path = want_path("apis", "k3s.cattle.io", "v1", "namespaces", SYSTEM_NAMESPACE, "addons", want_addon(add_on.name))
     found = await api.find(path)
     checksum = found.get("spec", {}).get("checksum") if found is not None else None
     return checksum == hashlib.sha256(add_on.manifest.encode()).hexdigest()
@@ -192,7 +156,7 @@ async def _find_failure(api: KubeApi, folders: ClusterFolders, add_on: ClusterAd
         changed_at = (await asyncio.to_thread((folders.manifests / want_file_name(add_on.name)).stat)).st_mtime
     except FileNotFoundError:
         return ""
-    selector = f"involvedObject.kind=Addon,involvedObject.name={_PREFIX}{add_on.name},type=Warning"
+    selector = f"involvedObject.kind=Addon,involvedObject.name={want_addon(add_on.name)},type=Warning"
     newest = (changed_at - 1, "")
     async for event in api.list(
         want_path("api", "v1", "namespaces", SYSTEM_NAMESPACE, "events"), fieldSelector=selector
@@ -205,7 +169,7 @@ async def _find_failure(api: KubeApi, folders: ClusterFolders, add_on: ClusterAd
 
 
 def _want_path(resource: Resource, key: ObjectKey) -> str:
-    return resource.want_path(key.namespace or _DEFAULT_NAMESPACE, key.name)
+    return resource.want_path(key.namespace or DEFAULT_NAMESPACE, key.name)
 
 
 def _parse_document(document: object) -> list[ObjectKey]:
@@ -224,8 +188,3 @@ def _parse_document(document: object) -> list[ObjectKey]:
             str(metadata["name"]),
         )
     ]
-
-
-def _want_former(folders: ClusterFolders, path: Path) -> Path:
-    number = sum(1 for _ in folders.former_add_ons.glob("*"))
-    return folders.former_add_ons / f"{number:04d}-{path.name}"

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -44,11 +44,16 @@ class AdminConfig(Struct, frozen=True):
 
 
 class Resource(Struct, frozen=True):
-    """How a kind is reached: ``path`` is the collection's without namespace."""
+    """How a kind is reached."""
 
     group_path: str
     plural: str
     is_namespaced: bool
+
+    @property
+    def collection(self) -> str:
+        """Of all namespaces."""
+        return f"{self.group_path}/{self.plural}"
 
     def want_path(self, namespace: str, name: str) -> str:
         inside = f"/namespaces/{quote(namespace)}" if self.is_namespaced else ""
@@ -168,7 +173,7 @@ class KubeApi:
         """How ``kind`` is reached; None while the cluster does not serve it."""
         known = self._resources.get(api_version)
         if known is None or kind not in known:
-            base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+            base = _want_base(api_version)
             answer = await self.find(base)
             if answer is None:
                 return None
@@ -179,6 +184,21 @@ class KubeApi:
             }
             self._resources[api_version] = known
         return known.get(kind)
+
+    async def list_resources(self, verbs: Collection[str]) -> AsyncIterator[tuple[str, str, Resource]]:
+        """API version, kind and way of all that the cluster serves now and that can be asked for all of ``verbs``.
+
+        Each group in the version that it prefers. A group that a server behind the API serves which is away is left out.
+        """
+        groups = (await self.get("/apis")).get("groups", ())
+        for version in ("v1", *(group["preferredVersion"]["groupVersion"] for group in groups)):
+            base = _want_base(version)
+            answer = await self._call("GET", base)
+            if answer.status in (404, 503):
+                continue
+            for entry in _decode(_check(answer, base)).get("resources", ()):
+                if "/" not in entry["name"] and set(verbs) <= set(entry.get("verbs", ())):
+                    yield version, entry["kind"], Resource(base, entry["name"], entry["namespaced"])
 
     async def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, content_type: str = "application/json"
@@ -194,6 +214,10 @@ class KubeApi:
             raise KubeApiError(
                 f"the cluster's API does not answer: {error.message}", element=path.partition("?")[0]
             ) from error
+
+
+def _want_base(api_version: str) -> str:
+    return f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
 
 
 def _check(answer: Response, path: str) -> Response:

@@ -1,4 +1,4 @@
-"""The leader's rounds: members brought to what the config wishes, add-ons pruned and looked at, the cluster summed up.
+"""The leader's rounds: members brought to what the config wishes, add-ons looked at and taken away, the cluster summed up.
 
 One server at a time is leader, by the config. It works with K3s's admin credential on its own machine. Each round reads everything anew,
 so a round that was cut off, or two leaders for a moment, do no harm.
@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from eaves.node.clusters import addons
+from eaves.node.clusters import departures
 from eaves.node.clusters.addonwatch import AddOnWatch
 from eaves.node.clusters.errors import KubeApiError
 from eaves.node.clusters.kubeapi import KubeApi, Object, want_path
@@ -48,16 +48,15 @@ class Leader:
         pods = [parse_pod(pod) async for pod in api.list("/api/v1/pods")]
         device_ids = {member.name: member.id for member in cluster.members}
         members = [await self._keep_member(api, cluster, member, nodes, pods) for member in cluster.members]
-        problem = await addons.prune(api, folders, cluster.add_ons)
+        leaving = await departures.take_round(api, cluster.add_ons)
+        staying = [add_on for add_on in cluster.add_ons if not add_on.is_leaving]
         now = asyncio.get_running_loop().time()
-        leaving = await asyncio.to_thread(addons.list_leaving, folders, cluster.add_ons, problem)
         return LeaderReport(
             nodes=tuple(parse_node(node, device_ids) for _, node in sorted(nodes.items())),
             pods=count_pods(pods),
             members=tuple(members),
-            add_ons=(*await self._add_ons.look(api, folders, cluster.id, cluster.add_ons, now), *leaving),
+            add_ons=(*await self._add_ons.look(api, folders, cluster.id, staying, now), *leaving),
             etcd_members=sum(1 for node in nodes.values() if ETCD_LABEL in node["metadata"].get("labels", {})),
-            problem=problem,
         )
 
     async def watch(self, api: KubeApi, cluster: DesiredCluster) -> LeaderReport:

@@ -167,7 +167,7 @@ class Membership:
             cluster = replace(cluster, join_address=plan.join)
         rendered, backend = await self.prepare(cluster, is_first=plan.is_first)
         if cluster.is_server:
-            await asyncio.to_thread(addons.place, self.own, cluster.add_ons, is_leader=cluster.is_leader)
+            await asyncio.to_thread(addons.place, self.own, cluster.add_ons)
         await self._renew(cluster, rendered)
         await self._run(cluster, rendered, backend)
 

@@ -63,11 +63,6 @@ class ClusterFolders(Struct, frozen=True):
         return self.data / "server" / "tls"
 
     @property
-    def former_add_ons(self) -> Path:
-        """Manifests that were replaced or removed; the leader deletes what they alone name."""
-        return self.root / "former-add-ons"
-
-    @property
     def restores(self) -> Path:
         """Snapshots brought back from a datastore."""
         return self.root / "restore"

@@ -239,7 +239,7 @@ class Clusters:
         await self._prefetcher.take_turn(cluster, record.program)
         if not record.is_server:
             return
-        await asyncio.to_thread(addons.place, membership.own, cluster.add_ons, is_leader=cluster.is_leader)
+        await asyncio.to_thread(addons.place, membership.own, cluster.add_ons)
         if cluster.is_leader and membership.health.is_ready:
             await rotate_token(membership, cluster)
         is_ready = membership.health.is_ready

@@ -49,6 +49,11 @@ class ClusterAddOn(Struct, frozen=True):
     digest: str
     manifest: str
 
+    @property
+    def is_leaving(self) -> bool:
+        """One without a manifest is to go."""
+        return not self.manifest
+
 
 class ClusterBackup(Struct, frozen=True):
     """``schedule``: five fields of cron in UTC, empty = on order only. ``store`` None = snapshots stay on the server."""

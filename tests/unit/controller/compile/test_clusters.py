@@ -176,6 +176,15 @@ def test_add_ons_are_manifests_and_charts_are_objects_of_the_helm_controller(dev
     assert not compiled(device, agent).cluster.eaves.add_ons
 
 
+def test_what_the_cluster_has_still_and_the_spec_does_not_name_is_told_to_go(device: DeviceCipher) -> None:
+    manifest = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
+    told = [{"name": "a", "state": "Removing"}, {"name": "m", "state": "Ready"}]
+    cluster = make_cluster(status={"addOns": told}, addOns=[{"name": "m", "manifest": manifest}])
+    leaving, staying = compiled(device, cluster).cluster.eaves.add_ons
+    assert (leaving.name, leaving.manifest) == ("a", "")
+    assert (staying.name, staying.manifest) == ("m", manifest)
+
+
 def test_a_chart_has_all_that_its_controller_needs_and_nothing_that_is_not_said() -> None:
     def spec_of(**chart: object) -> dict[str, object]:
         add_on = msgspec.convert({"name": "shop", "helm": {"chart": "oci://registry.example/shop", **chart}}, AddOn)

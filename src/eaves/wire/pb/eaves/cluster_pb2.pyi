@@ -248,7 +248,7 @@ class ClusterAddOn(_message.Message):
     digest: _builtins.str
     """SHA-256 of the manifest in hex."""
     manifest: _builtins.str
-    """YAML documents; a Helm chart is a HelmChart of helm.cattle.io/v1 here."""
+    """YAML documents; a Helm chart is a HelmChart of helm.cattle.io/v1 here. Empty = it is to leave the cluster."""
     def __init__(
         self,
         *,
@@ -578,7 +578,7 @@ class ClusterAddOnInfo(_message.Message):
     digest: _builtins.str
     """Of what was placed."""
     state: _builtins.str
-    """Pending, Applied, Ready or Failed."""
+    """Pending, Applied, Ready, Failed or Removing, also of those that the config does not name and the cluster has."""
     message: _builtins.str
     def __init__(
         self,
