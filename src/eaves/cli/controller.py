@@ -65,6 +65,25 @@ def rotate_certs(settings_file: Path | None) -> None:
     )
 
 
+@command.command("new-epoch")
+@_SETTINGS
+def new_epoch(settings_file: Path | None) -> None:
+    """Ask every device for everything anew, after a copy of the data folder was put back. The controller must not run.
+
+    \b
+    Example:
+      systemctl stop eaves-controller
+      eaves controller new-epoch
+    """
+    import asyncio
+
+    from eaves.controller.bootstrap import renew_epoch
+    from eaves.controller.settings import load
+
+    asyncio.run(renew_epoch(load(settings_file, os.environ)))
+    click.echo("from the next start on, devices send all that they have to tell")
+
+
 @command.command("check-settings")
 @_SETTINGS
 def check_settings(settings_file: Path | None) -> None:

@@ -13,6 +13,7 @@ import logging
 import resource
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from eaves.controller.api.wiring import ApiParts, make_api
 from eaves.controller.auditlog import AuditLog
 from eaves.controller.devicelistener import listen_for_devices
 from eaves.controller.deviceside import DeviceSide, Stores, build_device_side
+from eaves.controller.epoch import StoreEpoch
 from eaves.controller.events import EventRecorder
 from eaves.controller.firststart import want_admin_access, want_first_objects
 from eaves.controller.identity import GivenFiles, Identity, open_identity
@@ -56,6 +58,7 @@ from eaves.store.sqlite.telemetry import SqliteTelemetry
 log = logging.getLogger(__name__)
 
 KUBECONFIG = "admin.kubeconfig"
+OBJECTS = "objects.db"
 
 
 class DataFolderError(EavesError):
@@ -97,6 +100,17 @@ async def run_controller(settings: ControllerSettings) -> None:
         await _run(settings, folder, identity, tls, stores, supervisor)
 
 
+async def renew_epoch(settings: ControllerSettings) -> None:
+    """Make the next start ask every device for everything. Raises EavesError when the data folder cannot be used, or is in use."""
+    folder = Path(settings.data_dir)
+    if not (folder / OBJECTS).exists():
+        raise DataFolderError(
+            f"there is no {OBJECTS} in {folder}", resolution="name the settings of the controller by --config"
+        )
+    async with _open_stores(settings, folder) as stores:
+        await StoreEpoch(stores.credentials, time.time).renew()
+
+
 async def _run(
     settings: ControllerSettings,
     folder: Path,
@@ -107,7 +121,7 @@ async def _run(
 ) -> None:
     objects = stores.objects
     side = build_device_side(
-        Stores(objects, stores.registry, stores.telemetry, stores.credentials),
+        Stores(objects, stores.registry, stores.telemetry, stores.credentials, folder / OBJECTS),
         identity,
         EventRecorder(objects, "eaves-controller"),
         settings.gateway,
@@ -194,7 +208,7 @@ def load_identity(settings: ControllerSettings) -> Identity:
 @contextlib.asynccontextmanager
 async def _open_stores(settings: ControllerSettings, folder: Path) -> AsyncIterator[_OpenStores]:
     retention = settings.retention
-    store = await SqliteStore.open(folder / "objects.db", ObjectOptions(history_s=60.0 * retention.history_minutes))
+    store = await SqliteStore.open(folder / OBJECTS, ObjectOptions(history_s=60.0 * retention.history_minutes))
     try:
         options = TelemetryOptions(
             max_bytes=retention.telemetry_mib << 20, max_age_s=86_400.0 * retention.telemetry_days

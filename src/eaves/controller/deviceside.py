@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
 
 from eaves.controller.compile.model import ObjectKey, Problem
+from eaves.controller.epoch import StoreEpoch
 from eaves.controller.events import EventSink
 from eaves.controller.gateway.app import BODY_TIMEOUT_S, Gateway
 from eaves.controller.gateway.attest import Attestor
@@ -62,6 +64,8 @@ class Stores(Struct, frozen=True):
     registry: DeviceRegistry
     telemetry: Telemetry
     settings: SettingStore
+    file: Path | None = None
+    """Of the objects; None = whether it is another one is not looked at."""
 
 
 class DeviceSide(Struct, frozen=True):
@@ -140,7 +144,7 @@ def build_device_side(
             on_verdict=observer.take_verdict,
             on_certs=lambda device: configs.want(device, is_urgent=True),
         ),
-        configs=ConfigService(configs.shelf, devices, observer.take_poll),
+        configs=ConfigService(configs.shelf, devices, observer.take_poll, configs.note_poll),
         ingest=Ingest(
             stores.registry,
             stores.telemetry,
@@ -199,6 +203,7 @@ def _build_reconcilers(
         report=lambda device, is_new: parts.look_at(device, is_new),
         unplaced=lambda app: parts.take_unplaced(app),
         max_configs=settings.config_cache,
+        epoch=StoreEpoch(stores.settings, clocks.now, stores.file),
         tokens=tokens.find,
     )
 

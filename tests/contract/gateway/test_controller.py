@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import httpx2
 import pytest
 import yaml
 
+from eaves.controller.epoch import StoreEpoch
+from eaves.store.sqlite.credentials import SqliteCredentials
+from eaves.store.sqlite.objects import SqliteStore
 from eaves.testing.device import Device, make_onboarding_pair
 from eaves.testing.device_transport import TlsTransport
 from eaves.testing.deviceside import make_onboarding_key
@@ -228,3 +232,23 @@ async def test_rotated_keys_are_taken_up_while_devices_are_served(controller: Co
     assert (await device.poll()).status in (200, 304)
     assert isinstance(device.transport, TlsTransport)
     await device.transport.close()
+
+
+async def test_everything_is_asked_for_anew_on_demand(controller: Controller) -> None:
+    """The command takes a store that is there and that nobody uses."""
+    assert "there is no objects.db" in await fails(await controller.command("new-epoch"))
+    await controller.start()
+    assert "another process uses the file" in await fails(await controller.command("new-epoch"))
+    assert await controller.stop() == 0
+
+    async def read_epoch() -> int:
+        store = await SqliteStore.open(controller.folder / "objects.db")
+        try:
+            return await StoreEpoch(SqliteCredentials(store), time.time).want()
+        finally:
+            await store.close()
+
+    before = await read_epoch()
+    process = await controller.command("new-epoch")
+    assert await process.wait() == 0
+    assert await read_epoch() > before

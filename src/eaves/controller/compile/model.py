@@ -65,6 +65,8 @@ class NodeInputs(Struct, frozen=True, kw_only=True):
     cipher: NodeCipher | None = None
     default_items: Mapping[str, str] = field(default_factory=lambda: DEFAULT_CONFIG_ITEMS)
     previous: EdgeDevConfig | None = None
+    controller_epoch: int = 0
+    """Another number asks the device for everything anew."""
 
 
 def token_name(cluster_id: str, generation: int) -> str:

@@ -270,6 +270,7 @@ def _baseline(node: EdgeNode, inputs: NodeInputs) -> EdgeDevConfig:
         id=UUIDandVersion(uuid=node.metadata.uid, version=str(node.metadata.generation)),
         device_name=node.metadata.name,
         controllercert_confighash=inputs.controller_certs_hash,
+        controller_epoch=inputs.controller_epoch,
         maintenance_mode=node.spec.maintenance,
         # Sent from the start: a device only records the first counter it ever sees and acts on the next.
         reboot=DeviceOpsCmd(counter=node.spec.reboot_counter, desiredState=True),

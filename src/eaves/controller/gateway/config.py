@@ -117,11 +117,19 @@ class ConfigShelf:
 class ConfigService:
     """The endpoint."""
 
-    def __init__(self, shelf: ConfigShelf, devices: Devices, polled: Callable[[DeviceId, str], None]) -> None:
-        """``polled`` hears of each poll, with the hash of the config that the device has."""
+    def __init__(
+        self,
+        shelf: ConfigShelf,
+        devices: Devices,
+        polled: Callable[[DeviceId, str], None],
+        is_outdated: Callable[[DeviceId, str, str], Awaitable[bool]],
+    ) -> None:
+        """``polled`` hears of each poll, with the hash of the config that the device has. ``is_outdated`` tells by that hash and the one
+        to be served whether the latter is older."""
         self._shelf = shelf
         self._devices = devices
         self._polled = polled
+        self._is_outdated = is_outdated
 
     async def serve(self, device: Device, payload: bytes) -> bytes | None:
         """The sealed ConfigResponse, or None when the device has it already (304).
@@ -140,4 +148,6 @@ class ConfigService:
         config = await self._shelf.want(device.id)
         if request.configHash == config.hash:
             return None
+        if await self._is_outdated(device.id, request.configHash, config.hash):
+            raise BusyError("the config of this device is made anew, since it had a later one", code="ConfigOutdated")
         return self._shelf.sealed(device.id, config)

@@ -8,6 +8,7 @@ while everything is compiled again behind. A config that comes out the same keep
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -17,6 +18,7 @@ from eaves.controller.compile.encode import config_hash, encode_config
 from eaves.controller.compile.model import CompiledConfig, ObjectKey, Problem
 from eaves.controller.compile.node import compile_node
 from eaves.controller.devicecerts import Encryptor
+from eaves.controller.epoch import StoreEpoch, content_of, parse_stamp, stamp_hash
 from eaves.controller.gateway.config import ConfigShelf, ServedConfig
 from eaves.controller.gateway.notify import NotifyHub
 from eaves.controller.identity import Identity
@@ -31,9 +33,11 @@ from eaves.kinds.registry import BY_KIND
 from eaves.kube.resource import Object
 from eaves.store.abc import Change
 from eaves.store.credentials import SettingStore
-from eaves.store.devices import DeviceRegistry
+from eaves.store.devices import DeviceRecord, DeviceRegistry
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.pb.config.devconfig_pb2 import ConfigResponse, EdgeDevConfig
+
+log = logging.getLogger(__name__)
 
 _OWNERS = {"AppSnapshot": ("App", "spec.appName"), "VolumeSnapshot": ("Volume", "spec.volumeName")}
 """What each snapshot is of."""
@@ -96,6 +100,7 @@ class ConfigReconciler:
         report: Callable[[DeviceId, bool], None],
         unplaced: Callable[[ObjectKey], None],
         max_configs: int,
+        epoch: StoreEpoch,
         tokens: FindToken | None = None,
     ) -> None:
         self._objects = objects
@@ -107,6 +112,9 @@ class ConfigReconciler:
         self._now = now
         self._report = report
         self._unplaced = unplaced
+        self._epoch = epoch
+        self._latest_s: dict[DeviceId, int] = {}
+        """Times of configs that devices had from a store that is no more."""
         self._tokens = tokens
         self._cache = InputCache(objects)
         self._clusters = ClusterIndex()
@@ -134,6 +142,29 @@ class ConfigReconciler:
         """Look at every config again: the controller's own certificates changed."""
         for device_id in self._nodes.ids():
             self.want(device_id)
+
+    async def note_poll(self, device_id: DeviceId, known_hash: str, current_hash: str) -> bool:
+        """Whether the device had a later config than there is: the store was put back to an earlier state.
+
+        Every device is then asked for everything, and this one's config is made anew, later than what it had: it takes no older one.
+        """
+        secret = self._identity.current.iv_secret
+        known_s = parse_stamp(known_hash, device_id, secret)
+        if known_s <= parse_stamp(current_hash, device_id, secret):
+            return False
+        self._latest_s[device_id] = max(known_s, self._latest_s.get(device_id, 0))
+        kept = await self._load_kept(device_id)
+        before = await self._epoch.want()
+        record = await self._registry.find(device_id)
+        # Otherwise the epoch was raised since that config was made, and the next is on its way.
+        if kept is None or EdgeDevConfig.FromString(kept.config).controller_epoch == _epoch_of(before, record):
+            log.warning(
+                "a device had a later config than the store knows; everything is asked for: device=%s", device_id
+            )
+            await self._epoch.renew()
+            self.want_all()
+        self.want(device_id, is_urgent=True)
+        return True
 
     async def remove_kept(self, device_id: DeviceId) -> None:
         """Forget the config of a device that is gone."""
@@ -246,6 +277,7 @@ class ConfigReconciler:
             EdgeDevConfig.FromString(kept.config) if kept is not None else None,
             self._clusters.clusters_of(edgenode["metadata"]["name"]),
             self._tokens,
+            _epoch_of(await self._epoch.want(), record),
         )
         named = {key for key in self._touched.of(edgenode["metadata"]["name"]) if key.kind in BY_NAME}
         for _ in range(_MAX_PASSES):
@@ -260,23 +292,25 @@ class ConfigReconciler:
 
     async def _take(self, device_id: DeviceId, compiled: CompiledConfig, kept: _KeptConfig | None) -> None:
         """Serve the config, keep it, and tell its device and the status."""
-        new_hash = config_hash(compiled.config)
-        is_new = kept is None or kept.hash != new_hash
+        content = config_hash(compiled.config)
+        latest_s = self._latest_s.get(device_id, 0)
+        is_new = kept is None or content_of(kept.hash) != content or kept.made_s <= latest_s
         if is_new:
-            made_s = int(self._now())
+            # The device ignores a config that is older than the one it has.
+            made_s = max(int(self._now()), latest_s + 1)
             if kept is not None:
-                # The device ignores a config that is older than the one it has.
                 made_s = max(made_s, kept.made_s + 1)
-            kept = _KeptConfig(new_hash, encode_config(compiled.config), made_s)
+            stamped = stamp_hash(content, made_s, device_id, self._identity.current.iv_secret)
+            kept = _KeptConfig(stamped, encode_config(compiled.config), made_s)
         assert kept is not None
         served = _serve(kept)
         self.shelf.put(device_id, served)
         if (awaited := self._awaited.pop(device_id, None)) is not None and not awaited.done():
             awaited.set_result(served)
         if is_new:
-            self._hub.tell_config(device_id, new_hash)
+            self._hub.tell_config(device_id, kept.hash)
             await self._settings.save_setting(_setting_name(device_id), _encode_kept(kept))
-        outcome = Outcome(new_hash, compiled.problems)
+        outcome = Outcome(kept.hash, compiled.problems)
         if self._outcomes.get(device_id) != outcome or is_new:
             self._outcomes[device_id] = outcome
         self._report(device_id, is_new)
@@ -301,9 +335,15 @@ class ConfigReconciler:
     def _forget(self, device_id: DeviceId, name: str) -> None:
         self.shelf.drop(device_id)
         self._outcomes.pop(device_id, None)
+        self._latest_s.pop(device_id, None)
         if (awaited := self._awaited.pop(device_id, None)) is not None and not awaited.done():
             awaited.set_result(None)
         self.queue.add(name)
+
+
+def _epoch_of(epoch: int, record: DeviceRecord | None) -> int:
+    """Of one device: one that is registered anew, since the store no longer knew it, is to tell everything too."""
+    return epoch + (record.created_ns // 10**9 if record is not None else 0)
 
 
 def _serve(kept: _KeptConfig) -> ServedConfig:

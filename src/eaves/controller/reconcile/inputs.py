@@ -81,6 +81,7 @@ class Surroundings(Struct, frozen=True):
     clusters: Sequence[ObjectKey] = ()
     """K3sClusters whose status names the node."""
     tokens: FindToken | None = None
+    epoch: int = 0
 
 
 async def load_inputs(
@@ -126,6 +127,7 @@ async def load_inputs(
         controller_certs_hash=around.controller_certs_hash,
         cipher=around.cipher,
         previous=around.previous,
+        controller_epoch=around.epoch,
     )
 
 

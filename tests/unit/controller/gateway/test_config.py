@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,51 @@ async def test_an_unchanged_config_keeps_its_bytes_over_a_restart(tmp_path: Path
         assert (await device.poll()).status == 304
         await rig.until(lambda: rig.side.configs.outcome(device.id) is not None)
         assert (await device.poll()).status == 304
+
+
+async def test_a_device_with_a_later_config_than_the_restored_store_gets_a_later_one_yet(tmp_path: Path) -> None:
+    """A device ignores a config that is older than its own, and remembers its hash all the same."""
+    folder, backup = tmp_path / "data", tmp_path / "backup"
+    async with open_rig(folder) as rig:
+        await rig.add_key()
+        device, other = await rig.onboarded(serial="A1"), await rig.onboarded(serial="B2")
+        await rig.side.configs.queue.wait_idle()
+        await other.poll()
+    shutil.copytree(folder, backup)
+    async with open_rig(folder) as rig:
+        device.transport = rig.device().transport
+        await add_app(rig, device)
+        await rig.until(lambda: has_app(device))
+    shutil.rmtree(folder)
+    shutil.copytree(backup, folder)
+    assert device.config is not None
+    assert other.config is not None
+    later, told = device.config.config_timestamp.seconds, other.config.controller_epoch
+    async with open_rig(folder) as rig:
+        for known in (device, other):
+            known.transport = rig.device().transport
+        await rig.until(lambda: lost_app(device))
+        assert device.config.config_timestamp.seconds > later
+        await rig.until(lambda: has_new_epoch(other, told))
+        await rig.side.configs.queue.wait_idle()
+        for known in (device, other):
+            await known.poll()
+            assert (await known.poll()).status == 304
+    async with open_rig(folder) as rig:
+        device.transport = rig.device().transport
+        assert (await device.poll()).status == 304
+
+
+async def lost_app(device: Device) -> bool:
+    answer = await device.poll()
+    # 503 while it is made anew; never the one that is older than what the device has.
+    assert answer.status in (200, 503)
+    return answer.status == 200
+
+
+async def has_new_epoch(device: Device, before: int) -> bool:
+    await device.poll()
+    return device.config is not None and device.config.controller_epoch > before
 
 
 async def test_a_status_alone_compiles_nothing(rig: Rig) -> None:
