@@ -200,3 +200,20 @@ rule = AclRule(2, "", AclDirection.EGRESS, AclAction.ALLOW, subnet="{far}", prot
 vif = WantedVif("app", "n", "eth0", "evvapp", "n", "br0", "", 0, "", "02::", 1500, (rule,))
 print(asyncio.run(switch_recheck.end_forbidden([vif], "{table}")))
 """
+
+
+async def test_no_rule_asks_for_the_type_of_a_frame_which_is_that_of_its_vlan() -> None:
+    rules = tuple(
+        AclRule(number, "", direction, ALLOW, subnet=subnet, protocol=protocol)
+        for number, (direction, subnet, protocol) in enumerate(
+            (direction, subnet, protocol)
+            for direction in (OUT, IN)
+            for subnet in ("", "10.7.0.0/16", "0.0.0.0/0", "fd07::/16", "::/0")
+            for protocol in ("", "tcp", "udp", "icmp", "sctp", "47")
+        )
+    )
+    vif = WantedVif("a", "n", "eth0", "evva", "n", "br0", "", 0, "", "02:00:00:00:00:01", 1500, rules)
+    text = render_switch_ruleset((replace(vif, is_switched=True, flow_log=True),), TABLE, log_group=9)
+    shown = await process.run(["nft", "--check", "--debug=netlink", "-f", "-"], stdin=text.encode())
+    assert "payload load 1b @ transport header" in shown.text
+    assert "link header + 12" not in shown.text

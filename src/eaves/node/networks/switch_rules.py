@@ -149,14 +149,16 @@ def _render_way(vif: WantedVif, way: Way, log_group: int) -> dict[str, list[str]
 
 def _render_always(link: str, way: Way) -> list[str]:
     """Without these no rule could ever matter: finding neighbours and routers, addresses, names; and what belongs to others' packets."""
-    fragments = ["ip frag-off & 0x1fff != 0 return", "frag frag-off != 0 return"]
+    # Not "ether type", which nft takes by itself for these: where a bridge keeps VLANs apart, a frame's type is that of its tag.
+    icmp, icmpv6 = "meta protocol ip icmp type", "meta protocol ip6 icmpv6 type"
+    fragments = ["ip frag-off & 0x1fff != 0 return", "meta protocol ip6 frag frag-off != 0 return"]
     if way is Way.OUT:
         return [
-            # Not "ether type": where a bridge keeps VLANs apart, a frame's type is that of its tag.
             "meta protocol arp return",
             # An app that played the router would lead the others' packets to itself.
-            "icmpv6 type { nd-router-advert, nd-redirect } drop",
-            "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld2-listener-report } return",
+            f"{icmpv6} {{ nd-router-advert, nd-redirect }} drop",
+            f"{icmpv6} {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} return",
+            f"{icmpv6} {{ mld-listener-report, mld2-listener-report }} return",
             "udp sport 68 udp dport 67 return",
             "udp sport 546 udp dport 547 return",
             f"meta l4proto {{ tcp, udp }} th dport 53 goto open_{way.value}_{link}",
@@ -164,9 +166,9 @@ def _render_always(link: str, way: Way) -> list[str]:
         ]
     return [
         "meta protocol arp return",
-        "icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query } return",
-        "icmp type { destination-unreachable, time-exceeded, parameter-problem } return",
-        "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } return",
+        f"{icmpv6} {{ nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query }} return",
+        f"{icmp} {{ destination-unreachable, time-exceeded, parameter-problem }} return",
+        f"{icmpv6} {{ destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} return",
         "udp sport 67 udp dport 68 return",
         "udp sport 547 udp dport 546 return",
         *fragments,
