@@ -48,6 +48,7 @@ from eaves.node.report.facts import load_machine
 from eaves.node.report.flows import FlowUploader
 from eaves.node.report.reporter import Reporter
 from eaves.node.report.survey import Surveyor
+from eaves.node.report.timereporter import TimeReporter
 from eaves.node.reserve import Reserve
 from eaves.node.settings import NodeSettings
 from eaves.node.snapshots import SnapshotTaker
@@ -159,6 +160,7 @@ class Node:
         self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), __version__)
         self.flows = FlowUploader(self.controller, self.observations)
         self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor)
+        self.time_reporter = TimeReporter(self.controller, self.orders, self.queue)
         self.status = StatusSocket(run / "node.sock", SnapshotTaker(self, __version__).take)
         self._onboarded = asyncio.Event()
         self._connect()
@@ -216,6 +218,7 @@ class Node:
         add("report-changes", self._once_onboarded(self.reporter.run_changes))
         add("report-device", self._once_onboarded(self.reporter.run_device))
         add("report-health", self._once_onboarded(self.reporter.run_health))
+        add("report-time", self._once_onboarded(self.time_reporter.run))
         if self.settings.metrics:
             add("report-metrics", self._once_onboarded(self.reporter.run_metrics))
         add("flows", self._once_onboarded(self.flows.run))
