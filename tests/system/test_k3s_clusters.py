@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import functools
 import http.client
 import json
 import re
 import secrets
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 
 from eaves.kube.resource import Object
 from eaves.testing.daemons import wait_for
+from eaves.testing.expired_certificates import let_all_expire, list_ends
 from eaves.testing.k3s import Release
 from eaves.testing.k3s_images import BUSYBOX
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
@@ -159,6 +163,40 @@ def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     stage.wait_phase("till", shop, "Ready")
     assert stage.read(node, "server/token") != token
     _grep_nothing(stage, node, [text.strip().rpartition(":")[2] for text in (token, stage.read(node, "server/token"))])
+
+
+@pytest.mark.soak
+def test_certificates_that_ended_while_all_was_off_are_renewed_by_the_site_itself(
+    stage: ClusterStage, shop: str, releases: list[Release]
+) -> None:
+    server, agent = nodes = [stage.add_node(), stage.add_node()]
+    stage.apply(want_cluster("till", releases[0].version, [server], [agent]), shop)
+    stage.wait_phase("till", shop, "Ready")
+    for node in nodes:
+        node.cut_controller()
+        node.cut_power()
+    now = time.time()
+    data = [stage.data(node) for node in nodes]
+    ended = [let_all_expire(folder, data[0]) for folder in data]
+    assert len(ended[0]) > len(ended[1]) > 0
+    for node in nodes:
+        node.start()
+
+    # Both kubelets speak to the API server again, and it to them.
+    def is_back(node: ClusterNode) -> bool:
+        text = stage.ask(server, f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node.name}")
+        renewed = datetime.datetime.fromisoformat(json.loads(text)["spec"]["renewTime"]).timestamp() if text else 0.0
+        return renewed > now and stage.ask(server, f"/api/v1/nodes/{node.name}/proxy/healthz") == "ok"
+
+    for node in nodes:
+        wait_for(f"{node.name} to be back", functools.partial(is_back, node), READY_LIMIT_S, node.explain)
+    for folder in data:
+        assert min(list_ends(folder).values()) > now + 300 * 86400
+    for node in nodes:
+        node.mend_controller()
+    stage.wait_phase("till", shop, "Ready")
+    told = stage.get("till", shop)["status"]["certificatesExpireAt"]
+    assert datetime.datetime.fromisoformat(told).timestamp() > now + 300 * 86400
 
 
 @pytest.mark.soak

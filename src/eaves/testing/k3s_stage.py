@@ -170,9 +170,7 @@ class ClusterStage:
 
     def connect(self, node: ClusterNode) -> http.client.HTTPSConnection:
         """A connection of its administrator to the API on a server, made on the machine, for who asks often."""
-        data = self._data(node)
-        assert data is not None, f"{node.name} has no K3s"
-        tls = data / "server" / "tls"
+        tls = self.data(node) / "server" / "tls"
         context = ssl.create_default_context(cafile=str(tls / "server-ca.crt"))
         context.load_cert_chain(tls / "client-admin.crt", tls / "client-admin.key")
         connection = http.client.HTTPSConnection("127.0.0.1", 6443, context=context, timeout=30)
@@ -210,9 +208,7 @@ class ClusterStage:
 
     def find_leaks(self, node: ClusterNode) -> list[str]:
         """Files outside the machine's own K3s that hold a credential of its cluster: its keys, or its token in clear."""
-        data = self._data(node)
-        assert data is not None
-        server = data / "server"
+        server = self.data(node) / "server"
         secrets_of_cluster = [_longest_line(path) for path in sorted((server / "tls").glob("**/*.key"))]
         secrets_of_cluster += [(server / "token").read_text().strip().rpartition(":")[2]]
         own, found = node.instance, []
@@ -223,6 +219,12 @@ class ClusterStage:
                 if path.is_file() and not path.is_symlink():
                     content = path.read_bytes()
                     found += [str(path) for secret in secrets_of_cluster if secret.encode() in content]
+        return found
+
+    def data(self, node: ClusterNode) -> Path:
+        """K3s's data directory, which must be there."""
+        found = self._data(node)
+        assert found is not None, f"{node.name} has no K3s"
         return found
 
     def _data(self, node: ClusterNode) -> Path | None:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from eaves.node.observed_cluster import ClusterState
 from eaves.testing.cluster_member import ClusterMember
+from eaves.testing.expired_certificates import let_all_expire, list_ends
 from eaves.wire.pb.eaves import cluster_pb2
 
 from .conftest import MakeMember
@@ -33,27 +32,6 @@ def is_rotated(node: ClusterMember, former: int) -> bool:
         return False
 
 
-def let_expire(path: Path, authority: Path) -> None:
-    """Sign a certificate anew with a validity that is over, as months offline would leave it."""
-    old = x509.load_pem_x509_certificate(path.read_bytes())
-    ca = x509.load_pem_x509_certificate(authority.read_bytes())
-    key = serialization.load_pem_private_key(authority.with_suffix(".key").read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(old.subject)
-        .issuer_name(ca.subject)
-        .public_key(old.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=400))
-        .not_valid_after(now - datetime.timedelta(days=35))
-    )
-    for extension in old.extensions:
-        builder = builder.add_extension(extension.value, extension.critical)
-    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-
-
 def test_certificates_on_order_and_after_months_offline(make_member: MakeMember) -> None:
     node = make_member()
     members = [as_member(node)]
@@ -70,12 +48,15 @@ def test_certificates_on_order_and_after_months_offline(make_member: MakeMember)
     node.wait_state(ClusterState.READY)
     assert status_of(node).done.rotate_certificates == 1
 
-    # The power goes, and comes back when the certificate has been over for a month; no controller says anything.
+    # The power goes, and comes back when every certificate has been over for a month; no controller says anything.
     node.daemon.kill()
     node.machine.cut_power()
-    tls = node.root / "data" / "server" / "tls"
-    let_expire(tls / "client-admin.crt", tls / "client-ca.crt")
-    let_expire(tls / "serving-kube-apiserver.crt", tls / "server-ca.crt")
+    data = node.root / "data"
+    ended = let_all_expire(data, data)
+    assert {"server/tls/client-admin.crt", "server/tls/etcd/peer-server-client.crt", "agent/serving-kubelet.crt"} <= {
+        *ended
+    }
+    assert max(list_ends(data).values()) < now
     node.start()
     assert node.wait_state(ClusterState.READY).certificates_expire_at > now + 300 * day_s
 
