@@ -1,7 +1,7 @@
 """Objects in Kubernetes' protobuf form, as clients send them: to JSON, by tables of field numbers.
 
-Stock kubectl sends its creates of core kinds (``create namespace``, ``create secret`` …), ``auth whoami``, ``auth can-i``, ``create token``
-and evictions so, and has no other way when a server refuses. Answers are JSON always, which the same clients accept.
+The typed clients of client-go write every kind of Kubernetes so (leader election its Leases), and with them stock kubectl: ``create
+namespace``, ``auth can-i``, evictions … They have no other way when a server refuses. Answers are JSON always, which the same clients accept.
 Field numbers are those of the ``generated.proto`` files of k8s.io/api and k8s.io/apimachinery.
 """
 
@@ -47,11 +47,17 @@ LocalObjectReference: name=1
 Event: metadata=1:ObjectMeta involvedObject=2:ObjectReference reason=3 message=4 source=5:EventSource firstTimestamp=6:Time
   lastTimestamp=7:Time count=8:int type=9 eventTime=10:MicroTime series=11:EventSeries action=12 related=13:ObjectReference
   reportingComponent=14 reportingInstance=15
+EventV1: metadata=1:ObjectMeta eventTime=2:MicroTime series=3:EventSeries reportingController=4 reportingInstance=5 action=6 reason=7
+  regarding=8:ObjectReference related=9:ObjectReference note=10 type=11 deprecatedSource=12:EventSource
+  deprecatedFirstTimestamp=13:Time deprecatedLastTimestamp=14:Time deprecatedCount=15:int
 EventSeries: count=1:int lastObservedTime=2:MicroTime
 EventSource: component=1 host=2
 Pod: metadata=1:ObjectMeta spec=2:PodSpec
 PodSpec: containers=2:Container* restartPolicy=3 nodeName=10
 Container: name=1 image=2 command=3* args=4* workingDir=5
+Lease: metadata=1:ObjectMeta spec=2:LeaseSpec
+LeaseSpec: holderIdentity=1? leaseDurationSeconds=2:int? acquireTime=3:MicroTime renewTime=4:MicroTime leaseTransitions=5:int? strategy=6?
+  preferredHolder=7?
 
 TokenRequest: metadata=1:ObjectMeta spec=2:TokenRequestSpec
 TokenRequestSpec: audiences=1* boundObjectRef=3:BoundObjectReference expirationSeconds=4:int?
@@ -82,7 +88,7 @@ LabelSelector: matchLabels=1:texts matchExpressions=2:LabelSelectorRequirement*
 RoleRef: apiGroup=1 kind=2 name=3
 Subject: kind=1 apiGroup=2 name=3 namespace=4
 """
-"""Messages: ``field=number``, then ``:type`` unless it is text, ``*`` for a list, ``?`` where false and 0 differ from absent.
+"""Messages: ``field=number``, then ``:type`` unless it is text, ``*`` for a list, ``?`` where false, 0 and "" differ from absent.
 
 Pod has what its refusal needs to show the App to write instead; pods are never created."""
 
@@ -92,9 +98,13 @@ _KINDS: Mapping[str, frozenset[str]] = {
     "authorization.k8s.io/v1": frozenset(
         {"SelfSubjectAccessReview", "SubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectRulesReview"}
     ),
+    "coordination.k8s.io/v1": frozenset({"Lease"}),
+    "events.k8s.io/v1": frozenset({"Event"}),
     "policy/v1": frozenset({"Eviction"}),
     "rbac.authorization.k8s.io/v1": frozenset({"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}),
 }
+_MESSAGES = {("events.k8s.io/v1", "Event"): "EventV1"}
+"""Where it has not the name of the kind."""
 
 
 class _Field(Struct, frozen=True):
@@ -115,7 +125,8 @@ def decode_object(body: bytes) -> Object:
         # Clients say the options of a delete in the version of what they delete.
         if kind != "DeleteOptions" and kind not in _KINDS.get(version, ()):
             raise status.unsupported_media_type(MEDIA_TYPE, ("application/json", "application/yaml"))
-        return {"apiVersion": version, "kind": kind, **_decode_message(kind, _bytes(envelope.get(2, b"")))}
+        message = _MESSAGES.get((version, kind), kind)
+        return {"apiVersion": version, "kind": kind, **_decode_message(message, _bytes(envelope.get(2, b"")))}
     except (WireError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise status.bad_request(f"the object provided is no valid protobuf message: {error}") from error
 

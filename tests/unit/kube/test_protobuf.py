@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eaves.kinds.registry import FACES, RESOURCES
 from eaves.kube import protobuf, protowire
 from eaves.kube.errors import ApiError
 from eaves.kube.protowire import encode_bytes, encode_text, encode_varint
+from eaves.kube.resource import Verb
 
 KUBECTL_CONFIG_MAP = (
     b'k8s\x00\n\x0f\n\x02v1\x12\tConfigMap\x12\x1b\n\x11\n\x01x\x12\x00\x1a\x00"\x00*\x002\x008\x00B\x00'
@@ -61,6 +63,37 @@ def test_times_are_rfc_3339_and_the_zero_time_is_absent() -> None:
     assert event["eventTime"] == "2023-11-14T22:13:20.123456Z"
     assert "lastTimestamp" not in event
     assert event["count"] == 3
+
+
+def test_lease_that_is_released_has_an_empty_holder() -> None:
+    moment = encode_varint(1, 1_700_000_000) + encode_varint(2, 123_456_789)
+    spec = encode_text(1, "") + encode_varint(2, 1) + encode_bytes(4, moment) + encode_varint(5, 0)
+    lease = protobuf.decode_object(envelope("coordination.k8s.io/v1", "Lease", NAMED + encode_bytes(2, spec)))
+    assert lease["spec"] == {
+        "holderIdentity": "",
+        "leaseDurationSeconds": 1,
+        "renewTime": "2023-11-14T22:13:20.123456Z",
+        "leaseTransitions": 0,
+    }
+
+
+def test_event_of_the_newer_group_has_fields_of_its_own() -> None:
+    message = NAMED + encode_text(4, "me") + encode_bytes(8, encode_text(1, "App")) + encode_text(10, "told")
+    event = protobuf.decode_object(envelope("events.k8s.io/v1", "Event", message))
+    assert (event["reportingController"], event["regarding"], event["note"]) == ("me", {"kind": "App"}, "told")
+
+
+def test_whatever_clients_of_kubernetes_may_write_can_come_in_this_form() -> None:
+    missing = []
+    for resource in (*RESOURCES, *FACES):
+        if resource.is_custom or Verb.CREATE not in resource.verbs:
+            continue
+        version = resource.gvr.version if not resource.gvr.group else f"{resource.gvr.group}/{resource.gvr.version}"
+        try:
+            protobuf.decode_object(envelope(version, resource.kind, NAMED))
+        except ApiError:
+            missing.append(f"{version} {resource.kind}")
+    assert missing == []
 
 
 def test_owner_and_field_manager_of_metadata_are_read() -> None:
