@@ -1,7 +1,7 @@
 """Objects in Kubernetes' protobuf form, as clients send them: to JSON, by tables of field numbers.
 
 The typed clients of client-go write every kind of Kubernetes so (leader election its Leases), and with them stock kubectl: ``create
-namespace``, ``auth can-i``, evictions … They have no other way when a server refuses. Answers are JSON always, which the same clients accept.
+namespace``, ``auth can-i``, evictions … They have no other way when a server refuses. Answers are JSON always, which these clients accept.
 Field numbers are those of the ``generated.proto`` files of k8s.io/api and k8s.io/apimachinery.
 """
 
