@@ -198,7 +198,6 @@ class InterfaceStatus(Struct, frozen=True):
     network_id: str
     mac: str
     addresses: tuple[str, ...]
-    up: bool = True
 
 
 class AppStatus(Struct, frozen=True):
@@ -234,7 +233,10 @@ class InterfaceUsage(Struct, frozen=True):
 
 
 class AppUsage(Struct, frozen=True):
-    """Counters of one app at one moment; cumulative since its container started."""
+    """Counters of one app at one moment; cumulative since its container started.
+
+    ``disk_used_bytes``: of the root that its engine made for it, None for a virtual machine, whose root is one of its volumes.
+    """
 
     id: str
     name: str
@@ -242,7 +244,8 @@ class AppUsage(Struct, frozen=True):
     cpu_ns: int
     memory_bytes: int
     memory_limit_bytes: int
-    disk_used_bytes: int = 0
+    disk_used_bytes: int | None = None
+    volume_ids: tuple[str, ...] = ()
     interfaces: tuple[InterfaceUsage, ...] = ()
     patches: tuple[PatchUse, ...] = ()
 

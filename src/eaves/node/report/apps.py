@@ -55,15 +55,7 @@ def want_app_info(
     if status.fault is not None:
         info.appErr.append(want_error(status.fault, entity, is_final=status.state is AppState.FAILED))
     info.appErr.extend(want_problem_error(problem, entity, now) for problem in problems)
-    for interface in status.interfaces:
-        info.network.append(
-            ZInfoNetwork(
-                devName=interface.name,
-                macAddr=interface.mac,
-                IPAddrs=_addresses(interface, status.vm),
-                ipv4_up=interface.up,
-            )
-        )
+    info.network.extend(_want_interface(interface, status.vm) for interface in status.interfaces)
     info.snapshots.extend(want_snapshot_info(snapshot) for snapshot in status.snapshots)
     message = want_message(device_id, info_pb2.ZiApp, now)
     message.ainfo.CopyFrom(info)
@@ -103,6 +95,17 @@ def _want_state(status: AppStatus) -> info_pb2.ZSwState.ValueType:
         # HALTED is for one that ran.
         return info_pb2.INSTALLED
     return STATES[status.state]
+
+
+def _want_interface(interface: InterfaceStatus, vm: VmStatus | None) -> ZInfoNetwork:
+    """``ipv4_up`` is EVE's word for an IPv4 address that is known; on a switch one may come late or never."""
+    addresses = _addresses(interface, vm)
+    return ZInfoNetwork(
+        devName=interface.name,
+        macAddr=interface.mac,
+        IPAddrs=addresses,
+        ipv4_up=any(":" not in address for address in addresses),
+    )
 
 
 def _addresses(interface: InterfaceStatus, vm: VmStatus | None) -> tuple[str, ...]:

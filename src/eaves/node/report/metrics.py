@@ -14,6 +14,7 @@ from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.report.facts import Disk, Eccs, Load, Machine, Mount, Port
 from eaves.node.report.networks import KIND_NUMBERS
 from eaves.node.report.pieces import want_mib, want_time
+from eaves.node.volumes.model import Enforcement
 from eaves.wire.pb.hardwarehealth.hardware_health_pb2 import (
     DimmRankInfo,
     ECCMemoryControllerInfo,
@@ -46,6 +47,7 @@ from eaves.wire.pb.metrics.metrics_pb2 import (
 
 _NANOS = 10**9
 _UINT32_MAX = 2**32 - 1
+_TREE, _RAW = "CONTAINER", "raw"
 
 
 class MetricsView(Struct, frozen=True, kw_only=True):
@@ -185,7 +187,28 @@ def _want_app(usage: AppUsage, view: MetricsView) -> appMetric:
             )
             for use in usage.patches
         ],
-        disk=[appDiskMetric(disk="root", used=want_mib(usage.disk_used_bytes), diskType="CONTAINER")],
+        disk=_want_app_disks(usage, view.volumes),
+    )
+
+
+def _want_app_disks(usage: AppUsage, volumes: Sequence[VolumeStatus]) -> list[appDiskMetric]:
+    """The root that a container's engine made, and the volumes that are there, by their paths."""
+    found = []
+    if usage.disk_used_bytes is not None:
+        used = want_mib(usage.disk_used_bytes)
+        found.append(appDiskMetric(disk="root", used=used, provisioned=used, diskType=_TREE))
+    found += [_want_app_disk(status) for status in volumes if status.path and status.id in usage.volume_ids]
+    return found
+
+
+def _want_app_disk(status: VolumeStatus) -> appDiskMetric:
+    """Types as EVE has them: qemu's word for the format of a disk image, and one for a tree of files."""
+    kind = status.format.lower() or (_RAW if status.enforcement == Enforcement.IMAGE else _TREE)
+    return appDiskMetric(
+        disk=status.path,
+        used=want_mib(status.used_bytes),
+        provisioned=want_mib(max(status.size_bytes, status.used_bytes)),
+        diskType=kind,
     )
 
 

@@ -160,7 +160,8 @@ class Apps:
             cpu_ns=used.cpu_ns,
             memory_bytes=used.memory_bytes,
             memory_limit_bytes=app.memory_bytes if app else 0,
-            disk_used_bytes=await asyncio.to_thread(observe_used_bytes, root) if root else 0,
+            disk_used_bytes=await asyncio.to_thread(observe_used_bytes, root) if root else None,
+            volume_ids=status.volume_ids,
             interfaces=interfaces,
         )
 

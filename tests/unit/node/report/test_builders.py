@@ -58,11 +58,20 @@ def test_running_app() -> None:
     info = message.ainfo
     assert (info.AppID, info.appVersion, info.AppName, info.state) == ("app-1", "3", "web", info_pb2.RUNNING)
     assert (info.bootTime.seconds, info.bootTime.nanos) == (100, 500_000_000)
-    assert (info.network[0].devName, list(info.network[0].IPAddrs)) == ("eth0", ["10.1.0.2"])
+    (network,) = info.network
+    assert (network.devName, list(network.IPAddrs), network.ipv4_up) == ("eth0", ["10.1.0.2"], True)
     assert list(info.volumeRefs) == ["v1", "v2"]
     assert (info.eaves.restarts, info.eaves.last_exit_code, info.eaves.last_reason) == (2, 137, "OOMKilled")
     assert (info.eaves.started_at.seconds, info.eaves.HasField("finished_at")) == (100, False)
     assert not info.appErr
+
+
+@pytest.mark.parametrize("addresses", [(), ("fe80::1", "2001:db8::7")])
+def test_an_interface_is_up_for_ipv4_when_it_has_an_address_of_it(addresses: tuple[str, ...]) -> None:
+    """As on a switch, where addresses come from outside."""
+    status = replace(APP, interfaces=(InterfaceStatus("eth0", "net-1", "02:00:00:00:00:01", addresses),))
+    (network,) = apps.want_app_info(DEVICE, status, (), 200.0).ainfo.network
+    assert (list(network.IPAddrs), network.ipv4_up) == (list(addresses), False)
 
 
 def test_app_in_back_off_says_why_and_until_when() -> None:
@@ -299,6 +308,31 @@ def test_metrics() -> None:
     assert (network.networkStats.rx.totalBytes, network.networkStats.tx.totalBytes) == (1, 2)
     (volume,) = message.vm
     assert (volume.usedBytes, volume.freeBytes) == (10, 990)
+
+
+def test_disks_of_apps_have_the_types_that_eve_gives_them() -> None:
+    gib = 1 << 30
+    volumes = [
+        VolumeStatus("boot", 1, "boot", VolumeState.READY, 8 * gib, gib, "/v/boot.qcow2", format="Qcow2"),
+        VolumeStatus("raw", 1, "raw", VolumeState.READY, gib, gib, "/v/raw.raw", format="Raw", enforcement="Disk"),
+        VolumeStatus("image", 1, "image", VolumeState.READY, gib, 5 << 20, "/v/image", enforcement="Image"),
+        VolumeStatus("folder", 1, "folder", VolumeState.READY, 0, 5 << 20, "/v/folder", enforcement="Watched"),
+        VolumeStatus("awaited", 1, "awaited", VolumeState.WAITING, gib),
+        VolumeStatus("other", 1, "other", VolumeState.READY, gib, gib, "/v/other.raw", format="Raw"),
+    ]
+    machine = AppUsage("vm", "vm", "1", 1, 1, 1, volume_ids=("boot", "raw", "awaited"))
+    container = AppUsage("web", "web", "1", 1, 1, 1, disk_used_bytes=3 << 20, volume_ids=("root", "image", "folder"))
+    view = MetricsView(machine=MACHINE, load=Load(1, 2, 3, 4), apps=[machine, container], volumes=volumes)
+    of_machine, of_container = metrics.want_metrics(DEVICE, view, 9.0).am
+    assert [(disk.disk, disk.used, disk.provisioned, disk.diskType) for disk in of_machine.disk] == [
+        ("/v/boot.qcow2", 1024, 8192, "qcow2"),
+        ("/v/raw.raw", 1024, 1024, "raw"),
+    ]
+    assert [(disk.disk, disk.used, disk.provisioned, disk.diskType) for disk in of_container.disk] == [
+        ("root", 3, 3, "CONTAINER"),
+        ("/v/image", 5, 1024, "raw"),
+        ("/v/folder", 5, 5, "CONTAINER"),
+    ]
 
 
 def test_memory_errors() -> None:
