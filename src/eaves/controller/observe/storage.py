@@ -35,6 +35,19 @@ _USED_STEP = 20
 """Use of a volume is written when it moved by one part in so many of its size."""
 
 _MODES, _FORMATS = frozenset(VolumeMode), frozenset(DiskFormat)
+_OF_IMAGE = frozenset(
+    {
+        info_pb2.RESOLVING_TAG,
+        info_pb2.RESOLVED_TAG,
+        info_pb2.DOWNLOAD_STARTED,
+        info_pb2.DOWNLOADED,
+        info_pb2.VERIFYING,
+        info_pb2.VERIFIED,
+        info_pb2.LOADING,
+        info_pb2.LOADED,
+    }
+)
+"""States of a volume that waits for its image, which is told by itself and in more words."""
 _BEFORE_CONTAINER = frozenset({"", AppPhase.PENDING, AppPhase.DOWNLOADING, AppPhase.FAILED})
 
 
@@ -137,7 +150,7 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
     assign(
         status,
         phase=str(phase),
-        message=fault,
+        message=fault or (status.get("message") if info.state in _OF_IMAGE else ""),
         capacity=str(info.resources.maxSizeBytes) if info.resources.maxSizeBytes else status.get("capacity"),
         used=_steady(status, "used", info.resources.curSizeBytes, info)
         if phase is VolumePhase.READY

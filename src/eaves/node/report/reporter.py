@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from eaves.node.desired.hardware_model import DesiredIo
-from eaves.node.desired.model import ConfigProblem, ObjectKind
+from eaves.node.desired.model import ObjectKind
 from eaves.node.link import pace
 from eaves.node.link.calls import LINK_ERRORS, Controller
 from eaves.node.link.queues import EventQueue
@@ -24,22 +21,15 @@ from eaves.node.observed import (
     ALIVE,
     AppState,
     AppStatus,
-    ClusterStatus,
-    ImageState,
-    ImageStatus,
-    NetworkStatus,
     Observations,
-    Status,
-    VolumeStatus,
     list_statuses,
 )
 from eaves.node.observed_patches import PatchStatus
 from eaves.node.orders import Orders
-from eaves.node.report import apps, clusters, facts, metadata, metrics, networks, storage
+from eaves.node.report import facts, metadata, metrics
 from eaves.node.report.device import DeviceView, want_device_info, want_hardware_info
 from eaves.node.report.metrics import MetricsView
-from eaves.node.report.roots import want_root_volumes
-from eaves.wire.identifiers import is_uuid
+from eaves.node.report.subjects import STRUCTS, Key, Subject, want_gist, want_info, want_removal, want_subjects
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 
@@ -53,16 +43,6 @@ FRESH_METRICS_S = 15.0
 """Metrics go out so long after the daemon or an app has started: a rate needs two samples, and people look at what is new."""
 FRESH_LIMIT_S = 300
 """A node that is to send metrics more rarely than this sends none in between: it is on a metered link."""
-_PROGRESS_STEP = 5
-
-
-class Subject(Struct, frozen=True):
-    """What one queued message tells: the status (None = the object cannot even be tried) and the config's problems with it."""
-
-    status: Status | None
-    problems: tuple[ConfigProblem, ...] = ()
-    devices: tuple[DesiredIo, ...] = ()
-    """What an app has of the hardware model."""
 
 
 class Survey(Protocol):
@@ -89,7 +69,7 @@ class Reporter:
         self._orders = orders
         self._queue = queue
         self._surveyor = surveyor
-        self._queued: dict[tuple[ObjectKind, str], Subject] = {}
+        self._queued: dict[Key, Subject] = {}
         self._told_data: dict[tuple[str, str], bytes] = {}
         self._told_patches: dict[str, PatchStatus] = {}
         self._changed = asyncio.Event()
@@ -182,13 +162,13 @@ class Reporter:
         wanted = self._want_subjects()
         app_keys_before = {key for key in self._queued if key[0] is ObjectKind.APP}
         for key, subject in wanted.items():
-            gist = _gist(subject)
+            gist = want_gist(subject)
             if self._queued.get(key) != gist:
                 self._queued[key] = gist
-                self._put(key, _want_info(self._device_id, key, subject, now))
+                self._put(key, want_info(self._device_id, key, subject, now))
         for key in [key for key in self._queued if key not in wanted]:
             del self._queued[key]
-            self._put(key, _want_removal(self._device_id, key, now))
+            self._put(key, want_removal(self._device_id, key, now))
         self._queue_metadata(now)
         self._note_running()
         # Whether anything runs decides when the node is ready for its power to go.
@@ -266,99 +246,9 @@ class Reporter:
         message = metrics.want_metrics(self._device_id, replace(view, interval_s=interval_s), time.time())
         await self._controller.post(Endpoint.METRICS, message.SerializeToString())
 
-    def _put(self, key: tuple[ObjectKind, str], message: ZInfoMsg) -> None:
+    def _put(self, key: Key, message: ZInfoMsg) -> None:
         self._queue.put(f"{key[0].value}/{key[1]}", message.SerializeToString())
 
-    def _want_subjects(self) -> dict[tuple[ObjectKind, str], Subject]:
-        """All there is to tell now, by object."""
-        problems: dict[tuple[ObjectKind, str], list[ConfigProblem]] = {}
-        for problem in self._orders.problems:
-            if problem.kind in _REPORTED and is_uuid(problem.object_id):
-                problems.setdefault((problem.kind, problem.object_id), []).append(problem)
-        subjects = {
-            key: Subject(None, tuple(found))
-            for key, found in problems.items()
-            if any(problem.is_fatal for problem in found)
-        }
-        for key, status in self._each_status():
-            subjects[key] = Subject(status, tuple(problems.get(key, ())), self._list_devices(status))
-        return subjects
-
-    def _list_devices(self, status: Status) -> tuple[DesiredIo, ...]:
-        desired = self._orders.desired
-        if desired is None or not isinstance(status, AppStatus) or status.state not in ALIVE:
-            return ()
-        groups = {group for app in desired.apps if app.id == status.id for group in app.devices}
-        return tuple(device for device in desired.hardware if device.group in groups)
-
-    def _each_status(self) -> Iterator[tuple[tuple[ObjectKind, str], Status]]:
-        if self._orders.desired is not None:
-            images = {status.id: status.state for status in list_statuses(self._observations, ImageStatus)}
-            for root in want_root_volumes(self._orders.desired, images):
-                yield (ObjectKind.VOLUME, root.id), root
-        for kind, struct in _STRUCTS.items():
-            for status in self._observations.each(struct):
-                yield (kind, status.id), status
-
-
-_STRUCTS: dict[ObjectKind, type[Status]] = {
-    ObjectKind.IMAGE: ImageStatus,
-    ObjectKind.VOLUME: VolumeStatus,
-    ObjectKind.NETWORK: NetworkStatus,
-    ObjectKind.APP: AppStatus,
-    ObjectKind.CLUSTER: ClusterStatus,
-}
-_REPORTED = frozenset(_STRUCTS)
-
-
-def _gist(subject: Subject) -> Subject:
-    """What is worth a message: not each kilobyte of a download or of a volume's use."""
-    status = subject.status
-    if isinstance(status, ImageStatus) and status.state in (ImageState.DOWNLOADING, ImageState.CONVERTING):
-        step = status.progress_percent // _PROGRESS_STEP
-        return replace(subject, status=replace(status, downloaded_bytes=step))
-    if isinstance(status, VolumeStatus):
-        used, allocated = (_coarse(number) for number in (status.used_bytes, status.allocated_bytes))
-        return replace(subject, status=replace(status, used_bytes=used, allocated_bytes=allocated))
-    return subject
-
-
-def _coarse(number: int) -> int:
-    return (number >> 20).bit_length()
-
-
-def _want_info(device_id: str, key: tuple[ObjectKind, str], subject: Subject, now: float) -> ZInfoMsg:
-    problems: Sequence[ConfigProblem] = subject.problems
-    match subject.status:
-        case AppStatus() as status:
-            return apps.want_app_info(device_id, status, problems, now, subject.devices)
-        case NetworkStatus() as status:
-            return networks.want_network_info(device_id, status, problems, now)
-        case VolumeStatus() as status:
-            return storage.want_volume_info(device_id, status, problems, now)
-        case ImageStatus() as status:
-            return storage.want_image_info(device_id, status, problems, now)
-        case ClusterStatus() as status:
-            return clusters.want_cluster_info(device_id, status, problems, now)
-        case None:
-            return _REFUSALS[key[0]](device_id, problems, now)
-
-
-def _want_removal(device_id: str, key: tuple[ObjectKind, str], now: float) -> ZInfoMsg:
-    return _REMOVALS[key[0]](device_id, key[1], now)
-
-
-_REFUSALS = {
-    ObjectKind.APP: apps.want_refused_app_info,
-    ObjectKind.NETWORK: networks.want_refused_network_info,
-    ObjectKind.IMAGE: storage.want_refused_image_info,
-    ObjectKind.VOLUME: storage.want_refused_volume_info,
-    ObjectKind.CLUSTER: clusters.want_refused_cluster_info,
-}
-_REMOVALS = {
-    ObjectKind.APP: apps.want_removed_app_info,
-    ObjectKind.NETWORK: networks.want_removed_network_info,
-    ObjectKind.IMAGE: storage.want_removed_image_info,
-    ObjectKind.VOLUME: storage.want_removed_volume_info,
-    ObjectKind.CLUSTER: clusters.want_removed_cluster_info,
-}
+    def _want_subjects(self) -> dict[Key, Subject]:
+        statuses = (status for struct in STRUCTS.values() for status in self._observations.each(struct))
+        return want_subjects(self._orders.desired, self._orders.problems, statuses)

@@ -34,6 +34,9 @@ _VOLUME_STATES = {
     VolumeState.READY: info_pb2.CREATED_VOLUME,
     VolumeState.FAILED: info_pb2.ERROR,
 }
+_SOURCE_STATES = _IMAGE_STATES | {ImageState.FAILED: info_pb2.DOWNLOAD_STARTED}
+"""Of a volume that waits for its image. An image that cannot be had is no failure of the volume: as with EVE it stays where it is and
+tells the image's error."""
 
 
 def want_image_info(device_id: str, status: ImageStatus, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:
@@ -57,19 +60,32 @@ def want_image_info(device_id: str, status: ImageStatus, problems: Sequence[Conf
     return message
 
 
-def want_volume_info(device_id: str, status: VolumeStatus, problems: Sequence[ConfigProblem], now: float) -> ZInfoMsg:
-    """The message about one volume."""
+def want_volume_info(
+    device_id: str,
+    status: VolumeStatus,
+    problems: Sequence[ConfigProblem],
+    now: float,
+    *,
+    source: ImageStatus | None = None,
+    references: int = 1,
+) -> ZInfoMsg:
+    """The message about one volume. ``source``: the image that one which is not there yet is made from; its progress is the volume's."""
+    is_ready = status.state is VolumeState.READY
+    state, error = _VOLUME_STATES[status.state], None
+    if source is not None and status.state is VolumeState.WAITING:
+        state = _SOURCE_STATES[source.state]
+        error = _want_error(ENTITY_CONTENT_TREE, source.id, source.name, source.fault, (), now)
     message = want_message(device_id, info_pb2.ZiVolume, now)
     message.vinfo.CopyFrom(
         ZInfoVolume(
             uuid=status.id,
             displayName=status.name,
             resources=VolumeResources(maxSizeBytes=status.size_bytes, curSizeBytes=status.used_bytes),
-            usage=UsageInfo(refCount=len(status.users)),
-            state=_VOLUME_STATES[status.state],
-            progressPercentage=100 if status.state is VolumeState.READY else 0,
+            usage=UsageInfo(refCount=references),
+            state=state,
+            progressPercentage=100 if is_ready else source.progress_percent if source is not None else 0,
             generation_count=status.generation,
-            volumeErr=_want_error(ENTITY_VOLUME, status.id, status.name, status.fault, problems, now),
+            volumeErr=error or _want_error(ENTITY_VOLUME, status.id, status.name, status.fault, problems, now),
             eaves=VolumeInfoExtension(
                 mode=status.mode,
                 format=status.format,

@@ -24,6 +24,13 @@ def plan_missing(volume: DesiredVolume, around: Surroundings) -> VolumePlan:
     return VolumePlan((found,)) if isinstance(found, Make) else VolumePlan(waits=(found,))
 
 
+def plan_unmade(volume: DesiredVolume, around: Surroundings) -> VolumePlan:
+    """Of one that is not to be made: it counts as there as soon as its image is."""
+    if volume.image_id in around.trees:
+        return VolumePlan(is_usable=True)
+    return VolumePlan(waits=(_say_image(volume),))
+
+
 def _want_making(volume: DesiredVolume, around: Surroundings) -> Make | Wait:
     key = key_of(volume)
     base = around.bases.get(key)

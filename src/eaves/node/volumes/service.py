@@ -241,7 +241,7 @@ class Volumes:
             return VolumePlan()
         if making.is_needed(volume, around):
             return making.plan_missing(volume, around)
-        return VolumePlan(is_usable=True)
+        return making.plan_unmade(volume, around)
 
     def _plan(self, volume: DesiredVolume, around: Surroundings) -> None:
         """Plan one volume and start the first action that has not failed lately."""

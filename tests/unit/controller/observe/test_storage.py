@@ -174,3 +174,11 @@ def test_the_image_of_a_volume_shows_in_the_volume() -> None:
         tree_message(source_tree_id(volume.decode(made)), info_pb2.DOWNLOAD_STARTED, progressPercentage=70), NOW
     )
     assert objects.status("Volume", "data")["message"] == "the image is being downloaded: 70 %"
+    objects.tell(volume_message(info_pb2.DOWNLOAD_STARTED), NOW)
+    status = objects.status("Volume", "data")
+    assert (status["phase"], status["message"]) == ("Creating", "the image is being downloaded: 70 %")
+    objects.tell(volume_message(info_pb2.DOWNLOAD_STARTED, error="no route"), NOW)
+    status = objects.status("Volume", "data")
+    assert (status["phase"], status["message"]) == ("Creating", "no route")
+    objects.tell(volume_message(info_pb2.CREATING_VOLUME), NOW)
+    assert "message" not in objects.status("Volume", "data")

@@ -163,6 +163,38 @@ def test_volume_tells_size_and_generation() -> None:
     assert (info.resources.maxSizeBytes, info.resources.curSizeBytes) == (1000, 10)
 
 
+@pytest.mark.parametrize(
+    ("image", "state", "percent"),
+    [
+        (ImageState.WAITING, info_pb2.INITIAL, 0),
+        (ImageState.RESOLVING, info_pb2.RESOLVING_TAG, 0),
+        (ImageState.DOWNLOADING, info_pb2.DOWNLOAD_STARTED, 42),
+        (ImageState.VERIFYING, info_pb2.VERIFYING, 99),
+        (ImageState.CONVERTING, info_pb2.LOADING, 42),
+        (ImageState.LOADED, info_pb2.LOADED, 100),
+    ],
+)
+def test_a_volume_that_waits_for_its_image_is_as_far_as_that(
+    image: ImageState, state: info_pb2.ZSwState.ValueType, percent: int
+) -> None:
+    status = VolumeStatus("v", 1, "data", VolumeState.WAITING)
+    source = ImageStatus("i", "web", image, size_bytes=100, downloaded_bytes=percent)
+    info = storage.want_volume_info(DEVICE, status, (), 9.0, source=source).vinfo
+    assert (info.state, info.progressPercentage, info.HasField("volumeErr")) == (state, percent, False)
+    making = replace(status, state=VolumeState.CREATING)
+    assert storage.want_volume_info(DEVICE, making, (), 9.0, source=source).vinfo.state == info_pb2.CREATING_VOLUME
+
+
+def test_a_volume_whose_image_cannot_be_had_tells_why_and_has_not_failed() -> None:
+    status = VolumeStatus("v", 1, "data", VolumeState.WAITING)
+    source = ImageStatus("i", "web", ImageState.FAILED, fault=Fault("X", "no route", retry_at=50.0))
+    info = storage.want_volume_info(DEVICE, status, (), 9.0, source=source, references=2).vinfo
+    assert (info.state, info.volumeErr.description) == (info_pb2.DOWNLOAD_STARTED, "no route")
+    (entity,) = info.volumeErr.entities
+    assert (entity.entity, entity.entity_id) == (common_pb2.ENTITY_CONTENT_TREE, "i")
+    assert info.usage.refCount == 2
+
+
 VIEW = DeviceView(
     machine=MACHINE,
     ports=[

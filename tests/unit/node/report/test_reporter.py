@@ -38,11 +38,10 @@ from eaves.node.report.reporter import Reporter
 from eaves.testing.device_configs import ROOT_ID, TREE_ID, want_config
 from eaves.testing.scripted_controller import ScriptedController
 from eaves.wire.paths import Endpoint
-from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.evecommon import devmodelcommon_pb2
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock
 from eaves.wire.pb.info import info_pb2, patch_envelope_pb2
-from eaves.wire.pb.info.info_pb2 import ZInfoMsg
+from eaves.wire.pb.info.info_pb2 import ZInfoMsg, ZInfoVolume
 from eaves.wire.pb.metrics.metrics_pb2 import ZMetricMsg
 from eaves.wire.timers import Timers
 
@@ -91,6 +90,9 @@ class Stage:
         self.controller.calls.clear()
         return infos
 
+    def take_volumes(self) -> list[ZInfoVolume]:
+        return [info.vinfo for info in self.take() if info.ztype == info_pb2.ZiVolume]
+
 
 async def test_each_change_is_told_once_and_at_once(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
@@ -122,22 +124,31 @@ async def test_an_app_that_runs_is_told_with_its_devices(tmp_path: Path) -> None
         assert not stage.take()[-1].ainfo.assignedAdapters
 
 
-async def test_the_root_of_a_container_is_told_as_the_volume_that_the_config_names(tmp_path: Path) -> None:
+async def test_a_volume_is_told_with_the_progress_of_its_image(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     stage.orders.desired = parse_config(want_config(), "h", no_key)
-    stage.observations.publish(ImageStatus(TREE_ID, "web", ImageState.DOWNLOADING))
+    image = ImageStatus(TREE_ID, "web", ImageState.DOWNLOADING, size_bytes=100_000)
+    root = VolumeStatus(ROOT_ID, 1, "web", VolumeState.WAITING)
+    stage.observations.publish(image)
+    stage.observations.publish(root)
     async with stage.running():
-        (root,) = (info.vinfo for info in stage.take() if info.ztype == info_pb2.ZiVolume)
-        assert (root.uuid, root.state) == (ROOT_ID, info_pb2.INITIAL)
-        stage.observations.publish(ImageStatus(TREE_ID, "web", ImageState.LOADED))
+        (info,) = stage.take_volumes()
+        assert (info.uuid, info.state, info.usage.refCount) == (ROOT_ID, info_pb2.DOWNLOAD_STARTED, 2)
+        for downloaded in range(0, 100_000, 500):
+            stage.observations.publish(replace(image, downloaded_bytes=downloaded))
+            await asyncio.sleep(0.1)
+        percents = [info.progressPercentage for info in stage.take_volumes()]
+        assert 15 <= len(percents) <= 21
+        assert percents == sorted(percents)
+        stage.observations.publish(replace(image, state=ImageState.LOADED))
+        stage.observations.publish(replace(root, state=VolumeState.READY))
         await asyncio.sleep(2)
-        (root,) = (info.vinfo for info in stage.take() if info.ztype == info_pb2.ZiVolume)
-        assert (root.uuid, root.state, root.progressPercentage) == (ROOT_ID, info_pb2.CREATED_VOLUME, 100)
-        stage.orders.desired = parse_config(EdgeDevConfig(), "h2", no_key)
-        stage.reporter.note_config()
+        (info,) = stage.take_volumes()
+        assert (info.state, info.progressPercentage) == (info_pb2.CREATED_VOLUME, 100)
+        stage.observations.remove(VolumeStatus, ROOT_ID)
         await asyncio.sleep(2)
-        (root,) = (info.vinfo for info in stage.take() if info.ztype == info_pb2.ZiVolume)
-        assert (root.uuid, root.state, root.displayName) == (ROOT_ID, info_pb2.INVALID, "")
+        (info,) = stage.take_volumes()
+        assert (info.uuid, info.state, info.displayName) == (ROOT_ID, info_pb2.INVALID, "")
 
 
 def no_key(_: CipherBlock) -> bytes:

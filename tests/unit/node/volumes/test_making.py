@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from eaves.node.desired.model import DesiredVolume, DiskFormat, VolumeMode
+from eaves.node.observed import VolumeState
 from eaves.node.volumes.abc import DiskSource
 from eaves.node.volumes.actions import Make
 from eaves.node.volumes.around import Surroundings
-from eaves.node.volumes.making import is_needed, plan_missing
+from eaves.node.volumes.making import is_needed, plan_missing, plan_unmade
 from eaves.node.volumes.model import Enforcement, Form, Seen, SeenSnapshot, StorageFacts, VolumeKey
+from eaves.node.volumes.status import View, want_status
 
 KEY = VolumeKey("v", 0)
 BASE = Path("/volumes")
@@ -146,3 +148,13 @@ def test_root_of_a_container_is_none_of_ours() -> None:
     assert is_needed(volume(image_id="i"), Surroundings(mounted=frozenset({KEY})))
     assert is_needed(disk(image_id="i"), around)
     assert is_needed(volume(), around)
+
+
+def test_what_is_not_made_is_there_with_its_image() -> None:
+    root = volume(image_id="i")
+    awaited = plan_unmade(root, Surroundings())
+    assert (awaited.is_usable, [wait.code for wait in awaited.waits]) == (False, ["ImageAwaited"])
+    assert want_status(View(root, None, awaited), None, 1.0).state is VolumeState.WAITING
+    here = plan_unmade(root, Surroundings(trees=frozenset({"i"})))
+    assert (here.is_usable, here.waits, here.actions) == (True, (), ())
+    assert want_status(View(root, None, here), None, 1.0).state is VolumeState.READY
