@@ -51,8 +51,15 @@ class ImageState(StrEnum):
     FAILED = "Failed"
 
 
+class ImageBlob(Struct, frozen=True):
+    """``digest``: ``sha256:<hex>``."""
+
+    digest: str
+    size_bytes: int
+
+
 class ImageStatus(Struct, frozen=True):
-    """``downloaded_bytes``: how much of ``size_bytes`` is here, or converted."""
+    """``downloaded_bytes``: how much of ``size_bytes`` is here, or converted. ``blobs``: what it consists of, the root first."""
 
     id: str
     name: str
@@ -62,6 +69,7 @@ class ImageStatus(Struct, frozen=True):
     downloaded_bytes: int = 0
     fault: Fault | None = None
     generation: int = 0
+    blobs: tuple[ImageBlob, ...] = ()
 
     @property
     def progress_percent(self) -> int:

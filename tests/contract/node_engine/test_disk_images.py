@@ -65,6 +65,7 @@ async def test_raw_disks_stay_as_they_are(host: EngineHost, server: FileServer, 
     content = CONTENT[:1000] + bytes(4 << 20) + CONTENT
     pin = await bring(host, server, content, fmt)
     assert (pin.format, pin.virtual_size_bytes) == ("raw", -(-len(content) // 512) * 512)
+    assert [(blob.digest, blob.size_bytes) for blob in pin.content] == [(pin.digest, len(content))]
     path = Path(pin.path)
     assert await asyncio.to_thread(path.read_bytes) == content
     # Its zeros take no room, and nothing else is kept of it.
@@ -178,7 +179,12 @@ async def test_disks_in_registries(host: EngineHost, registry: Registry, tmp_pat
         image = host.image(registry.datastore(), f"disks/{name}:1", id=name, format=ImageFormat.QCOW2)
         images.append(image)
     await host.apply(images=tuple(images))
-    parts = {name: (await wait_loaded(host, name)).disk for name in pushes}
+    pins = {name: await wait_loaded(host, name) for name in pushes}
+    assert {name: len(pin.content) for name, pin in pins.items()} == {
+        name: 1 + len(layers) for name, (layers, _) in pushes.items()
+    }
+    assert all(pin.content[0].digest == pin.digest for pin in pins.values())
+    parts = {name: pin.disk for name, pin in pins.items()}
     formats = {
         name: [(part.role, part.format) for part in disk.parts] for name, disk in parts.items() if disk is not None
     }

@@ -78,12 +78,15 @@ async def test_private_registry_with_its_own_ca(host: EngineHost, private_regist
 
 async def test_image_by_digest_and_a_wrong_digest(host: EngineHost, registry: Registry) -> None:
     digest = registry.digest("shop/web:1")
-    by_field = host.image(registry.datastore(), "shop/web:1", id="image-field", digest=digest)
-    by_name = host.image(registry.datastore(), f"shop/web@{digest}", id="image-name")
-    unknown = host.image(registry.datastore(), "shop/web:1", id="image-unknown", digest="sha256:" + "0" * 64)
-    await host.apply(images=(by_field, by_name, unknown))
-    assert (await wait_state(host, "image-field", ImageState.LOADED)).digest == digest
-    assert (await wait_state(host, "image-name", ImageState.LOADED)).digest == digest
+    images = (
+        host.image(registry.datastore(), "shop/web:1", id="image-field", digest=digest),
+        host.image(registry.datastore(), f"shop/web@{digest}", id="image-name"),
+        host.image(registry.datastore(), "shop/web:1", id="image-unknown", digest="sha256:" + "0" * 64),
+    )
+    await host.apply(images=images)
+    by_field, by_name = [await wait_state(host, f"image-{name}", ImageState.LOADED) for name in ("field", "name")]
+    assert by_field.digest == by_name.digest == digest
+    assert by_field.blobs == by_name.blobs
     assert await wait_fault(host, "image-unknown") == "ImageNotFound"
 
 
@@ -91,7 +94,10 @@ async def test_image_with_a_manifest_of_dockers_own_kind(host: EngineHost, regis
     digest = await asyncio.to_thread(registry.push, "shop/docker:1", ("sleep", "1"), manifest="v2s2")
     image = host.image(registry.datastore(), "shop/docker:1")
     await host.apply(images=(image,))
-    assert (await wait_state(host, image.id, ImageState.LOADED)).digest == digest
+    status = await wait_state(host, image.id, ImageState.LOADED)
+    root, *parts = status.blobs
+    assert (status.digest, root.digest) == (digest, digest)
+    assert status.size_bytes == sum(part.size_bytes for part in parts) > 0
 
 
 async def test_changed_bytes_are_refused(host: EngineHost, registry: Registry) -> None:

@@ -22,7 +22,7 @@ from eaves.node.images.policy import DownloadPolicy
 from eaves.node.images.retrieval import Retrieval, plan_origins
 from eaves.node.images.slots import Slots
 from eaves.node.images.uplinks import FindWays
-from eaves.node.observed import ImageState
+from eaves.node.observed import ImageBlob, ImageState
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,14 @@ class Book(Protocol):
     def find_twin(self, digest: str) -> Pin | None: ...
 
     async def remember(
-        self, image: DesiredImage, digest: str, size_bytes: int, *, stored_as: str = "", blobs: Collection[str] = ()
+        self,
+        image: DesiredImage,
+        digest: str,
+        size_bytes: int,
+        *,
+        stored_as: str = "",
+        blobs: Collection[str] = (),
+        content: tuple[ImageBlob, ...] = (),
     ) -> None: ...
 
     def publish(
@@ -118,7 +125,9 @@ class Bringer:
             layers = containers.want_layers(image, manifest)
             await self._loader.check_space(manifest.size_bytes)
             blobs = [blob.digest for blob in manifest.blobs]
-            await self._book.remember(image, resolved.digest, manifest.size_bytes, blobs=blobs)
+            await self._book.remember(
+                image, resolved.digest, manifest.size_bytes, blobs=blobs, content=resolved.content
+            )
             shown.downloading(manifest.size_bytes, 0, 0)
             await retrieval.fetch(layers)
         self._book.publish(image, ImageState.VERIFYING, resolved.digest, manifest.size_bytes, manifest.size_bytes)
@@ -139,7 +148,9 @@ class Bringer:
         twin = self._book.find_twin(resolved.digest)
         if twin is None:
             return resolved
-        await self._book.remember(image, resolved.digest, twin.size_bytes, stored_as=twin.image)
+        await self._book.remember(
+            image, resolved.digest, twin.size_bytes, stored_as=twin.image, content=resolved.content
+        )
         self._finish(image, resolved.digest, twin.size_bytes)
         return None
 
@@ -156,7 +167,7 @@ class Bringer:
             self._book.publish(image, ImageState.CONVERTING, fetched.digest, size_bytes, done_bytes)
 
         await self._disks.make(image, fetched, retrieval, tell)
-        await self._book.remember(image, fetched.digest, size_bytes)
+        await self._book.remember(image, fetched.digest, size_bytes, content=fetched.content)
         self._finish(image, fetched.digest, size_bytes)
 
     def _finish(self, image: DesiredImage, digest: str, size_bytes: int) -> None:
@@ -199,4 +210,6 @@ class _Shown:
         """What it stands for is known; its blobs are kept from now on, over restarts too."""
         self.digest = fetched.digest
         blobs = {layer.digest for part in fetched.parts for layer in part.layers}
-        await self._book.remember(self._image, fetched.digest, fetched.size_bytes, blobs=sorted(blobs))
+        await self._book.remember(
+            self._image, fetched.digest, fetched.size_bytes, blobs=sorted(blobs), content=fetched.content
+        )

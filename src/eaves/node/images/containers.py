@@ -18,17 +18,31 @@ from eaves.node.images.fetching import Fetcher
 from eaves.node.images.manifest import Manifest, parse_manifest
 from eaves.node.images.retrieval import Origin, Retrieval, Wanted
 from eaves.node.images.store import DiskStore
+from eaves.node.observed import ImageBlob
 
 _DIR_VERSION = "Directory Transport Version: 1.1\n"
+CONTENT_LIMIT = 128
+"""The most blobs of an image that are told; engines take no more layers than that."""
 _SPARE_BYTES = 64 << 20
 _LOAD_LIMIT_S = 3600.0
 
 
 class Resolved(Struct, frozen=True):
-    """What a reference stands for: ``digest`` of the manifest or index that it names, and the manifest for this machine."""
+    """What a reference stands for: ``top``, the manifest or index that it names, and the manifest for this machine."""
 
-    digest: str
+    top: Manifest
     manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        return self.top.digest
+
+    @property
+    def content(self) -> tuple[ImageBlob, ...]:
+        """Every blob once, in the order of EVE's component list: the root, then what it leads to."""
+        sizes = {manifest.digest: len(manifest.raw) for manifest in (self.top, self.manifest)}
+        sizes |= {blob.digest: blob.size for blob in self.manifest.blobs}
+        return tuple(ImageBlob(digest, size) for digest, size in sizes.items())[:CONTENT_LIMIT]
 
 
 async def resolve(image: DesiredImage, pinned: str, retrieval: Retrieval) -> Resolved:
@@ -45,7 +59,7 @@ async def resolve(image: DesiredImage, pinned: str, retrieval: Retrieval) -> Res
     manifest = top
     if top.child:
         manifest = await retrieval.ask(lambda fetcher, origin: ask(fetcher, origin, top.child), is_verified=True)
-    return Resolved(top.digest, manifest)
+    return Resolved(top, manifest)
 
 
 def want_layers(image: DesiredImage, manifest: Manifest) -> list[Wanted]:

@@ -19,6 +19,7 @@ from eaves.node.images.model import DiskImage, Part, PartFormat, PartRole
 from eaves.node.images.plan import Pin
 from eaves.node.images.retrieval import Retrieval, Wanted
 from eaves.node.images.store import want_key
+from eaves.node.observed import ImageBlob
 
 PARALLEL_CONVERSIONS = 1
 _LARGEST_MEMBER_BYTES = 1 << 42
@@ -30,11 +31,12 @@ Note = Callable[["FetchedDisk"], Awaitable[None]]
 
 
 class FetchedDisk(Struct, frozen=True):
-    """A disk image whose blobs are in the store."""
+    """A disk image whose blobs are in the store. ``content``: manifests and what its parts are made of, the root first."""
 
     digest: str
     size_bytes: int
     parts: tuple[WantedPart, ...]
+    content: tuple[ImageBlob, ...]
 
 
 class DiskImages:
@@ -68,7 +70,8 @@ class DiskImages:
             await retrieval.fetch([blob])
         size_bytes = await asyncio.to_thread(self._observe_size, image.digest)
         layer = Descriptor(image.digest, size_bytes)
-        return FetchedDisk(image.digest, size_bytes, (WantedPart(PartRole.ROOT, (layer,), "", image.format),))
+        part = WantedPart(PartRole.ROOT, (layer,), "", image.format)
+        return FetchedDisk(image.digest, size_bytes, (part,), (ImageBlob(image.digest, size_bytes),))
 
     async def _fetch_artifact(self, image: DesiredImage, pinned: str, retrieval: Retrieval, note: Note) -> FetchedDisk:
         resolved = await containers.resolve(image, pinned, retrieval)
@@ -76,7 +79,9 @@ class DiskImages:
         wanted = {blob.digest: blob for blob in containers.want_layers(image, manifest)}
         parts = want_parts(manifest, await self._fetch_labels(manifest, wanted, retrieval), retrieval.element)
         layers = {layer.digest: layer for part in parts for layer in part.layers}
-        fetched = FetchedDisk(resolved.digest, sum(layer.size for layer in layers.values()), parts)
+        told = {resolved.digest, manifest.digest, *layers}
+        content = tuple(blob for blob in resolved.content if blob.digest in told)
+        fetched = FetchedDisk(resolved.digest, sum(layer.size for layer in layers.values()), parts, content)
         if want_key(resolved.digest, image.format) not in self._ready:
             await note(fetched)
             await retrieval.fetch([wanted[digest] for digest in layers])

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from eaves.node.desired.model import DesiredImage, DesiredNode, ImageFormat
 from eaves.node.images.model import DiskImage, Priority
+from eaves.node.observed import ImageBlob
 
 
 class Pin(Struct, frozen=True, omit_defaults=True):
@@ -16,7 +17,7 @@ class Pin(Struct, frozen=True, omit_defaults=True):
 
     ``digest``: of what the name stood for: manifest, index or blob. ``image``: podman's id of a container image once it is loaded,
     else empty. ``blobs``: digests that are still to be fetched or used; their partial files are kept. ``disk``: the files of a disk
-    image; filled in by :meth:`.service.Images.loaded` and never saved.
+    image; filled in by :meth:`.service.Images.loaded` and never saved. ``content``: all blobs that it consists of, to be told.
     """
 
     generation: int
@@ -29,6 +30,7 @@ class Pin(Struct, frozen=True, omit_defaults=True):
     unwanted_since: float = 0.0
     """Unix seconds since when no config asks for it; 0 = one does."""
     disk: DiskImage | None = None
+    content: tuple[ImageBlob, ...] = ()
 
     @property
     def path(self) -> str:
@@ -131,6 +133,20 @@ def record_pin(
     size_bytes: int,
     stored_as: str = "",
     blobs: Iterable[str] = (),
+    content: tuple[ImageBlob, ...] = (),
 ) -> ImagesState:
-    pin = Pin(image.generation, image.reference, digest, size_bytes, stored_as, image.format, tuple(blobs))
+    """``content`` empty: what was known of the same digest."""
+    former = state.pins.get(image.id)
+    if not content and former is not None and former.digest == digest:
+        content = former.content
+    pin = Pin(
+        image.generation,
+        image.reference,
+        digest,
+        size_bytes,
+        stored_as,
+        image.format,
+        tuple(blobs),
+        content=content,
+    )
     return msgspec.structs.replace(state, pins={**state.pins, image.id: pin})

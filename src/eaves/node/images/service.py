@@ -35,7 +35,7 @@ from eaves.node.images.store import DiskStore, want_key
 from eaves.node.images.uplinks import FindWays
 from eaves.node.images.ways import Way
 from eaves.node.instance import Instance
-from eaves.node.observed import Fault, ImageState, ImageStatus, Observations
+from eaves.node.observed import Fault, ImageBlob, ImageState, ImageStatus, Observations
 from eaves.node.statefile import StateFile
 
 log = logging.getLogger(__name__)
@@ -166,12 +166,19 @@ class Images:
         return plan.find_twin(digest, self._state, self._stored)
 
     async def remember(
-        self, image: DesiredImage, digest: str, size_bytes: int, *, stored_as: str = "", blobs: Collection[str] = ()
+        self,
+        image: DesiredImage,
+        digest: str,
+        size_bytes: int,
+        *,
+        stored_as: str = "",
+        blobs: Collection[str] = (),
+        content: tuple[ImageBlob, ...] = (),
     ) -> None:
         """Write down what ``image`` stands for, and that podman has it as ``stored_as``. Raises OSError."""
         if stored_as:
             self._stored.add(stored_as)
-        await self._save(plan.record_pin(self._state, image, digest, size_bytes, stored_as, blobs))
+        await self._save(plan.record_pin(self._state, image, digest, size_bytes, stored_as, blobs, content))
 
     def publish(
         self,
@@ -182,8 +189,17 @@ class Images:
         done_bytes: int = 0,
         fault: Fault | None = None,
     ) -> None:
+        pin = plan.find_pin(image, self._state)
         status = ImageStatus(
-            image.id, image.name, state, digest, size_bytes, min(done_bytes, size_bytes), fault, image.generation
+            image.id,
+            image.name,
+            state,
+            digest,
+            size_bytes,
+            min(done_bytes, size_bytes),
+            fault,
+            image.generation,
+            pin.content if pin is not None else (),
         )
         before = self._observations.get(ImageStatus, image.id)
         self._observations.publish(status)

@@ -21,12 +21,14 @@ from eaves.node.observed import (
     ALIVE,
     AppState,
     AppStatus,
+    ImageStatus,
     Observations,
     list_statuses,
 )
 from eaves.node.observed_patches import PatchStatus
 from eaves.node.orders import Orders
 from eaves.node.report import facts, metadata, metrics
+from eaves.node.report.blobs import BlobReports, want_blob_infos, want_blob_reports
 from eaves.node.report.device import DeviceView, want_device_info, want_hardware_info
 from eaves.node.report.metrics import MetricsView
 from eaves.node.report.subjects import STRUCTS, Key, Subject, want_gist, want_info, want_removal, want_subjects
@@ -72,6 +74,7 @@ class Reporter:
         self._queued: dict[Key, Subject] = {}
         self._told_data: dict[tuple[str, str], bytes] = {}
         self._told_patches: dict[str, PatchStatus] = {}
+        self._told_blobs: BlobReports = {}
         self._changed = asyncio.Event()
         self._device_due = asyncio.Event()
         self._has_sent_hardware = False
@@ -100,6 +103,7 @@ class Reporter:
         self._queued.clear()
         self._told_data.clear()
         self._told_patches.clear()
+        self._told_blobs = {}
         self._has_sent_hardware = False
         self._changed.set()
         self._device_due.set()
@@ -169,6 +173,7 @@ class Reporter:
         for key in [key for key in self._queued if key not in wanted]:
             del self._queued[key]
             self._put(key, want_removal(self._device_id, key, now))
+        self._queue_blobs(now)
         self._queue_metadata(now)
         self._note_running()
         # Whether anything runs decides when the node is ready for its power to go.
@@ -176,6 +181,12 @@ class Reporter:
         if app_keys_before != {key for key in wanted if key[0] is ObjectKind.APP} or has_living != self._has_living:
             self._has_living = has_living
             self._device_due.set()
+
+    def _queue_blobs(self, now: float) -> None:
+        wanted = want_blob_reports(list_statuses(self._observations, ImageStatus))
+        for image_id, message in want_blob_infos(self._device_id, self._told_blobs, wanted, now).items():
+            self._queue.put(f"blobs/{image_id}", message.SerializeToString())
+        self._told_blobs = wanted
 
     def _queue_metadata(self, now: float) -> None:
         """What apps posted, and patch envelopes."""

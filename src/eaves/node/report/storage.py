@@ -53,11 +53,16 @@ def want_image_info(device_id: str, status: ImageStatus, problems: Sequence[Conf
             state=_IMAGE_STATES[status.state],
             progressPercentage=status.progress_percent,
             generation_count=status.generation,
-            componentShaList=[status.digest.removeprefix("sha256:")] if status.digest else [],
+            componentShaList=_list_components(status),
             err=_want_error(ENTITY_CONTENT_TREE, status.id, status.name, status.fault, problems, now),
         )
     )
     return message
+
+
+def _list_components(status: ImageStatus) -> list[str]:
+    digests = [blob.digest for blob in status.blobs] or list(filter(None, (status.digest,)))
+    return [digest.removeprefix("sha256:") for digest in digests]
 
 
 def want_volume_info(

@@ -6,11 +6,13 @@ import hashlib
 import json
 import platform
 
+import msgspec
 import pytest
 
 from eaves.node.desired.model import ImageFormat
+from eaves.node.images.containers import CONTENT_LIMIT, Resolved
 from eaves.node.images.errors import DigestMismatchError, ImageError, ImageUnsupportedError
-from eaves.node.images.manifest import Manifest, parse_labels, parse_manifest, want_parts
+from eaves.node.images.manifest import Descriptor, Manifest, parse_labels, parse_manifest, want_parts
 from eaves.node.images.model import PartRole
 
 DIGEST = "sha256:" + "a" * 64
@@ -45,6 +47,21 @@ def test_manifest_is_checked_and_measured() -> None:
     assert parse_manifest(raw, digest, "x").digest == digest
     with pytest.raises(DigestMismatchError):
         parse_manifest(raw, DIGEST, "x")
+
+
+def test_what_an_image_consists_of_begins_with_its_root_and_is_bounded() -> None:
+    manifest = manifest_of(layer("1", TAR, 100), layer("2", TAR), layer("2", TAR))
+    blobs = [(hex_digest("c"), 2), (hex_digest("1"), 100), (hex_digest("2"), 1)]
+    alone = Resolved(manifest, manifest)
+    assert [(blob.digest, blob.size_bytes) for blob in alone.content] == [(manifest.digest, len(manifest.raw)), *blobs]
+    index = Manifest(b"index", hex_digest("e"), child=manifest.digest)
+    (root, *rest) = Resolved(index, manifest).content
+    assert (root.digest, root.size_bytes) == (index.digest, 5)
+    assert tuple(rest) == alone.content
+    many = msgspec.structs.replace(
+        manifest, layers=tuple(Descriptor(f"sha256:{number:064x}", 1) for number in range(CONTENT_LIMIT))
+    )
+    assert len(Resolved(index, many).content) == CONTENT_LIMIT
 
 
 def test_index_leads_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

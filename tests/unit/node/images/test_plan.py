@@ -28,6 +28,7 @@ from eaves.node.images.plan import (
     want_pins,
     want_priorities,
 )
+from eaves.node.observed import ImageBlob
 
 STORE = DesiredDatastore("store", DatastoreKind.REGISTRY, "registry.example")
 IMAGE = DesiredImage("i1", "web", "shop/web:1", ImageFormat.CONTAINER, "", 0, 0, (STORE,))
@@ -82,6 +83,15 @@ def test_blobs_of_what_is_not_here_are_kept() -> None:
     state = record_pin(ImagesState(), IMAGE, "sha256:m", 10, blobs=["sha256:b1", "sha256:b2"])
     assert want_blobs([IMAGE, disk], state) == {DIGEST, "sha256:b1", "sha256:b2"}
     assert want_blobs([], record_pin(state, IMAGE, "sha256:m", 10, "img")) == set()
+
+
+def test_what_an_image_consists_of_is_kept_as_long_as_it_is_the_same() -> None:
+    content = (ImageBlob("sha256:m", 5), ImageBlob("sha256:b1", 10))
+    state = record_pin(ImagesState(), IMAGE, "sha256:m", 10, blobs=["sha256:b1"], content=content)
+    state = record_pin(state, IMAGE, "sha256:m", 10, "img")
+    assert state.pins["i1"].content == content
+    assert msgspec.json.decode(msgspec.json.encode(state), type=ImagesState) == state
+    assert record_pin(state, IMAGE, "sha256:n", 10).pins["i1"].content == ()
 
 
 def test_apps_that_run_come_before_volumes_and_those_before_what_is_fetched_ahead() -> None:

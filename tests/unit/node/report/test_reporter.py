@@ -21,6 +21,7 @@ from eaves.node.observed import (
     AppState,
     AppStatus,
     Fault,
+    ImageBlob,
     ImageState,
     ImageStatus,
     NetworkStatus,
@@ -185,6 +186,29 @@ async def test_what_an_app_posted_and_patch_envelopes_are_told_once(tmp_path: Pa
         await asyncio.sleep(1)
         (gone,) = stage.take()
         assert (gone.patchInfo.id, gone.patchInfo.name) == ("patch-1", "")
+
+
+async def test_blobs_of_an_image_are_told_when_known_when_loaded_and_when_gone(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    image = ImageStatus(IMAGE_ID, "web", ImageState.DOWNLOADING, blobs=(ImageBlob("sha256:11", 4),))
+
+    def take() -> list[tuple[str, int]]:
+        blobs = [blob for info in stage.take() for blob in info.binfo.blob]
+        return [(blob.sha256, blob.state) for blob in blobs]
+
+    async with stage.running():
+        stage.observations.publish(image)
+        await asyncio.sleep(1)
+        assert take() == [("11", info_pb2.DOWNLOAD_STARTED)]
+        stage.observations.publish(replace(image, state=ImageState.LOADED))
+        await asyncio.sleep(1)
+        assert take() == [("11", info_pb2.LOADED)]
+        stage.reporter.tell_all()
+        await asyncio.sleep(1)
+        assert take() == [("11", info_pb2.LOADED)]
+        stage.observations.remove(ImageStatus, IMAGE_ID)
+        await asyncio.sleep(1)
+        assert take() == [("11", info_pb2.INVALID)]
 
 
 async def test_download_is_told_in_steps_and_not_by_kilobytes(tmp_path: Path) -> None:
