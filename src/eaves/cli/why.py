@@ -133,6 +133,9 @@ def cluster_steps(cluster: Object) -> Iterator[Step]:
             yield Step(title, mark, condition.get("message") or condition.get("reason", ""))
     for member in cluster.get("status", {}).get("members") or ():
         yield _member(member)
+    support = _find(cluster, "SpecSupported")
+    if support is not None and support["status"] == "False":
+        yield Step("spec", Mark.OPEN, support.get("message", ""))
     for kind, title, good in (("APIAvailable", "API", "answers"), ("BackupHealthy", "backup", "is taken as asked")):
         condition = _find(cluster, kind)
         # Unknown: none is asked for.

@@ -189,7 +189,8 @@ def _check_change(new: K3sClusterSpec, old: K3sClusterSpec, status: Mapping[str,
         yield from check_counter("spec.operations.restore.counter", counter, former.restore.counter)
     version = parse_k3s_version(new.version)
     if new.version != old.version and version is not None:
-        span = find_span(_versions(entry) for entry in status.get("members") or () if entry.get("joined"))
+        entries = (entry for entry in status.get("members") or () if entry.get("joined") and not entry.get("runsEVE"))
+        span = find_span(_versions(entry) for entry in entries)
         if span is not None and (fault := explain_skew(*span, version)):
             yield invalid("spec.version", new.version, fault)
 

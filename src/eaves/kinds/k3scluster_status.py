@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
+import msgspec
 from msgspec import Struct
 
 from eaves.kinds.fields import Conditions, Quantity, Time, about, keyed
@@ -53,10 +54,13 @@ class K3sMemberStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     node_name: Annotated[str, about("EdgeNode.")]
     id: Annotated[str, about("UUID of the device, by which a replaced EdgeNode is told from its predecessor.")]
     role: Annotated[MemberRole, about("Server or Agent.")]
+    runs_eve: Annotated[
+        bool, about("The device runs EVE, which brings its own K3s and heeds the public fields alone.")
+    ] = msgspec.field(default=False, name="runsEVE")
     address: Annotated[str, about("Its address on the cluster interface, with prefix length.")] = ""
     want: Annotated[MemberWish, about("Ready, Drained, Removed or Left.")] = MemberWish.READY
     want_since: Annotated[Time | None, about("When that was decided.")] = None
-    version: Annotated[str, about("Version that it is to have.")] = ""
+    version: Annotated[str, about("Version that it is to have; empty of one that brings its own.")] = ""
     version_since: Annotated[Time | None, about("When that was decided.")] = None
     next_version: Annotated[str, about("Version whose files it is to fetch before it is touched for it.")] = ""
     joined_after: Annotated[

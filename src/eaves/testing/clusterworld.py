@@ -68,7 +68,11 @@ class Box(Struct):
     has_left: bool = False
     drained: bool = False
     pods_stuck: bool = False
-    runs_eve: bool = False
+    eve_k3s: str = ""
+    """The version of K3s that its EVE brings; empty = the box runs Eaves."""
+    eve_version: str = "16.0.0-k-amd64"
+    is_management: bool = False
+    """Its one uplink is how it reaches the controller."""
     fetched: str = ""
     cannot_fetch: str = ""
     """Why it does not get the files of a version that comes next."""
@@ -215,7 +219,9 @@ class World:
                 is_approved=box.is_approved,
                 is_connected=(box.has_link and box.has_power) or box.is_presumed,
                 has_config=True,
-                runs_eve=box.runs_eve,
+                runs_eve=bool(box.eve_k3s),
+                eve_version=box.eve_version if box.eve_k3s else "",
+                management=frozenset({"eth0"} if box.is_management else ()),
                 architecture=box.architecture,
                 addresses={"eth0": (box.address,)},
             )
@@ -236,7 +242,10 @@ class World:
     def config_of(self, box: Box) -> K3sMemberStatus | None:
         """What its config says, None when it has no cluster in it."""
         member = self.members.get(box.name)
-        return member if member is not None and member.id == box.id and member.want is not Wish.LEFT else None
+        if member is None or member.id != box.id or member.want is Wish.LEFT:
+            return None
+        # As the compiler has it: EVE cannot hold K3s back.
+        return None if box.eve_k3s and member.stopped and not member.joined else member
 
     def _act(self, box: Box) -> None:
         if not box.has_power:
@@ -250,6 +259,10 @@ class World:
                 self._leave(box)
             return
         box.has_cluster, box.has_left, box.role = True, False, config.role
+        if box.eve_k3s:
+            box.version = box.eve_k3s
+            self._start(box, config.role)
+            return
         if config.stopped:
             box.is_running = False
             return
@@ -261,9 +274,12 @@ class World:
             box.version, box.is_running = config.version, False
             return
         self._obey(box, orders)
+        self._start(box, config.role)
+
+    def _start(self, box: Box, role: MemberRole) -> None:
         if box.is_running or box.cannot_start == box.version:
             return
-        if config.role is MemberRole.AGENT:
+        if role is MemberRole.AGENT:
             box.is_running = self.has_api or box.is_agent_of == self.epoch
             if box.is_running:
                 box.is_agent_of = self.epoch
@@ -326,6 +342,10 @@ class World:
             box.is_running = False
 
     def _leave(self, box: Box) -> None:
+        if box.eve_k3s:
+            # It drains itself, deletes its Node and goes back to the single-node K3s that it ran before.
+            self.voters.discard(box.id)
+            self.known.pop(box.name, None)
         box.is_running = box.has_cluster = box.drained = False
         box.epoch = box.is_agent_of = 0
         box.version, box.done, box.has_left = "", ClusterOrderCounters(), True
@@ -347,18 +367,34 @@ class World:
         for name, member in self.members.items():
             box = self.boxes.get(name)
             is_same = box is not None and box.id == member.id
+            if leader.eve_k3s and member.want is not Wish.REMOVED:
+                continue
             if box is not None and is_same and member.want is Wish.DRAINED:
                 box.drained = not box.pods_stuck
             elif box is not None and is_same and member.want is Wish.READY:
                 box.drained = False
-            elif member.want is Wish.REMOVED:
+            elif member.want is Wish.REMOVED and (member.role is MemberRole.SERVER or not leader.eve_k3s):
                 self.voters.discard(member.id)
                 if self.known.get(name) == member.id:
                     del self.known[name]
                 if box is not None and is_same:
                     box.is_running, box.epoch, box.is_agent_of = False, 0, 0
 
+    def _tell_as_eve(self, box: Box) -> MemberReport | None:
+        """What an EVE device told last: of those that run, the first tells of all Nodes."""
+        running = [other for other in self.boxes.values() if other.eve_k3s and other.is_running and other.has_power]
+        if not running or running[0] is not box or not self.has_api:
+            return box.last
+        views = {key: view for key, view in self._views(is_leader=False).items() if view.version}
+        former = [other.last.seq for other in self.boxes.values() if other.eve_k3s and other.last is not None]
+        if box.last is not None and box.last.views == views and box.last.seq == max(former):
+            # What has not changed is not told again.
+            return box.last
+        return MemberReport(is_server=True, api_ready=True, has_data=True, views=views, seq=max(former, default=0) + 1)
+
     def _report(self, box: Box) -> MemberReport | None:
+        if box.eve_k3s:
+            return self._tell_as_eve(box)
         if box.has_left:
             return MemberReport(has_left=True)
         if not box.has_cluster:
@@ -420,7 +456,9 @@ class World:
         if not status.initialized:
             started = [m.node_name for m in servers if not m.stopped and m.want in (Wish.READY, Wish.DRAINED)]
             assert started in ([], [status.first_server]), f"{started} start before the cluster is there"
-        under_way = [m for m in servers if m.joined and m.running_version and m.version != m.running_version]
+        under_way = [
+            m for m in servers if m.joined and not m.runs_eve and m.running_version and m.version != m.running_version
+        ]
         assert len(under_way) <= 1, f"several servers are upgraded at once: {[m.node_name for m in under_way]}"
         assert len({member.address for member in status.members if member.address}) == len(
             [member for member in status.members if member.address]
@@ -433,7 +471,8 @@ class World:
         servers = [parse_k3s_version(box.version) for box in self._running_servers()]
         for box in self.boxes.values():
             version = parse_k3s_version(box.version)
-            if box.is_running and box.role is MemberRole.AGENT and version is not None and servers:
+            is_ordered = box.is_running and not box.eve_k3s
+            if is_ordered and box.role is MemberRole.AGENT and version is not None and servers:
                 assert version <= min(server for server in servers if server is not None), f"agent {box.name} is ahead"
         assert self.bootstraps <= 1 + self.losses, "a second cluster was made"
         if self.epoch and not self.losses and self.status.phase != "Deleting":

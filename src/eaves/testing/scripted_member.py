@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from eaves.testing.device import Device
 from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
 from eaves.wire.pb.info import info_pb2
+from eaves.wire.pb.info.edge_node_cluster_pb2 import KUBE_NODE_CONDITION_TYPE_READY
 
 WAIT_S = 60.0
 
@@ -26,7 +28,7 @@ class ScriptedMember:
         info = message.dinfo
         info.state = info_pb2.ZDEVICE_STATE_ONLINE
         if runs_eve:
-            info.swList.add(activated=True, partitionLabel="IMGA", shortVersion="14.5.0-kvm-amd64")
+            info.swList.add(activated=True, partitionLabel="IMGA", shortVersion="16.0.0-k-amd64")
         else:
             info.eaves.daemon_version = "1"
         port = info.systemAdapter.status.add().ports.add(ifname="eth0", name="eth0", isMgmt=True, up=True)
@@ -68,6 +70,16 @@ class ScriptedMember:
             told.members.add(id=device_id, **view)
         for name, value in fields.items():
             setattr(told, name, value)
+        await self._send(message)
+
+    async def tell_nodes(self, cluster_id: str, *nodes: Mapping[str, Any]) -> None:
+        """Report as the EVE device that is elected to tell of all Nodes: ``node_id``, ``admission_status`` and so on of each."""
+        message = info_pb2.ZInfoMsg(ztype=info_pb2.ZiKubeCluster, devId=self.device.id)
+        self._stamp(message)
+        message.cluster_info.cluster_id = cluster_id
+        for fields in nodes:
+            node = message.cluster_info.nodes.add(**fields)
+            node.conditions.add(type=KUBE_NODE_CONDITION_TYPE_READY, set=True)
         await self._send(message)
 
     async def tell_left(self, cluster_id: str) -> None:

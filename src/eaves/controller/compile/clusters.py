@@ -79,7 +79,8 @@ def want_cluster(
         is_worker_node=member.role is MemberRole.AGENT,
         join_server_ip=_ip(first.address),
         cluster_type=CLUSTER_TYPE_K3S_BASE,
-        master_node_uuids=sorted(entry.id for entry in servers),
+        # EVE starts K3s as a server on every member, and deletes the Nodes of servers that are not named here.
+        master_node_uuids=sorted(entry.id for entry in _belonging(cluster) if entry in servers or entry.runs_eve),
     )
     if is_embedded and len(servers) > 1:
         config.ha_scheme = HA_SCHEME_K3S_EMBEDDED

@@ -18,7 +18,7 @@ from eaves.wire.pb.info.info_pb2 import ZInfoKubeCluster
 
 READY = "Ready"
 _MOST = 512
-"""Snapshots and pods' namespaces of one message that are looked at."""
+"""Snapshots, nodes and pods' namespaces of one message that are looked at."""
 _LONGEST = 1024
 """Characters of a message that are kept."""
 
@@ -54,7 +54,9 @@ class MemberReport(Struct, frozen=True, kw_only=True):
     fetched_version: str = ""
     fetch_message: str = ""
     views: Mapping[str, MemberView] = {}
-    """By the UUID of the device."""
+    """By the UUID of the device; of a device that tells by the public fields, by the Node's name where that has no UUID."""
+    seq: int = 0
+    """Of two reports the later has the higher number."""
     snapshots: tuple[ClusterSnapshot, ...] = ()
     add_ons: tuple[AddOnStatus, ...] = ()
     pods: PodCounts | None = None
@@ -108,16 +110,23 @@ def observe_cluster(info: ZInfoKubeCluster) -> MemberReport:
 
 
 def _observe_public(info: ZInfoKubeCluster) -> MemberReport:
-    """Of a device that knows the public fields alone: it tells of all nodes once the API answers."""
+    """Of a device that knows the public fields alone: the one that EVE's members elected for it tells of all nodes.
+
+    As zedkube has it (cmd/zedkube/kubestatscollect.go): until a device has joined, the same message is of the single-node K3s that it
+    ran before, with the id of the new cluster on it; its own Node is then admitted as JOINING. Who has etcd is JOINED.
+    """
+    told = [node.admission_status for node in info.nodes[:_MOST]]
+    if not any(status in (kube.NODE_ADMISSION_UNSPECIFIED, kube.NODE_ADMISSION_JOINED) for status in told):
+        return MemberReport(is_server=True)
     views = {
-        node.node_id: MemberView(
+        node.node_id or node.name: MemberView(
             ready=any(entry.type == kube.KUBE_NODE_CONDITION_TYPE_READY and entry.set for entry in node.conditions),
             version=node.api_server_sersion[:_LONGEST],
         )
-        for node in info.nodes
-        if node.node_id
+        for node in info.nodes[:_MOST]
+        if node.node_id or node.name
     }
-    return MemberReport(is_server=True, api_ready=bool(info.nodes), has_data=True, views=views, pods=_count_pods(info))
+    return MemberReport(is_server=True, api_ready=True, has_data=True, views=views, pods=_count_pods(info))
 
 
 def counters_of(orders: ClusterOrders) -> ClusterOrderCounters:

@@ -294,6 +294,14 @@ def test_a_device_of_eve_gets_the_public_fields_alone_and_only_when_it_may_start
     assert compiled(device, stopped, edgenode=eve).HasField("cluster")
 
 
+def test_members_that_eve_makes_servers_are_not_pruned(device: DeviceCipher) -> None:
+    """EVE deletes the Node of a server that the list does not have, and starts every member as a server."""
+    agents = [member("d", role="Agent", runsEVE=True), member("e", role="Agent")]
+    config = compiled(device, make_cluster([member(), *agents]), edgenode=make_edgenode(status=EVE), releases=[])
+    ids = {entry["nodeName"]: entry["id"] for entry in [member(), *agents]}
+    assert sorted(config.cluster.master_node_uuids) == sorted([*(set(ids.values()) - {ids["e"]})])
+
+
 def test_of_two_clusters_the_older_has_the_node(device: DeviceCipher) -> None:
     other = make_cluster()
     other["metadata"] = {

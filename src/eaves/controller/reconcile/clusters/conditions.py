@@ -7,6 +7,7 @@ import msgspec
 from eaves.controller.observe.clusters import MemberReport
 from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact, with_condition
 from eaves.controller.reconcile.clusters.draft import Activity, Draft, Remark
+from eaves.controller.reconcile.clusters.eve import judge_support
 from eaves.controller.reconcile.clusters.upkeep import judge_add_ons, judge_backup, judge_etcd, list_add_ons
 from eaves.kinds.fields import Condition
 from eaves.kinds.k3scluster_rules import wanted_servers
@@ -44,6 +45,7 @@ def conclude(draft: Draft, *, is_deleted: bool) -> K3sClusterStatus:
         judge_etcd(draft),
         judge_backup(draft, snapshots),
         judge_add_ons(add_ons),
+        judge_support(draft),
         _degraded(draft, lost),
     ]
     conditions: list[object] = [msgspec.to_builtins(entry) for entry in draft.before.conditions]
@@ -96,7 +98,7 @@ def _is_busy(draft: Draft, member: K3sMemberStatus) -> bool:
     is_told = any(
         member.node_name in remark.message and remark.activity is not Activity.FAULT for remark in draft.remarks
     )
-    return (is_told and member.version != member.running_version) or member.stopped
+    return (is_told and not member.runs_eve and member.version != member.running_version) or member.stopped
 
 
 def _ready(draft: Draft, counts: dict[MemberRole, MemberCount]) -> Fact:
@@ -156,12 +158,13 @@ def _rest(draft: Draft) -> str:
 def _upgrading(draft: Draft) -> Fact:
     remark = _first(draft, Activity.UPGRADING)
     behind = [
-        member for member in draft.started() if member.running_version and member.running_version != draft.spec.version
+        member
+        for member in draft.started()
+        if not member.runs_eve and member.running_version and member.running_version != draft.spec.version
     ]
     if remark is None and not behind:
-        return Fact(
-            "Upgrading", FALSE, "UpToDate", f"every member has {draft.spec.version}" if draft.initialized else ""
-        )
+        who = "every member that takes a version" if draft.has_eve else "every member"
+        return Fact("Upgrading", FALSE, "UpToDate", f"{who} has {draft.spec.version}" if draft.initialized else "")
     if remark is None:
         names = ", ".join(member.node_name for member in behind)
         return Fact("Upgrading", TRUE, "MembersBehind", f"{names} gets {draft.spec.version} when it can be reached")

@@ -76,6 +76,12 @@ class Draft:
         node = self.node_of(member)
         return node is not None and node.is_connected
 
+    def explain_contact(self, member: K3sMemberStatus) -> str:
+        """Why its device cannot tell; empty when it can."""
+        if self.is_connected(member):
+            return ""
+        return "the node is out of contact" if self.node_of(member) is not None else "its EdgeNode is gone"
+
     def by_role(self, role: MemberRole) -> list[K3sMemberStatus]:
         """Those that are to be members, by name."""
         return [member for member in self._sorted() if member.role is role and member.want in BELONGING]
@@ -93,6 +99,10 @@ class Draft:
     def staying(self) -> list[K3sMemberStatus]:
         """Members whose K3s may run and that are not on their way out."""
         return [member for member in self.started() if member.node_name not in self.leaving]
+
+    def obeying(self) -> list[K3sMemberStatus]:
+        """Those of :meth:`staying` that take versions and orders."""
+        return [member for member in self.staying() if not member.runs_eve]
 
     def holders(self) -> list[K3sMemberStatus]:
         """Servers that hold the cluster's state, those on their way out included."""
@@ -116,6 +126,16 @@ class Draft:
         return member if member is not None and member.api_ready and self.is_connected(member) else None
 
     @property
+    def can_drain(self) -> bool:
+        """Whether the leader drains others and forgets their Nodes; one that runs EVE takes no orders."""
+        leader = self.acting_leader
+        return leader is None or not leader.runs_eve
+
+    @property
+    def has_eve(self) -> bool:
+        return any(member.runs_eve and member.want in BELONGING for member in self.members.values())
+
+    @property
     def has_quorum_rules(self) -> bool:
         return self.spec.datastore is ClusterDatastore.EMBEDDED_ETCD
 
@@ -125,11 +145,11 @@ class Draft:
         return self.spec.datastore is not ClusterDatastore.EXTERNAL
 
     def find_span(self) -> tuple[K3sVersion, K3sVersion] | None:
-        """Lowest and highest version of those that stay; None while no K3s of the cluster has run."""
+        """Lowest and highest version of those that stay and do not bring their own; None while no K3s of the cluster has run."""
         return find_span(
             (member.running_version, member.version if member.joined else "")
             for member in self.members.values()
-            if member.want in BELONGING
+            if member.want in BELONGING and not member.runs_eve
         )
 
     def running_versions(self) -> list[K3sVersion]:

@@ -52,7 +52,7 @@ def choose_leader(draft: Draft) -> None:
     """Keeps the leader while it can act, else takes another that can. Who cannot be told is not deposed without an heir."""
     current = draft.acting_leader
     is_able = current is not None and current.want is Wish.READY
-    if current is not None and is_able and current.ready:
+    if current is not None and is_able and current.ready and not current.runs_eve:
         return
     able = [
         member
@@ -60,7 +60,15 @@ def choose_leader(draft: Draft) -> None:
         if member.api_ready and draft.is_connected(member) and member.want is Wish.READY and not member.stopped
     ]
     heirs = sorted(
-        able, key=lambda member: (not member.ready, member.node_name != draft.first_server, member.node_name)
+        able,
+        key=lambda member: (
+            not member.ready,
+            # One that runs EVE does nothing for the cluster that is ordered.
+            member.runs_eve,
+            member is not current,
+            member.node_name != draft.first_server,
+            member.node_name,
+        ),
     )
     if is_able and not (heirs and heirs[0].ready):
         return
@@ -76,5 +84,5 @@ def leader_beside(draft: Draft, member: K3sMemberStatus) -> bool:
     others = [other for other in others if other.want is Wish.READY and draft.is_connected(other)]
     if not others:
         return False
-    draft.leader = others[0].node_name
+    draft.leader = min(others, key=lambda other: (other.runs_eve, other.node_name)).node_name
     return True

@@ -31,9 +31,11 @@ def read_node(obj: Object) -> NodeFacts | None:
         is_going=bool(node.metadata.deletion_timestamp),
         is_connected=condition_status(obj.get("status") or {}, "Connected") == ConditionStatus.TRUE,
         runs_eve=node.status.versions is not None and bool(node.status.versions.eve),
+        eve_version=node.status.versions.eve if node.status.versions is not None else "",
         has_config=config is not None and bool(config.wanted) and config.wanted == config.applied,
         architecture=inventory.architecture if inventory is not None else "",
         addresses=_addresses(node),
+        management=frozenset(port.name for port in node.status.ports if port.management),
     )
 
 

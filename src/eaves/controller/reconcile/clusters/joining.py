@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from eaves.controller.reconcile.clusters import eve
 from eaves.controller.reconcile.clusters.draft import Activity, Draft
 from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 
 
-def start_members(draft: Draft) -> None:
-    """Lets those start whose turn it is; says what the others wait for. Until then they fetch their images."""
+def start_members(draft: Draft, *, has_release: bool) -> None:
+    """Lets those start whose turn it is; says what the others wait for. Until then they fetch their images.
+
+    Without a release only those start that bring their own K3s.
+    """
     if draft.inputs.obstacles:
         return
     waiting = [member for member in (*draft.servers(), *draft.agents()) if member.stopped and member.address]
+    waiting = [member for member in waiting if member.runs_eve or (has_release and _fits_eve(draft, member))]
     if not draft.initialized:
         _start_first(draft, waiting)
         return
@@ -45,7 +50,7 @@ def _start_server(draft: Draft, waiting: list[K3sMemberStatus]) -> None:
         names = ", ".join(member.node_name for member in joining)
         draft.say(Activity.CREATING, "ServerJoining", f"server {names} joins{_why(joining[0])}; the next one follows")
         return
-    if any(member.want is Wish.REMOVED and member.role is MemberRole.SERVER for member in draft.members.values()):
+    if is_etcd_changing(draft):
         # One change of the etcd membership at a time.
         return
     healthy = [member for member in started if member.ready]
@@ -55,6 +60,22 @@ def _start_server(draft: Draft, waiting: list[K3sMemberStatus]) -> None:
         return
     chosen = min(waiting, key=lambda member: (not draft.is_connected(member), member.node_name))
     draft.change(chosen, stopped=False, checks_authority=bool(draft.ca_hash))
+
+
+def is_etcd_changing(draft: Draft) -> bool:
+    """Whether a server is being taken out; one that runs EVE takes itself out when it hears that it is to leave."""
+    return any(
+        member.role is MemberRole.SERVER
+        and (member.want is Wish.REMOVED or (member.want is Wish.LEFT and member.runs_eve))
+        for member in draft.members.values()
+    )
+
+
+def _fits_eve(draft: Draft, member: K3sMemberStatus) -> bool:
+    """Whether the member's version goes with those that servers bring along; says so when not."""
+    if text := eve.explain_skew(draft, member.role):
+        draft.say(Activity.UPDATING, "VersionSkew", f"{member.node_name} does not join: {text}")
+    return not text
 
 
 def _why(member: K3sMemberStatus) -> str:

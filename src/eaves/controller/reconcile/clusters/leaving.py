@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eaves.controller.reconcile.clusters.draft import Activity, Draft
+from eaves.controller.reconcile.clusters.joining import is_etcd_changing
 from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 
@@ -21,6 +22,12 @@ def _step(draft: Draft, member: K3sMemberStatus) -> None:
         _finish(draft, member)
     elif not _is_known_to_cluster(draft, member):
         _let_go(draft, member)
+    elif member.runs_eve and draft.is_connected(member) and not draft.can_drain:
+        # It drains itself and has its Node deleted when its config has no cluster any more.
+        if _may_go(draft, member):
+            _let_go(draft, member)
+    elif member.role is MemberRole.AGENT and not draft.can_drain:
+        _let_go(draft, member)
     elif draft.acting_leader is None:
         text = f"{member.node_name} is to leave, which needs a server that answers; there is none"
         draft.say(Activity.FAULT, "NoServerAvailable", text)
@@ -28,7 +35,7 @@ def _step(draft: Draft, member: K3sMemberStatus) -> None:
         if _may_go(draft, member):
             draft.change(member, want=Wish.DRAINED)
             draft.say(Activity.UPDATING, "MemberLeaving", f"{member.node_name} is being drained before it leaves")
-    elif member.want is Wish.DRAINED and not member.drained and draft.is_connected(member):
+    elif member.want is Wish.DRAINED and not member.drained and draft.can_drain and draft.is_connected(member):
         _say_draining(draft, member)
     elif member.want is not Wish.REMOVED:
         if _may_go(draft, member):
@@ -49,14 +56,15 @@ def _is_known_to_cluster(draft: Draft, member: K3sMemberStatus) -> bool:
 def _must_drain(draft: Draft, member: K3sMemberStatus) -> bool:
     """Pods of a node that runs go elsewhere, where there is an elsewhere."""
     others = [other for other in draft.started() if other is not member and other.ready]
-    return draft.spec.upgrade.drain and member.ready and draft.is_connected(member) and bool(others)
+    is_asked = draft.spec.upgrade.drain and draft.can_drain
+    return is_asked and member.ready and draft.is_connected(member) and bool(others)
 
 
 def _may_go(draft: Draft, member: K3sMemberStatus) -> bool:
     """Whether the rest of the servers keeps the cluster going; says what it waits for."""
     if member.role is MemberRole.AGENT:
         return True
-    if any(other.want is Wish.REMOVED and other.role is MemberRole.SERVER for other in draft.members.values()):
+    if is_etcd_changing(draft):
         return False
     busy = [other for other in draft.servers() if other.node_name != member.node_name and _is_busy(other)]
     if busy and member.ready:
@@ -88,7 +96,7 @@ def _may_go(draft: Draft, member: K3sMemberStatus) -> bool:
 
 def _is_busy(member: K3sMemberStatus) -> bool:
     """Another server that is drained, or gets another version, is enough at a time."""
-    is_new = bool(member.running_version) and member.running_version != member.version
+    is_new = not member.runs_eve and bool(member.running_version) and member.running_version != member.version
     return member.joined and (member.want is Wish.DRAINED or is_new)
 
 

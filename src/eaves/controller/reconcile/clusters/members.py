@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import msgspec
 
+from eaves.controller.reconcile.clusters import eve
 from eaves.controller.reconcile.clusters.draft import BELONGING, Activity, Draft
 from eaves.controller.reconcile.clusters.model import NodeFacts
 from eaves.kinds.k3s_version import parse_k3s_version
@@ -32,7 +33,7 @@ def _choose(draft: Draft, pool: MemberPool, role: MemberRole, others: Sequence[s
     if pool.selector is None:
         return [name for name in pool.node_names if _is_usable(draft, name, role)]
     selector = parse_label_selector_object(msgspec.to_builtins(pool.selector))
-    fitting = sorted(name for name, node in draft.inputs.nodes.items() if _fits(draft, node, selector, others))
+    fitting = sorted(name for name, node in draft.inputs.nodes.items() if _fits(draft, node, role, selector, others))
     most = len(fitting) if pool.count is None else pool.count
     chosen = sorted(fitting, key=lambda name: _rank(draft, name, role))[:most]
     if pool.count is not None and len(chosen) < pool.count:
@@ -54,7 +55,7 @@ def _rank(draft: Draft, name: str, role: MemberRole) -> tuple[bool, bool, bool, 
     return name != draft.first_server, not is_member, is_other, not node.is_connected, name
 
 
-def _fits(draft: Draft, node: NodeFacts, selector: LabelSelector, others: Sequence[str]) -> bool:
+def _fits(draft: Draft, node: NodeFacts, role: MemberRole, selector: LabelSelector, others: Sequence[str]) -> bool:
     return (
         node.name not in others
         and node.name not in draft.spec.replace
@@ -62,6 +63,7 @@ def _fits(draft: Draft, node: NodeFacts, selector: LabelSelector, others: Sequen
         and node.is_approved
         and not node.is_going
         and selector.matches(node.labels)
+        and (node.name in draft.members or not node.runs_eve or eve.find_obstacle(draft, node, role) is None)
     )
 
 
@@ -80,6 +82,9 @@ def _is_usable(draft: Draft, name: str, role: MemberRole) -> bool:
     if not node.is_approved and (member is None or member.id != node.id):
         text = f"{role.lower()} {name}: the node is not approved; approve it with: kubectl eaves approve {name}"
         draft.say(activity, "NodeNotApproved", text)
+        return False
+    if member is None and node.runs_eve and (found := eve.find_obstacle(draft, node, role)) is not None:
+        draft.say(activity, *found)
         return False
     return True
 
@@ -123,9 +128,10 @@ def _enter(draft: Draft, node: NodeFacts, role: MemberRole) -> None:
         node_name=node.name,
         id=node.id,
         role=role,
+        runs_eve=node.runs_eve,
         stopped=True,
         joined_after=draft.done,
-        version=joining_version(draft, role),
+        version="" if node.runs_eve else joining_version(draft, role),
         labels=_labels(node),
     )
     _want_address(draft, draft.change(member), node)
@@ -163,11 +169,15 @@ def _want_address(draft: Draft, member: K3sMemberStatus, node: NodeFacts) -> Non
     found = [given] if given else _reported(draft, member, node)
     if member.address and (member.address in found or _ip(member.address) in map(_ip, found)):
         return
+    activity = Activity.UPDATING if draft.initialized else Activity.WAITING
+    if node.runs_eve and found and (fault := eve.explain_address(node, found[0])):
+        draft.say(activity, "AddressNeeded", fault)
+        return
     if not found:
         if not member.address:
             where = f"uplink {draft.spec.cluster_interface}" if draft.spec.cluster_interface else "an uplink"
             text = f"node {node.name} has reported no IPv4 address of {where}; it does so within minutes of its first contact"
-            draft.say(Activity.UPDATING if draft.initialized else Activity.WAITING, "AddressMissing", text)
+            draft.say(activity, "AddressMissing", text)
         return
     if member.address and not member.stopped and member.role is MemberRole.SERVER:
         text = (

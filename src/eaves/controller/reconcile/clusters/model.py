@@ -23,11 +23,15 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
     """It is being deleted."""
     is_connected: bool = True
     runs_eve: bool = False
+    eve_version: str = ""
+    """As the device tells it: 16.0.0-k-amd64. The part before the architecture is the flavour."""
     has_config: bool = False
     """The device says that it applied the newest config made for it."""
     architecture: str = ""
     addresses: Mapping[str, Sequence[str]] = {}
     """Uplink → IPv4 addresses, with prefix length where it is known; uplinks for management first."""
+    management: frozenset[str] = frozenset()
+    """Uplinks by which the device may reach its controller."""
 
 
 class ReleaseFacts(Struct, frozen=True):

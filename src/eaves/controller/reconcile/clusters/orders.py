@@ -25,7 +25,7 @@ def order_snapshot(draft: Draft) -> None:
     done = max((member.done.snapshot for member in draft.members.values()), default=0)
     if done >= wanted:
         _note_done(draft, snapshot=wanted)
-    elif leader is not None and leader.want is Wish.READY:
+    elif leader is not None and leader.want is Wish.READY and not leader.runs_eve:
         _order(draft, leader, snapshot=wanted)
         if leader.order_message:
             draft.say(Activity.UPDATING, "SnapshotFailing", f"the snapshot is not taken: {leader.order_message}")
@@ -34,7 +34,7 @@ def order_snapshot(draft: Draft) -> None:
 def rotate_certificates(draft: Draft, *, is_free: bool) -> None:
     """Servers one by one, then agents one by one, each ready before the next."""
     wanted = _wanted_rotations(draft)
-    if wanted <= draft.done.rotate_certificates or not draft.initialized:
+    if wanted <= draft.done.rotate_certificates or not draft.initialized or not draft.obeying():
         return
 
     def has_done(member: K3sMemberStatus) -> bool:
@@ -51,7 +51,7 @@ def _wanted_rotations(draft: Draft) -> int:
     wanted = draft.spec.operations.rotate_certificates + draft.automatic_rotations
     if wanted > draft.done.rotate_certificates or not draft.initialized:
         return wanted
-    expiring = [member for member in draft.staying() if _expires_soon(draft, member) and draft.is_connected(member)]
+    expiring = [member for member in draft.obeying() if _expires_soon(draft, member) and draft.is_connected(member)]
     is_recent = draft.rotated_at is not None and draft.now - parse_time(draft.rotated_at) < ROTATE_AGAIN_S
     if expiring and not is_recent:
         draft.automatic_rotations += 1
@@ -66,9 +66,12 @@ def _expires_soon(draft: Draft, member: K3sMemberStatus) -> bool:
 
 
 def rotate_token(draft: Draft, *, is_free: bool) -> None:
-    """The leader tells the cluster the new token, then the others take it, servers before agents."""
+    """The leader tells the cluster the new token, then the others take it, servers before agents.
+
+    A member that runs EVE takes no other token than the one that it joined by, so all keep theirs beside it.
+    """
     wanted = draft.spec.operations.rotate_token
-    if wanted <= draft.done.rotate_token or not draft.initialized:
+    if wanted <= draft.done.rotate_token or not draft.initialized or draft.has_eve:
         return
 
     def has_done(member: K3sMemberStatus) -> bool:
@@ -90,7 +93,7 @@ def _one_by_one(
     draft: Draft, has_done: Callable[[K3sMemberStatus], bool], reason: str, what: str, *, is_free: bool, **orders: int
 ) -> bool:
     """Gives the order to the next member; True when all have obeyed. Agents out of reach obey when they come back."""
-    members = [member for member in draft.staying() if member.want is Wish.READY]
+    members = [member for member in draft.obeying() if member.want is Wish.READY]
     members.sort(key=lambda member: (member.role is not MemberRole.SERVER, member.node_name))
     for member in members:
         is_ordered = all(getattr(member.ordered, name) == value for name, value in orders.items())

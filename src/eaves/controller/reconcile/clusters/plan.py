@@ -61,8 +61,7 @@ def _advance(draft: Draft) -> None:
     elect_first_server(draft)
     choose_leader(draft)
     let_leave(draft, leaving)
-    if has_release:
-        start_members(draft)
+    start_members(draft, has_release=has_release)
     is_free = _is_free(draft)
     if has_release:
         upgrade_members(draft, is_free=is_free)
@@ -89,7 +88,13 @@ def find_release(version: str, name: str, releases: tuple[ReleaseFacts, ...]) ->
 
 
 def _check_release(draft: Draft) -> bool:
-    """Whether the wanted version can be had by every member; says what is missing. Members keep the version that they have meanwhile."""
+    """Whether the wanted version can be had by every member that does not bring its own; says what is missing.
+
+    Members keep the version that they have meanwhile.
+    """
+    members = [member for member in (*draft.servers(), *draft.agents()) if not member.runs_eve]
+    if not members and draft.has_eve:
+        return True
     spec, activity = draft.spec, Activity.UPGRADING if draft.initialized else Activity.WAITING
     release = find_release(spec.version, spec.release, tuple(draft.inputs.releases))
     if release is None:
@@ -104,14 +109,9 @@ def _check_release(draft: Draft) -> bool:
             )
             draft.say(activity, "ReleaseMissing", text)
         return False
-    for member in (*draft.servers(), *draft.agents()):
+    for member in members:
         node = draft.node_of(member)
-        if (
-            node is not None
-            and not node.runs_eve
-            and node.architecture
-            and node.architecture not in release.architectures
-        ):
+        if node is not None and node.architecture and node.architecture not in release.architectures:
             text = f"K3sRelease {release.name} has no files for {node.architecture}, which node {node.name} needs; add them"
             draft.say(activity, "ArchitectureMissing", text)
             return False

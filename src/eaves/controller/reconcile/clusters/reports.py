@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from eaves.controller.observe.clusters import READY, MemberReport, MemberView
+from eaves.controller.reconcile.clusters import eve
 from eaves.controller.reconcile.clusters.draft import Draft
 from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole, MemberWish
 
@@ -13,34 +16,49 @@ _NOTHING = MemberReport()
 
 def take_reports(draft: Draft) -> None:
     """Entries as their devices and the leader tell of them now. What an unreachable device said last stays, but for its readiness."""
-    views, witnesses = _leader_views(draft), _list_witnesses(draft)
     for member in list(draft.members.values()):
-        report = draft.inputs.reports.get(member.id, _NOTHING)
-        view = _hear(draft, member, views.get(member.id), witnesses)
-        draft.members[member.node_name] = _with_report(draft, member, report, view)
+        draft.members[member.node_name] = eve.recognize(member, draft.node_of(member))
+    reports = eve.drop_stale(draft.members.values(), draft.inputs.reports)
+    teller = _find_teller(draft, reports)
+    views, witnesses = teller.views, _list_witnesses(draft, reports)
+    for member in list(draft.members.values()):
+        report = reports.get(member.id, _NOTHING)
+        view = _hear(draft, member, _seen_by(views, member), witnesses)
+        if member.runs_eve:
+            entry = eve.tell_of(draft, member, view, is_told=bool(views or witnesses))
+        else:
+            entry = _with_report(draft, member, report, view)
+        is_absent = bool(views) and not teller.state and view is None
+        removed = entry.want is MemberWish.REMOVED and (view.removed if view is not None else is_absent)
+        draft.members[member.node_name] = msgspec.structs.replace(entry, removed=removed)
     for member in draft.servers():
-        report = draft.inputs.reports.get(member.id, _NOTHING)
+        report = reports.get(member.id, _NOTHING)
         if member.api_ready:
             draft.initialized = True
             # The authority of a cluster never changes but by a restore, which keeps it too.
             draft.ca_hash = draft.ca_hash or report.ca_hash
 
 
-def _leader_views(draft: Draft) -> dict[str, MemberView]:
-    """What the leader tells of the members; of a device that tells by public fields alone, what any of them tells."""
+def _find_teller(draft: Draft, reports: Mapping[str, MemberReport]) -> MemberReport:
+    """Who is believed about the members: the leader, else the EVE device that the cluster's EVE devices elected to tell."""
     leader = draft.members.get(draft.leader)
-    if leader is not None and draft.is_connected(leader):
-        return dict(draft.inputs.reports.get(leader.id, _NOTHING).views)
-    return {}
+    eves = [member for member in draft.members.values() if member.runs_eve]
+    for member in ([leader] if leader is not None else []) + eves:
+        if draft.is_connected(member) and reports.get(member.id, _NOTHING).views:
+            return reports[member.id]
+    return _NOTHING
 
 
-def _list_witnesses(draft: Draft) -> dict[str, MemberReport]:
-    """What servers tell that can see the cluster, by the UUID of the device. The word of one that died a moment ago is among them."""
-    servers = (member for member in draft.members.values() if member.role is MemberRole.SERVER)
-    reports = draft.inputs.reports
+def _seen_by(views: Mapping[str, MemberView], member: K3sMemberStatus) -> MemberView | None:
+    return views.get(member.id, views.get(member.node_name))
+
+
+def _list_witnesses(draft: Draft, reports: Mapping[str, MemberReport]) -> dict[str, MemberReport]:
+    """What members tell that can see the cluster, by the UUID of the device. The word of one that died a moment ago is among them."""
+    members = (member for member in draft.members.values() if member.role is MemberRole.SERVER or member.runs_eve)
     return {
         member.id: report
-        for member in servers
+        for member in members
         if draft.is_connected(member) and (report := reports.get(member.id)) is not None and report.api_ready
     }
 
@@ -56,7 +74,7 @@ def _hear(
     votes = [
         seen.ready
         for device_id, report in witnesses.items()
-        if device_id != member.id and (seen := report.views.get(member.id)) is not None
+        if device_id != member.id and (seen := _seen_by(report.views, member)) is not None
     ]
     if not votes:
         return view
@@ -71,19 +89,15 @@ def _with_report(
 ) -> K3sMemberStatus:
     is_connected = draft.is_connected(member)
     is_server = member.role is MemberRole.SERVER
-    own = is_connected and report.state == READY
-    if not report.state and not report.has_left and draft.inputs.reports.get(member.id) is not None:
-        # A device without the extension: only the cluster tells of it.
-        own = is_connected and view is not None and view.ready
     # K3s on the device is up before its Node is there: it has joined when the leader sees it, and not before.
     seen = view.ready if view is not None else is_connected and member.joined
-    ready = seen and (own or not is_connected)
+    ready = seen and (report.state == READY or not is_connected)
     has_left = report.has_left or (member.want is MemberWish.LEFT and not report.state)
     problem = draft.inputs.problems.get(member.node_name, "")
     return msgspec.structs.replace(
         member,
         state="Left" if has_left and member.want is MemberWish.LEFT else report.state,
-        message=problem or report.message or _contact(draft, member, is_connected) or (view.message if view else ""),
+        message=problem or report.message or draft.explain_contact(member) or (view.message if view else ""),
         running_version=(report.version or (view.version if view else "")) if not has_left else "",
         ready=ready and not member.stopped and not has_left,
         joined=member.joined or (ready and not member.stopped and not has_left),
@@ -92,7 +106,6 @@ def _with_report(
         etcd_members=report.etcd_members if is_server else 0,
         has_data=is_server and (report.has_data or (member.joined and not draft.keeps_state_on_servers)),
         drained=member.want is MemberWish.DRAINED and view is not None and view.drained,
-        removed=member.want is MemberWish.REMOVED and view is not None and view.removed,
         restarts=report.restarts,
         certificates_expire_at=report.certificates_expire_at or None,
         done=report.done,
@@ -100,10 +113,3 @@ def _with_report(
         fetched_version=report.fetched_version if not has_left else "",
         fetch_message=report.fetch_message,
     )
-
-
-def _contact(draft: Draft, member: K3sMemberStatus, is_connected: bool) -> str:
-    if is_connected:
-        return ""
-    node = draft.node_of(member)
-    return "the node is out of contact" if node is not None else "its EdgeNode is gone"

@@ -13,8 +13,9 @@ from eaves.kinds.k3scluster_status import MemberWish as Wish
 
 
 def is_restoring(draft: Draft) -> bool:
+    """Members that run EVE neither stop nor restore, which condition SpecSupported tells."""
     order = draft.spec.operations.restore
-    return order is not None and order.counter > draft.done.restore
+    return order is not None and order.counter > draft.done.restore and not draft.has_eve
 
 
 def drop_vanished(draft: Draft) -> None:

@@ -224,7 +224,7 @@ class ClusterReconciler:
             heard, found = self._heard, {}
             for info in await self._registry.load_info(device_id, ZInfoTypes.ZiKubeCluster):
                 message = ZInfoMsg.FromString(info.message.payload).cluster_info
-                found[message.cluster_id] = observe_cluster(message)
+                found[message.cluster_id] = msgspec.structs.replace(observe_cluster(message), seq=info.seq)
             known = found
             # What came while it was read must not be hidden by it.
             if heard == self._heard:

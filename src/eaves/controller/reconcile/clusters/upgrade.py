@@ -8,6 +8,7 @@ touched is not well again: that is how an upgrade stops, and the reason is said.
 
 from __future__ import annotations
 
+from eaves.controller.reconcile.clusters import eve
 from eaves.controller.reconcile.clusters.draft import Activity, Draft
 from eaves.controller.reconcile.clusters.election import leader_beside
 from eaves.controller.reconcile.clusters.members import joining_version
@@ -26,12 +27,12 @@ def upgrade_members(draft: Draft, *, is_free: bool) -> None:
     if not draft.initialized:
         return
     fault = find_obstacle(draft)
-    for member in draft.staying():
+    for member in draft.obeying():
         _want_next(draft, member, is_held=fault is not None)
-    for member in draft.staying():
+    for member in draft.obeying():
         _end(draft, member)
-    behind = [member for member in draft.staying() if member.version != target]
-    under_way = [member for member in draft.staying() if _is_under_way(draft, member)]
+    behind = [member for member in draft.obeying() if member.version != target]
+    under_way = [member for member in draft.obeying() if _is_under_way(draft, member)]
     for member in under_way:
         _tell_progress(draft, member)
     if not behind:
@@ -53,12 +54,17 @@ def find_obstacle(draft: Draft) -> tuple[str, str] | None:
 
 def _explain_skew(draft: Draft) -> str:
     target, span = parse_k3s_version(draft.spec.version), draft.find_span()
-    return explain_skew(*span, target) if target is not None and span is not None else ""
+    if text := explain_skew(*span, target) if target is not None and span is not None else "":
+        return text
+    roles = sorted({member.role for member in draft.obeying()})
+    return next((text for role in roles if (text := eve.explain_skew(draft, role))), "")
 
 
 def _follow_before_start(draft: Draft) -> None:
     """Who has not started yet changes its mind at no cost. One that has may have written what another version does not read."""
     for member in (*draft.servers(), *draft.agents()):
+        if member.runs_eve:
+            continue
         if member.stopped and not member.has_data and not member.joined:
             version = joining_version(draft, member.role) if draft.initialized else draft.spec.version
             draft.change(member, version=version)
@@ -85,7 +91,8 @@ def _end(draft: Draft, member: K3sMemberStatus) -> None:
     has_settled = (
         member.running_version == member.version and draft.is_connected(member) and member.state in ("Ready", "")
     )
-    if member.version != target and (member.drained or not member.ready) and _may_get(draft, member):
+    is_drained = member.drained or not member.ready or not draft.can_drain
+    if member.version != target and is_drained and _may_get(draft, member):
         if has_fetched(draft, member):
             draft.change(member, version=target, next_version="")
     elif has_settled and (member.version == target or not _may_get(draft, member)):
@@ -99,7 +106,11 @@ def is_changing(member: K3sMemberStatus) -> bool:
 
 def _may_get(draft: Draft, member: K3sMemberStatus) -> bool:
     """Whether it is this member's turn for the spec's version: one server at a time, agents after them, and no minor is left out."""
-    servers = [other for other in draft.servers() if not other.stopped and other.node_name != member.node_name]
+    servers = [
+        other
+        for other in draft.servers()
+        if not other.stopped and not other.runs_eve and other.node_name != member.node_name
+    ]
     if member.role is MemberRole.AGENT and any(other.running_version != draft.spec.version for other in servers):
         return False
     if member.role is MemberRole.SERVER and any(other.joined and is_changing(other) for other in servers):
@@ -185,7 +196,7 @@ def _begin_agents(draft: Draft, agents: list[K3sMemberStatus], under_way: list[K
 
 def _begin(draft: Draft, member: K3sMemberStatus) -> None:
     others = [other for other in draft.staying() if other is not member and other.ready and other.want is Wish.READY]
-    if draft.spec.upgrade.drain and others and member.ready:
+    if draft.spec.upgrade.drain and others and member.ready and draft.can_drain:
         draft.change(member, want=Wish.DRAINED)
         draft.say(Activity.UPGRADING, "Draining", f"{member.node_name} is being drained")
     else:
@@ -204,12 +215,8 @@ def _want_next(draft: Draft, member: K3sMemberStatus, *, is_held: bool) -> None:
 
 
 def has_fetched(draft: Draft, member: K3sMemberStatus) -> bool:
-    """Whether the member could start the spec's version at once; one that is not ready loses nothing by waiting for it.
-
-    An EVE device cannot be told to fetch anything beforehand.
-    """
-    node = draft.node_of(member)
-    return not member.ready or member.fetched_version == draft.spec.version or (node is not None and node.runs_eve)
+    """Whether the member could start the spec's version at once; one that is not ready loses nothing by waiting for it."""
+    return not member.ready or member.fetched_version == draft.spec.version
 
 
 def _fetching(draft: Draft, members: list[K3sMemberStatus]) -> str:

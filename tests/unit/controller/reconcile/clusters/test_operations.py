@@ -200,14 +200,6 @@ def test_what_may_not_follow_is_not_fetched_either(version: str) -> None:
     assert {member.next_version for member in world.members.values()} == {""}
 
 
-def test_a_device_of_eve_is_upgraded_without_a_word_of_what_it_fetched() -> None:
-    world = made(["a"], ["d"])
-    world.boxes["d"].runs_eve, world.boxes["d"].cannot_fetch = True, "does not know how"
-    world.edit(version=NEW)
-    world.run(160)
-    assert world.members["d"].version == NEW
-
-
 def test_a_server_that_is_cut_off_amid_its_upgrade_stops_it_and_goes_on_when_it_is_back() -> None:
     world = made(ABC, ["d"])
     world.edit(version=NEW)

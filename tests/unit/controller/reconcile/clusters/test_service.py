@@ -16,6 +16,7 @@ from eaves.kube.resource import Object
 from eaves.testing.deviceside import Rig, open_rig
 from eaves.testing.objects import make_object, make_secret
 from eaves.testing.scripted_member import ScriptedMember
+from eaves.wire.pb.info.edge_node_cluster_pb2 import NODE_ADMISSION_JOINED, NODE_ADMISSION_JOINING
 
 VERSION = "v1.34.2+k3s1"
 NAMES = ["a", "b", "c", "d"]
@@ -145,6 +146,7 @@ async def test_members_join_in_turn_and_the_cluster_gets_ready(site: Site) -> No
         "EtcdHealthy": "True",
         "Progressing": "False",
         "Ready": "True",
+        "SpecSupported": "True",
         "Upgrading": "False",
     }
     events = [event["reason"] for event in await site.rig.objects.list("Event", "default")]
@@ -277,7 +279,7 @@ async def test_a_device_of_eve_gets_the_public_fields_when_its_turn_comes(site: 
     b = site.members["b"]
     await b.introduce(runs_eve=True)
     await site.rig.until(lambda: site.rig.side.clusters._facts["b"].runs_eve)
-    await site.rig.put(cluster())
+    await site.rig.put(cluster(addresses=[{"nodeName": "b", "address": "10.244.7.12/24"}]))
     a = site.members["a"]
     first = await a.poll_until(lambda found: found is not None and not found.eaves.stopped)
     assert first is not None
@@ -287,4 +289,44 @@ async def test_a_device_of_eve_gets_the_public_fields_when_its_turn_comes(site: 
     assert config is not None
     assert not config.HasField("eaves")
     assert config.join_server_ip == "10.17.0.11"
+    assert config.cluster_ip_prefix == "10.244.7.12/24"
     assert b.token(config).startswith("K10")
+
+
+async def test_devices_of_eve_alone_make_a_cluster_without_a_release(site: Site) -> None:
+    stored = await site.rig.objects.store.get(_release_key())
+    assert stored is not None
+    await site.rig.objects.store.commit([_remove(stored)])
+    names = ["a", "b"]
+    for name in names:
+        await site.members[name].introduce(runs_eve=True)
+    await site.rig.until(lambda: all(site.rig.side.clusters._facts[name].runs_eve for name in names))
+    addresses = [{"nodeName": name, "address": f"10.244.7.{11 + number}/24"} for number, name in enumerate(names)]
+    await site.rig.put(cluster(servers={"nodeNames": names}, agents={}, addresses=addresses))
+    a, b = (site.members[name] for name in names)
+    first = await a.poll_until(lambda found: found is not None)
+    assert first is not None
+    assert first.cluster_ip_prefix == "10.244.7.11/24"
+    assert first.join_server_ip == "10.244.7.11"
+    assert (first.cluster_name, first.cluster_interface, first.is_worker_node) == ("shop", "eth0", False)
+    assert a.token(first)
+    assert not first.HasField("eaves")
+    assert await b.poll() is None
+
+    # What it ran before comes with the cluster's id first, and is not the cluster.
+    node_a: dict[str, Any] = {"name": "a", "node_id": a.device.id, "api_server_sersion": "v1.32.3+k3s1"}
+    await a.tell_nodes(first.cluster_id, {**node_a, "admission_status": NODE_ADMISSION_JOINING})
+    assert not (await site.status()).initialized
+    node_a["admission_status"] = NODE_ADMISSION_JOINED
+    await a.tell_nodes(first.cluster_id, node_a)
+    config = await b.poll_until(lambda found: found is not None)
+    assert config is not None
+    assert config.join_server_ip == "10.244.7.11"
+    assert b.token(config) == a.token(first)
+    node_b = {**node_a, "name": "b", "node_id": b.device.id}
+    await a.tell_nodes(first.cluster_id, node_a, node_b)
+    status = await site.until(lambda status: status.phase == "Ready")
+    assert status.version == "v1.32.3+k3s1"
+    assert {member.running_version for member in status.members} == {"v1.32.3+k3s1"}
+    support = next(condition for condition in status.conditions if condition.type == "SpecSupported")
+    assert (support.status, support.reason) == ("False", "EVEMembers")
