@@ -71,6 +71,7 @@ class Box(Struct):
     eve_k3s: str = ""
     """The version of K3s that its EVE brings; empty = the box runs Eaves."""
     eve_version: str = "16.0.0-k-amd64"
+    has_told: bool = True
     is_management: bool = False
     """Its one uplink is how it reaches the controller."""
     fetched: str = ""
@@ -219,7 +220,8 @@ class World:
                 is_approved=box.is_approved,
                 is_connected=(box.has_link and box.has_power) or box.is_presumed,
                 has_config=True,
-                runs_eve=bool(box.eve_k3s),
+                has_told=box.has_told,
+                runs_eve=bool(box.eve_k3s) and box.has_told,
                 eve_version=box.eve_version if box.eve_k3s else "",
                 management=frozenset({"eth0"} if box.is_management else ()),
                 architecture=box.architecture,

@@ -22,7 +22,7 @@ def read_node(obj: Object) -> NodeFacts | None:
         node = edgenode_kind.decode(obj)
     except msgspec.ValidationError:
         return None
-    config, inventory = node.status.config, node.status.inventory
+    config, inventory, versions = node.status.config, node.status.inventory, node.status.versions
     return NodeFacts(
         name=node.metadata.name,
         id=node.metadata.uid,
@@ -30,8 +30,9 @@ def read_node(obj: Object) -> NodeFacts | None:
         is_approved=node.spec.approved,
         is_going=bool(node.metadata.deletion_timestamp),
         is_connected=condition_status(obj.get("status") or {}, "Connected") == ConditionStatus.TRUE,
-        runs_eve=node.status.versions is not None and bool(node.status.versions.eve),
-        eve_version=node.status.versions.eve if node.status.versions is not None else "",
+        has_told=versions is not None and bool(versions.eve or versions.daemon),
+        runs_eve=versions is not None and bool(versions.eve),
+        eve_version=versions.eve if versions is not None else "",
         has_config=config is not None and bool(config.wanted) and config.wanted == config.applied,
         architecture=inventory.architecture if inventory is not None else "",
         addresses=_addresses(node),

@@ -167,6 +167,9 @@ def _want_address(draft: Draft, member: K3sMemberStatus, node: NodeFacts) -> Non
     """The address on the cluster interface. A server's stays once it started: etcd knows its members by their addresses."""
     given = next((entry.address for entry in draft.spec.addresses if entry.node_name == member.node_name), "")
     found = [given] if given else _reported(draft, member, node)
+    if not node.has_told and not member.address:
+        # An EVE device starts with whatever config it gets, and may need another address.
+        found = []
     if member.address and (member.address in found or _ip(member.address) in map(_ip, found)):
         return
     activity = Activity.UPDATING if draft.initialized else Activity.WAITING
@@ -176,7 +179,8 @@ def _want_address(draft: Draft, member: K3sMemberStatus, node: NodeFacts) -> Non
     if not found:
         if not member.address:
             where = f"uplink {draft.spec.cluster_interface}" if draft.spec.cluster_interface else "an uplink"
-            text = f"node {node.name} has reported no IPv4 address of {where}; it does so within minutes of its first contact"
+            what = f"reported no IPv4 address of {where}" if node.has_told else "not told yet what it runs"
+            text = f"node {node.name} has {what}; it does so within minutes of its first contact"
             draft.say(activity, "AddressMissing", text)
         return
     if member.address and not member.stopped and member.role is MemberRole.SERVER:

@@ -22,6 +22,8 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
     is_going: bool = False
     """It is being deleted."""
     is_connected: bool = True
+    has_told: bool = True
+    """The device told what it runs."""
     runs_eve: bool = False
     eve_version: str = ""
     """As the device tells it: 16.0.0-k-amd64. The part before the architecture is the flavour."""

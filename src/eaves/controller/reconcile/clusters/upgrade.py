@@ -29,7 +29,7 @@ def upgrade_members(draft: Draft, *, is_free: bool) -> None:
     fault = find_obstacle(draft)
     for member in draft.obeying():
         _want_next(draft, member, is_held=fault is not None)
-    for member in draft.obeying():
+    for member in draft.staying():
         _end(draft, member)
     behind = [member for member in draft.obeying() if member.version != target]
     under_way = [member for member in draft.obeying() if _is_under_way(draft, member)]
@@ -86,6 +86,10 @@ def _is_under_way(draft: Draft, member: K3sMemberStatus) -> bool:
 def _end(draft: Draft, member: K3sMemberStatus) -> None:
     """Drained → new version; new version that runs → ready again. The spec may have changed its mind meanwhile."""
     if member.want is not Wish.DRAINED:
+        return
+    if member.runs_eve:
+        # It was drained to leave, and is wanted again.
+        draft.change(member, want=Wish.READY)
         return
     target = draft.spec.version
     has_settled = (

@@ -211,6 +211,19 @@ def test_the_cluster_gets_no_address_by_which_eve_reaches_its_controller() -> No
     assert (world.status.phase, world.members["a"].address) == ("Ready", "10.244.7.11/24")
 
 
+def test_nobody_is_a_member_before_it_told_what_it_runs() -> None:
+    """An EVE device would start with a config that is made for a node of Eaves."""
+    world = site(["a"], [], ["a"], addresses=[{"nodeName": "a", "address": "10.244.7.11/24"}])
+    world.boxes["a"].has_told = False
+    world.run()
+    assert world.condition("Progressing")[1] == "AddressMissing"
+    assert "node a has not told yet what it runs" in world.status.message
+    assert (world.members["a"].address, world.status.first_server) == ("", "")
+    world.boxes["a"].has_told = True
+    world.run()
+    assert world.status.phase == "Ready"
+
+
 @pytest.mark.parametrize("datastore", ["SQLite", "External"])
 def test_a_server_of_eve_keeps_no_state_elsewhere(datastore: str) -> None:
     fields: dict[str, Any] = {"datastore": datastore}
