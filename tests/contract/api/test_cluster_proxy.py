@@ -379,6 +379,15 @@ def test_no_server_is_503_with_the_reasons(stage: Stage) -> None:
     assert (answer.status, json.loads(text)["kind"]) == (503, "Status")
 
 
+def test_servers_of_eve_are_passed_over(stage: Stage) -> None:
+    entry = {"role": "Server", "apiReady": True, "want": "Ready"}
+    eve = {**entry, "nodeName": "alpha", "id": "id-alpha", "runsEVE": True}
+    answer, text = stage.add_cluster(members=[eve]).ask("/echo")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, None)
+    assert "its servers run EVE, which lets no requests in" in json.loads(text)["message"]
+    stage.add_cluster(members=[eve, {**entry, "nodeName": "beta", "id": "id-beta"}]).echo()
+
+
 def test_an_answer_that_breaks_looks_broken(stage: Stage) -> None:
     cluster = stage.add_cluster()
     with pytest.raises((http.client.IncompleteRead, ConnectionError, ssl.SSLError)):

@@ -137,6 +137,17 @@ def test_a_cluster_is_explained_by_its_members_and_conditions() -> None:
     ]
 
 
+def test_what_members_of_eve_do_not_heed_is_no_stop() -> None:
+    text = "a (v1.32.3+k3s1) bring K3s with EVE, for which these have no effect: spec.version"
+    conditions = [condition("SpecSupported", "False", message=text), condition("APIAvailable")]
+    members = [{"role": "Server", "nodeName": "a", "ready": True, "runningVersion": "v1.32.3+k3s1", "runsEVE": True}]
+    steps = tuple(
+        why.cluster_steps({"metadata": {"name": "shop"}, "status": {"members": members, "conditions": conditions}})
+    )
+    assert [(step.title, step.mark) for step in steps][-2:] == [("EVE members", Mark.DONE), ("API", Mark.DONE)]
+    assert why.Report("k3scluster/shop", steps, ()).verdict == "k3scluster/shop is as asked"
+
+
 @pytest.mark.parametrize("target", ["secret/a", "app/", "", "k3scluster", "edgenode"])
 def test_other_kinds_are_refused_with_a_remedy(target: str) -> None:
     with pytest.raises(EavesError) as caught:

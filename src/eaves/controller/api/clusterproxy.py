@@ -88,7 +88,7 @@ class ClusterProxy:
             cluster.status.members, self._liked.get(cluster.metadata.uid), self._avoided(), cluster.status.leader
         )
         if not servers:
-            why = cluster.status.message or "none of its members is a server yet"
+            why = _explain_absence(cluster)
             raise status.service_unavailable(f'K3sCluster "{target.name}" cannot be reached: {why}', 0)
         retry_after_s = RETRY_AFTER_S if any(member.api_ready for member in cluster.status.members) else 0
         relaying = _Relaying(self, self._pool, request, outgoing, parameters, servers, target.name, retry_after_s)
@@ -129,14 +129,25 @@ class ClusterProxy:
 def rank_servers(
     members: Sequence[K3sMemberStatus], liked: DeviceId | None, avoided: set[DeviceId], leader: str
 ) -> list[Server]:
-    """The servers to try, best first: the one that answered last, then those whose API answers. Pure."""
+    """The servers to try, best first: the one that answered last, then those whose API answers. Pure.
+
+    EVE has no way in for requests to its cluster.
+    """
     found = [member for member in members if member.role is MemberRole.SERVER and member.want is not MemberWish.LEFT]
+    found = [member for member in found if not member.runs_eve]
 
     def rank(member: K3sMemberStatus) -> tuple[bool, bool, bool, bool]:
         device = DeviceId(member.id)
         return (device in avoided, not member.api_ready, device != liked, member.node_name != leader)
 
     return [Server(member.node_name, DeviceId(member.id)) for member in sorted(found, key=rank) if member.id]
+
+
+def _explain_absence(cluster: k3scluster.K3sCluster) -> str:
+    """Why there is no server to try."""
+    if any(member.role is MemberRole.SERVER and member.runs_eve for member in cluster.status.members):
+        return "its servers run EVE, which lets no requests in by way of its controller; add a server that runs Eaves, or ask at the site"
+    return cluster.status.message or "none of its members is a server yet"
 
 
 class _Relaying:

@@ -2,7 +2,7 @@
 
 EVE's Kubernetes flavour brings its own K3s and reads ``EdgeNodeCluster`` alone (pkg/pillar/cmd/zedagent/parseconfig.go,
 pkg/kube/kube-init). No device tells of itself: its members elect one that tells of all Nodes (cmd/zedkube/kubestatscollect.go), and what
-a former one said stays behind. A device drains itself and deletes its Node when its config knows no cluster any more (cmd/zedkube), and
+a former one said stays behind. A device cordons itself and deletes its Node when its config knows no cluster any more (cmd/zedkube), and
 the one that tells deletes the Nodes of servers that ``master_node_uuids`` does not name.
 """
 

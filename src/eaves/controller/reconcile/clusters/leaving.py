@@ -23,7 +23,7 @@ def _step(draft: Draft, member: K3sMemberStatus) -> None:
     elif not _is_known_to_cluster(draft, member):
         _let_go(draft, member)
     elif member.runs_eve and draft.is_connected(member) and not draft.can_drain:
-        # It drains itself and has its Node deleted when its config has no cluster any more.
+        # It cordons itself and deletes its Node when its config has no cluster any more.
         if _may_go(draft, member):
             _let_go(draft, member)
     elif member.role is MemberRole.AGENT and not draft.can_drain:
