@@ -8,16 +8,21 @@ rules.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
+from eaves.controller.compile.errors import HeldBackError
 from eaves.controller.compile.hardware import type_of
+from eaves.kinds.app import App
+from eaves.kinds.edgenode import EdgeNode
 from eaves.kinds.hardwaremodel import HardwareModel
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.netinst_pb2 import IPV4, NetworkInstanceConfig
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoType
 
+_TOLD = 5
+"""Apps of many that a message names."""
 LAST_DISPLAY = 99
 """EVE opens ports 5900 to 5999."""
 
@@ -75,6 +80,22 @@ def order_interfaces(config: AppInstanceConfig, device_types: Mapping[str, PhyIo
         adapter.interface_order = len(config.interfaces) + number
     if len(config.interfaces) + len(config.adapters) > 1:
         config.fixedresources.enforce_network_interface_order = True
+
+
+def check_apps(node: EdgeNode, apps: Sequence[App]) -> None:
+    """Raises :class:`HeldBackError` for an EVE device with apps that is to become a member.
+
+    For clusters of this type EVE takes away what runs them and keeps their volumes: KubeVirt, CDI and Longhorn (kube-init's
+    components/uninstall.go).
+    """
+    if apps:
+        names = ", ".join(f"{app.metadata.namespace}/{app.metadata.name}" for app in apps[:_TOLD])
+        more = f" and {len(apps) - _TOLD} more" if len(apps) > _TOLD else ""
+        text = (
+            f"node {node.metadata.name} runs EVE, which loses its Apps and their volumes when it becomes a member: {names}{more};"
+            " take them off the node first"
+        )
+        raise HeldBackError("AppsWouldBeLost", text)
 
 
 def _is_address(host: str) -> bool:

@@ -15,7 +15,7 @@ from eaves.controller.compile.apps import Claims, NodeFacts, want_app
 from eaves.controller.compile.clusters import ClusterFacts, find_member, want_cluster
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.errors import HeldBackError, Omission
-from eaves.controller.compile.eve import Displays, fit_network, list_device_types
+from eaves.controller.compile.eve import Displays, check_apps, fit_network, list_device_types
 from eaves.controller.compile.keep import Previous
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
@@ -59,7 +59,7 @@ class _Compilation:
     def run(self) -> CompiledConfig:
         node = self._node
         apps = self._decode_apps()
-        self._compile_cluster()
+        self._compile_cluster(apps)
         if node.spec.approved:
             self._compile_apps(apps)
         else:
@@ -160,19 +160,19 @@ class _Compilation:
         for app in apps:
             want_data(app, self._draft)
 
-    def _compile_cluster(self) -> None:
+    def _compile_cluster(self, apps: list[App]) -> None:
         """The node's cluster. What it has stays while something is amiss, approval included: without it the node takes K3s away."""
         for obj in sorted(self._inputs.clusters, key=lambda obj: str(obj["metadata"].get("creationTimestamp", ""))):
             meta = msgspec.convert(obj["metadata"], ObjectMeta)
             self._lookup.touched.add(ObjectKey("K3sCluster", meta.namespace, meta.name))
             try:
-                self._want_cluster(k3scluster_kind.decode(obj))
+                self._want_cluster(k3scluster_kind.decode(obj), apps)
             except msgspec.ValidationError as error:
                 self._keep_cluster(meta, "Unreadable", f"the object cannot be read: {error}")
             except HeldBackError as error:
                 self._keep_cluster(meta, error.reason, error.message)
 
-    def _want_cluster(self, cluster: K3sCluster) -> None:
+    def _want_cluster(self, cluster: K3sCluster, apps: list[App]) -> None:
         node = self._node
         member = find_member(cluster, node)
         if member is None:
@@ -181,6 +181,10 @@ class _Compilation:
             raise HeldBackError("NodeTaken", f"node {node.metadata.name} is a member of another cluster")
         if not node.spec.approved:
             raise HeldBackError("NodeNotApproved", f"node {node.metadata.name} is not approved")
+        previous = self._inputs.previous
+        is_known = previous is not None and previous.cluster.cluster_id == cluster.metadata.uid
+        if runs_eve(node) and not (is_known or member.joined):
+            check_apps(node, apps)
         facts = ClusterFacts(node, self._inputs.cipher, self._inputs.cluster_tokens)
         parts, omissions = want_cluster(cluster, member, facts, self._lookup)
         self._draft.merge(parts)

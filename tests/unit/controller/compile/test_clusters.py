@@ -16,7 +16,7 @@ from eaves.controller.compile.node import compile_node
 from eaves.kinds.k3scluster_spec import AddOn
 from eaves.kube.resource import Object
 from eaves.testing.device_cipher import DeviceCipher
-from eaves.testing.objects import DEVICE_ID, make_datastore, make_edgenode, make_object, make_secret, uid_of
+from eaves.testing.objects import DEVICE_ID, make_app, make_datastore, make_edgenode, make_object, make_secret, uid_of
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.edge_node_cluster_pb2 import HA_SCHEME_K3S_EMBEDDED, HA_SCHEME_UNSPECIFIED
 
@@ -292,6 +292,22 @@ def test_a_device_of_eve_gets_the_public_fields_alone_and_only_when_it_may_start
     assert not compiled(device, early, edgenode=eve).HasField("cluster")
     stopped = make_cluster([member(stopped=True, joined=True), member("b")], status={"firstServer": "b"})
     assert compiled(device, stopped, edgenode=eve).HasField("cluster")
+
+
+def test_a_device_of_eve_loses_no_apps_to_a_cluster(device: DeviceCipher) -> None:
+    """For such a cluster EVE takes away what runs apps and keeps their volumes."""
+    eve = make_edgenode(status=EVE)
+    given = inputs(device, make_cluster([member()]), edgenode=eve, apps=[make_app()])
+    outcome = compile_node(given)
+    assert not outcome.config.HasField("cluster")
+    problem = next(problem for problem in outcome.problems if problem.kind == "K3sCluster")
+    assert (problem.reason, problem.effect) == ("AppsWouldBeLost", "Omitted")
+    assert "default/web; take them off the node first" in problem.message
+    without = compiled(device, make_cluster([member()]), edgenode=eve)
+    assert without.HasField("cluster")
+    # Who is a member already stays one, whatever is put on it.
+    later = compile_node(inputs(device, make_cluster([member()]), edgenode=eve, apps=[make_app()], previous=without))
+    assert later.config.HasField("cluster")
 
 
 def test_members_that_eve_makes_servers_are_not_pruned(device: DeviceCipher) -> None:
