@@ -35,19 +35,6 @@ _USED_STEP = 20
 """Use of a volume is written when it moved by one part in so many of its size."""
 
 _MODES, _FORMATS = frozenset(VolumeMode), frozenset(DiskFormat)
-_OF_IMAGE = frozenset(
-    {
-        info_pb2.RESOLVING_TAG,
-        info_pb2.RESOLVED_TAG,
-        info_pb2.DOWNLOAD_STARTED,
-        info_pb2.DOWNLOADED,
-        info_pb2.VERIFYING,
-        info_pb2.VERIFIED,
-        info_pb2.LOADING,
-        info_pb2.LOADED,
-    }
-)
-"""States of a volume that waits for its image, which is told by itself and in more words."""
 _BEFORE_CONTAINER = frozenset({"", AppPhase.PENDING, AppPhase.DOWNLOADING, AppPhase.FAILED})
 
 
@@ -150,7 +137,7 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
     assign(
         status,
         phase=str(phase),
-        message=fault or (status.get("message") if info.state in _OF_IMAGE else ""),
+        message=fault or ("" if phase is VolumePhase.READY else _image_message(status)),
         capacity=str(info.resources.maxSizeBytes) if info.resources.maxSizeBytes else status.get("capacity"),
         used=_steady(status, "used", info.resources.curSizeBytes, info)
         if phase is VolumePhase.READY
@@ -192,6 +179,12 @@ def _assign_details(status: Status, info: ZInfoVolume, *, is_file: bool) -> None
         allocated=_steady(status, "allocated", told.allocated_bytes, info),
         usedBy=sorted(told.users),
     )
+
+
+def _image_message(status: Status) -> str:
+    """What the image of a volume waits for. The image is told by itself, before or after its volume."""
+    found = (condition for condition in status.get("conditions") or () if condition.get("type") == "ImageReady")
+    return next((str(condition["message"]) for condition in found if condition["status"] == FALSE), "")
 
 
 def _volume_phase(info: ZInfoVolume, fault: str) -> VolumePhase:

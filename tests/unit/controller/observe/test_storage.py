@@ -180,5 +180,14 @@ def test_the_image_of_a_volume_shows_in_the_volume() -> None:
     objects.tell(volume_message(info_pb2.DOWNLOAD_STARTED, error="no route"), NOW)
     status = objects.status("Volume", "data")
     assert (status["phase"], status["message"]) == ("Creating", "no route")
+    objects.tell(tree_message(source_tree_id(volume.decode(made)), info_pb2.LOADED), NOW)
     objects.tell(volume_message(info_pb2.CREATING_VOLUME), NOW)
     assert "message" not in objects.status("Volume", "data")
+
+
+def test_what_a_volume_waits_for_shows_whoever_was_told_last() -> None:
+    made = make_volume(source={"image": "shop/seed:1"})
+    objects = ObservedObjects(make_edgenode(), made)
+    objects.tell(tree_message(source_tree_id(volume.decode(made)), info_pb2.DOWNLOAD_STARTED), NOW)
+    objects.tell(volume_message(info_pb2.INITIAL), NOW)
+    assert objects.status("Volume", "data")["message"] == "the image is being downloaded: 0 %"
