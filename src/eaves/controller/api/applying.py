@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from eaves.controller.api.bodies import decode_body
-from eaves.controller.api.drafts import Warn, check_named, check_place, check_texts, drop_unknown, fill_texts
+from eaves.controller.api.drafts import Warn, check_named, check_place, check_texts, drop_unknown, fill_nulls
 from eaves.controller.api.writeoptions import FieldValidation, WriteOptions
 from eaves.controller.api.writing import ATTEMPTS, MAIN, Change, Writer
 from eaves.kinds.times import render_time
@@ -36,7 +36,7 @@ async def load_configuration(
     if resource.has_status and subresource == MAIN:
         # It does not count here, so that what is wrong with it doesn't either.
         configuration.pop("status", None)
-    fill_texts(resource, configuration)
+    fill_nulls(resource, configuration)
     _drop_nulls(resource, configuration)
     _check_known(resource, key, configuration)
     known = drop_unknown(resource, configuration, options.validation, warn, remarks=remarks, is_patch=True)

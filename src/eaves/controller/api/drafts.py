@@ -6,7 +6,7 @@ is absent is filled in, and only then is the whole checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eaves.controller.api.writeoptions import FieldValidation
@@ -141,7 +141,7 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
     _drop_empty(new["metadata"])
     if not resource.is_custom:
         _drop_empty_fields(new, resource.schema)
-    fill_texts(resource, new)
+    fill_nulls(resource, new)
     apply_defaults(resource.schema, new)
     # Metadata have rules of their own.
     faults = [fault for fault in validate_schema(resource.schema, new) if not fault.path.startswith("metadata.")]
@@ -168,21 +168,40 @@ def _check_metadata(resource: Resource, new: Object, old: Object | None) -> list
     return faults
 
 
-def fill_texts(resource: Resource, obj: Object) -> None:
-    """A null in a map of texts is an empty text wherever Kubernetes decodes into its own types, in place."""
+def fill_nulls(resource: Resource, obj: Object) -> None:
+    """A null in a map of texts or in a list is the empty value wherever Kubernetes decodes into its own types, in place."""
     if resource.is_custom:
-        _fill_texts(metadata.OBJECT_META, obj["metadata"])
+        _fill_nulls(metadata.OBJECT_META, obj["metadata"])
     else:
-        _fill_texts(resource.schema, obj)
+        _fill_nulls(resource.schema, obj)
 
 
-def _fill_texts(schema: Schema, value: Object) -> None:
+def _fill_nulls(schema: Schema, value: Object) -> None:
     is_texts = schema.additional is not None and schema.additional.type == "string"
     for key, item in value.items():
         if item is None and is_texts:
             value[key] = ""
         elif isinstance(item, dict) and (child := schema.child(key)) is not None:
-            _fill_texts(child, item)
+            _fill_nulls(child, item)
+        elif isinstance(item, list) and (child := schema.child(key)) is not None and child.items is not None:
+            _fill_nulls_in_list(child.items, item)
+
+
+def _fill_nulls_in_list(schema: Schema, items: list[Any]) -> None:
+    for index, item in enumerate(items):
+        if item is None and schema.type in _EMPTY:
+            items[index] = _EMPTY[schema.type]()
+        elif isinstance(item, dict):
+            _fill_nulls(schema, item)
+
+
+_EMPTY: Mapping[str, Callable[[], Any]] = {
+    "string": str,
+    "object": dict,
+    "array": list,
+    "integer": int,
+    "boolean": bool,
+}
 
 
 def _drop_empty(meta: Object) -> None:

@@ -113,6 +113,17 @@ def test_bytes(runner: Runner, body: bytes, kind: str) -> None:
         assert runner.call(method, where, body, content_type=kind, fieldManager="me") < 500
 
 
+@pytest.mark.parametrize("field", ["finalizers", "ownerReferences", "managedFields"])
+@pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
+def test_nulls_in_lists_of_metadata(runner: Runner, resource: Resource, field: str) -> None:
+    body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": "a", field: [None]}}
+    assert runner.call("POST", path_of(resource), body, dryRun="All") < 500
+    for kind in PATCHES:
+        content = [{"op": "add", "path": f"/metadata/{field}", "value": [None]}] if "json-patch" in kind else body
+        query = {"dryRun": "All", "fieldManager": "me"}
+        assert runner.call("PATCH", f"{path_of(resource)}/a", content, content_type=kind, **query) < 500
+
+
 def test_deep_nesting(runner: Runner) -> None:
     deep: Any = {}
     for _ in range(900):
