@@ -55,7 +55,17 @@ def _find_link(profile: Profile, seen: SeenManager) -> SeenLink | None:
 
 def _is_active(profile: Profile, seen: SeenManager) -> bool:
     link = _find_link(profile, seen)
-    return link is not None and link.profile == profile.uuid and link.state is not LinkState.DOWN
+    is_there = link is not None and link.profile == profile.uuid and link.state is not LinkState.DOWN
+    return is_there and not _is_left_behind(profile, seen)
+
+
+def _is_left_behind(profile: Profile, seen: SeenManager) -> bool:
+    """A cable that waits for an earlier activation of its bridge or bond, and would for ever.
+
+    NetworkManager 1.52 leaves it so when it goes back to a checkpoint and brings the cable up again before the bridge.
+    """
+    link, above = _find_link(profile, seen), seen.links.get(_find_master(profile))
+    return link is not None and link.state is LinkState.COMING and above is not None and above.state is LinkState.UP
 
 
 def _is_up(profile: Profile, seen: SeenManager) -> bool:

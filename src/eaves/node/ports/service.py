@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 RECHECK_S = 30.0
 _POLL_S = 2.0
+_RETURN_S, _RETURN_LOOK_S = 60.0, 2.0
+"""So long after a failed trial the ports are looked at so often."""
 _KEY_BYTES = 32
 NO_PORT = "no port of it leads to the controller"
 
@@ -154,8 +156,11 @@ class Ports:
     def _pause_s(self) -> float:
         if ports_history.next_step(self._history, time.time(), self._times.retry_s) is Step.TRY:
             return 0.0
-        due = ports_history.retry_at(self._history, self._times.retry_s) - time.time()
-        newest = self._history.records[0]
+        now, newest = time.time(), self._history.records[0]
+        due = ports_history.retry_at(self._history, self._times.retry_s) - now
+        if 0 <= now - newest.last_failed < _RETURN_S:
+            # NetworkManager is on its way back to what was, and may need help.
+            return max(0.1, min(_RETURN_LOOK_S, self._times.recheck_s, due))
         waits = newest.id != self._history.used
         return max(0.1, min(self._times.recheck_s, due)) if waits else self._times.recheck_s
 

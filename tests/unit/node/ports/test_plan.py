@@ -81,3 +81,12 @@ def test_the_cable_of_a_bridge_that_gets_another_profile_is_brought_up_after_it(
     before = see(SeenLink("eaves-eth0", LinkState.UP, "former"), link(cable), profiles=(cable,))
     assert plan_changes([bridge, cable], before).activate == (bridge, cable)
     assert plan_changes([bridge, cable], see(link(bridge), link(cable), profiles=(bridge, cable))) == Changes()
+
+
+def test_a_cable_that_waits_for_an_earlier_activation_of_its_bridge_is_brought_up_again() -> None:
+    setup = PortsSetup((PortSetup("wan", "eaves-eth0"),), bridges=(BridgeSetup("eaves-eth0", "eth0"),))
+    bridge, cable = render_profiles(setup, "eaves", b"k")
+    waiting = link(cable, LinkState.COMING)
+    assert plan_changes([bridge, cable], see(link(bridge), waiting, profiles=(bridge, cable))).activate == (cable,)
+    coming = see(link(bridge, LinkState.COMING), waiting, profiles=(bridge, cable))
+    assert plan_changes([bridge, cable], coming) == Changes()
