@@ -79,7 +79,8 @@ class Machine:
         self._daemons: list[Daemon] = []
         self._made = [path for path in (*LASTING, *FLEETING) if not Path(path).exists()]
         _record_sysctls()
-        self._holder = _Holder(("--net", "--mount", "--propagation", "private"))
+        # Slave: what other tests unmount must not stay mounted here.
+        self._holder = _Holder(("--net", "--mount", "--propagation", "slave"))
         for path in (*LASTING, *FLEETING):
             self._place(path)
         _make_cgroups(self.cgroup)

@@ -105,7 +105,8 @@ class ManagedHost:
         config.write_text(_CONFIG.format(level=level))
         script = _START.format(config=config, empty=empty)
         with (self._folder / "manager.log").open("ab") as output:
-            self._start(["unshare", "--mount", "--propagation", "private", "sh", "-ec", script], output)
+            # Slave: what other tests unmount must not stay mounted here.
+            self._start(["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script], output)
         _wait(lambda: self._has_name("org.freedesktop.NetworkManager"), "NetworkManager", self.log)
 
     def _start(self, argv: Sequence[str], output: BinaryIO) -> None:
