@@ -160,7 +160,8 @@ def observe_use(seen: Seen) -> Use:
         return Use(allocated, allocated)
     if seen.form is Form.EXT4:
         allocated = seen.file.stat().st_blocks * 512
-        if not seen.is_mounted:
+        # Where it was unmounted meanwhile, the folder is one of the node's own disk.
+        if not (seen.is_mounted and seen.path.is_mount()):
             return Use(0, allocated)
         inside = os.statvfs(seen.path)
         used = (inside.f_blocks - inside.f_bfree) * inside.f_frsize
