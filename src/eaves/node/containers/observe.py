@@ -1,10 +1,9 @@
-"""podman's ``inspect`` → :class:`~eaves.node.workloads.abc.Seen`; the kernel's log → kills for memory. Parsers are pure, readers block."""
+"""podman's ``inspect`` → :class:`~eaves.node.workloads.abc.Seen`; the kernel's log → kills for memory. Parsers are pure."""
 
 from __future__ import annotations
 
 import os
 import re
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ SPEC_LABEL = "eaves.spec"
 INSTANCE_LABEL = "eaves.instance"
 
 _RUNNING = ("running", "paused", "stopping")
+_RECORD_BYTES = 8192
+"""The kernel's own limit of a record of its log."""
 _NEVER_RAN = ("created", "configured", "initialized", "unknown")
 
 
@@ -58,34 +59,44 @@ def parse_time(text: str) -> float:
     return datetime.fromisoformat(match.group(1) + zone).timestamp() + float(match.group(2) or 0)
 
 
-def observe_oom_messages(workload_id: str, started_at: float) -> int:
-    """How often the kernel's log says that something in the workload was killed for memory since its start."""
-    since_us = (time.monotonic() - max(0.0, time.time() - started_at)) * 1e6
-    found = 0
-    try:
-        descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return 0
-    try:
-        while True:
+class OomLog:
+    """What the kernel logs of kills for memory from the moment this is made.
+
+    The mark is an open reader and not a time: the log's clock is not adjusted, so within months of uptime it is minutes off any other.
+    Without the right to read the log (``/dev/kmsg``) it tells of no kill.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            self._descriptor = -1
+            return
+        os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    def count(self, workload_id: str) -> int:
+        """How often something was killed in the workload since the mark, or since this was last asked. Does not wait; some ms."""
+        found = 0
+        while self._descriptor >= 0:
             try:
-                found += is_oom_message(os.read(descriptor, 8192), workload_id, since_us)
+                found += is_oom_message(os.read(self._descriptor, _RECORD_BYTES), workload_id)
             except BrokenPipeError:
                 # The oldest messages were overwritten while we read; go on with the next.
                 continue
-    except OSError:
+            except BlockingIOError:
+                break
         return found
-    finally:
-        os.close(descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
-def is_oom_message(raw: bytes, workload_id: str, since_us: float) -> bool:
+def is_oom_message(raw: bytes, workload_id: str) -> bool:
     """Whether a record of ``/dev/kmsg`` (``PRIORITY,NUMBER,MICROSECONDS,…;TEXT``) tells of a kill in the workload."""
-    head, _, text = raw.partition(b";")
-    fields = head.split(b",")
-    if not text.startswith(b"oom-kill:") or len(fields) < 3 or not fields[2].isdigit():
-        return False
-    return int(fields[2]) >= since_us and b"task_memcg=" in text and workload_id.encode() in text
+    _, _, text = raw.partition(b";")
+    return text.startswith(b"oom-kill:") and b"task_memcg=" in text and workload_id.encode() in text
 
 
 def load_monitor_pid(path: Path, workload_id: str) -> int:

@@ -47,6 +47,7 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         self._cli = cli
         self._cgroups: dict[str, cgroups.Cgroups] = {}
         self._oom_before: dict[str, int] = {}
+        self._oom_logs: dict[str, observe.OomLog] = {}
 
     def want_spec(self, app: DesiredApp, ready: Ready, *, log_path: str, key: bytes) -> ContainerSpec:
         return spec.want_spec(app, ready, log_path=log_path, key=key)
@@ -98,6 +99,7 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         if seen.is_lost or is_half_started:
             await self._settle(seen.workload_id)
         await asyncio.to_thread(self._prepare_run_dir, seen.app_id)
+        self._mark_oom_log(seen.app_id)
         started = await self._cli.run("start", seen.workload_id, check=False)
         if started.returncode != 0 and b"already exists" in started.stderr:
             await process.run([self._host.runtime, "delete", "--force", seen.workload_id], check=False)
@@ -134,6 +136,7 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         if removed.returncode != 0 and await self.observe_one(app_id) is not None:
             raise ContainerError("the container cannot be removed", details=removed.stderr.decode(errors="replace"))
         self._cgroups.pop(app_id, None)
+        self._forget_oom_log(app_id)
         await asyncio.to_thread(shutil.rmtree, self._instance.apps_run_dir / app_id, ignore_errors=True)
 
     async def wait_end(self, seen: Seen) -> Seen | None:
@@ -145,10 +148,12 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
                 await pids.wait_exit(seen.monitor_pid)
         ended = await self.observe_one(seen.app_id)
         if ended is None or ended.workload_id != seen.workload_id or ended.exit_code != 137 or ended.is_oom:
+            self._forget_oom_log(seen.app_id)
             return ended
-        if not kills:
-            # It ended before it was looked at; the kernel's log still knows.
-            kills = await asyncio.to_thread(observe.observe_oom_messages, seen.workload_id, seen.started_at)
+        if not kills and (oom_log := self._oom_logs.get(seen.app_id)):
+            # It may have ended before its control group was looked at. The log is asked second: the kernel limits its rate.
+            kills = oom_log.count(seen.workload_id)
+        self._forget_oom_log(seen.app_id)
         return msgspec.structs.replace(ended, is_oom=kills > 0)
 
     async def reopen_log(self, seen: Seen) -> bool:
@@ -204,11 +209,13 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
 
     async def _run_new(self, wanted: ContainerSpec, args: list[str]) -> None:
         environment = spec.render_environment(wanted)
+        self._mark_oom_log(wanted.app_id)
         done = await self._cli.run(*args, env=environment, check=False)
         if done.returncode != 0 and b"already in use" in done.stderr:
             # A former daemon was killed while podman worked for it: what it left is not known to be whole.
             await self.remove(wanted.app_id)
             await asyncio.to_thread(self._prepare_run_dir, wanted.app_id)
+            self._mark_oom_log(wanted.app_id)
             done = await self._cli.run(*args, env=environment, check=False)
         if done.returncode != 0:
             raise _start_error(done)
@@ -261,6 +268,14 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
     def _count_oom_kills(self, app_id: str) -> int:
         known = self._cgroups.pop(app_id, None)
         return cgroups.observe_oom_kills(known) - self._oom_before.get(app_id, 0) if known else 0
+
+    def _mark_oom_log(self, app_id: str) -> None:
+        self._forget_oom_log(app_id)
+        self._oom_logs[app_id] = observe.OomLog()
+
+    def _forget_oom_log(self, app_id: str) -> None:
+        if former := self._oom_logs.pop(app_id, None):
+            former.close()
 
     def _save_inputs(self, wanted: ContainerSpec) -> tuple[Path | None, tuple[Mount, ...]]:
         """Write what the container gets as files; answers the file of variables and the mounts."""
