@@ -121,6 +121,8 @@ class Resource(Struct, frozen=True):
     """Elements at the top (``f:spec``) that nobody owns, as the server alone writes them."""
     has_generation: bool = True
     """Whether changes of a spec are counted."""
+    instead: str = ""
+    """What a writer of a kind that can only be looked for is told: what to write instead."""
     description: str = ""
 
     @property

@@ -49,6 +49,13 @@ def test_resources_and_versions(kubectl: Kubectl) -> None:
     assert "apps.eaves.dev" in kubectl.ok("api-resources", "--categories=all", "-o", "name").out
 
 
+def test_what_kubectl_asks_for_unasked_is_there(kubectl: Kubectl, space: str) -> None:
+    assert "control plane" in kubectl.ok("cluster-info").out
+    assert "No resource quota." in kubectl.ok("describe", "namespace", space).out
+    told = kubectl.fails("create", "deployment", "web", "-n", space, "--image=registry.example/web:1")
+    assert "write an App" in told
+
+
 def test_version_is_close_to_kubectls_own(kubectl: Kubectl) -> None:
     outcome = kubectl.ok("version")
     assert "eaves" in outcome.out

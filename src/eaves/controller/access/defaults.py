@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from eaves.kinds import absent
 from eaves.kinds import rbac as kinds
 from eaves.kinds.registry import RESOURCES
 from eaves.kinds.serving import GROUP as EAVES
@@ -86,7 +87,17 @@ def _view_rules() -> list[Object]:
         _on(_READ, ["events.k8s.io"], ["events"]),
         _on(_READ, ["metrics.k8s.io"], ["pods"]),
         _on(_READ, [EAVES], _own_resources(is_writing=False)),
+        *_absent_rules(),
     ]
+
+
+def _absent_rules() -> list[Object]:
+    """Who may look at what runs in a namespace may find that there is nothing of these."""
+    named: dict[str, list[str]] = {}
+    for resource in absent.RESOURCES:
+        if resource.namespaced:
+            named.setdefault(resource.gvr.group, []).append(resource.gvr.resource)
+    return [_on(_READ, [group], sorted(names)) for group, names in named.items()]
 
 
 def _edit_rules() -> list[Object]:

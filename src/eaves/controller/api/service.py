@@ -109,6 +109,6 @@ def _check_verb(resource: Resource, verb: str) -> None:
 
 
 def _not_allowed(resource: Resource, verb: str) -> Exception:
-    if resource.is_custom:
-        return status.method_not_allowed(resource.gvr.group, resource.gvr.resource, verb)
+    if resource.is_custom or resource.instead:
+        return status.method_not_allowed(resource.gvr.group, resource.gvr.resource, verb, resource.instead)
     return status.path_not_allowed()

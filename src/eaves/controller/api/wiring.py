@@ -43,13 +43,14 @@ from eaves.controller.api.service import KindHandler, ResourceService, Subresour
 from eaves.controller.api.stored import Readings, StoredKind
 from eaves.controller.api.tokenreviews import TOKEN_REVIEW, TokenReviewKind
 from eaves.controller.api.usage import make_node_usage, make_pod_usage
-from eaves.controller.api.viewkind import ViewKind
+from eaves.controller.api.viewkind import AbsentKind, ViewKind
 from eaves.controller.api.views import Contacts, make_lease_view, make_node_view, make_pod_view
 from eaves.controller.api.watching import Watcher
 from eaves.controller.api.writing import Writer
 from eaves.controller.tunnel.abc import Tunnel
 from eaves.controller.tunnel.none import NoTunnel
 from eaves.kinds import (
+    absent,
     app,
     definition,
     edgenode,
@@ -99,7 +100,7 @@ def make_api(parts: ApiParts, registry: CollectorRegistry) -> Api:
     tokens = TokenAuthenticator(parts.tokens, accounts, parts.clock)
     clusters = ClusterProxy(parts.store, parts.tunnel)
     kinds, subresources = make_kinds(parts, accounts, tokens, clusters)
-    resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS, TOKEN_REVIEW, definition.RESOURCE]
+    resources: list[Resource] = [*RESOURCES, *FACES, *REVIEWS, TOKEN_REVIEW, definition.RESOURCE, *absent.RESOURCES]
     health = Health({"store": _store_check(parts.store), **parts.checks})
     more = {DISCOVERY_PATH: accounts.render_discovery, KEYS_PATH: accounts.render_keys}
     pages = Pages(resources, health, registry, __version__, more)
@@ -162,7 +163,8 @@ def make_kinds(
     ]
     events = EventKind(make_event_view(store), readings, writer, deleter)
     definitions = DefinitionKind(DefinitionBackend(RESOURCES, store), readings)
-    views: list[KindHandler] = [nodes, pods, events, definitions, *usages, *reviews]
+    missing = [AbsentKind(StoreBackend(resource, store), readings) for resource in absent.RESOURCES]
+    views: list[KindHandler] = [nodes, pods, events, definitions, *usages, *reviews, *missing]
     kinds |= {kind.resource.gvr: kind for kind in views}
 
     consoles, streams = Consoles(store, parts.tunnel), PodStreams(store, parts.tunnel)

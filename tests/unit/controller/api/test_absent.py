@@ -1,0 +1,75 @@
+"""Kinds that there is nothing of are empty lists for clients that ask for them unasked, and say what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eaves.kinds import absent
+from eaves.kinds.registry import RESOURCES
+from eaves.kube.resource import Resource
+from eaves.testing.asgi import AsgiClient
+
+APPLY = "application/apply-patch+yaml"
+
+
+def path_of(resource: Resource, namespace: str = "default") -> str:
+    group, version, plural = resource.gvr
+    root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    return f"{root}/namespaces/{namespace}/{plural}" if resource.namespaced else f"{root}/{plural}"
+
+
+@pytest.mark.parametrize("resource", absent.RESOURCES, ids=lambda resource: str(resource.kind))
+async def test_lists_and_watches_are_empty(admin: AsgiClient, resource: Resource) -> None:
+    listed = await admin.get(path_of(resource), labelSelector="a=b", limit=5)
+    assert (listed["kind"], listed["items"]) == (f"{resource.kind}List", [])
+    assert int(listed["metadata"]["resourceVersion"]) > 0
+    query: dict[str, Any] = {
+        "sendInitialEvents": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "allowWatchBookmarks": "true",
+    }
+    async with admin.open("GET", path_of(resource), watch="1", **query) as stream:
+        event = await stream.read_event()
+    assert (event["type"], event["object"]["kind"]) == ("BOOKMARK", resource.kind)
+    missing = await admin.call("GET", f"{path_of(resource)}/x")
+    assert (missing.status, missing.json()["reason"]) == (404, "NotFound")
+
+
+@pytest.mark.parametrize("resource", absent.RESOURCES, ids=lambda resource: str(resource.kind))
+async def test_who_writes_one_is_told_what_to_write(admin: AsgiClient, resource: Resource) -> None:
+    body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": "x"}}
+    answers = [
+        await admin.call("POST", path_of(resource), body),
+        await admin.call("PUT", f"{path_of(resource)}/x", body),
+        await admin.call(
+            "PATCH", f"{path_of(resource)}/x", body, headers={"content-type": APPLY}, fieldManager="tests"
+        ),
+    ]
+    for answer in answers:
+        told = answer.json()
+        assert (answer.status, told["reason"]) == (405, "MethodNotAllowed")
+        assert f"{resource.gvr.resource} are not kept here: " in told["message"]
+        assert told["details"]["kind"] == resource.gvr.resource
+
+
+async def test_a_deletion_finds_nothing(admin: AsgiClient) -> None:
+    """Helm removes what a release that failed may have made, and takes NotFound for done."""
+    answer = await admin.call("DELETE", "/apis/apps/v1/namespaces/default/deployments/x")
+    assert (answer.status, answer.json()["message"]) == (404, 'deployments.apps "x" not found')
+
+
+async def test_get_all_does_not_ask_for_them(admin: AsgiClient) -> None:
+    kinds = (await admin.get("/apis/apps/v1"))["resources"]
+    assert {each["name"]: each["verbs"] for each in kinds}["deployments"] == ["delete", "get", "list", "watch"]
+    assert not any("categories" in each for each in kinds)
+
+
+def test_their_names_are_nobody_elses() -> None:
+    def names(resources: tuple[Resource, ...]) -> list[str]:
+        return [name for each in resources for name in {each.gvr.resource, each.singular, *each.short_names}]
+
+    mine = names(absent.RESOURCES)
+    assert len(mine) == len(set(mine))
+    assert not set(mine) & set(names(RESOURCES))
