@@ -22,6 +22,7 @@ from eaves import __version__
 from eaves.kit import files
 from eaves.kit.supervisor import Supervisor
 from eaves.kit.systemd import notify_systemd
+from eaves.node import properties
 from eaves.node import settings as node_settings
 from eaves.node.counters import CounterFile, load_boot_id
 from eaves.node.engine import EngineSlot, OpenEngine, open_manager
@@ -132,6 +133,9 @@ class Node:
         )
         self._root_pem = root_pem
         self._clock = clock
+        self._device_log = DeviceLogHandler(self.logs.note_device)
+        self._own_log_level: int | None = None
+        """Of the settings, while the config has another one in force."""
         self.ports: Ports | None = None
         if settings.manage_ports:
             # Imported here: other nodes save the memory.
@@ -184,13 +188,13 @@ class Node:
 
     async def run(self) -> None:
         """Run until :meth:`stop`."""
-        handler = DeviceLogHandler(self.logs.note_device)
-        logging.getLogger().addHandler(handler)
+        logging.getLogger().addHandler(self._device_log)
         self._add_services()
         try:
             await self.supervisor.run()
         finally:
-            logging.getLogger().removeHandler(handler)
+            logging.getLogger().removeHandler(self._device_log)
+            self._use_log_level(None)
             await self.counters.update(replace(self.counters.record, is_clean=True))
             await self.client.close()
             await self.logs.close()
@@ -235,6 +239,7 @@ class Node:
     def _connect(self) -> None:
         """Who is told of what."""
         self.orders.on_change(self._take_timers)
+        self.orders.on_change(self._take_log_levels)
         self.orders.on_change(self._take_ports)
         if self.ports is not None:
             self.ports.changed = self.reporter.note_device
@@ -291,6 +296,20 @@ class Node:
         self.client.send_timeout_s = timers.send_timeout_s or self.client.send_timeout_s
         self.logs.quota_bytes = min(self.settings.log_quota_mib, timers.newlog_ondisk_max_mib) << 20
         self.notify.allow(self.settings.notify and not (desired is not None and desired.notify_disabled))
+
+    def _take_log_levels(self) -> None:
+        items = self.orders.desired.config_items if self.orders.desired is not None else {}
+        self._use_log_level(properties.find_log_level(items))
+        self._device_log.setLevel(properties.find_remote_log_level(items))
+
+    def _use_log_level(self, level: int | None) -> None:
+        root = logging.getLogger()
+        if level is not None:
+            self._own_log_level = root.level if self._own_log_level is None else self._own_log_level
+            root.setLevel(level)
+        elif self._own_log_level is not None:
+            root.setLevel(self._own_log_level)
+            self._own_log_level = None
 
     def _hear(self, notice: Notice) -> None:
         """Hints from the notify channel."""

@@ -25,6 +25,7 @@ from eaves.node.link.certs import CertificateKeeper
 from eaves.node.link.checkpoint import Checkpoint
 from eaves.node.link.decryption import Decryptor
 from eaves.node.link.identity import DeviceKeys
+from eaves.node.properties import tell_statuses
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.timers import ItemStatus, Timers, parse_config_items
 
@@ -115,7 +116,9 @@ class Orders:
     async def _apply(self, config: EdgeDevConfig, config_hash: str) -> None:
         self._lacks_certificate = False
         desired = await self._parse(config, config_hash)
-        self.timers, self.item_statuses = parse_config_items(desired.config_items.items(), self.timers)
+        self.timers, statuses = parse_config_items(desired.config_items.items(), self.timers)
+        # A controller of Eaves knows the defaults, and may be at the other end of a metered link.
+        self.item_statuses = tell_statuses(statuses, self.timers, knows_defaults=config.HasField("eaves"))
         if self.desired is not None and desired.controller_certs_hash != self.desired.controller_certs_hash:
             self._certs.request_fetch()
         if await self._command_reboot(desired.reboot_counter):

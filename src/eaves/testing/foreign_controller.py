@@ -77,6 +77,8 @@ class ForeignController:
         self.failed_handshakes = 0
         self.resumed = 0
         self.port = 0
+        self.small_talk = b""
+        """Body of answers that need none."""
         self.faults: dict[str, list[int]] = {}
         """Path ending → statuses to answer next, 0 = cut the connection; the last one stays when it is negative (-503)."""
         self._changed = asyncio.Condition()
@@ -246,7 +248,7 @@ class ForeignController:
             return Answer(409 if self.count("register") % 2 else 500)
         device_id = str(uuid.uuid4())
         self.devices[device_id] = Device(device_id, certificate, message.serial, message.softSerial)
-        return Answer(201)
+        return Answer(201, self.small_talk)
 
     def _answer_device(self, device: Device, action: str, payload: bytes) -> Answer:
         match action.split("/"):
@@ -258,13 +260,13 @@ class ForeignController:
                 return self._config(device, ConfigRequest.FromString(payload))
             case ["info"]:
                 self.infos.append(ZInfoMsg.FromString(payload))
-                return Answer(201)
+                return Answer(201, self.small_talk)
             case ["metrics"]:
                 self.metrics.append(ZMetricMsg.FromString(payload))
-                return Answer(201)
+                return Answer(201, self.small_talk)
             case ["hardwarehealth"]:
                 self.health_reports += 1
-                return Answer(200)
+                return Answer(200, self.small_talk)
             case ["newlogs"]:
                 return self._take_device_logs(payload)
             case ["apps", "instanceid", app_id, "newlogs"]:

@@ -58,7 +58,6 @@ class ScriptedController(Controller):
         *,
         app_id: AppId | None = None,
         seal: Callable[[bytes], bytes] | None = None,
-        is_plain_answer: bool = False,
     ) -> Reply:
         self.calls.append(Call(asyncio.get_running_loop().time(), endpoint, payload, app_id or ""))
         answer = self.answers.get(endpoint, _accept)(payload)

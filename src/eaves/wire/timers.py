@@ -75,6 +75,7 @@ class ItemStatus(Struct, frozen=True):
 
     value: str
     error: str = ""
+    is_known: bool = True
 
 
 class Bounds(Struct, frozen=True):
@@ -136,11 +137,19 @@ SWITCHES: Mapping[str, str] = {
     "eaves.app.signer": "app_signer",
 }
 
-TEXTS = frozenset({"k3s.config.override", "k3s.version"})
-"""Read by those who need them."""
+TEXTS = frozenset(
+    {
+        "debug.default.loglevel",
+        "debug.default.remote.loglevel",
+        "k3s.config.override",
+        "k3s.version",
+        "maintenance.mode",
+    }
+)
+"""Read and judged by those who need them."""
 _ECHO_CHARS = 1024
 
-_OFF_UNLESS_NAMED = ("debug_enable_usb", "debug_enable_vga", "debug_enable_console")
+OFF_UNLESS_NAMED = ("debug_enable_usb", "debug_enable_vga", "debug_enable_console")
 
 
 def parse_config_items(items: Iterable[tuple[str, str]], previous: Timers) -> tuple[Timers, dict[str, ItemStatus]]:
@@ -149,7 +158,7 @@ def parse_config_items(items: Iterable[tuple[str, str]], previous: Timers) -> tu
     What the config does not name goes back to its default; access by USB, screen and console then goes off, although it is on until
     the first config. A value out of bounds leaves the one of ``previous``. Of a key named twice the last value counts.
     """
-    values: dict[str, Any] = dict.fromkeys(_OFF_UNLESS_NAMED, False)
+    values: dict[str, Any] = dict.fromkeys(OFF_UNLESS_NAMED, False)
     statuses: dict[str, ItemStatus] = {}
     for key, text in dict(items).items():
         field = SWITCHES.get(key) or (NUMBERS[key].field if key in NUMBERS else None)
@@ -171,7 +180,7 @@ def _tell_other(key: str, text: str) -> ItemStatus:
         return ItemStatus(text[:_ECHO_CHARS])
     if is_inert(key):
         return ItemStatus(text[:_ECHO_CHARS], f"{key} is a property of EVE that has no effect on this node")
-    return ItemStatus("", f"{key} is not a property of this node")
+    return ItemStatus("", f"{key} is not a property of this node", is_known=False)
 
 
 def parse_value(key: str, text: str) -> tuple[int | bool, str]:
@@ -194,7 +203,7 @@ def render_value(value: int | bool) -> str:
 
 def render_config_items(timers: Timers) -> list[tuple[str, str]]:
     """The shortest list of items that puts ``timers`` in force on a device, in a fixed order."""
-    defaults = msgspec.structs.replace(Timers(), **dict.fromkeys(_OFF_UNLESS_NAMED, False))
+    defaults = msgspec.structs.replace(Timers(), **dict.fromkeys(OFF_UNLESS_NAMED, False))
     fields = {key: bounds.field for key, bounds in NUMBERS.items()} | dict(SWITCHES)
     return [
         (key, render_value(getattr(timers, field)))

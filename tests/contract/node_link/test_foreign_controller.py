@@ -201,6 +201,36 @@ async def test_logs_of_app_and_device_arrive_once_and_in_order(stage: Stage) -> 
     assert controller.log_names[APP_ID] == "web"
 
 
+async def test_a_controller_chooses_which_lines_of_the_daemon_it_gets(stage: Stage) -> None:
+    controller = stage.controller
+    log = logging.getLogger("eaves.test")
+    async with stage.node() as node:
+        await controller.wait_for(lambda: bool(controller.devices), "registration")
+        hash_ = controller.write_config(want_config(items={**FAST, "debug.default.remote.loglevel": "error"}))
+        node.poller.wake()
+        await controller.wait_for(
+            lambda: any(info.dinfo.eaves.config_hash == hash_ for info in controller.infos), "the config"
+        )
+        log.warning("not for the controller")
+        log.error("for the controller")
+        await node.logs.cut(0.0, ["dev"])
+        node.uploader.note_timers()
+        await controller.wait_for(
+            lambda: "for the controller" in [record.content for record in controller.device_records], "the line"
+        )
+    assert "not for the controller" not in [record.content for record in controller.device_records]
+
+
+async def test_a_controller_that_chats_is_served_as_well(stage: Stage) -> None:
+    controller = stage.controller
+    controller.small_talk = b"OK"
+    async with stage.node() as node:
+        await controller.wait_for(lambda: bool(controller.infos and controller.metrics), "what the node tells")
+        async with asyncio.timeout(60):
+            await node.queue.wait_empty()
+        assert controller.count("register") == 1
+
+
 async def test_lines_written_while_the_controller_is_gone_are_sent_later(stage: Stage, tmp_path: Path) -> None:
     await onboarded(stage, want_config(items=FAST))
     controller = stage.controller

@@ -123,12 +123,12 @@ def test_switch_that_is_no_switch_keeps_the_former_value() -> None:
 def test_unknown_key_is_reported_and_does_no_harm() -> None:
     values, statuses = read(("no.such.key", "5"), ("timer.config.interval", "5"))
     assert values.config_interval_s == 5
-    assert statuses["no.such.key"] == ItemStatus("", "no.such.key is not a property of this node")
+    assert statuses["no.such.key"] == ItemStatus("", "no.such.key is not a property of this node", is_known=False)
 
 
 @pytest.mark.parametrize(
     "key",
-    ["debug.default.loglevel", "app.allow.vnc", "agent.zedagent.debug.remote.loglevel", "gogc.memory.limit.bytes"],
+    ["debug.kernel.loglevel", "app.allow.vnc", "agent.zedagent.debug.remote.loglevel", "gogc.memory.limit.bytes"],
 )
 def test_property_of_eve_comes_back_with_the_word_that_it_has_no_effect(key: str) -> None:
     _, statuses = read((key, "x"))

@@ -28,6 +28,7 @@ from eaves.node.desired.snapshots import hand_down_snapshots
 from eaves.node.desired.storage import parse_datastores, parse_images, parse_volumes
 from eaves.node.desired.unsupported import refuse_unsupported
 from eaves.node.desired.volume_modes import assign_modes
+from eaves.node.properties import is_maintenance
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.timers import parse_value
 
@@ -67,7 +68,7 @@ def parse_config(config: EdgeDevConfig, config_hash: str, decrypt: Decrypt) -> D
         config_items=items,
         reboot_counter=config.reboot.counter if config.HasField("reboot") else None,
         shutdown_counter=config.shutdown.counter if config.HasField("shutdown") else None,
-        maintenance_mode=config.maintenance_mode,
+        maintenance_mode=parse_maintenance(config),
         controller_epoch=config.controller_epoch,
         controller_certs_hash=config.controllercert_confighash,
         config_timestamp_ns=parse_timestamp_ns(config),
@@ -99,6 +100,11 @@ def _refuse_image(
     del images[image.id]
     message = "it is an operating system, which this node does not take from its controller"
     draft.add(ObjectKind.IMAGE, image.id, image.name, "BaseOsUnsupported", message, is_fatal=True)
+
+
+def parse_maintenance(config: EdgeDevConfig) -> bool:
+    """Whether ``config`` puts the node into maintenance."""
+    return is_maintenance({item.key: item.value for item in config.configItems}, is_asked=config.maintenance_mode)
 
 
 def parse_timestamp_ns(config: EdgeDevConfig) -> int:

@@ -20,6 +20,7 @@ from eaves.node.link import identity, uplinks
 from eaves.node.link.certs import MISS_PAUSE_S, CertificateKeeper
 from eaves.node.link.client import HttpClient, Proxy, Response, Route
 from eaves.node.link.errors import AnswerError, DialError, LinkError, RefusedError, UnreachableError
+from eaves.node.link.traffic import Traffic
 from eaves.wire import paths
 from eaves.wire.errors import CertificateMissError, WireError
 from eaves.wire.identifiers import AppId, DeviceId
@@ -32,6 +33,8 @@ _M = TypeVar("_M", bound=Message)
 SUCCESS = frozenset({200, 201, 204, 304})
 _FINAL = frozenset({*SUCCESS, 403})
 """Other uplinks are not tried after these."""
+_TELLING = frozenset({Endpoint.UUID, Endpoint.CONFIG, Endpoint.ATTEST})
+"""Calls whose answers carry a message in an envelope. What a controller says to others beside its status means nothing, as with EVE."""
 
 
 class Reply(Struct, frozen=True):
@@ -75,6 +78,7 @@ class Controller:
         self.client = client
         self.keys = keys
         self.health = LinkHealth()
+        self.traffic = Traffic()
         self.device_id: DeviceId | None = None
         self.reconnected: Callable[[], None] = lambda: None
         """Called when an answer comes after a failure."""
@@ -107,12 +111,10 @@ class Controller:
         *,
         app_id: AppId | None = None,
         seal: Callable[[bytes], bytes] | None = None,
-        is_plain_answer: bool = False,
     ) -> Reply:
         """Send ``payload`` sealed by the device key (or ``seal``). A refusal is a Reply with its status.
 
-        ``is_plain_answer``: the answer carries no envelope. Raises LinkError when no usable answer came, WireError when its
-        envelope is not the controller's.
+        Raises LinkError when no usable answer came, WireError when its envelope is not the controller's.
         """
         device_id = self.device_id if endpoint.has_device else None
         if endpoint.has_device and device_id is None:
@@ -121,7 +123,7 @@ class Controller:
         # A few hundred microseconds; only log files of 50 kB are worth a thread, and they are read in one anyway.
         sealed = seal(payload) if seal else identity.seal_envelope(self.keys, payload)
         response = await self._send("POST", path, sealed)
-        if response.status not in SUCCESS or is_plain_answer or not response.body:
+        if response.status not in SUCCESS or endpoint not in _TELLING or not response.body:
             return Reply(response.status, body=response.body)
         return Reply(response.status, await self.open(response.body), response.body)
 
@@ -144,10 +146,14 @@ class Controller:
         """The payload of an envelope that the controller signed. Raises WireError, and LinkError when its certificates must be fetched."""
         assert self._certs is not None
         try:
-            return self._certs.open(body)
-        except CertificateMissError:
-            await self._certs.fetch(unless_within_s=MISS_PAUSE_S)
-            return self._certs.open(body)
+            try:
+                return self._certs.open(body)
+            except CertificateMissError:
+                await self._certs.fetch(unless_within_s=MISS_PAUSE_S)
+                return self._certs.open(body)
+        except WireError:
+            self.traffic.note_forgery(self.health.uplink)
+            raise
 
     async def _send(self, method: str, path: str, body: bytes) -> Response:
         attempts = await self._uplinks.attempts()
@@ -195,7 +201,22 @@ class Controller:
             headers += [(name, value) for name, value in self._serials if value]
         if method == "POST":
             headers.append(("content-type", paths.CONTENT_TYPE))
-        return await self.client.request(method, path, headers=headers, body=body, route=self._route(attempt))
+        url = f"https://{self.client.server.authority}{path}"
+        began = time.monotonic()
+        try:
+            answer = await self.client.request(method, path, headers=headers, body=body, route=self._route(attempt))
+        except UnreachableError:
+            self.traffic.note_failure(attempt.label, url, len(body))
+            raise
+        self.traffic.note_answer(
+            attempt.label,
+            url,
+            len(body),
+            len(answer.body),
+            time.monotonic() - began,
+            is_success=answer.status in SUCCESS,
+        )
+        return answer
 
     def _note_failure(self, error: LinkError) -> None:
         self.health.failures += 1

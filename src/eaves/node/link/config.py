@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from eaves.node.desired.parse import parse_timestamp_ns
+from eaves.node.desired.parse import parse_maintenance, parse_timestamp_ns
 from eaves.node.link import pace
 from eaves.node.link.attestation import Attestation
 from eaves.node.link.calls import LINK_ERRORS, Controller, Reply, parse_payload
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S = 15.0
 """A first poll without a token would be refused, so attestation gets this much time."""
+
+_DOUBTFUL = (400, 401, 404)
+"""The controller may not know this device, or by another UUID. It may as well have no config yet: asking costs one call in ten minutes."""
 
 Apply = Callable[[EdgeDevConfig, str], Awaitable[None]]
 """Acts on a config and its hash; collects problems instead of raising."""
@@ -103,22 +106,24 @@ class ConfigPoller:
         log.info("no config: status=%d", status)
         if status == 403 and self._attestation.has_tried:
             self._attestation.restart()
-        elif self._doubts_identity(status) and await self._onboarding.ask_again():
+        elif status in _DOUBTFUL:
+            await self._doubt_identity()
+
+    async def _doubt_identity(self) -> None:
+        if await self._onboarding.ask_again():
             log.warning("the controller gave this node another UUID")
             self.wake()
-
-    def _doubts_identity(self, status: int) -> bool:
-        """Whether the controller seems not to know this device; before a first config, 404 may say only that nobody wrote one."""
-        return status == 401 or (status in (400, 404) and bool(self.applied_hash))
 
     async def _receive(self, reply: Reply) -> None:
         answer = parse_payload(ConfigResponse, reply.payload, "/config")
         if not answer.HasField("config") or (answer.configHash and answer.configHash == self._hash):
             return
         if self._check(answer):
+            if answer.config.id.uuid.lower() != self._controller.device_id:
+                await self._doubt_identity()
             return
         self._hash = answer.configHash
-        is_normal = not answer.config.maintenance_mode
+        is_normal = not parse_maintenance(answer.config)
         try:
             await self._checkpoint.save(reply.body, is_normal=is_normal)
         except OSError as error:

@@ -14,9 +14,8 @@ from enum import StrEnum
 
 from eaves.kit.retry import Backoff
 from eaves.node.link import pace
-from eaves.node.link.calls import SUCCESS, Reply
+from eaves.node.link.calls import LINK_ERRORS, SUCCESS, Reply
 from eaves.node.link.errors import UnreachableError
-from eaves.wire.errors import WireError
 from eaves.wire.paths import Endpoint
 
 log = logging.getLogger(__name__)
@@ -41,9 +40,8 @@ def plan_reaction(status: int) -> Reaction:
     """Reaction to a status code."""
     if status in SUCCESS:
         return Reaction.DONE
-    if status in (401, 403, 407, 408, 429) or status >= 500:
-        return Reaction.RETRY
-    return Reaction.DROP
+    is_about_message = 400 <= status < 500 and status not in (401, 403, 407, 408, 429)
+    return Reaction.DROP if is_about_message else Reaction.RETRY
 
 
 class _Item:
@@ -116,7 +114,9 @@ class EventQueue:
     async def _deliver(self, key: str, item: _Item) -> None:
         try:
             status = (await self._send(item.endpoint, item.payload)).status
-        except WireError as error:
+        except UnreachableError:
+            raise
+        except LINK_ERRORS as error:
             # An answer with a foreign signature says nothing about the message; the next one may be the controller's.
             self.last_error = str(error)
             status = 401

@@ -190,7 +190,6 @@ class LogUploader:
                     Endpoint.NEWLOGS if is_device else Endpoint.APP_NEWLOGS,
                     content,
                     app_id=None if is_device else AppId(file.stream),
-                    is_plain_answer=True,
                 )
             except LINK_ERRORS:
                 self._pace.note_unavailable(now)

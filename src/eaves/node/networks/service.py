@@ -19,6 +19,7 @@ from eaves.node.networks.connection import Tap as Tap
 from eaves.node.networks.dnsmasq import NameServers
 from eaves.node.networks.firewall import Firewall
 from eaves.node.networks.iproute import remove_link
+from eaves.node.networks.leaving import keep_leaving
 from eaves.node.networks.linking import Linking
 from eaves.node.networks.model import Layout, NetworkState, Port, SeenHost, WantedBridge
 from eaves.node.networks.ports import want_link_faults
@@ -198,24 +199,10 @@ class Networks:
         self._state = state
         if wanted.bridges and not seen.has_forwarding:
             await apply.write_forwarding("1")
-        self._layout = self._keep_leaving(wanted)
+        former = self._firewall.applied.netns if self._firewall.applied else ()
+        self._layout = keep_leaving(wanted, former, self._is_in_use)
         # From here on namespaces of others are removed: nobody may start in one.
         self._standing.keep_connections({netns.app_id for netns in self._layout.netns})
-
-    def _keep_leaving(self, wanted: Layout) -> Layout:
-        """Apps that are no longer desired stay connected until their container has stopped."""
-        here = {netns.app_id for netns in wanted.netns}
-        links = {made.link for made in wanted.networks}
-        former = self._firewall.applied.netns if self._firewall.applied else ()
-        taken = {vif.address for vif in wanted.vifs}
-        leaving = tuple(
-            netns
-            for netns in former
-            if netns.app_id not in here
-            and self._is_in_use(netns.app_id)
-            and all(vif.bridge in links and (vif.is_switched or vif.address not in taken) for vif in netns.vifs)
-        )
-        return replace(wanted, netns=(*wanted.netns, *leaving))
 
     async def _apply_routing(self, seen: SeenHost) -> dict[str, Fault]:
         owners = {self._table_of(network_id): network_id for network_id in self._state.bridges}

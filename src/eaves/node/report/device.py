@@ -208,8 +208,10 @@ def _want_storage(mount: Mount) -> ZInfoStorage:
 
 
 def _want_items(statuses: Mapping[str, ItemStatus]) -> ZInfoConfigItemStatus:
+    """EVE tells unknown ones among the known, the device API has a place of their own for them: they are told in both."""
     items = {key: ZInfoConfigItem(value=status.value, error=status.error) for key, status in statuses.items()}
-    return ZInfoConfigItemStatus(configItems=items)
+    unknown = {key: items[key] for key, status in statuses.items() if not status.is_known}
+    return ZInfoConfigItemStatus(configItems=items, unknownConfigItems=unknown)
 
 
 def _want_state(view: DeviceView) -> info_pb2.ZDeviceState.ValueType:

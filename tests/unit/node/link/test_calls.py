@@ -19,7 +19,7 @@ from eaves.node.link.uplinks import Uplink, Uplinks
 from eaves.testing.authority import Authority, now
 from eaves.testing.foreign_controller import Device, ForeignController
 from eaves.wire import certificates
-from eaves.wire.errors import SignatureError
+from eaves.wire.errors import CertificateMissError, SignatureError
 from eaves.wire.identifiers import DeviceId
 from eaves.wire.paths import Endpoint
 
@@ -124,6 +124,32 @@ async def test_answer_of_an_impostor_is_not_believed(tmp_path: Path) -> None:
         controller.authority.signer = other
         with pytest.raises(SignatureError):
             await stage.calls.post(Endpoint.UUID, b"")
+
+
+async def test_words_that_come_with_a_bare_status_mean_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as (controller, stage):
+        controller.small_talk = b"<html>created</html>"
+        for endpoint in (Endpoint.INFO, Endpoint.METRICS, Endpoint.HARDWARE_HEALTH):
+            reply = await stage.calls.post(endpoint, b"")
+            assert (reply.is_success, reply.payload) == (True, b"")
+        assert controller.count("certs") == 0
+
+
+async def test_traffic_is_counted_by_way_and_call(tmp_path: Path) -> None:
+    async with staged(tmp_path, {"dead": [NOWHERE], "alive": ["127.0.0.5"]}) as (controller, stage):
+        await stage.calls.post(Endpoint.INFO, b"x" * 100)
+        controller.faults["info"] = [503]
+        await stage.calls.post(Endpoint.INFO, b"")
+        controller.authority.signer = Authority().signer
+        with pytest.raises(CertificateMissError):
+            await stage.calls.post(Endpoint.UUID, b"")
+    ways = stage.calls.traffic.ways
+    dead, alive = ways["label-dead"], ways["label-alive"]
+    assert (dead.successes, dead.failures, dead.last_success) == (0, 1, 0.0)
+    assert (alive.successes, alive.failures, alive.forged) == (3, 1, 1)
+    info = alive.calls[f"https://localhost:{controller.port}/api/v2/edgedevice/id/{DEVICE}/info"]
+    assert (info.tries, info.sent, info.received, info.received_bytes) == (2, 2, 2, 0)
+    assert info.tried_bytes == info.sent_bytes > 200
 
 
 async def test_contact_after_a_failure_is_told(tmp_path: Path) -> None:

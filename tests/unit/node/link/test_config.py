@@ -24,8 +24,11 @@ from eaves.testing.scripted_controller import DEVICE_ID, ScriptedController
 from eaves.wire.errors import SignatureError
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest, ConfigResponse, EdgeDevConfig
+from eaves.wire.pb.eveuuid.eveuuid_pb2 import UuidResponse
 
 pytestmark = pytest.mark.looptime
+
+OTHER_ID = "a0000000-0000-4000-8000-000000000099"
 
 
 def open_plain(body: bytes) -> bytes:
@@ -141,7 +144,7 @@ async def test_saved_config_is_applied_without_a_controller(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (config_reply("2", "h2", device="a0000000-0000-4000-8000-000000000099"), "is for device"),
+        (config_reply("2", "h2", device=OTHER_ID), "is for device"),
         (config_reply("2", "h2", device=""), "names no device"),
         (config_reply("2", "h2", seconds=500), "older"),
     ],
@@ -178,16 +181,25 @@ async def test_forbidden_restarts_attestation(tmp_path: Path) -> None:
     assert stage.attestation.step is AttestationStep.RESTART_WAIT
 
 
-@pytest.mark.parametrize("status", [400, 404])
-async def test_not_found_doubts_the_uuid_only_once_there_was_a_config(tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize("doubtful", [Reply(400), Reply(401), Reply(404), config_reply("1", "h1", device=OTHER_ID)])
+async def test_the_uuid_is_doubted_when_the_controller_does_not_know_it(tmp_path: Path, doubtful: Reply) -> None:
     stage = Stage(tmp_path)
-    stage.replies = [Reply(status)] * 30
+    stage.replies = [doubtful]
     async with stage.running():
-        await asyncio.sleep(700)
-        assert stage.controller.times(Endpoint.UUID) == []
-        stage.replies = [config_reply("1", "h1"), Reply(status)]
-        await asyncio.sleep(1200)
+        await asyncio.sleep(1250)
+    # Once in ten minutes, also for a device that never had a config.
     assert 2 <= len(stage.controller.times(Endpoint.UUID)) <= 3
+
+
+async def test_a_device_that_got_another_uuid_takes_its_config_with_the_next_poll(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    answer = UuidResponse(uuid=OTHER_ID).SerializeToString()
+    stage.controller.answers[Endpoint.UUID] = lambda _: Reply(200, answer, answer)
+    stage.replies = [config_reply("1", "h1", device=OTHER_ID), config_reply("1", "h1", device=OTHER_ID), Reply(304)]
+    async with stage.running():
+        await stage.until(lambda: stage.applied == [("1", "h1")])
+    assert stage.controller.device_id == OTHER_ID
+    assert stage.poller.problem == ""
 
 
 @pytest.mark.parametrize(

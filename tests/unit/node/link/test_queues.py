@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from eaves.node.link.calls import Reply
-from eaves.node.link.errors import DialError
+from eaves.node.link.errors import DialError, RefusedError
 from eaves.node.link.queues import LIMIT_RETRY_S, NOISE_S, EventQueue, Reaction, plan_reaction
 from eaves.wire.errors import SignatureError
 from eaves.wire.paths import Endpoint
@@ -59,7 +59,7 @@ async def running(line: Line) -> AsyncIterator[EventQueue]:
     [
         *((status, Reaction.DONE) for status in (200, 201, 204, 304)),
         *((status, Reaction.DROP) for status in (400, 404, 409, 410, 413, 422)),
-        *((status, Reaction.RETRY) for status in (401, 403, 407, 408, 429, 500, 502, 503, 504)),
+        *((status, Reaction.RETRY) for status in (302, 401, 403, 407, 408, 429, 500, 502, 503, 504)),
     ],
 )
 def test_reactions_follow_the_device_api(status: int, reaction: Reaction) -> None:
@@ -137,8 +137,9 @@ async def test_contact_again_sends_all_within_seconds() -> None:
         assert asyncio.get_running_loop().time() - before <= 10
 
 
-async def test_answer_with_a_foreign_signature_keeps_the_message() -> None:
-    line = Line(SignatureError("no"), 201)
+@pytest.mark.parametrize("answer", [SignatureError("no"), RefusedError(503, "/certs")])
+async def test_answer_that_cannot_be_believed_keeps_the_message(answer: Exception) -> None:
+    line = Line(answer, 201)
     async with running(line) as queue:
         queue.put("app/1", b"one")
         await asyncio.sleep(120)
