@@ -6,6 +6,7 @@ them out. Promises of every engine:
 * What a method acknowledged is durable, except :meth:`DeviceRegistry.touch`.
 * The inbox holds one message for each (device, type, object), the newest. It stays pending until it is marked as observed, so a process
   that dies between accepting a message and acting on it loses nothing; a message may be seen twice.
+* A device holds a bounded number and size of messages; beyond that it loses its oldest.
 """
 
 from __future__ import annotations
@@ -86,6 +87,10 @@ class DeviceRegistry(Protocol):
         Raises DeviceConflictError when another certificate registered with the same onboarding certificate and serial (the soft
         serial when there is no serial) or with the same ``device_id``, ConflictError of ``writes``.
         """
+        ...
+
+    async def find_rival(self, device: NewDevice) -> DeviceRecord | None:
+        """Who registered with the same onboarding certificate and serial: for whose sake :meth:`register` refuses another certificate."""
         ...
 
     async def find(self, device_id: str) -> DeviceRecord | None: ...

@@ -198,6 +198,45 @@ async def test_a_header_without_end_is_cut_off(gateway: RunningGateway, device: 
     assert (await device.poll()).status == 304
 
 
+@pytest.mark.parametrize(
+    "lines", [["X: " + "a" * 20_000], [f"X-{number}: {number}" for number in range(3000)]], ids=["long", "many"]
+)
+async def test_a_head_that_is_too_large_is_refused_when_it_comes_at_once_too(
+    gateway: RunningGateway, lines: list[str]
+) -> None:
+    reader, writer = await raw(gateway)
+    writer.write("\r\n".join([f"GET {paths.render_path(Endpoint.PING)} HTTP/1.1", "Host: x", *lines, "", ""]).encode())
+    async with asyncio.timeout(60):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 431 ")
+    assert await is_closed(reader, 10)
+    writer.close()
+
+
+async def test_requests_in_a_row_are_answered_in_a_row(gateway: RunningGateway) -> None:
+    reader, writer = await raw(gateway)
+    ping = f"GET {paths.render_path(Endpoint.PING)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    writer.write((ping + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n") + ping)
+    async with asyncio.timeout(60):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+    writer.close()
+
+
+async def test_thousands_of_requests_at_once_on_a_connection_are_not_kept(
+    gateway: RunningGateway, device: Device
+) -> None:
+    ping = f"GET {paths.render_path(Endpoint.PING)} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    connections = [await raw(gateway) for _ in range(20)]
+    before = gateway.resident_bytes()
+    for _, writer in connections:
+        writer.write(ping * 3000)
+    assert (await device.poll()).status == 304
+    assert all(await asyncio.gather(*(is_closed(reader, 60) for reader, _ in connections)))
+    assert gateway.resident_bytes() - before < 30 * MIB
+    for _, writer in connections:
+        writer.close()
+
+
 async def test_what_is_not_http_is_answered_with_400_and_closed(gateway: RunningGateway) -> None:
     reader, writer = await raw(gateway)
     writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")

@@ -11,6 +11,7 @@ import pytest
 from eaves.store.abc import Put
 from eaves.store.devices import InfoMessage, NewDevice, PendingInfo
 from eaves.store.errors import ConflictError, DeviceConflictError, UnknownDeviceError
+from eaves.store.sqlite import inbox
 from eaves.testing.stores import Stores, key_of, make_document, open_stores, take_changes
 
 
@@ -61,6 +62,28 @@ async def test_a_serial_belongs_to_one_certificate(stores: Stores) -> None:
         assert (await stores.devices.register(device(number, serial=""))).is_new
     with pytest.raises(DeviceConflictError, match="id is taken"):
         await stores.devices.register(device(1, serial="x", cert=b"other"))
+
+
+async def test_a_rival_is_whoever_has_the_same_serial_of_the_same_onboarding_certificate(stores: Stores) -> None:
+    await stores.devices.register(device(1))
+    await stores.devices.register(device(2, serial="", soft_serial="soft"))
+    rivals = [
+        await stores.devices.find_rival(other)
+        for other in (
+            device(3, serial="serial-1"),
+            device(3, serial="", soft_serial="soft"),
+            device(3),
+            device(3, serial=""),
+            device(3, soft_serial="soft"),
+        )
+    ]
+    assert [rival and rival.device_id for rival in rivals] == [
+        device(1).device_id,
+        device(2).device_id,
+        None,
+        None,
+        None,
+    ]
 
 
 async def test_of_devices_that_claim_one_serial_at_once_one_wins(stores: Stores) -> None:
@@ -182,6 +205,27 @@ async def test_repeated_and_older_messages_are_ignored_unless_the_clock_went_bac
     assert await devices.save_info(info(1, b"b", at_ns=99), replaces_newer=True)
     assert await devices.save_info(info(1, b"c", at_ns=99))
     assert [entry.message.payload for entry in await devices.pending(10)] == [b"c"]
+
+
+async def test_a_device_that_makes_things_up_loses_its_own_oldest(stores: Stores) -> None:
+    await stores.devices.save_info(info(2, b"of another"))
+    large = bytes(1 << 20)
+    for number in range(inbox.BYTES_OF_DEVICE >> 20):
+        await stores.devices.save_info(info(1, large, object_id=f"thing-{number}"))
+    await stores.devices.save_info(info(1, b"one more", object_id="new"))
+    # What is said anew of a thing is no more than before.
+    await stores.devices.save_info(info(1, b"less", object_id="thing-1", at_ns=101))
+    kept = [pending.message.object_id for pending in await stores.devices.load_info(info(1).device_id)]
+    assert kept == [*(f"thing-{number}" for number in range(2, inbox.BYTES_OF_DEVICE >> 20)), "new", "thing-1"]
+    assert len(await stores.devices.load_info(info(2).device_id)) == 1
+
+
+async def test_the_things_of_a_device_are_counted_too(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "THINGS_OF_DEVICE", 10)
+    for number in range(25):
+        await stores.devices.save_info(info(1, object_id=f"thing-{number}"))
+    kept = [pending.message.object_id for pending in await stores.devices.load_info(info(1).device_id)]
+    assert kept == [f"thing-{number}" for number in range(15, 25)]
 
 
 async def test_a_thing_that_is_gone_is_forgotten(stores: Stores) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from eaves.store.sqlite import telemetry as telemetry_of_sqlite
 from eaves.store.sqlite.retention import TelemetryOptions
 from eaves.store.telemetry import LogLine, LogPage, LogRun, LogSource, Record, RecordKind
 from eaves.testing.stores import Stores, eventually, open_stores
@@ -176,6 +177,22 @@ async def test_a_device_that_floods_loses_its_own_oldest_lines_only(engine: str,
     assert kept == list(range(3000 - len(kept), 3000))
     assert len(await stores.telemetry.list_runs(LogSource("loud", "app"))) == len(kept) // 100
     assert numbers(await stores.telemetry.read_logs(LogSource("quiet", ""))) == [1]
+    await stores.close()
+
+
+async def test_a_device_that_sends_large_records_loses_its_own_oldest(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry_of_sqlite, "TRIM_CHANCE", 1.0)
+    stores = await open_stores(engine, tmp_path, telemetry=TelemetryOptions(kept_record_bytes=50_000))
+    await stores.telemetry.append_record(RecordKind.FLOWS, "quiet", 1, b"x")
+    for number in range(20):
+        await stores.telemetry.append_record(RecordKind.FLOWS, "loud", number, bytes(10_000))
+    kept = await stores.telemetry.list_records(RecordKind.FLOWS, "loud")
+    assert [record.time_ns for record in kept] == [15, 16, 17, 18, 19]
+    await stores.telemetry.append_record(RecordKind.FLOWS, "loud", 20, bytes(60_000))
+    assert [record.time_ns for record in await stores.telemetry.list_records(RecordKind.FLOWS, "loud")] == [20]
+    assert len(await stores.telemetry.list_records(RecordKind.FLOWS, "quiet")) == 1
     await stores.close()
 
 

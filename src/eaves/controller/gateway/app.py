@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from eaves.controller.gateway.attest import Attestor
-from eaves.controller.gateway.body import ClientGoneError, check_no_body, load_body
+from eaves.controller.gateway.body import ClientGoneError, check_media, check_no_body, load_body
 from eaves.controller.gateway.config import ConfigService
 from eaves.controller.gateway.devices import Device
 from eaves.controller.gateway.errors import (
@@ -168,6 +168,7 @@ class Gateway:
             raise UnknownPathError("this call is not served here")
         if scope["method"] != "POST":
             raise MethodError("POST")
+        check_media(scope["headers"])
         source = _source(scope)
         if endpoint is Endpoint.REGISTER:
             return await self._register(scope, receive, source)
@@ -313,7 +314,7 @@ def _refuse(error: GatewayError) -> Answer:
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if isinstance(error, MethodError):
         headers.append((b"allow", error.allowed.encode()))
-    if error.status in (404, 405, 408, 413, 503):
+    if error.status in (404, 405, 408, 413, 415, 503):
         headers.append((b"connection", b"close"))
     return Answer(error.status, b"", tuple(headers))
 

@@ -50,12 +50,20 @@ class Applicant(Struct, frozen=True):
         """Its serial number, or the one that it was given; may be empty."""
         return self.serial or self.soft_serial
 
+    @property
+    def claims(self) -> frozenset[tuple[str, bytes]]:
+        """What no other device of the same onboarding key may have."""
+        serial = ("serial", self.serial) if self.serial else ("soft serial", self.soft_serial)
+        claimed = {(serial[0], serial[1].encode())} if serial[1] else set()
+        return frozenset({("certificate", self.cert_der), *claimed})
+
 
 def parse_applicant(body: bytes) -> Applicant:
     """Verify a register envelope and read what is in it. Raises MalformedError, UnauthenticatedError, UnprocessableError."""
     try:
         sealed = envelope.parse_envelope(body)
         onboarding = envelope.parse_sender_certificate(sealed)
+        envelope.check_sender_hash(sealed, certificates.hash_of_device_certificate(onboarding))
         envelope.check_signature(sealed, certificates.parse_public_key(onboarding), accept_der=True)
     except (MalformedEnvelopeError, CertificateError) as error:
         raise MalformedError(error.message, code=error.code) from error

@@ -10,11 +10,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from eaves.controller.gateway.errors import MalformedError, SlowSenderError, TooLargeError
+from eaves.controller.gateway.errors import MalformedError, SlowSenderError, TooLargeError, UnsupportedMediaError
 from eaves.controller.gateway.limits import Budget
+from eaves.wire import paths
 
 UNREAD_LIMIT_BYTES = 4096
 """Of a body that is passed over: an envelope around nothing."""
+
+_MEDIA_TYPE = paths.CONTENT_TYPE.encode()
+_MEDIA_TYPES = (_MEDIA_TYPE, b"application/octet-stream")
+"""The API's own, and the one of bytes of whatever kind, which HTTP libraries put in."""
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -54,6 +59,16 @@ async def load_body(
         raise SlowSenderError(f"body did not arrive within {timeout_s:g} s") from None
     finally:
         budget.release(source, reserved)
+
+
+def check_media(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise UnsupportedMediaError for a body that is said to be no envelope, or one that would have to be unpacked first."""
+    for name, value in headers:
+        if name == b"content-type":
+            if value != _MEDIA_TYPE and value.partition(b";")[0].strip().lower() not in _MEDIA_TYPES:
+                raise UnsupportedMediaError(f"only {paths.CONTENT_TYPE} is taken here")
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise UnsupportedMediaError("bodies are not compressed in this API")
 
 
 def check_no_body(headers: Iterable[tuple[bytes, bytes]]) -> None:

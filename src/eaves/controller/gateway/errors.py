@@ -9,6 +9,7 @@ GatewayError
 ├── SlowSenderError         408  the body did not arrive in time
 ├── ConflictError           409  this serial number already belongs to another device certificate
 ├── TooLargeError           413  body beyond the endpoint's bound
+├── UnsupportedMediaError   415  said to be something else than an envelope, or compressed
 ├── UnprocessableError      422  signed well, but its content makes no sense; devices drop the message
 ├── TooManyError            429  the sender exceeds its rate
 └── BusyError               503  not now, for everybody; devices retry
@@ -77,6 +78,11 @@ class ConflictError(GatewayError):
 class TooLargeError(GatewayError):
     code = "TooLarge"
     status = 413
+
+
+class UnsupportedMediaError(GatewayError):
+    code = "UnsupportedMediaType"
+    status = 415
 
 
 class UnprocessableError(GatewayError):

@@ -1,8 +1,8 @@
 """The HTTP protocol under the gateway: uvicorn's, with bounds that it lacks.
 
-A public port meets clients that send a header byte a minute, headers without end, and more connections than there is memory for.
-Before the app sees anything, this class bounds the bytes and the time of a request's head, and the connections of one address and
-of all. The gateway's server makes one instance a connection.
+A public port meets clients that send a header byte a minute, headers without end, thousands of requests at once, and more connections
+than there is memory for. Before the app sees anything, this class bounds the bytes and the time of a request's head, the requests that
+wait on a connection, and the connections of one address and of all. The gateway's server makes one instance a connection.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _STREAM_PATH = f"/ext/eaves/{tunnel.EXTENSION_PREFIX}"
 
 _VERSIONS = ("1.1", "1.0")
 
+_BAD_REQUEST = b"400 Bad Request"
+_TOO_MANY = b"429 Too Many Requests"
+_TOO_LARGE_HEAD = b"431 Request Header Fields Too Large"
+
 _log = logging.getLogger("eaves.controller.gateway.http")
 # One line for each malformed request would let a stranger fill the disk with log.
 _log.setLevel(logging.ERROR)
@@ -38,6 +42,8 @@ class ConnectionLimits(Struct, frozen=True):
     """Many devices may share one public address, so this only keeps one address from taking all."""
     head_bytes: int = 16_384
     """Request line and headers."""
+    pipelined: int = 16
+    """Requests of one connection that may wait behind another; devices send the next when they have the answer."""
     head_timeout_s: float = 15.0
     """From the connection, or the first byte after an earlier request, to the end of the headers."""
 
@@ -87,6 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         peer = transport.get_extra_info("peername")
         self._address: str = source_of(peer[0]) if isinstance(peer, tuple) else ""
         self._is_counted = self.counts.enter(self._address)
+        self._fault = _BAD_REQUEST
         self._head_bytes = 0
         self._in_head = True
         self._head_timer: asyncio.TimerHandle | None = None
@@ -103,6 +110,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -110,7 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._head_bytes > self.counts.limits.head_bytes:
             self._stop_head_timer()
-            self._end(b"431 Request Header Fields Too Large")
+            self._end(_TOO_LARGE_HEAD)
         elif self._head_timer is None:
             self._start_head_timer()
 
@@ -148,6 +157,19 @@ class BoundedProtocol(HttpToolsProtocol):
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise httptools.HttpParserError("not exactly one Host")
+        limits = self.counts.limits
+        # One that arrives at once is not seen to grow.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.head_bytes:
+            self._fault = _TOO_LARGE_HEAD
+            raise httptools.HttpParserError("head is too large")
+        if len(self.pipeline) >= limits.pipelined:
+            self._fault = _TOO_MANY
+            raise httptools.HttpParserError("too many requests wait on this connection")
+
+    def send_400_response(self, msg: str) -> None:
+        """Where the parser stops. uvicorn's own answer has a body, which a device would take for a signed envelope."""
+        self._stop_head_timer()
+        self._end(self._fault)
 
     def _end(self, status: bytes) -> None:
         """Tell why, then close: the peer may be a device behind an odd proxy, whose owner looks for the cause."""

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -29,6 +29,7 @@ from eaves.controller.gateway.errors import (
     ConflictError,
     ForbiddenError,
     GatewayError,
+    UnprocessableError,
 )
 from eaves.controller.nodes import NodeIndex
 from eaves.controller.objects import Objects, decode_stored, want_put
@@ -120,7 +121,10 @@ class Registrar:
     async def register(self, body: bytes) -> bool:
         """Whether the device is new (201) or was known (200). Raises GatewayError."""
         applicant = parse_applicant(body)
-        known = await self._registry.find_by_cert_hash(hashlib.sha256(applicant.cert_der).digest())
+        cert_hash = hashlib.sha256(applicant.cert_der).digest()
+        if self._keys.name_of(cert_hash.hex()) is not None:
+            raise UnprocessableError("the device certificate is that of an onboarding key, which many devices have")
+        known = await self._registry.find_by_cert_hash(cert_hash)
         name = self._keys.name_of(applicant.onboarding_hash.hex())
         if known is not None and DeviceId(known.device_id) in self._nodes:
             if name is None and known.onboarding_cert_hash != applicant.onboarding_hash:
@@ -140,10 +144,9 @@ class Registrar:
         lock = self._locks.setdefault(name, asyncio.Lock())
         try:
             async with lock:
-                if not waiting.outcome.done():
-                    group = self._waiting.pop(name)
-                    self._waiting[name] = group[_MAX_COUNTED_TOGETHER:]
-                    await self._admit_group(name, group[:_MAX_COUNTED_TOGETHER])
+                while not waiting.outcome.done():
+                    group, self._waiting[name] = _split(self._waiting[name])
+                    await self._admit_group(name, group)
         finally:
             if not self._waiting.get(name) and not lock.locked():
                 self._waiting.pop(name, None)
@@ -153,7 +156,7 @@ class Registrar:
     async def _admit_group(self, name: str, group: list[_Waiting]) -> None:
         """Give every waiting one its outcome, whatever happens."""
         try:
-            key, admitted = await self._count(name, group)
+            key, admitted = await self._count(name, await self._settle_known(group))
         except GatewayError as error:
             _fail(group, error)
             return
@@ -171,6 +174,26 @@ class Registrar:
                 _fail([waiting], result)
             elif not waiting.outcome.done():
                 waiting.outcome.set_result(result)
+
+    async def _settle_known(self, group: list[_Waiting]) -> list[_Waiting]:
+        """Answer those who use nothing of the key: registered a moment ago, or refused for another's sake. The others go on.
+
+        A device that lost its key asks again and again; without this it would use the key up.
+        """
+        others: list[_Waiting] = []
+        for waiting in group:
+            if waiting.outcome.done():
+                continue
+            applicant = waiting.applicant
+            known = await self._registry.find_by_cert_hash(hashlib.sha256(applicant.cert_der).digest())
+            if known is not None and DeviceId(known.device_id) in self._nodes:
+                waiting.outcome.set_result(False)
+            elif (rival := await self._registry.find_rival(_new_device("", applicant))) is not None:
+                error = f"this serial number is that of another device certificate, of the EdgeNode {rival.device_id}"
+                _fail([waiting], ConflictError(error))
+            else:
+                others.append(waiting)
+        return others
 
     async def _count(self, name: str, group: list[_Waiting]) -> tuple[OnboardingKey, list[_Waiting]]:
         """Check the terms for each and count those that pass; the others get their refusal."""
@@ -205,9 +228,7 @@ class Registrar:
         expected = await self._find_expected(applicant)
         candidates = [expected["metadata"]["name"]] if expected is not None else names_for(applicant)
         device_id = expected["metadata"]["uid"] if expected is not None else str(uuid.uuid4())
-        device = NewDevice(
-            device_id, applicant.cert_der, applicant.onboarding_hash, applicant.serial, applicant.soft_serial
-        )
+        device = _new_device(device_id, applicant)
         for name in (*candidates, f"node-{device_id[:8]}"):
             obj = expected or make_edgenode(name, device_id, key, applicant, self._now())
             # An expected EdgeNode is there already, so there is nothing to write to it.
@@ -238,6 +259,24 @@ class Registrar:
         text = f"registered with onboarding key {key.metadata.name}, serial {serial}"
         await self._events.record(edgenode, EventNote(EventType.NORMAL, "Registered", text))
         log.info("device registered: node=%s id=%s", edgenode["metadata"]["name"], record.device_id)
+
+
+def _split(waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """Whom to look at together, and the rest. Of those that claim the same, one after the other: only one of them is to be counted."""
+    group: list[_Waiting] = []
+    rest: list[_Waiting] = []
+    claimed: set[tuple[str, bytes]] = set()
+    for one in waiting:
+        if len(group) < _MAX_COUNTED_TOGETHER and claimed.isdisjoint(one.applicant.claims):
+            group.append(one)
+            claimed |= one.applicant.claims
+        else:
+            rest.append(one)
+    return group, rest
+
+
+def _new_device(device_id: str, applicant: Applicant) -> NewDevice:
+    return NewDevice(device_id, applicant.cert_der, applicant.onboarding_hash, applicant.serial, applicant.soft_serial)
 
 
 def _fail(group: Iterable[_Waiting], error: BaseException) -> None:

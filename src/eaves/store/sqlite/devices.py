@@ -80,6 +80,10 @@ class SqliteDeviceRegistry:
         registration, _ = await self._database.writer.submit(run, lambda answer: self._store.publish(answer[1]))
         return registration
 
+    async def find_rival(self, device: NewDevice) -> DeviceRecord | None:
+        with self._database.snapshot() as connection:
+            return _select_rival(connection, device)
+
     async def find(self, device_id: str) -> DeviceRecord | None:
         rows = self._database.read(_SELECT + "device_id = ?", (device_id,))
         return _decode(rows[0]) if rows else None
@@ -204,18 +208,22 @@ def _check_claim(connection: sqlite3.Connection, device: NewDevice) -> None:
     """Refuse what belongs to another certificate."""
     if _select(connection, "device_id = ?", device.device_id) is not None:
         raise DeviceConflictError(device.device_id, "the id is taken")
-    if not (device.serial or device.soft_serial):
-        return
-    column, serial = ("serial", device.serial) if device.serial else ("soft_serial", device.soft_serial)
-    holder = _select(
-        connection,
-        f"onboarding_cert_hash = ? AND {column} = ? AND tenant = ?",
-        device.onboarding_cert_hash,
-        serial,
-        device.tenant,
-    )
-    if holder is not None:
-        raise DeviceConflictError(holder.device_id, f"{column} {serial} is registered with another certificate")
+    if (rival := _select_rival(connection, device)) is not None:
+        column, serial = _serial_of(device)
+        raise DeviceConflictError(rival.device_id, f"{column} {serial} is registered with another certificate")
+
+
+def _select_rival(connection: sqlite3.Connection, device: NewDevice) -> DeviceRecord | None:
+    column, serial = _serial_of(device)
+    if not serial:
+        return None
+    condition = f"onboarding_cert_hash = ? AND {column} = ? AND tenant = ?"
+    return _select(connection, condition, device.onboarding_cert_hash, serial, device.tenant)
+
+
+def _serial_of(device: NewDevice) -> tuple[str, str]:
+    """Column and value of what no two certificates may have."""
+    return ("serial", device.serial) if device.serial else ("soft_serial", device.soft_serial)
 
 
 def _select(connection: sqlite3.Connection, condition: str, *parameters: Any) -> DeviceRecord | None:

@@ -19,6 +19,10 @@ SELECT {_COLUMNS} FROM device_info INDEXED BY device_info_pending
 WHERE is_pending = 1 AND seq > ? ORDER BY seq LIMIT ?
 """
 
+THINGS_OF_DEVICE = 4096
+"""A device with a hundred apps has some five hundred."""
+BYTES_OF_DEVICE = 32 << 20
+
 _INSERT = """
 INSERT INTO device_info (seq, device_id, ztype, object_id, at_ns, is_pending, payload) VALUES (?, ?, ?, ?, ?, 1, ?)
 """
@@ -37,11 +41,15 @@ class Inbox:
                 "SELECT seq, at_ns, payload FROM device_info WHERE device_id = ? AND ztype = ? AND object_id = ?",
                 (message.device_id, message.ztype, message.object_id),
             ).fetchone()
+            former_bytes = -1
             if known is not None:
                 seq, at_ns, payload = known
                 if payload == message.payload or (message.at_ns < at_ns and not replaces_newer):
                     return False
                 connection.execute("DELETE FROM device_info WHERE seq = ?", (seq,))
+                former_bytes = len(payload)
+            if len(message.payload) > former_bytes:
+                _make_room(connection, message)
             # Numbers of a group that is rolled back are not used again; gaps do no harm.
             self._last_seq += 1
             thing = (message.device_id, message.ztype, message.object_id)
@@ -67,6 +75,21 @@ class Inbox:
             statement += " AND ztype = ?"
             parameters += (ztype,)
         return [_decode(row) for row in self._database.read(statement + " ORDER BY seq", parameters)]
+
+
+def _make_room(connection: sqlite3.Connection, message: InfoMessage) -> None:
+    """Drop the device's oldest messages as far as this one needs it: a device that makes things up loses its own."""
+    find_size = "SELECT count(*), total(length(payload)) FROM device_info WHERE device_id = ?"
+    things, size_bytes = connection.execute(find_size, (message.device_id,)).fetchone()
+    size_bytes += len(message.payload)
+    if things < THINGS_OF_DEVICE and size_bytes <= BYTES_OF_DEVICE:
+        return
+    find_oldest = "SELECT seq, length(payload) FROM device_info WHERE device_id = ? ORDER BY seq"
+    for seq, freed_bytes in connection.execute(find_oldest, (message.device_id,)).fetchall():
+        if things < THINGS_OF_DEVICE and size_bytes <= BYTES_OF_DEVICE:
+            return
+        connection.execute("DELETE FROM device_info WHERE seq = ?", (seq,))
+        things, size_bytes = things - 1, size_bytes - freed_bytes
 
 
 def _decode(row: tuple[Any, ...]) -> PendingInfo:

@@ -31,6 +31,8 @@ class TelemetryOptions(Struct, frozen=True):
     device_log_bytes: int = 64 << 20
     kept_records: Mapping[RecordKind, int] = field(default_factory=_kept_records)
     """How many records of a kind each device may hold."""
+    kept_record_bytes: int = 32 << 20
+    """Of a kind and device: a hundred times what devices of the usual size hold."""
     check_every_s: float = 60.0
 
 
@@ -48,16 +50,19 @@ def trim_logs(connection: sqlite3.Connection, device_id: str, max_bytes: int) ->
         surplus -= drop_batch(connection, batch)
 
 
-def trim_records(connection: sqlite3.Connection, kind: RecordKind, device_id: str, kept: int) -> None:
-    """Drop the device's oldest records of a kind beyond ``kept``."""
-    row = connection.execute(
-        "SELECT id FROM records WHERE device_id = ? AND kind = ? ORDER BY id DESC LIMIT 1 OFFSET ?",
-        (device_id, kind, kept),
-    ).fetchone()
-    if row is not None:
-        connection.execute(
-            "DELETE FROM records WHERE device_id = ? AND kind = ? AND id <= ?", (device_id, kind, row[0])
-        )
+def trim_records(connection: sqlite3.Connection, kind: RecordKind, device_id: str, kept: int, kept_bytes: int) -> None:
+    """Drop the device's oldest records of a kind beyond ``kept`` or ``kept_bytes``; the newest stays, however large."""
+    rows = connection.execute(
+        "SELECT id, length(payload) FROM records WHERE device_id = ? AND kind = ? ORDER BY id DESC LIMIT ?",
+        (device_id, kind, kept + 1),
+    ).fetchall()
+    size_bytes = 0
+    for number, (record, record_bytes) in enumerate(rows):
+        size_bytes += record_bytes
+        if number and (number >= kept or size_bytes > kept_bytes):
+            statement = "DELETE FROM records WHERE device_id = ? AND kind = ? AND id <= ?"
+            connection.execute(statement, (device_id, kind, record))
+            return
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

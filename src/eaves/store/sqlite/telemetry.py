@@ -121,7 +121,7 @@ class SqliteTelemetry:
                 (self._last_record, kind, device_id, time_ns, received_ns, payload),
             )
             if random.random() < TRIM_CHANCE:  # noqa: S311 - spreads work, guards nothing
-                trim_records(connection, kind, device_id, kept)
+                trim_records(connection, kind, device_id, kept, self._options.kept_record_bytes)
 
         await self._database.writer.submit(run)
 

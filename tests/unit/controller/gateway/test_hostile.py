@@ -173,6 +173,41 @@ async def test_a_chunked_body_is_cut_off_at_the_bound(rig: Rig, device: Device) 
     assert rig.side.budget.used_bytes == 0
 
 
+@pytest.mark.parametrize("endpoint", [*SIGNED, Endpoint.REGISTER])
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("content-type", "application/json"),
+        ("content-type", "text/plain; charset=utf-8"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-type", ""),
+        ("content-encoding", "gzip"),
+        ("content-encoding", "br, identity"),
+    ],
+)
+async def test_what_says_to_be_another_thing_than_an_envelope_is_415(
+    device: Device, endpoint: Endpoint, header: tuple[str, str]
+) -> None:
+    path = path_of(endpoint, device.id)
+    reply = await device.transport.call("POST", path, device.signer.seal(b""), [header])
+    assert (reply.status, reply.headers["connection"]) == (415, "close")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("x-request-id", "1"),
+        ("content-type", "application/x-proto-binary"),
+        ("content-type", "Application/X-Proto-Binary ; a=b"),
+        ("content-type", "application/octet-stream"),
+        ("content-encoding", "identity"),
+    ],
+)
+async def test_an_envelope_is_taken_that_says_so_or_nothing(device: Device, header: tuple[str, str]) -> None:
+    reply = await device.transport.call("POST", paths.render_path(Endpoint.UUID), device.signer.seal(b""), [header])
+    assert reply.status == 200
+
+
 async def test_a_length_that_is_no_number_is_400(device: Device) -> None:
     transport = device.transport
     assert isinstance(transport, AsgiTransport)

@@ -73,6 +73,30 @@ async def test_the_same_serial_with_another_device_certificate_is_409(rig: Rig) 
     assert len(rig.side.nodes) == 1
 
 
+async def test_a_device_that_is_refused_for_anothers_sake_uses_nothing_of_the_key(rig: Rig) -> None:
+    pair = make_onboarding_pair()
+    await rig.add_key("two", pair=pair, maxUses=2)
+    transport = rig.device().transport
+    assert (await Device(transport, pair, serial="A1").register()).status == 201
+    # As a box does that lost its key, at every attempt.
+    again = Device(transport, pair, serial="A1")
+    assert [(await again.register()).status for _ in range(4)] == [409] * 4
+    soft = [Device(transport, pair, soft_serial="desk-1") for _ in range(2)]
+    assert [(await device.register()).status for device in soft] == [201, 409]
+    assert (await key_status(rig, "two"))["uses"] == 2
+
+
+async def test_of_those_that_claim_the_same_at_once_one_is_counted(rig: Rig) -> None:
+    devices = [rig.device(serial="A1") for _ in range(6)]
+    replies = await asyncio.gather(*(device.register() for device in devices))
+    assert sorted(reply.status for reply in replies) == [201, 409, 409, 409, 409, 409]
+    device = rig.device(serial="B2")
+    replies = await asyncio.gather(*(device.register() for _ in range(6)))
+    assert sorted(reply.status for reply in replies) == [200, 200, 200, 200, 200, 201]
+    assert (await key_status(rig))["uses"] == 2
+    assert len(rig.side.nodes) == 2
+
+
 async def test_names_come_from_what_people_know_the_device_by(rig: Rig) -> None:
     names = {}
     for serial, soft in (("X.1", "Till_4"), ("Y2", ""), ("not a name", ""), ("y2", "")):
@@ -127,6 +151,23 @@ async def test_the_shared_onboarding_certificate_is_no_identity_of_a_device(rig:
     device = rig.device(serial="A1")
     device.certificate = rig.onboarding.certificate
     assert (await device.register()).status == 422
+
+
+async def test_the_certificate_of_another_onboarding_key_is_none_either(rig: Rig) -> None:
+    pair = make_onboarding_pair()
+    await rig.add_key("other", pair=pair)
+    device = rig.device(serial="A1")
+    device.certificate = pair.certificate
+    assert (await device.register()).status == 422
+
+
+@pytest.mark.parametrize("sender_hash", [b"", bytes(16), bytes(32), b"x" * 33])
+async def test_an_envelope_that_names_another_certificate_than_it_brings_is_401(rig: Rig, sender_hash: bytes) -> None:
+    container = AuthContainer.FromString(rig.device(serial="A1").register_body())
+    container.senderCertHash = sender_hash
+    reply = await rig.device().transport.call("POST", REGISTER, container.SerializeToString())
+    assert reply.status == 401
+    assert len(rig.side.nodes) == 0
 
 
 async def test_an_allowed_serial_may_be_the_soft_one(rig: Rig) -> None:
