@@ -51,7 +51,7 @@ def _check_data(obj: Object) -> Iterator[FieldError]:
         except (binascii.Error, ValueError):
             yield invalid(f"binaryData[{key}]", key, "must be base64")
     if total > MAX_BYTES:
-        yield FieldError("", CauseType.TOO_LONG, f"may not be more than {MAX_BYTES} bytes", "")
+        yield FieldError("[]", CauseType.TOO_LONG, f"may not be more than {MAX_BYTES} bytes", "")
 
 
 def _count(obj: Object, _now: float) -> int:

@@ -161,4 +161,5 @@ RESOURCE = core_resource(
         "reportingComponent": "",
         "reportingInstance": "",
     },
+    creates_on_update=True,
 )

@@ -86,4 +86,6 @@ RESOURCE = core_resource(
     validate=check_lease,
     zero_fields={"spec": {}},
     has_generation=False,
+    creates_on_update=True,
+    needs_version=True,
 )

@@ -263,6 +263,7 @@ ROLE = core_resource(
     validate=check_role,
     has_free_names=True,
     zero_fields={"rules": None},
+    creates_on_update=True,
 )
 CLUSTER_ROLE = core_resource(
     ClusterRole,
@@ -274,6 +275,7 @@ CLUSTER_ROLE = core_resource(
     validate=check_cluster_role,
     has_free_names=True,
     zero_fields={"rules": None},
+    creates_on_update=True,
 )
 ROLE_BINDING = core_resource(
     RoleBinding,
@@ -285,6 +287,7 @@ ROLE_BINDING = core_resource(
     default=default_binding,
     validate=check_role_binding,
     has_free_names=True,
+    creates_on_update=True,
 )
 CLUSTER_ROLE_BINDING = core_resource(
     ClusterRoleBinding,
@@ -296,5 +299,6 @@ CLUSTER_ROLE_BINDING = core_resource(
     default=default_binding,
     validate=check_cluster_role_binding,
     has_free_names=True,
+    creates_on_update=True,
 )
 RESOURCES = (ROLE, CLUSTER_ROLE, ROLE_BINDING, CLUSTER_ROLE_BINDING)

@@ -93,6 +93,8 @@ def core_resource(
     unowned: Sequence[str] = (),
     has_generation: bool = True,
     stored_as: Gvr | None = None,
+    creates_on_update: bool = False,
+    needs_version: bool = False,
 ) -> Resource:
     """A kind of Kubernetes itself, version v1. ``columns`` are all columns."""
     return Resource(
@@ -116,6 +118,8 @@ def core_resource(
         unowned=frozenset(f"f:{name}" for name in unowned),
         has_generation=has_generation,
         stored_as=stored_as,
+        creates_on_update=creates_on_update,
+        needs_version=needs_version,
         description=inspect.cleandoc(kind.__doc__ or ""),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -73,7 +74,19 @@ def missing_kind(body: bytes, wanted: str) -> ApiError:
     return _unrecognized(f"Object 'Kind' is missing in '{text}'", body, wanted)
 
 
-_decoder = msgspec.json.Decoder()
+_EXACT = 1 << 53
+"""Whole numbers up to here are the same as floating-point numbers."""
+
+
+def _read_float(text: str) -> int | float:
+    """A whole number written as ``1.0`` or ``1e2`` is an integer, as templates and other languages write theirs."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise msgspec.DecodeError("number out of range")
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
+
+
+_decoder = msgspec.json.Decoder(float_hook=_read_float)
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_KIND = "couldn't get version/kind; json parse error"
 _TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'

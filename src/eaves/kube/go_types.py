@@ -121,12 +121,17 @@ def _fits(schema: Schema, value: Any) -> bool:
 
 
 def _find_no_base64(text: str) -> int | None:
-    """Where a text stops being base64."""
+    """Where a text stops being base64. Breaks of lines don't count."""
     try:
-        base64.b64decode(text, validate=True)
+        base64.b64decode(text.translate(LINE_BREAKS), validate=True)
     except ValueError:
-        return next((i for i, letter in enumerate(text) if letter not in _BASE64), len(text.rstrip("=")))
+        return next(
+            (i for i, letter in enumerate(text) if letter not in _BASE64 and letter not in "\r\n"),
+            len(text.rstrip("=")),
+        )
     return None
 
 
+LINE_BREAKS = {ord("\r"): None, ord("\n"): None}
+"""What base64 may be broken into lines by, and is kept without."""
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")

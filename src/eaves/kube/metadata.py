@@ -216,6 +216,23 @@ def _count_generation(resource: Resource, new: Object, old: Object) -> None:
     new["metadata"]["generation"] = generation + 1 if before != after else generation
 
 
+def drop_repeated_owners(meta: Object) -> list[str]:
+    """Owner references that stand twice are kept once, in place; the answer is the UIDs of the others."""
+    owners = meta.get("ownerReferences") or ()
+    if len(owners) < 2:
+        return []
+    kept: list[Any] = []
+    repeated = []
+    for owner in owners:
+        if owner in kept:
+            repeated.append(str(owner.get("uid", "")))
+        else:
+            kept.append(owner)
+    if repeated:
+        meta["ownerReferences"] = kept
+    return repeated
+
+
 def check_metadata(resource: Resource, obj: Object) -> Iterator[FieldError]:
     """Rules for a new or changed object's metadata."""
     meta = obj.get("metadata") or {}
@@ -256,10 +273,11 @@ def check_metadata_update(new: Object, old: Object) -> Iterator[FieldError]:
         if mine.get(key) != theirs.get(key):
             shown = mine.get(key) if key == "creationTimestamp" else mine.get(key, "")
             yield FieldError(f"metadata.{key}", CauseType.INVALID, "field is immutable", shown)
-    marked = mine.get("deletionTimestamp")
-    if marked and marked != theirs.get("deletionTimestamp"):
-        # Only a delete sets it; leaving it out of an update is no attempt to take it back.
-        yield FieldError("metadata.deletionTimestamp", CauseType.INVALID, "field is immutable", marked)
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        marked = mine.get(key)
+        if marked is not None and marked != theirs.get(key):
+            # Only a delete sets them; leaving them out of an update is no attempt to take them back.
+            yield FieldError(f"metadata.{key}", CauseType.INVALID, "field is immutable", marked)
     if theirs.get("deletionTimestamp"):
         added = sorted(set(mine.get("finalizers") or ()) - set(theirs.get("finalizers") or ()))
         if added:

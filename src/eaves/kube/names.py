@@ -42,7 +42,9 @@ _VALUE_TEXT = (
 def check_label_name(name: str) -> list[str]:
     """A DNS-1123 label, at most 63 characters."""
     faults = _check_length(name, 63)
-    return faults if _LABEL.fullmatch(name) else [*faults, _LABEL_TEXT]
+    if _LABEL.fullmatch(name):
+        return faults
+    return [*faults, "must not contain dots" if _SUBDOMAIN.fullmatch(name) else _LABEL_TEXT]
 
 
 def check_subdomain(name: str) -> list[str]:

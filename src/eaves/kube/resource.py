@@ -121,6 +121,10 @@ class Resource(Struct, frozen=True):
     """Elements at the top (``f:spec``) that nobody owns, as the server alone writes them."""
     has_generation: bool = True
     """Whether changes of a spec are counted."""
+    creates_on_update: bool = False
+    """Whether a PUT of an object that is not there makes it."""
+    needs_version: bool = False
+    """Whether who replaces an object must say which version of it, as for every custom kind."""
     instead: str = ""
     """What a writer of a kind that can only be looked for is told: what to write instead."""
     description: str = ""

@@ -49,13 +49,15 @@ async def test_pages_stay_at_the_revision_of_the_first(store: ObjectStore, names
     await store.commit([Remove(key_of("a4"), make_document(), None)])
     await put(store, "a35")
     replaced = await put(store, "a6")
-    seen = names_of(page)
+    seen, remaining = names_of(page), []
     values = {item.key.name: item.revision for item in page.items}
     while page.next_key is not None:
         page = await store.list(APPS, namespace, limit=3, after=page.next_key, revision=page.revision)
         seen += names_of(page)
+        remaining.append(page.remaining)
         values |= {item.key.name: item.revision for item in page.items}
     assert seen == [f"default/a{number}" for number in range(7)]
+    assert remaining == [1, None]
     assert values["a6"] < replaced
 
 

@@ -118,3 +118,7 @@ def test_every_label_is_also_a_subdomain_a_key_and_a_value(name: str) -> None:
         names.check_config_key,
     )
     assert [check(name) for check in checks] == [[]] * 5
+
+
+def test_a_label_with_dots_is_told_so() -> None:
+    assert names.check_label_name("a.b") == ["must not contain dots"]

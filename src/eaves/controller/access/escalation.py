@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Sequence
 
 from eaves.controller.access.following import AccessFollower
-from eaves.controller.api.authorization import Attributes, Authorizer
+from eaves.controller.api.authorization import Attributes, Authorizer, check_allowed
 from eaves.controller.api.identity import GROUP_MASTERS, Identity
 from eaves.controller.api.routing import Target
 from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import rbac as kinds
 from eaves.kube import rbac, status
 from eaves.kube.rbac import PolicyRule
-from eaves.kube.resource import Object, Resource
+from eaves.kube.resource import Object, Resource, Verb
 from eaves.store.abc import ObjectStore
 
 THREAD_FROM_RULES = 200
@@ -26,7 +26,7 @@ _BINDINGS = (kinds.ROLE_BINDING, kinds.CLUSTER_ROLE_BINDING)
 
 
 class EscalationGuard:
-    """Asked by the writer before a role or binding is stored."""
+    """Asked by the writer before an object is stored: whether it may be made, and whether a role or binding gives too much."""
 
     def __init__(self, store: ObjectStore, access: AccessFollower, authorizer: Authorizer) -> None:
         self._store = store
@@ -39,6 +39,10 @@ class EscalationGuard:
         """Raises ApiError 403, and 404 for the role of a binding. Without ``is_named`` the request's path names no object, so that a
         right to roles of some names does not count, as with any other create.
         """
+        if old is None and is_named:
+            # By a patch or an update, which the right to those does not allow.
+            target = Target(*resource.gvr, new["metadata"].get("namespace", ""), new["metadata"]["name"])
+            await check_allowed(self._authorizer, Attributes(identity, Verb.CREATE, target))
         if resource not in kinds.RESOURCES or GROUP_MASTERS in identity.groups:
             return
         if resource in _BINDINGS:

@@ -152,7 +152,7 @@ class Applier:
         now = render_time(self._clock())
         obj = apply_configuration(resource, None, configuration, options.manager, now)
         _check_nulls(resource, configuration, obj)
-        return await self._writer.create(resource, key.namespace, obj, options, warn, is_owned=True)
+        return await self._writer.create(resource, key.namespace, obj, options, warn, is_owned=True, is_named=True)
 
     def _make_change(
         self, resource: Resource, configuration: Object, options: WriteOptions, subresource: str

@@ -106,8 +106,8 @@ def is_apply(request: Request) -> bool:
 
 
 def _check_versioned(resource: Resource, new: Object, current: Object) -> None:
-    """A custom kind's object is never replaced without saying which version. Raises ApiError 422."""
-    if resource.is_custom and not new["metadata"].get("resourceVersion"):
+    """Objects of some kinds are never replaced without saying which version. Raises ApiError 422."""
+    if (resource.is_custom or resource.needs_version) and not new["metadata"].get("resourceVersion"):
         fault = FieldError("metadata.resourceVersion", CauseType.INVALID, "must be specified for an update", 0)
         raise status.invalid(resource.gvr.group, resource.gvr.resource, current["metadata"]["name"], [fault])
 

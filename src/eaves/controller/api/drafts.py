@@ -12,7 +12,7 @@ from typing import Any
 from eaves.controller.api.writeoptions import FieldValidation
 from eaves.kube import decode, metadata, status
 from eaves.kube.errors import ApiError, CauseType, FieldError
-from eaves.kube.go_types import find_wrong_type
+from eaves.kube.go_types import LINE_BREAKS, find_wrong_type
 from eaves.kube.resource import Object, Resource
 from eaves.kube.schema import Schema, apply_defaults, find_unknown, prune_unknown, validate_schema
 
@@ -142,6 +142,11 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
     if not resource.is_custom:
         _drop_empty_fields(new, resource.schema)
     fill_nulls(resource, new)
+    if twice := metadata.drop_repeated_owners(new["metadata"]):
+        warn(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject "
+            f"such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {', '.join(twice)}"
+        )
     apply_defaults(resource.schema, new)
     # Metadata have rules of their own.
     faults = [fault for fault in validate_schema(resource.schema, new) if not fault.path.startswith("metadata.")]
@@ -169,7 +174,9 @@ def _check_metadata(resource: Resource, new: Object, old: Object | None) -> list
 
 
 def fill_nulls(resource: Resource, obj: Object) -> None:
-    """A null in a map of texts or in a list is the empty value wherever Kubernetes decodes into its own types, in place."""
+    """What Kubernetes' own types make of values that they have in another form, in place: a null in a map of texts or in a list is the
+    empty value, base64 has no breaks of lines.
+    """
     if resource.is_custom:
         _fill_nulls(metadata.OBJECT_META, obj["metadata"])
     else:
@@ -178,9 +185,12 @@ def fill_nulls(resource: Resource, obj: Object) -> None:
 
 def _fill_nulls(schema: Schema, value: Object) -> None:
     is_texts = schema.additional is not None and schema.additional.type == "string"
+    is_base64 = schema.additional is not None and schema.additional.format == "byte"
     for key, item in value.items():
         if item is None and is_texts:
             value[key] = ""
+        elif is_base64 and isinstance(item, str) and ("\n" in item or "\r" in item):
+            value[key] = item.translate(LINE_BREAKS)
         elif isinstance(item, dict) and (child := schema.child(key)) is not None:
             _fill_nulls(child, item)
         elif isinstance(item, list) and (child := schema.child(key)) is not None and child.items is not None:

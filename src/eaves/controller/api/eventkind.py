@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -18,11 +19,12 @@ from eaves.controller.api.routing import Target
 from eaves.controller.api.stored import Readings, render_deleted
 from eaves.controller.api.views import store_view
 from eaves.controller.api.writeoptions import WriteOptions, check_no_force, parse_write_options
-from eaves.controller.api.writing import Change, Writer
+from eaves.controller.api.writing import Change, Writer, check_same
 from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import event, event_v1
 from eaves.kinds.event_v1 import project_event, unproject_event
-from eaves.kube import status
+from eaves.kinds.times import render_time
+from eaves.kube import managed, status
 from eaves.kube.errors import ApiError
 from eaves.kube.resource import Object, Verb
 from eaves.store.abc import ObjectStore, StoredObject
@@ -44,11 +46,19 @@ class EventKind:
 
     resource = event_v1.RESOURCE
 
-    def __init__(self, view: View, readings: Readings, writer: Writer, deleter: Deleter) -> None:
+    def __init__(
+        self,
+        view: View,
+        readings: Readings,
+        writer: Writer,
+        deleter: Deleter,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._view = view
         self._readings = readings
         self._writer = writer
         self._deleter = deleter
+        self._clock = clock
 
     async def serve(self, request: Request, target: Target) -> Answer:
         match request.verb:
@@ -74,8 +84,10 @@ class EventKind:
         given = {**unproject_event(known), "metadata": {**known["metadata"], "namespace": target.namespace}}
         if faults := event_v1.check_new_event(given):
             raise status.invalid("", "Event", known["metadata"].get("name") or "", faults)
+        # Fields are owned by the names that the writer knows, in this group's version.
+        managed.track_create(self.resource, known, options.manager, self._now())
         stored = await self._writer.create(
-            event.RESOURCE, target.namespace, unproject_event(known), options, request.warn
+            event.RESOURCE, target.namespace, unproject_event(known), options, request.warn, is_owned=True
         )
         return self._answer(request, stored, 201)
 
@@ -90,7 +102,8 @@ class EventKind:
 
     async def _change(self, request: Request, target: Target, change: Change, options: WriteOptions) -> Response:
         key = key_of(event.RESOURCE, target.namespace, target.name)
-        through = msgspec.structs.replace(change, make=self._carry(change, options, request.warn), remarks=())
+        make = self._carry(change, options, request.warn)
+        through = msgspec.structs.replace(change, make=make, remarks=(), is_owned=True)
         stored = await self._writer.change(event.RESOURCE, key, through, options, request.warn)
         return self._answer(request, stored)
 
@@ -121,14 +134,20 @@ class EventKind:
         """The change of an event of this group as one of the core group's."""
 
         def make(current: Object) -> Object:
+            old = project_event(current)
             given = change.make(project_event(current))
+            check_same(self.resource, given, old, change)
             new = drop_unknown(
                 self.resource, given, options.validation, warn, remarks=change.remarks, is_patch=change.is_patch
             )
-            check_object(self.resource, new, project_event(current), warn)
+            check_object(self.resource, new, old, warn)
+            managed.track_update(self.resource, new, old, options.manager, self._now())
             return unproject_event(new)
 
         return make
+
+    def _now(self) -> str:
+        return render_time(self._clock())
 
     def _answer(self, request: Request, stored: StoredObject, code: int = 200) -> Response:
         shown = store_view(self.resource, project_event(decode_object(stored)), stored)

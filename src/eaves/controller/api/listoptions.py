@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from msgspec import Struct
@@ -13,6 +14,11 @@ from eaves.kube.errors import CauseType, FieldError
 from eaves.kube.resource import Resource
 from eaves.store.abc import StoredObject
 
+_INTEGER = re.compile(r"[-+]?[0-9]{1,40}", re.ASCII)
+_INT64 = 1 << 63
+_VERSION_DIGITS = 20
+_MOST = 1 << 31
+"""A limit beyond what any list has is the same as this one, which a store can count with."""
 NAME = "metadata.name"
 NAMESPACE = "metadata.namespace"
 
@@ -77,7 +83,7 @@ def parse_list_options(resource: Resource, query: Query) -> ListOptions:
     selection = parse_selection(resource, query)
     version = query.get("resourceVersion", "")
     match = _parse_match(query, version)
-    limit = max(0, _parse_int(query, "limit"))
+    limit = min(max(0, _parse_int(query, "limit")), _MOST)
     token = query.get("continue", "")
     # A list has no use for a time limit, but it must be a number all the same.
     _parse_int(query, "timeoutSeconds")
@@ -143,6 +149,9 @@ def parse_version(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
         raise status.bad_request(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')
+    if len(text) > _VERSION_DIGITS:
+        why = f'strconv.ParseUint: parsing "{text}": value out of range'
+        raise status.bad_request(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')
     return int(text)
 
 
@@ -189,10 +198,11 @@ def _parse_int(query: Query, name: str) -> int:
     if name not in query:
         return 0
     text = query[name]
-    try:
-        return int(text)
-    except ValueError as error:
-        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
+    if not _INTEGER.fullmatch(text):
+        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if not -_INT64 <= (number := int(text)) < _INT64:
+        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return number
 
 
 def _parse_optional_bool(query: Query, name: str) -> bool | None:

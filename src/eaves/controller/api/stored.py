@@ -110,6 +110,9 @@ class StoredKind:
         obj, remarks = await load_object(request, self.resource, options)
         change = make_update(self.resource, obj, remarks, subresource)
         key = key_of(self.resource, target.namespace, target.name)
+        if self.resource.creates_on_update and subresource == MAIN:
+            stored, is_new = await self._writer.put(self.resource, key, obj, change, options, request.warn)
+            return self._readings.answer(self.resource, request, stored, 201 if is_new else 200)
         stored = await self._writer.change(self.resource, key, change, options, request.warn)
         return self._readings.answer(self.resource, request, stored)
 

@@ -161,7 +161,7 @@ def make_kinds(
         ViewKind(make_node_usage(node_view, store, parts.telemetry, clock), readings),
         ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),
     ]
-    events = EventKind(make_event_view(store), readings, writer, deleter)
+    events = EventKind(make_event_view(store), readings, writer, deleter, clock)
     definitions = DefinitionKind(DefinitionBackend(RESOURCES, store), readings)
     missing = [AbsentKind(StoreBackend(resource, store), readings) for resource in absent.RESOURCES]
     views: list[KindHandler] = [nodes, pods, events, definitions, *usages, *reviews, *missing]

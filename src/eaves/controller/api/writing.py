@@ -23,6 +23,7 @@ from eaves.controller.deletion import save_update
 from eaves.controller.documents import decode_given, encode_document, key_of
 from eaves.kinds.times import render_time
 from eaves.kube import managed, metadata, status
+from eaves.kube.errors import ApiError
 from eaves.kube.resource import Object, Resource
 from eaves.store.abc import Check, Key, ObjectStore, Put, StoredObject
 from eaves.store.errors import ConflictError
@@ -86,12 +87,15 @@ class Writer:
         *,
         remarks: Sequence[str] = (),
         is_owned: bool = False,
+        is_named: bool = False,
     ) -> StoredObject:
-        """Store a new object. ``obj`` has the identity of its path. Raises ApiError 400, 403, 404, 409, 422."""
+        """Store a new object. ``obj`` has the identity of its path, which names it when ``is_named``: such requests change what is there,
+        and make it by the right to create alone. Raises ApiError 400, 403, 404, 409, 422.
+        """
         generated = not obj["metadata"].get("name") and obj["metadata"].get("generateName")
         for attempt in range(NAME_ATTEMPTS):
             try:
-                return await self._create(resource, namespace, dict(obj), options, warn, remarks, is_owned)
+                return await self._create(resource, namespace, dict(obj), options, warn, remarks, is_owned, is_named)
             except _NameTakenError as error:
                 if not generated or attempt == NAME_ATTEMPTS - 1:
                     gvr = resource.gvr
@@ -107,10 +111,11 @@ class Writer:
         warn: Warn,
         remarks: Sequence[str],
         is_owned: bool,
+        is_named: bool,
     ) -> StoredObject:
         now = self._clock()
         obj["metadata"] = dict(obj["metadata"])
-        if _is_version(obj["metadata"].get("resourceVersion")) and not is_owned:
+        if _is_version(obj["metadata"].get("resourceVersion")) and not is_named:
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         new = drop_unknown(resource, obj, options.validation, warn, remarks=remarks)
         metadata.start_object(resource, new, namespace=namespace, uid=str(uuid.uuid4()), now=render_time(now))
@@ -121,7 +126,7 @@ class Writer:
             await self._admission.fill(resource, new, None)
             await self._admission.check(resource, new, None)
             if self._guard is not None:
-                await self._guard.check(options.identity, resource, new, None, is_named=is_owned)
+                await self._guard.check(options.identity, resource, new, None, is_named=is_named)
             if not is_owned:
                 managed.track_create(resource, new, options.manager, render_time(now))
             document = encode_document(resource, new)
@@ -142,6 +147,39 @@ class Writer:
                 guards = await self._namespaces.check(resource, put.key.namespace, put.key.name)
                 continue
             return written[-1]
+
+    async def put(
+        self,
+        resource: Resource,
+        key: Key,
+        obj: Object,
+        change: Change,
+        options: WriteOptions,
+        warn: Warn,
+    ) -> tuple[StoredObject, bool]:
+        """Change what is there by ``change``, or make ``obj`` of what is not; and whether it was made. Raises as both do."""
+        for _ in range(ATTEMPTS):
+            if await self._store.get(key) is not None:
+                try:
+                    return await self.change(resource, key, change, options, warn), False
+                except ApiError as error:
+                    # Something else may be missing, as the role of a binding.
+                    if error.reason != "NotFound" or await self._store.get(key) is not None:
+                        raise
+                    continue
+            if uid := obj["metadata"].get("uid"):
+                why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+                raise status.conflict(resource.gvr.group, resource.gvr.resource, key.name, why)
+            try:
+                made = await self.create(
+                    resource, key.namespace, obj, options, warn, remarks=change.remarks, is_named=True
+                )
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                continue
+            return made, True
+        raise status.conflict(resource.gvr.group, resource.gvr.resource, key.name)
 
     async def change(
         self, resource: Resource, key: Key, change: Change, options: WriteOptions, warn: Warn
@@ -184,7 +222,7 @@ class Writer:
         self, resource: Resource, given: Object, old: Object, change: Change, options: WriteOptions, warn: Warn
     ) -> Object:
         """The new object, complete and valid; what its part of the object must not touch is as it was."""
-        _check_same(resource, given, old, change)
+        check_same(resource, given, old, change)
         new = drop_unknown(resource, given, options.validation, warn, remarks=change.remarks, is_patch=change.is_patch)
         if change.subresource == STATUS:
             new = metadata.keep_main_fields(new, old)
@@ -209,7 +247,7 @@ class _NameTakenError(Exception):
         self.name = name
 
 
-def _check_same(resource: Resource, new: Object, old: Object, change: Change) -> None:
+def check_same(resource: Resource, new: Object, old: Object, change: Change) -> None:
     """A body for another object than the one at the path. Raises ApiError 400, 409."""
     mine, theirs = new.get("metadata"), old["metadata"]
     if not isinstance(mine, dict):

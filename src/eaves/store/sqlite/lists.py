@@ -65,10 +65,18 @@ def render_current(query: ListQuery, limit: int) -> tuple[str, dict[str, Any]]:
 def render_count(query: ListQuery) -> tuple[str, dict[str, Any]]:
     """The statement that counts what is current after ``query.after``, up to COUNT_LIMIT + 1."""
     source, conditions, parameters = _current_source(query)
-    return (
-        f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {conditions} LIMIT {COUNT_LIMIT + 1})",
-        parameters,
-    )
+    return _count_rows(source, conditions), parameters
+
+
+def render_past_count(query: ListQuery, revision: int) -> tuple[str, dict[str, Any]]:
+    """The same of what was current at ``revision``. Without selectors: those need the documents themselves."""
+    conditions, parameters = _key_conditions(query, "c.namespace", "c.name")
+    parameters["at"] = revision
+    return _count_rows(f"({_PAST}) c", " AND ".join(conditions) or "1"), parameters
+
+
+def _count_rows(source: str, conditions: str) -> str:
+    return f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {conditions} LIMIT {COUNT_LIMIT + 1})"
 
 
 def render_past(query: ListQuery, revision: int, limit: int) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from eaves.store.abc import Change, Key, Page, Progress, StoredObject, Write
 from eaves.store.committing import plan_commit
@@ -26,6 +26,7 @@ from eaves.store.sqlite.lists import (
     render_count,
     render_current,
     render_past,
+    render_past_count,
 )
 from eaves.store.sqlite.rows import (
     SELECT_CURRENT,
@@ -126,8 +127,13 @@ class SqliteStore:
             items.pop()
             last = items[-1].key
             next_key = (last.namespace, last.name)
-            remaining = None if is_past or query.terms else _count(connection, query, next_key)
-            return Page(items, at, next_key, remaining)
+            if query.terms:
+                return Page(items, at, next_key)
+            rest = structs.replace(query, after=next_key)
+            statement, parameters = render_past_count(rest, at) if is_past else render_count(rest)
+            cursor = await self._execute(connection, statement, parameters, in_thread=is_past)
+            count = int(cursor.fetchone()[0])
+            return Page(items, at, next_key, count if count <= COUNT_LIMIT else None)
 
     async def commit(self, writes: Sequence[Write]) -> Sequence[StoredObject]:
         changes = await self._database.writer.submit(
@@ -235,11 +241,3 @@ class SqliteStore:
             pass
         finally:
             self._timer = self._loop.call_later(self._options.compact_every_s, self._start_compaction)
-
-
-def _count(connection: sqlite3.Connection, query: ListQuery, after: tuple[str, str]) -> int | None:
-    statement, parameters = render_count(
-        ListQuery(query.tenant, query.resource, query.namespace, after, query.labels, query.fields)
-    )
-    count = int(connection.execute(statement, parameters).fetchone()[0])
-    return count if count <= COUNT_LIMIT else None

@@ -303,3 +303,27 @@ async def test_running_commands_needs_create(admin: AsgiClient, jane: AsgiClient
     path = "/api/v1/namespaces/default/pods/x"
     await until(jane, 404, "GET", path)
     assert (await jane.call("POST", f"{path}/exec")).status == 403
+
+
+async def test_making_by_a_change_needs_the_right_to_make(admin: AsgiClient, jane: AsgiClient) -> None:
+    rules = [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update"]},
+    ]
+    await make(admin, "namespaces/default/roles", role("change", *rules))
+    await make(admin, "namespaces/default/rolebindings", binding("b", "change", role_kind="Role"))
+    path = "/api/v1/namespaces/default/configmaps/c"
+    await until(jane, 404, "GET", path)
+    wanted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}}
+
+    async def apply(client: AsgiClient) -> Answer:
+        kind = "application/apply-patch+yaml"
+        return await client.call("PATCH", path, wanted, content_type=kind, fieldManager="m")
+
+    told = await apply(jane)
+    assert (told.status, "cannot create resource" in told.json()["message"]) == (403, True)
+    lease = {"metadata": {"name": "l"}, "spec": {}}
+    told = await jane.call("PUT", "/apis/coordination.k8s.io/v1/namespaces/default/leases/l", lease)
+    assert (told.status, "cannot create resource" in told.json()["message"]) == (403, True)
+    assert (await apply(admin)).status == 201
+    assert (await apply(jane)).status == 200

@@ -359,6 +359,11 @@ async def test_what_is_unknown_is_told_by_a_status_in_groups_of_kubernetes(admin
         ({"timeoutSeconds": "-1"}, 200),
         ({"limit": ""}, 400),
         ({"limit": "-5"}, 200),
+        ({"limit": "9223372036854775807"}, 200),
+        ({"limit": "99999999999999999999"}, 400),
+        ({"limit": "1_0"}, 400),
+        ({"limit": " 1"}, 400),
+        ({"resourceVersion": "1" * 30}, 400),
         ({"sendInitialEvents": "false"}, 422),
     ],
 )

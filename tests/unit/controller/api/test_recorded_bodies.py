@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -335,3 +336,89 @@ async def test_shapes_come_in_the_version_that_was_asked(admin: AsgiClient, shap
     answer = (await admin.call("GET", APPS, headers={"accept": accept})).json()
     inner = answer["rows"][0]["object"] if shape == "Table" else answer["items"][0]
     assert (answer["apiVersion"], inner["apiVersion"]) == ("meta.k8s.io/v1beta1", "meta.k8s.io/v1beta1")
+
+
+@pytest.mark.parametrize("number", ["3.0", "0.3e1", "30e-1"])
+async def test_whole_numbers_may_be_written_with_a_fraction(admin: AsgiClient, number: str) -> None:
+    """Templates and other languages write them so."""
+    body = json.dumps(app({"restartCounter": 0})).replace('"restartCounter": 0', f'"restartCounter": {number}').encode()
+    made = await admin.call("POST", APPS, body)
+    assert (made.status, made.json()["spec"]["restartCounter"]) == (201, 3)
+    patch = f'{{"spec":{{"restartCounter":{number}}}}}'.encode()
+    again = await admin.call("PATCH", f"{APPS}/a", patch, content_type=MERGE)
+    assert again.json()["metadata"]["resourceVersion"] == made.json()["metadata"]["resourceVersion"]
+    refused = await admin.call("PATCH", f"{APPS}/a", b'{"spec":{"restartCounter":1.5}}', content_type=MERGE)
+    assert refused.status == 422
+
+
+async def test_base64_may_be_broken_into_lines(admin: AsgiClient) -> None:
+    """Block texts of YAML are, and it is kept without the breaks."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "MTIz\nNDU2\r\n"}}
+    made = await admin.call("POST", SECRETS, secret)
+    assert (made.status, made.json()["data"]) == (201, {"a": "MTIzNDU2"})
+    applied = await admin.call("PATCH", f"{SECRETS}/s", secret, content_type=APPLY, fieldManager="m", force="true")
+    assert (applied.status, applied.json()["data"]) == (200, {"a": "MTIzNDU2"})
+    map_of_bytes = configmap(binaryData={"b": "MTIz\n"})
+    assert (await admin.call("POST", CONFIGMAPS, map_of_bytes)).json()["binaryData"] == {"b": "MTIz"}
+    assert (await admin.call("POST", SECRETS, {**secret, "data": {"a": "MTIz NDU2"}})).status == 400
+
+
+async def test_an_owner_that_stands_twice_is_kept_once(admin: AsgiClient) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "p", "uid": "1"}
+    made = await admin.call(
+        "POST", CONFIGMAPS, configmap(metadata={"name": "c", "ownerReferences": [owner, owner, {**owner, "uid": "2"}]})
+    )
+    assert [each["uid"] for each in made.json()["metadata"]["ownerReferences"]] == ["1", "2"]
+    assert "duplicate UID(s) observed: 1" in made.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (LEASES, {"spec": {"holderIdentity": "me"}}),
+        (f"{RBAC}/roles", {"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}),
+        ("/api/v1/namespaces/default/events", {"involvedObject": {"namespace": "default"}}),
+    ],
+)
+async def test_a_put_makes_objects_of_some_kinds(admin: AsgiClient, path: str, body: dict[str, Any]) -> None:
+    wanted = {"metadata": {"name": "x"}, **body}
+    assert (await admin.call("PUT", f"{path}/x", wanted, dryRun="All")).status == 201
+    assert (await admin.call("GET", f"{path}/x")).status == 404
+    made = await admin.call("PUT", f"{path}/x", wanted, fieldManager="m")
+    assert (made.status, made.json()["metadata"]["managedFields"][0]["operation"]) == (201, "Update")
+    version = made.json()["metadata"]["resourceVersion"]
+    changed = {**wanted, "metadata": {"name": "x", "resourceVersion": version, "labels": {"a": "b"}}}
+    assert (await admin.call("PUT", f"{path}/x", changed)).status == 200
+    assert (await admin.call("PUT", f"{path}/y", {**wanted, "metadata": {"name": "y", "uid": "z"}})).status == 409
+    elsewhere = await admin.call("PUT", f"{path.replace('default', 'nowhere')}/x", wanted)
+    assert elsewhere.json()["details"]["kind"] == "namespaces"
+    assert (await admin.call("PUT", f"{CONFIGMAPS}/x", configmap(metadata={"name": "x"}))).status == 404
+
+
+async def test_a_lease_is_replaced_in_one_version_only(admin: AsgiClient) -> None:
+    await admin.call("POST", LEASES, {"metadata": {"name": "x"}, "spec": {"holderIdentity": "me"}})
+    answer = await admin.call("PUT", f"{LEASES}/x", {"metadata": {"name": "x"}, "spec": {"holderIdentity": "you"}})
+    assert faults_of(answer) == [("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")]
+
+
+async def test_events_of_the_newer_form_are_replaced_and_owned_in_it(admin: AsgiClient) -> None:
+    body: dict[str, Any] = {
+        "metadata": {"name": "e"},
+        "regarding": {"namespace": "default", "name": "a"},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "type": "Normal",
+        "action": "Do",
+        "reason": "Done",
+        "note": "it was done",
+        "reportingController": "a.b/c",
+        "reportingInstance": "i",
+    }
+    made = (await admin.call("POST", EVENTS, body, fieldManager="one")).json()
+    (entry,) = made["metadata"]["managedFields"]
+    assert entry["apiVersion"] == "events.k8s.io/v1"
+    assert entry["fieldsV1"].keys() == {f"f:{name}" for name in body if name != "metadata"}
+    changed = {**body, "note": "it was done again"}
+    answer = await admin.call("PUT", f"{EVENTS}/e", changed, fieldManager="two")
+    assert answer.status == 200, answer.body.decode()
+    mine = next(each for each in answer.json()["metadata"]["managedFields"] if each["manager"] == "two")
+    assert mine["fieldsV1"] == {"f:note": {}}
