@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -13,11 +14,16 @@ from msgspec.structs import replace
 from eaves.kit import process
 from eaves.node.desired.model import AclAction, AclDirection, AclRule
 from eaves.node.flows import packets
-from eaves.node.networks import conntrack, ruleset, switch_rules
+from eaves.node.flows.model import FlowRecord
+from eaves.node.networks import conntrack, ruleset, switch_counts, switch_rules
 from eaves.node.networks.model import Layout, WantedBridge, WantedNetns, WantedVif
 from eaves.node.networks.netlink import NETLINK_NETFILTER, split_messages
+from eaves.testing.flow_host import ADDRESSES, FlowHost
+from eaves.testing.namespaces import Namespace
 
 TABLE, GROUP, LINK = "evguest", 0x4242, "evguest0"
+LIMIT_S = 180
+"""A guest without hardware virtualisation takes its time."""
 RULES = (
     AclRule(1, "", AclDirection.EGRESS, AclAction.DROP, host="example.org"),
     AclRule(2, "", AclDirection.BOTH, AclAction.LIMIT, protocol="icmp", limit_rate=5),
@@ -70,3 +76,38 @@ async def test_the_stock_kernel_takes_the_tables_and_tells_of_connections() -> N
     assert await asyncio.to_thread(conntrack.end_entries, found) == 1
     writer.close()
     server.close()
+
+
+@pytest.mark.soak
+async def test_connections_on_vlans_of_a_switch_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switch_counts, "SILENCE_S", 30)
+    host = FlowHost(tmp_path)
+    async with host, host.logging():
+        network = host.switch(flow_log=True)
+        ten = host.app("ten", network)
+        ten = replace(ten, interfaces=(replace(ten.interfaces[0], vlan=10),))
+        host.apply(networks=(network,), apps=(ten, host.app("trunk", network)))
+        inside = Namespace.at((await host.connection("trunk", limit_s=LIMIT_S)).netns)
+        inside.batch("link add link eth0 name tagged type vlan id 10")
+        await host.exec("trunk", "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/tagged/disable_ipv6")
+        inside.batch("link set tagged up")
+        pairs = tuple(zip(ADDRESSES["a"], ADDRESSES["b"], strict=True))
+        for family, (near, far) in enumerate(pairs):
+            length = (24, 64)[family]
+            await host.exec("ten", "ip", "addr", "add", f"{far}/{length}", "dev", "eth0", *("nodad",) * family)
+            inside.batch(f"addr add {near}/{length} dev tagged{' nodad' * family}")
+            code, shown = await host.exec("trunk", "busybox", "ping", "-c", "3", "-W", "30", far, timeout_s=LIMIT_S)
+            assert code == 0, shown
+        inside.close()
+
+        def list_pings(name: str, far: str) -> list[FlowRecord]:
+            return [
+                record for each in (1, 58) for record in host.list_ended(name, each, 0) if record.far_address == far
+            ]
+
+        wanted = [("trunk", far) for _, far in pairs] + [("ten", near) for near, _ in pairs]
+        await host.wait(lambda: all(list_pings(name, far) for name, far in wanted))
+        for near, far in pairs:
+            (sent,), (got,) = list_pings("trunk", far), list_pings("ten", near)
+            assert (sent.sent_packets, sent.received_packets, sent.is_inbound) == (3, 3, False)
+            assert (got.received_packets, got.received_bytes, got.is_inbound) == (3, sent.sent_bytes, True)
