@@ -12,6 +12,7 @@ mount -t tmpfs tmpfs /dev/shm
 # The one hierarchy, as a Debian with systemd has it.
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t debugfs debug /sys/kernel/debug
+cp -r "$(word runtime)/usr" /
 modules=$(word modules)
 mkdir -p /lib/modules
 mount -t tmpfs tmpfs /lib/modules

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from eaves.testing.guest.kernel import Kernel, want_kernel
 from eaves.testing.guest.packages import GuestError
+from eaves.testing.guest.runtime import want_runtime
 
 MEMORY_MIB = 2048
 DISK_BYTES = 8 << 30
@@ -82,7 +83,7 @@ class Guest:
         terminal = "ttyS0" if platform.machine() == "x86_64" else "ttyAMA0"
         append = (
             f"console={terminal} quiet loglevel=4 panic=-1 no_timer_check eaves.script={script} eaves.modules={kernel.modules}"
-            f" eaves.folder={cwd} {self._append}"
+            f" eaves.runtime={want_runtime()} eaves.folder={cwd} {self._append}"
         )
         return [
             *machine,
