@@ -15,7 +15,7 @@ import msgspec
 
 from eaves.kit import files, process
 from eaves.node.instance import Instance, is_bridge_name
-from eaves.node.networks import addressing, observe, plan, ruleset, switches
+from eaves.node.networks import addressing, observe, plan, ruleset, switches, tuntap
 from eaves.node.networks.errors import NetworkError
 from eaves.node.networks.iproute import first_line, remove_link, run_batch
 from eaves.node.networks.model import Layout, Route, Rule, SeenHost, WantedBridge, WantedNetns, WantedVif
@@ -251,6 +251,8 @@ async def remove_routing(seen: SeenHost) -> None:
 
 async def _make_taps(step: plan.MakeTaps) -> None:
     """Taps stay when the program that opened them ends; QEMU sets what it needs (offloads) when it opens one."""
+    if any(vif.link not in step.existing for vif in step.vifs):
+        await tuntap.load_tun()
     lines = [f"link delete {link}" for link in step.stale]
     for vif in step.vifs:
         if vif.link not in step.existing:
