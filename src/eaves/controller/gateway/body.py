@@ -18,8 +18,8 @@ UNREAD_LIMIT_BYTES = 4096
 """Of a body that is passed over: an envelope around nothing."""
 
 _MEDIA_TYPE = paths.CONTENT_TYPE.encode()
-_MEDIA_TYPES = (_MEDIA_TYPE, b"application/octet-stream")
-"""The API's own, and the one of bytes of whatever kind, which HTTP libraries put in."""
+_MEDIA_TYPES = (_MEDIA_TYPE, b"application/octet-stream", b"application/x-www-form-urlencoded")
+"""The API's own, and what HTTP libraries and curl put in for bytes that nobody told the type of."""
 
 Receive = Callable[[], Awaitable[Any]]
 

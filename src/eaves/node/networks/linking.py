@@ -53,8 +53,10 @@ class Linking:
                     await apply.apply_step(step, self._instance, self._pid_of)
                     self._note_routes(step)
                 except TROUBLE as error:
-                    log.warning("network step failed: step=%s error=%s", type(step).__name__, error)
-                    faults[object_id] = self._standing.as_fault(object_id, error)
+                    fault = faults[object_id] = self._standing.as_fault(object_id, error)
+                    log.warning(
+                        "network step failed: step=%s of=%s error=%s", type(step).__name__, object_id, fault.message
+                    )
             seen = await self.observe(layout, raised)
         for step in plan.plan_links(layout, seen):
             object_id = _owner(step)

@@ -179,7 +179,6 @@ async def test_a_chunked_body_is_cut_off_at_the_bound(rig: Rig, device: Device) 
     [
         ("content-type", "application/json"),
         ("content-type", "text/plain; charset=utf-8"),
-        ("content-type", "application/x-www-form-urlencoded"),
         ("content-type", ""),
         ("content-encoding", "gzip"),
         ("content-encoding", "br, identity"),
@@ -198,6 +197,7 @@ async def test_what_says_to_be_another_thing_than_an_envelope_is_415(
     [
         ("x-request-id", "1"),
         ("content-type", "application/x-proto-binary"),
+        ("content-type", "application/x-www-form-urlencoded"),
         ("content-type", "Application/X-Proto-Binary ; a=b"),
         ("content-type", "application/octet-stream"),
         ("content-encoding", "identity"),
