@@ -25,6 +25,8 @@ from eaves.kit.errors import EavesError
 
 BACKLOG = 2048
 HANDSHAKE_TIMEOUT_S = 10.0
+WAITING_REQUESTS = 16
+"""Of one connection, behind the one that is answered. uvicorn keeps all that come at once, and they cost many times their size."""
 
 
 class ListenError(EavesError):

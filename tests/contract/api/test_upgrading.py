@@ -101,6 +101,16 @@ async def test_a_refusal_is_an_answer_and_the_end() -> None:
     assert body == b'{"message":"no"}'
 
 
+async def test_thousands_of_requests_at_once_on_a_connection_are_not_kept() -> None:
+    answers = b""
+    async with served(Application(echo, refuses=True)) as (reader, writer), asyncio.timeout(60):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3000)
+        with contextlib.suppress(ConnectionResetError):
+            while part := await reader.read(65536):
+                answers += part
+    assert answers.count(b"HTTP/1.1 ") < 100
+
+
 async def test_who_does_not_read_is_held_back() -> None:
     sent = 0
     is_held = asyncio.Event()

@@ -17,10 +17,12 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from eaves.controller.api.http import CUT
+from eaves.controller.serving import WAITING_REQUESTS
 
 SPDY_PREFIX = "SPDY/3.1+"
 _UPGRADE = b"spdy/3.1"
@@ -33,12 +35,14 @@ Message = dict[str, Any]
 
 
 class UpgradingProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which hands such connections over as it does with WebSockets."""
+    """uvicorn's HTTP protocol, which hands such connections over as it does with WebSockets, and keeps few requests that wait."""
 
     def _should_upgrade(self) -> bool:
         return super()._should_upgrade() or self._get_upgrade() == _UPGRADE
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= WAITING_REQUESTS:
+            raise httptools.HttpParserError("too many requests wait on this connection")
         extensions: dict[str, Any] = {CUT: self.transport.abort}
         self.scope["extensions"] = extensions
         super().on_headers_complete()

@@ -41,6 +41,8 @@ _MAX_KEYS = 8
 _MAX_KEY_BYTES = 16_384
 
 _DEVICE_TYPES = frozenset({QUOTE, ENDORSEMENT, ECDH})
+_LATER_TYPES = range(max(_DEVICE_TYPES) + 1, 1000)
+"""Of a later version of the API: passed over, since a device whose certificates are refused stays in maintenance mode."""
 
 _CURVES_OF: Mapping[int, frozenset[str]] = {
     ECDH: frozenset({"secp256r1"}),
@@ -118,6 +120,8 @@ class Attestor:
         known = parse_certs(device.record.certs)
         merged = dict(known)
         for cert in request.certs:
+            if cert.type in _LATER_TYPES:
+                continue
             _check_device_cert(cert, device, known.get(cert.type))
             merged[cert.type] = cert
         # A type that is not sent any more stays known: leaving it out must not make a TPM forgotten.
@@ -154,7 +158,9 @@ class Attestor:
             if len(storage.keys) > _MAX_KEYS or any(key.ByteSize() > _MAX_KEY_BYTES for key in storage.keys):
                 raise UnprocessableError("more or longer vault keys than there can be")
             keys = [key.SerializeToString(deterministic=True) for key in storage.keys]
-            self._devices.update(device, await self._registry.save_keys(device.id, keys))
+            # Without any there is nothing to store; what was escrowed opens the vault yet.
+            if keys:
+                self._devices.update(device, await self._registry.save_keys(device.id, keys))
             code = attest_pb2.ATTEST_STORAGE_KEYS_RESPONSE_CODE_SUCCESS
         return attest_pb2.ZAttestResponse(
             respType=attest_pb2.Z_ATTEST_RESP_TYPE_STORE_KEYS,

@@ -22,6 +22,9 @@ WAIT_S = 20.0
 """For a config that is being compiled; devices give up after 120 s, other ports are tried before."""
 
 
+_MAX_FORMER_APPS = 1024
+
+
 class ServedConfig(Struct, frozen=True):
     """A config ready to go out. ``payload`` is the ConfigResponse."""
 
@@ -33,7 +36,7 @@ class ServedConfig(Struct, frozen=True):
 class _Entry(Struct):
     config: ServedConfig
     former_app_ids: frozenset[str]
-    """Apps of the config before: their last lines come when they are gone already."""
+    """Apps of the configs before: their last lines come when they are gone already, of several that go one after the other too."""
     sealed: bytes | None = None
 
 
@@ -62,7 +65,7 @@ class ConfigShelf:
         return None if entry is None else entry.config.hash
 
     def has_app(self, device_id: DeviceId, app_id: AppId) -> bool:
-        """Whether the app is in the device's config, or was in the one before."""
+        """Whether the app is in the device's config, or was in one before."""
         entry = self._entries.get(device_id)
         return entry is not None and (app_id in entry.config.app_ids or app_id in entry.former_app_ids)
 
@@ -71,10 +74,7 @@ class ConfigShelf:
         entry = self._entries.get(device_id)
         if entry is not None and entry.config == config:
             return
-        former = entry.config.app_ids - config.app_ids if entry is not None else frozenset()
-        self._entries[device_id] = _Entry(
-            config, former or (entry.former_app_ids if entry is not None else frozenset())
-        )
+        self._entries[device_id] = _Entry(config, _former_apps(entry, config) if entry is not None else frozenset())
         self._entries.move_to_end(device_id)
         while len(self._entries) > self._max_configs:
             self._entries.popitem(last=False)
@@ -112,6 +112,12 @@ class ConfigShelf:
         if entry.sealed is None:
             entry.sealed = self._seal(config.payload)
         return entry.sealed
+
+
+def _former_apps(entry: _Entry, config: ServedConfig) -> frozenset[str]:
+    latest = entry.config.app_ids - config.app_ids
+    known = (entry.former_app_ids | latest) - config.app_ids
+    return known if len(known) <= _MAX_FORMER_APPS else latest
 
 
 class ConfigService:

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from eaves.controller.gateway.devices import Device
 from eaves.controller.gateway.errors import UnprocessableError
@@ -71,11 +72,14 @@ class Ingest:
         self._time_ns = time_ns
 
     async def take_info(self, device: Device, payload: bytes) -> None:
-        """Keep an info message; one that is older than what is known of the same object is acknowledged and ignored."""
+        """Keep an info message. One older than what is known of the same object, or of an unknown kind, is acknowledged and ignored."""
         message = _parse(info_pb2.ZInfoMsg, payload)
         _check_device(device, message.devId)
         content = message.WhichOneof("InfoContent")
         if content is None:
+            if len(UnknownFieldSet(message)):
+                # Of a later version of the API. A refusal would fill the device's log with errors.
+                return
             raise UnprocessableError("info message without content")
         object_id = _OBJECT_ID.get(content, _no_object)(message)
         if len(object_id) > _MAX_OBJECT_ID_CHARS:

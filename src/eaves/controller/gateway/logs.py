@@ -1,7 +1,8 @@
 """Takes log files: of the device itself, of its apps, and the two forms of old devices. Durable before it is acknowledged.
 
-Unpacking happens in a thread, a bounded number at a time, since one file costs milliseconds. A device may upload logs of apps alone
-that are, or were a moment ago, in its config: nobody writes into the log of another device's app.
+Unpacking happens in a thread, a bounded number at a time, since one file costs milliseconds. A device may upload logs of those apps
+alone that are or were in its config: nobody writes into the log of another device's app. EVE sends a refused file ten times more before
+it goes on with the next, so that the last lines of an app that is gone must be taken, however late they come.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from eaves.controller.gateway.config import ConfigShelf
 from eaves.controller.gateway.devices import Device
 from eaves.controller.gateway.errors import ForbiddenError, TooLargeError, UnprocessableError
 from eaves.controller.gateway.limits import Gate
-from eaves.store.telemetry import LogLine, Telemetry
+from eaves.store.telemetry import LogLine, LogSource, Telemetry
 from eaves.wire import logfile
 from eaves.wire.errors import GzipBombError, NewlogError
 from eaves.wire.identifiers import AppId
@@ -74,7 +75,10 @@ class LogIntake:
 
     async def _check_app(self, device: Device, app_id: AppId) -> None:
         await self._shelf.want(device.id)
-        if not self._shelf.has_app(device.id, app_id):
+        if self._shelf.has_app(device.id, app_id):
+            return
+        # What the shelf does not know since a restart: the app ran there, if it has lines from there.
+        if not (await self._telemetry.read_logs(LogSource(device.id, app_id), limit_lines=1)).lines:
             raise ForbiddenError("this app is not one of this device's", code="ForeignApp")
 
 

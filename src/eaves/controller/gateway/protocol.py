@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.http11 import Request
 
 from eaves.controller.gateway.limits import source_of
-from eaves.controller.serving import PatientWebSocket
+from eaves.controller.serving import WAITING_REQUESTS, PatientWebSocket
 from eaves.wire import tunnel
 
 _STREAM_PATH = f"/ext/eaves/{tunnel.EXTENSION_PREFIX}"
@@ -42,8 +42,8 @@ class ConnectionLimits(Struct, frozen=True):
     """Many devices may share one public address, so this only keeps one address from taking all."""
     head_bytes: int = 16_384
     """Request line and headers."""
-    pipelined: int = 16
-    """Requests of one connection that may wait behind another; devices send the next when they have the answer."""
+    waiting_requests: int = WAITING_REQUESTS
+    """Of one connection; devices send the next when they have the answer."""
     head_timeout_s: float = 15.0
     """From the connection, or the first byte after an earlier request, to the end of the headers."""
 
@@ -162,7 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.head_bytes:
             self._fault = _TOO_LARGE_HEAD
             raise httptools.HttpParserError("head is too large")
-        if len(self.pipeline) >= limits.pipelined:
+        if len(self.pipeline) >= limits.waiting_requests:
             self._fault = _TOO_MANY
             raise httptools.HttpParserError("too many requests wait on this connection")
 

@@ -87,6 +87,8 @@ async def test_a_tpm_proves_itself_and_gets_its_keys_back(rig: Rig) -> None:
     assert await device.store_keys([b"wrapped"]) == attest_pb2.ATTEST_STORAGE_KEYS_RESPONSE_CODE_SUCCESS
     verdict = await device.attest()
     assert [key.key for key in verdict.keys] == [b"wrapped"]
+    assert await device.store_keys([]) == attest_pb2.ATTEST_STORAGE_KEYS_RESPONSE_CODE_SUCCESS
+    assert [key.key for key in (await device.attest()).keys] == [b"wrapped"]
     await rig.until(lambda: is_attested(rig, device, "True"))
 
 
@@ -195,6 +197,15 @@ async def test_a_key_that_cannot_do_its_work_is_422(
     device = await registered(rig)
     pem = issue_below(device.key, device.certificate, key.public_key(), "odd")
     assert (await device.send_certs([make_cert(kind, pem)])).status == 422
+
+
+async def test_a_certificate_of_a_type_of_later_devices_is_passed_over(rig: Rig) -> None:
+    device = await registered(rig)
+    later = make_cert(14, b"who knows")  # type: ignore[arg-type]  # a number that the enum lacks
+    assert (await device.send_certs([later, *device.own_certs()])).status == 201
+    record = await rig.registry.find(device.id)
+    assert record is not None
+    assert len(record.certs) == 1
 
 
 async def test_a_wrong_certificate_hash_is_422(rig: Rig) -> None:

@@ -292,8 +292,23 @@ async def test_a_shelf_remembers_the_apps_that_have_gone_a_moment_ago() -> None:
     shelf.put(device, ServedConfig("2", b"2", frozenset({db})))
     assert shelf.has_app(device, web)
     assert shelf.has_app(device, db)
+    # Apps go one after the other, their last files minutes later.
+    shelf.put(device, ServedConfig("3", b"3"))
+    shelf.put(device, ServedConfig("4", b"4"))
+    assert shelf.has_app(device, web)
+    assert shelf.has_app(device, db)
     assert not shelf.has_app(device, AppId("other"))
     assert not shelf.has_app(DeviceId("b"), db)
+
+
+async def test_a_shelf_remembers_a_bounded_number_of_apps_that_have_gone() -> None:
+    shelf = ConfigShelf(nothing, lambda payload: payload, max_configs=2)
+    device = DeviceId("a")
+    for number in range(5000):
+        shelf.put(device, ServedConfig(str(number), b"", frozenset({f"app-{number}"})))
+    remembered = [number for number in range(5000) if shelf.has_app(device, AppId(f"app-{number}"))]
+    assert remembered[-2:] == [4998, 4999]
+    assert len(remembered) < 1100
 
 
 async def test_a_config_that_is_being_made_is_waited_for(rig: Rig) -> None:

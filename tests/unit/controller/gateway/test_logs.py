@@ -6,6 +6,8 @@ import zlib
 
 import pytest
 
+from eaves.controller.objects import encode_document, key_of
+from eaves.store.abc import Remove
 from eaves.store.telemetry import LogSource
 from eaves.testing.device import Device
 from eaves.testing.deviceside import Rig
@@ -58,6 +60,22 @@ async def test_lines_of_an_app_are_kept_with_their_stream(rig: Rig, device: Devi
         ("line 1", "stdout", 2),
         ("line 2", "stdout", 3),
     ]
+
+
+async def test_the_last_lines_of_an_app_are_taken_however_late_they_come(rig: Rig, device: Device) -> None:
+    assert (await device.send_logs(lines(1), web_id())).status == 201
+    # As after a restart of the controller, long after the app was deleted.
+    shelf = rig.side.configs.shelf
+    before = shelf.hash_of(device.id)
+    key, app = key_of("App", "default", "web"), await rig.objects.get("App", "default", "web")
+    assert app is not None
+    await rig.objects.store.commit([Remove(key, encode_document(app), None)])
+    await rig.until(lambda: shelf.hash_of(device.id) not in (before, None))
+    shelf.drop(device.id)
+    assert (await device.send_logs(lines(3), web_id())).status == 201
+    assert await texts(rig, device, web_id()) == ["line 0", "line 1", "line 2"]
+    other = await rig.onboarded(serial="B2")
+    assert (await other.send_logs(lines(1), web_id())).status == 403
 
 
 async def test_the_path_of_the_api_text_works_too(rig: Rig, device: Device) -> None:
