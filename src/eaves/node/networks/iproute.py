@@ -8,8 +8,6 @@ from pathlib import Path
 from eaves.kit import process
 from eaves.node.networks.errors import NetworkError
 
-_LOAD_TUN = "load the driver of virtual machines' interfaces: modprobe tun (package kmod)"
-
 
 async def run_batch(lines: Iterable[str], *, netns: Path | None = None) -> None:
     """Feed ``lines`` to ``ip -batch``, inside ``netns`` if given. Raises NetworkError with the failing line."""
@@ -20,12 +18,7 @@ async def run_batch(lines: Iterable[str], *, netns: Path | None = None) -> None:
     try:
         await process.run([*inside, "ip", "-batch", "-"], stdin=batch.encode(), timeout_s=20)
     except process.ProcessError as error:
-        said = first_line(error)
-        raise NetworkError(
-            "the kernel refused a change of interfaces",
-            details=said,
-            resolution=_LOAD_TUN if "/dev/net/tun" in said else "",
-        ) from error
+        raise NetworkError("the kernel refused a change of interfaces", details=first_line(error)) from error
 
 
 async def remove_link(link: str) -> None:

@@ -18,11 +18,6 @@ mkdir -p /lib/modules
 mount -t tmpfs tmpfs /lib/modules
 mkdir -p "/lib/modules/$(uname -r)"
 mount --bind "$modules/lib/modules/$(uname -r)" "/lib/modules/$(uname -r)"
-# Nodes whose first opening loads their driver.
-grep -v '^#' "/lib/modules/$(uname -r)/modules.devname" | while IFS=' :' read -r _ name major minor; do
-  mkdir -p "/dev/$(dirname "$name")"
-  [ -e "/dev/$name" ] || mknod "/dev/$name" "${major:0:1}" "${major:1}" "$minor"
-done
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 results /run/results
 modprobe virtio_blk; modprobe ext4; modprobe virtio_net; modprobe virtio_rng
 # The tools' database of where image layers are known to be: the host's is written while we would copy it.
