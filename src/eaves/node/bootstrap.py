@@ -50,9 +50,11 @@ from eaves.node.report.flows import FlowUploader
 from eaves.node.report.reporter import Reporter
 from eaves.node.report.survey import Surveyor
 from eaves.node.report.timereporter import TimeReporter
+from eaves.node.report.told import Told, ToldKeys
 from eaves.node.reserve import Reserve
 from eaves.node.settings import NodeSettings
 from eaves.node.snapshots import SnapshotTaker
+from eaves.node.statefile import StateFile
 from eaves.node.status import StatusSocket
 from eaves.node.tunnel.clusterhttp import ClusterHttp
 from eaves.node.tunnel.dialler import Dialler
@@ -163,7 +165,8 @@ class Node:
         self.tunnel.register(StreamKind.VNC, UnixSocket(self.observations, sockets("vnc"), "screen"))
         self.surveyor = Surveyor(self, hashlib.sha256(root_pem).digest(), __version__)
         self.flows = FlowUploader(self.controller, self.observations)
-        self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor)
+        told = Told(StateFile(link_dir / "told.json", ToldKeys))
+        self.reporter = Reporter(self.controller, self.observations, self.orders, self.queue, self.surveyor, told)
         self.time_reporter = TimeReporter(self.controller, self.orders, self.queue)
         self.status = StatusSocket(run / "node.sock", SnapshotTaker(self, __version__).take)
         self._onboarded = asyncio.Event()

@@ -73,6 +73,8 @@ class Orders:
         self.desired: DesiredNode | None = None
         self.timers = Timers()
         self.item_statuses: Mapping[str, ItemStatus] = {}
+        self.is_of_eaves = False
+        """The controller is one of ours, as far as one can tell."""
         self.is_rebooting = False
         self.command_problem = ""
 
@@ -118,7 +120,8 @@ class Orders:
         desired = await self._parse(config, config_hash)
         self.timers, statuses = parse_config_items(desired.config_items.items(), self.timers)
         # A controller of Eaves knows the defaults, and may be at the other end of a metered link.
-        self.item_statuses = tell_statuses(statuses, self.timers, knows_defaults=config.HasField("eaves"))
+        self.is_of_eaves = config.HasField("eaves")
+        self.item_statuses = tell_statuses(statuses, self.timers, knows_defaults=self.is_of_eaves)
         if self.desired is not None and desired.controller_certs_hash != self.desired.controller_certs_hash:
             self._certs.request_fetch()
         if await self._command_reboot(desired.reboot_counter):

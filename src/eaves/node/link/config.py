@@ -54,7 +54,10 @@ class ConfigPoller:
         self.interval_s = 60.0
         self.applied_hash = ""
         """Of the config in force, also when it came from the checkpoint."""
-        self.received_at = 0.0
+        self.received_ns = 0
+        """When the controller made the newest config that was taken, by its own word, else when it came; 0 = there is none."""
+        self.processed_ns = 0
+        """The same of the config in force."""
         self.applied_at = 0.0
         self.problem = ""
         """Why the last config was not taken, for people."""
@@ -95,9 +98,8 @@ class ConfigPoller:
         request = ConfigRequest(configHash=self._hash, integrity_token=self._attestation.token)
         reply = await self._controller.post(Endpoint.CONFIG, request.SerializeToString())
         if reply.status == 304:
-            self.received_at = time.time()
-        elif reply.is_success:
-            self.received_at = time.time()
+            return
+        if reply.is_success:
             await self._receive(reply)
         else:
             await self._react(reply.status)
@@ -147,6 +149,8 @@ class ConfigPoller:
         return problem
 
     async def _take(self, config: EdgeDevConfig, config_hash: str) -> None:
+        self.received_ns = parse_timestamp_ns(config) or time.time_ns()
         await self._apply(config, config_hash)
+        self.processed_ns = self.received_ns
         self.applied_hash = config_hash
         self.applied_at = time.time()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eaves.node.desired.hardware_model import DesiredIo
-from eaves.node.desired.model import ConfigProblem
+from eaves.node.desired.model import ConfigProblem, DesiredNetwork
 from eaves.node.observed import AppState, AppStatus, InterfaceStatus, RunRecord
 from eaves.node.observed_vm import VmStatus
 from eaves.node.report.assignable import want_app_bundles
@@ -14,7 +14,7 @@ from eaves.node.report.vms import want_snapshot_info, want_vm_info
 from eaves.wire.pb.eaves.extension_pb2 import AppInfoExtension
 from eaves.wire.pb.info import info_pb2
 from eaves.wire.pb.info.common_pb2 import ENTITY_APP_INSTANCE, DeviceEntity
-from eaves.wire.pb.info.info_pb2 import ZInfoApp, ZInfoMsg, ZInfoNetwork
+from eaves.wire.pb.info.info_pb2 import ZInfoApp, ZInfoDNS, ZInfoMsg, ZInfoNetwork
 
 STATES = {
     AppState.INITIAL: info_pb2.INITIAL,
@@ -38,8 +38,10 @@ def want_app_info(
     problems: Sequence[ConfigProblem],
     now: float,
     devices: Sequence[DesiredIo] = (),
+    networks: Sequence[DesiredNetwork] = (),
 ) -> ZInfoMsg:
-    """The message about one app; ``problems`` are those of the config that concern it, ``devices`` what it has of the hardware model."""
+    """The message about one app; ``problems`` are those of the config that concern it, ``devices`` what it has of the hardware model,
+    ``networks`` those that it is on."""
     entity = DeviceEntity(entity=ENTITY_APP_INSTANCE, entity_id=status.id, entity_name=status.name)
     info = ZInfoApp(
         AppID=status.id,
@@ -55,7 +57,10 @@ def want_app_info(
     if status.fault is not None:
         info.appErr.append(want_error(status.fault, entity, is_final=status.state is AppState.FAILED))
     info.appErr.extend(want_problem_error(problem, entity, now) for problem in problems)
-    info.network.extend(_want_interface(interface, status.vm) for interface in status.interfaces)
+    by_id = {network.id: network for network in networks}
+    info.network.extend(
+        _want_interface(interface, status.vm, by_id.get(interface.network_id)) for interface in status.interfaces
+    )
     info.snapshots.extend(want_snapshot_info(snapshot) for snapshot in status.snapshots)
     message = want_message(device_id, info_pb2.ZiApp, now)
     message.ainfo.CopyFrom(info)
@@ -97,15 +102,21 @@ def _want_state(status: AppStatus) -> info_pb2.ZSwState.ValueType:
     return STATES[status.state]
 
 
-def _want_interface(interface: InterfaceStatus, vm: VmStatus | None) -> ZInfoNetwork:
+def _want_interface(interface: InterfaceStatus, vm: VmStatus | None, network: DesiredNetwork | None) -> ZInfoNetwork:
     """``ipv4_up`` is EVE's word for an IPv4 address that is known; on a switch one may come late or never."""
     addresses = _addresses(interface, vm)
-    return ZInfoNetwork(
+    info = ZInfoNetwork(
         devName=interface.name,
         macAddr=interface.mac,
         IPAddrs=addresses,
         ipv4_up=any(":" not in address for address in addresses),
     )
+    if network is not None and network.gateway:
+        info.defaultRouters.append(network.gateway)
+        info.ntp_servers.extend(network.ntp_servers)
+        # Apps ask the network's own name server, which asks those of the config.
+        info.dns.CopyFrom(ZInfoDNS(DNSservers=network.dns_servers or [network.gateway], DNSdomain=network.domain))
+    return info
 
 
 def _addresses(interface: InterfaceStatus, vm: VmStatus | None) -> tuple[str, ...]:

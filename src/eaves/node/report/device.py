@@ -20,6 +20,7 @@ from eaves.node.report.pieces import want_message, want_mib, want_time
 from eaves.node.report.ports import want_adapters, want_networks
 from eaves.node.report.software import PARTITION, want_software
 from eaves.wire.pb.eaves.extension_pb2 import DeviceInfoExtension
+from eaves.wire.pb.evecommon.evecommon_pb2 import DiskDescription
 from eaves.wire.pb.info import common_pb2, info_pb2
 from eaves.wire.pb.info.common_pb2 import ErrorInfo
 from eaves.wire.pb.info.hardware_pb2 import BIOS, CPU, TPM, CPUInfo, HardwareInventory
@@ -28,6 +29,8 @@ from eaves.wire.pb.info.info_pb2 import (
     Capabilities,
     DataSecAtRest,
     SecurityInfo,
+    StorageDiskState,
+    StorageInfo,
     VaultInfo,
     ZInfoAppInstance,
     ZInfoConfigItem,
@@ -87,6 +90,8 @@ class DeviceView(Struct, frozen=True, kw_only=True):
     root_ca_sha256: bytes = b""
     config_hash: str = ""
     config_applied_at: float = 0.0
+    has_config: bool = True
+    """A config of the controller is in force, a saved one at least."""
     is_in_maintenance: bool = False
     is_rebooting: bool = False
     is_halting: bool = False
@@ -111,6 +116,7 @@ def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
         storage=want_mib(_app_storage_bytes(view)),
         powerCycleCounter=-1,
         minfo=_want_manufacturer(view),
+        storage_info=_want_pools(view.mounts),
         dns=ZInfoDNS(DNSservers=view.name_servers, DNSsearch=view.search_domains),
         storageList=[_want_storage(mount) for mount in view.mounts],
         bootTime=want_time(machine.boot_time),
@@ -153,6 +159,7 @@ def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
         eaves=_want_extension(view),
     )
     if view.is_in_maintenance:
+        info.maintenance_mode_reason = info_pb2.MAINTENANCE_MODE_REASON_USER_REQUESTED
         info.maintenance_mode_reasons.append(info_pb2.MAINTENANCE_MODE_REASON_USER_REQUESTED)
     info.optional_capabilities.hw_inventory_support = True
     message = want_message(device_id, info_pb2.ZiDevice, now)
@@ -207,6 +214,22 @@ def _want_storage(mount: Mount) -> ZInfoStorage:
     )
 
 
+def _want_pools(mounts: Sequence[Mount]) -> list[StorageInfo]:
+    """The file system of apps' data, as EVE tells of one that is no ZFS pool."""
+    return [
+        StorageInfo(
+            pool_name=mount.path,
+            storage_type=info_pb2.STORAGE_TYPE_INFO_EXT4,
+            storage_state=info_pb2.STORAGE_STATUS_ONLINE,
+            disks=[
+                StorageDiskState(disk_name=DiskDescription(name=mount.device), status=info_pb2.STORAGE_STATUS_ONLINE)
+            ],
+        )
+        for mount in mounts
+        if mount.holds_apps
+    ]
+
+
 def _want_items(statuses: Mapping[str, ItemStatus]) -> ZInfoConfigItemStatus:
     """EVE tells unknown ones among the known, the device API has a place of their own for them: they are told in both."""
     items = {key: ZInfoConfigItem(value=status.value, error=status.error) for key, status in statuses.items()}
@@ -221,7 +244,9 @@ def _want_state(view: DeviceView) -> info_pb2.ZDeviceState.ValueType:
         return (
             info_pb2.ZDEVICE_STATE_PREPARING_POWEROFF if view.is_halting else info_pb2.ZDEVICE_STATE_PREPARED_POWEROFF
         )
-    return info_pb2.ZDEVICE_STATE_MAINTENANCE_MODE if view.is_in_maintenance else info_pb2.ZDEVICE_STATE_ONLINE
+    if view.is_in_maintenance:
+        return info_pb2.ZDEVICE_STATE_MAINTENANCE_MODE
+    return info_pb2.ZDEVICE_STATE_ONLINE if view.has_config else info_pb2.ZDEVICE_STATE_BOOTING
 
 
 def _want_attestation(view: DeviceView, now: float) -> AttestationInfo:

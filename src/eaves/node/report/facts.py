@@ -142,7 +142,10 @@ def load_machine() -> Machine:
 
 
 def load_mounts(apps_folder: Path) -> list[Mount]:
-    """File systems that hold data; the one of ``apps_folder`` is marked. Blocks on a dead network file system, so it skips those."""
+    """File systems that hold data; the one of ``apps_folder`` is marked. Blocks on a dead network file system, so it skips those.
+
+    Without those of containers, which lie on one that is told anyway, and those below ``apps_folder``: volumes are told as such.
+    """
     found: dict[int, Mount] = {}
     try:
         apps_device = apps_folder.stat().st_dev
@@ -156,6 +159,8 @@ def load_mounts(apps_folder: Path) -> list[Mount]:
         try:
             number, sizes = Path(path).stat().st_dev, os.statvfs(path)
         except OSError:
+            continue
+        if apps_folder in Path(path).parents or (kind == "overlay" and path != "/" and number != apps_device):
             continue
         # One file system mounted at several places counts once, at its shortest path.
         if number in found and len(found[number].path) <= len(path):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct, field
+from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import Struct
 
 from eaves.node.flows.model import FlowFigures
-from eaves.node.link.calls import LinkHealth
+from eaves.node.link.traffic import WayFigures
 from eaves.node.link.uploads import LogFigures
 from eaves.node.observed import AppUsage, InterfaceUsage, NetworkStatus, VolumeStatus
 from eaves.node.observed_cluster import ClusterUsage
 from eaves.node.report.facts import Disk, Eccs, Load, Machine, Mount, Port
 from eaves.node.report.networks import KIND_NUMBERS
-from eaves.node.report.pieces import want_mib, want_time
+from eaves.node.report.pieces import want_mib, want_time, want_time_ns
 from eaves.node.volumes.model import Enforcement
 from eaves.wire.pb.hardwarehealth.hardware_health_pb2 import (
     DimmRankInfo,
@@ -42,6 +43,7 @@ from eaves.wire.pb.metrics.metrics_pb2 import (
     memoryMetric,
     networkMetric,
     newlogMetric,
+    urlcloudMetric,
     zedcloudMetric,
 )
 
@@ -67,19 +69,22 @@ class MetricsView(Struct, frozen=True, kw_only=True):
     """App id → start of its container."""
     networks: Sequence[NetworkStatus] = ()
     volumes: Sequence[VolumeStatus] = ()
-    health: LinkHealth = field(default_factory=LinkHealth)
+    traffic: Mapping[str, WayFigures] = {}
+    """By the label of the way out, empty = the host's own routing."""
+    with_calls: bool = True
+    """Tell each call too; kilobytes that a controller of Eaves makes nothing of."""
     logs: LogFigures = LogFigures()
     flows: FlowFigures = FlowFigures()
-    config_received_at: float = 0.0
-    config_applied_at: float = 0.0
+    config_received_ns: int = 0
+    config_processed_ns: int = 0
     interval_s: int = 60
 
 
 def want_metrics(device_id: str, view: MetricsView, now: float) -> ZMetricMsg:
     """The one message with everything."""
     message = ZMetricMsg(devID=device_id, atTimeStamp=want_time(now))
-    message.dm.CopyFrom(_want_device(view))
-    message.am.extend(_want_app(usage, view) for usage in view.apps)
+    message.dm.CopyFrom(_want_device(view, now))
+    message.am.extend(_want_app(usage, view, now) for usage in view.apps)
     counters = {port.name: port for port in view.ports}
     message.nm.extend(_want_network(status, counters.get(status.bridge)) for status in view.networks)
     message.vm.extend(
@@ -125,7 +130,7 @@ def _want_cluster(usage: ClusterUsage) -> KubeClusterMetrics:
     return KubeClusterMetrics(cluster_id=usage.id, nodes=[node])
 
 
-def _want_device(view: MetricsView) -> deviceMetric:
+def _want_device(view: MetricsView, now: float) -> deviceMetric:
     load, machine = view.load, view.machine
     total = max(1, machine.memory_bytes)
     bridges = {status.bridge for status in view.networks}
@@ -142,31 +147,34 @@ def _want_device(view: MetricsView) -> deviceMetric:
             used_eveMB=want_mib(load.own_rss_bytes),
         ),
         network=[_want_port(port, view.labels) for port in view.ports if port.name not in bridges],
-        zedcloud=[_want_traffic(view.health)],
+        zedcloud=[
+            _want_traffic(label or _find_way(view), way, with_calls=view.with_calls)
+            for label, way in view.traffic.items()
+        ],
         disk=[*(_want_disk(disk) for disk in view.disks), *(_want_mount(mount) for mount in view.mounts)],
         cpuMetric=appCpuMetric(
-            upTime=want_time(machine.boot_time),
+            upTime=_want_lasting(machine.boot_time, now),
             total=load.cpu_ns // _NANOS,
             systemTotal=load.cpu_ns // _NANOS,
             total_ns=load.cpu_ns,
         ),
         newlog=_want_logs(view.logs),
         flowlog=_want_flows(view.flows),
-        last_received_config=want_time(view.config_received_at),
-        last_processed_config=want_time(view.config_applied_at),
+        last_received_config=want_time_ns(view.config_received_ns),
+        last_processed_config=want_time_ns(view.config_processed_ns),
         appRunTimeStorageMB=want_mib(sum(status.used_bytes for status in view.volumes)),
         dormant_time_in_seconds=3 * view.interval_s,
     )
 
 
-def _want_app(usage: AppUsage, view: MetricsView) -> appMetric:
+def _want_app(usage: AppUsage, view: MetricsView, now: float) -> appMetric:
     limit = max(1, usage.memory_limit_bytes)
     return appMetric(
         AppID=usage.id,
         appVersion=usage.version,
         AppName=usage.name,
         cpu=appCpuMetric(
-            upTime=want_time(view.started_at.get(usage.id, 0.0)),
+            upTime=_want_lasting(view.started_at.get(usage.id, 0.0), now),
             total=usage.cpu_ns // _NANOS,
             systemTotal=view.load.cpu_ns // _NANOS,
             total_ns=usage.cpu_ns,
@@ -279,13 +287,37 @@ def _want_mount(mount: Mount) -> diskMetric:
     )
 
 
-def _want_traffic(health: LinkHealth) -> zedcloudMetric:
+def _want_lasting(start: float, now: float) -> Timestamp | None:
+    """How long something runs already, in the form of a time: so EVE fills ``upTime``, and so controllers read it."""
+    return want_time(now - start) if start > 0 else None
+
+
+def _find_way(view: MetricsView) -> str:
+    """The interface by which the host's own routing leaves, as far as one can tell."""
+    return next((view.labels.get(port.name, port.name) for port in view.ports if port.routers), "")
+
+
+def _want_traffic(name: str, way: WayFigures, *, with_calls: bool) -> zedcloudMetric:
     return zedcloudMetric(
-        ifName=health.uplink,
-        failures=health.failures,
-        success=health.successes,
-        lastFailure=want_time(health.last_failure),
-        lastSuccess=want_time(health.last_success),
+        ifName=name,
+        failures=way.failures,
+        success=way.successes,
+        lastFailure=want_time(way.last_failure),
+        lastSuccess=want_time(way.last_success),
+        authVerifyFailure=way.forged,
+        urlMetrics=[
+            urlcloudMetric(
+                url=url,
+                tryMsgCount=call.tries,
+                tryByteCount=call.tried_bytes,
+                sentMsgCount=call.sent,
+                sentByteCount=call.sent_bytes,
+                recvMsgCount=call.received,
+                recvByteCount=call.received_bytes,
+                total_time_spent=call.milliseconds,
+            )
+            for url, call in (way.calls.items() if with_calls else ())
+        ],
     )
 
 

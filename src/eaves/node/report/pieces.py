@@ -21,6 +21,11 @@ def want_time(seconds: float) -> Timestamp | None:
     return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e9))
 
 
+def want_time_ns(moment_ns: int) -> Timestamp | None:
+    """The same for a time that must come back to the nanosecond."""
+    return Timestamp(seconds=moment_ns // 10**9, nanos=moment_ns % 10**9) if moment_ns > 0 else None
+
+
 def want_message(device_id: str, kind: ZInfoTypes.ValueType, now: float) -> ZInfoMsg:
     """An info message without its content."""
     return ZInfoMsg(ztype=kind, devId=device_id, atTimeStamp=want_time(now))

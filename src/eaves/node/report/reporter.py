@@ -32,6 +32,7 @@ from eaves.node.report.blobs import BlobReports, want_blob_infos, want_blob_repo
 from eaves.node.report.device import DeviceView, want_device_info, want_hardware_info
 from eaves.node.report.metrics import MetricsView
 from eaves.node.report.subjects import STRUCTS, Key, Subject, want_gist, want_info, want_removal, want_subjects
+from eaves.node.report.told import Told, list_departed
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.info.info_pb2 import ZInfoMsg
 
@@ -65,6 +66,7 @@ class Reporter:
         orders: Orders,
         queue: EventQueue,
         surveyor: Survey,
+        told: Told | None = None,
     ) -> None:
         self._controller = controller
         self._observations = observations
@@ -72,6 +74,7 @@ class Reporter:
         self._queue = queue
         self._surveyor = surveyor
         self._queued: dict[Key, Subject] = {}
+        self._told = told or Told()
         self._told_data: dict[tuple[str, str], bytes] = {}
         self._told_patches: dict[str, PatchStatus] = {}
         self._told_blobs: BlobReports = {}
@@ -115,11 +118,13 @@ class Reporter:
     async def run_changes(self) -> None:
         """Queue a message for each object that changed, for ever."""
         version = -1
+        await self._told.load()
         while True:
             version = await self._wait_change(version)
             await asyncio.sleep(GATHER_S)
             version = self._observations.version
             self.queue_changes()
+            await self._told.save()
 
     async def run_device(self) -> None:
         """Queue device info at start, on request, and at intervals, for ever."""
@@ -170,9 +175,13 @@ class Reporter:
             if self._queued.get(key) != gist:
                 self._queued[key] = gist
                 self._put(key, want_info(self._device_id, key, subject, now))
-        for key in [key for key in self._queued if key not in wanted]:
-            del self._queued[key]
+        gone = [key for key in self._queued if key not in wanted]
+        former = self._told.keys.difference(wanted, self._queued)
+        for key in (*gone, *list_departed(former, self._orders.desired)):
+            self._queued.pop(key, None)
+            self._told.keys.discard(key)
             self._put(key, want_removal(self._device_id, key, now))
+        self._told.keys.update(wanted)
         self._queue_blobs(now)
         self._queue_metadata(now)
         self._note_running()

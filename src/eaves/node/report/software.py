@@ -20,7 +20,7 @@ REFUSAL = "the system of this node is updated by its owner, not by the device AP
 
 
 def want_software(version: str, os_name: str, base_os: DesiredBaseOs | None, now: float) -> list[ZInfoDevSW]:
-    """The system in use, and the refused one if another version is asked for."""
+    """The system in use, and beside it the refused one if another version is asked for."""
     current = ZInfoDevSW(
         activated=True,
         partitionLabel=PARTITION,
@@ -31,7 +31,9 @@ def want_software(version: str, os_name: str, base_os: DesiredBaseOs | None, now
         userStatus=info_pb2.UPDATED,
     )
     if base_os is None or base_os.version == version:
-        return [current]
+        # Controllers of EVE count on two places for a system, one of them empty.
+        empty = ZInfoDevSW(partitionLabel=_OTHER_PARTITION, partitionState="unused", status=info_pb2.INITIAL)
+        return [current, empty]
     error = ErrorInfo(
         description=REFUSAL,
         timestamp=want_time(now),

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eaves.node.desired.hardware_model import DesiredIo
-from eaves.node.desired.model import ConfigProblem, DesiredNode, ObjectKind
+from eaves.node.desired.model import ConfigProblem, DesiredNetwork, DesiredNode, ObjectKind
 from eaves.node.observed import (
     ALIVE,
     AppStatus,
@@ -45,6 +45,8 @@ class Subject(Struct, frozen=True):
     problems: tuple[ConfigProblem, ...] = ()
     devices: tuple[DesiredIo, ...] = ()
     """What an app has of the hardware model."""
+    networks: tuple[DesiredNetwork, ...] = ()
+    """Those that an app is on."""
     source: ImageStatus | None = None
     """What a volume that is not there yet is made from."""
     references: int = 1
@@ -85,7 +87,7 @@ def want_info(device_id: str, key: Key, subject: Subject, now: float) -> ZInfoMs
     problems: Sequence[ConfigProblem] = subject.problems
     match subject.status:
         case AppStatus() as status:
-            return apps.want_app_info(device_id, status, problems, now, subject.devices)
+            return apps.want_app_info(device_id, status, problems, now, subject.devices, subject.networks)
         case NetworkStatus() as status:
             return networks.want_network_info(device_id, status, problems, now)
         case VolumeStatus() as status:
@@ -109,7 +111,12 @@ def _extend(subject: Subject, desired: DesiredNode, observed: dict[Key, Status])
     status = subject.status
     if isinstance(status, AppStatus) and status.state in ALIVE:
         groups = {group for app in desired.apps if app.id == status.id for group in app.devices}
-        return replace(subject, devices=tuple(device for device in desired.hardware if device.group in groups))
+        joined = {interface.network_id for interface in status.interfaces}
+        return replace(
+            subject,
+            devices=tuple(device for device in desired.hardware if device.group in groups),
+            networks=tuple(network for network in desired.networks if network.id in joined),
+        )
     if isinstance(status, VolumeStatus):
         users = (app for app in desired.apps if status.id in (app.root_volume_id, *(m.volume_id for m in app.mounts)))
         image_id = next((volume.image_id for volume in desired.volumes if volume.id == status.id), "")

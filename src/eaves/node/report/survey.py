@@ -84,6 +84,7 @@ class Surveyor:
             root_ca_sha256=self._root_ca_sha256,
             config_hash=parts.poller.applied_hash,
             config_applied_at=parts.poller.applied_at,
+            has_config=desired is not None,
             is_in_maintenance=desired is not None and desired.maintenance_mode,
             is_rebooting=parts.orders.is_rebooting,
             is_halting=any(status.state in ALIVE for status in list_statuses(parts.observations, AppStatus)),
@@ -123,11 +124,12 @@ class Surveyor:
             },
             networks=networks,
             volumes=list_statuses(parts.observations, VolumeStatus),
-            health=parts.controller.health,
             logs=parts.uploader.figures(),
             flows=parts.flows.figures(),
-            config_received_at=parts.poller.received_at,
-            config_applied_at=parts.poller.applied_at,
+            traffic=parts.controller.traffic.ways,
+            with_calls=not parts.orders.is_of_eaves,
+            config_received_ns=parts.poller.received_ns,
+            config_processed_ns=parts.poller.processed_ns,
         )
 
     def _without_own(self, ports: list[facts.Port]) -> list[facts.Port]:

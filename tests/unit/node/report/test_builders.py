@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from eaves.node.counters import BootReason, Record
 from eaves.node.desired.hardware_model import DesiredIo, IoKind
-from eaves.node.desired.model import ConfigProblem, DesiredBaseOs, ObjectKind, Owner
+from eaves.node.desired.model import ConfigProblem, DesiredBaseOs, DesiredNetwork, NetworkKind, ObjectKind, Owner
 from eaves.node.link.attestation import AttestationStep
+from eaves.node.link.traffic import CallFigures, WayFigures
 from eaves.node.link.uplinks import Uplink
 from eaves.node.observed import (
     AppState,
@@ -224,6 +225,9 @@ def test_device() -> None:
     assert info.attestation_info.state == info_pb2.ATTESTATION_STATE_COMPLETE
     assert (info.swList[0].shortVersion, info.swList[0].activated) == ("0.1.0", True)
     assert info.storageList[0].storageLocation
+    (pool,) = info.storage_info
+    assert (pool.pool_name, pool.storage_state) == ("/", info_pb2.STORAGE_STATUS_ONLINE)
+    assert [disk.disk_name.name for disk in pool.disks] == ["/dev/sda1"]
     assert info.configItemStatus.configItems["x"].error == "unknown"
     assert (info.appInstances[0].uuid, info.appInstances[0].name) == ("app-1", "web")
     eth0, docker0 = info.systemAdapter.status[0].ports
@@ -252,6 +256,7 @@ def test_configured_uplinks_are_the_management_ports() -> None:
     [
         (replace(VIEW, is_rebooting=True), info_pb2.ZDEVICE_STATE_REBOOTING),
         (replace(VIEW, is_in_maintenance=True), info_pb2.ZDEVICE_STATE_MAINTENANCE_MODE),
+        (replace(VIEW, has_config=False), info_pb2.ZDEVICE_STATE_BOOTING),
         (replace(VIEW, record=Record(is_shut_down=True)), info_pb2.ZDEVICE_STATE_PREPARED_POWEROFF),
         (
             replace(VIEW, record=Record(is_shut_down=True), is_halting=True),
@@ -279,7 +284,8 @@ def test_an_operating_system_is_refused_in_words_that_controllers_of_eve_read() 
     assert (refused.shortVersion, refused.swErr.severity) == ("14.5.0-kvm-amd64", common_pb2.SEVERITY_ERROR)
     assert (refused.swErr.entities[0].entity, info.baseos_update_counter) == (common_pb2.ENTITY_BASE_OS, 3)
     same = replace(VIEW, base_os=DesiredBaseOs(VIEW.version))
-    assert len(device.want_device_info(DEVICE, same, 9.0).dinfo.swList) == 1
+    _, empty = device.want_device_info(DEVICE, same, 9.0).dinfo.swList
+    assert (empty.shortVersion, empty.partitionLabel, empty.userStatus) == ("", "IMGB", info_pb2.NONE)
 
 
 def test_assignable_groups_tell_who_has_them() -> None:
@@ -321,11 +327,12 @@ def test_metrics() -> None:
             )
         ],
         started_at={"app-1": 100.0},
+        config_processed_ns=1_795_900_000_123_456_789,
         networks=[NetworkStatus("net-1", "2", "default", "Local", active=True, bridge="evbr1")],
         volumes=[VolumeStatus("v", 1, "data", VolumeState.READY, size_bytes=1000, used_bytes=10)],
         interval_s=60,
     )  # fmt: skip
-    message = metrics.want_metrics(DEVICE, view, 9.0)
+    message = metrics.want_metrics(DEVICE, view, 160.0)
     dm = message.dm
     assert (dm.memory.usedMem, dm.memory.availMem, dm.memory.usedPercentage) == (2048, 6144, 25.0)
     assert (dm.cpuMetric.total, dm.cpuMetric.total_ns) == (12, 12_500_000_000)
@@ -333,7 +340,9 @@ def test_metrics() -> None:
     assert (dm.deviceMemory.used_eveMB, dm.deviceMemory.allocated_appsMB) == (50, 64)
     assert dm.dormant_time_in_seconds == 180
     (app,) = message.am
-    assert (app.AppID, app.cpu.total_ns, app.cpu.upTime.seconds) == ("app-1", 1_500_000_000, 100)
+    # A duration in the form of a time, as EVE writes it.
+    assert (app.AppID, app.cpu.total_ns, app.cpu.upTime.seconds) == ("app-1", 1_500_000_000, 60)
+    assert dm.last_processed_config.ToNanoseconds() == 1_795_900_000_123_456_789
     assert (app.appMemory.usedMB, app.appMemory.allocatedMB, app.memory.usedPercentage) == (32, 64, 50.0)
     assert (app.network[0].rxBytes, app.network[0].txBytes) == (5, 6)
     (network,) = message.nm
@@ -365,6 +374,27 @@ def test_disks_of_apps_have_the_types_that_eve_gives_them() -> None:
         ("/v/image", 5, 1024, "raw"),
         ("/v/folder", 5, 5, "CONTAINER"),
     ]
+
+
+def test_traffic_to_the_controller_by_way_and_call() -> None:
+    call = CallFigures(tries=3, tried_bytes=300, sent=2, sent_bytes=200, received=2, received_bytes=40, milliseconds=90)
+    ways = {"": WayFigures(2, 1, 1, 5.0, 4.0, {"https://c/info": call}), "modem": WayFigures()}
+    view = MetricsView(machine=MACHINE, load=Load(1, 2, 3, 4), ports=VIEW.ports, traffic=ways)
+    host, modem = metrics.want_metrics(DEVICE, view, 9.0).dm.zedcloud
+    assert (host.ifName, host.success, host.failures, host.authVerifyFailure) == ("eth0", 2, 1, 1)
+    assert (host.lastSuccess.seconds, host.lastFailure.seconds, modem.ifName) == (5, 4, "modem")
+    (url,) = host.urlMetrics
+    assert (url.url, url.tryMsgCount, url.sentByteCount, url.recvByteCount) == ("https://c/info", 3, 200, 40)
+
+
+def test_an_app_tells_who_serves_it_on_its_networks() -> None:
+    network = DesiredNetwork(
+        "net-1", "1", "default", NetworkKind.LOCAL, "uplink", "10.1.0.0/24", "10.1.0.1", ntp_servers=("192.0.2.7",)
+    )
+    status = replace(APP, interfaces=(InterfaceStatus("eth0", "net-1", "02:00:00:00:00:01", ("10.1.0.2",)),))
+    (found,) = apps.want_app_info(DEVICE, status, (), 9.0, networks=(network,)).ainfo.network
+    assert (list(found.defaultRouters), list(found.dns.DNSservers)) == (["10.1.0.1"], ["10.1.0.1"])
+    assert list(found.ntp_servers) == ["192.0.2.7"]
 
 
 def test_memory_errors() -> None:

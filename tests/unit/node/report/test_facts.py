@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from eaves.node.report import facts
 
 
@@ -19,6 +21,21 @@ def test_folder_of_apps_is_on_one_of_the_mounts(tmp_path: Path) -> None:
     mounts = facts.load_mounts(tmp_path)
     assert all(mount.total_bytes >= mount.used_bytes for mount in mounts)
     assert len({mount.path for mount in mounts}) == len(mounts)
+
+
+def test_what_is_mounted_for_apps_is_no_file_system_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data", "state/volume", "merged"):
+        (tmp_path / name).mkdir(parents=True)
+    lines = [
+        f"/dev/sda1 {tmp_path}/data ext4 rw 0 0",
+        f"/dev/loop0 {tmp_path}/state/volume ext4 rw 0 0",
+        f"overlay {tmp_path}/merged overlay rw 0 0",
+    ]
+    monkeypatch.setattr(facts, "_lines", lambda _: lines)
+    assert [mount.path for mount in facts.load_mounts(tmp_path / "state")] == [f"{tmp_path}/data"]
+    assert facts.load_mounts(tmp_path / "nowhere")[0].device == "/dev/sda1"
 
 
 def test_load_is_plausible() -> None:

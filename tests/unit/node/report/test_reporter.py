@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+import json
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -36,6 +38,8 @@ from eaves.node.report.device import DeviceView
 from eaves.node.report.facts import Load, Machine
 from eaves.node.report.metrics import MetricsView
 from eaves.node.report.reporter import Reporter
+from eaves.node.report.told import Told, ToldKeys
+from eaves.node.statefile import StateFile
 from eaves.testing.device_configs import ROOT_ID, TREE_ID, want_config
 from eaves.testing.scripted_controller import ScriptedController
 from eaves.wire.paths import Endpoint
@@ -62,13 +66,18 @@ class Survey:
 
 
 class Stage:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, remembers: bool = False) -> None:
+        """``remembers``: what was told outlives the reporter, which takes real time that the loop's clock does not know."""
+        told = Told(StateFile(folder / "told.json", ToldKeys)) if remembers else Told()
+        self.folder = folder
         self.controller = ScriptedController(folder)
         self.observations = Observations()
         self.queue = EventQueue(self.controller.post)
         self.desired = DesiredNode("d", "1", "h")
         self.orders = SimpleNamespace(desired=self.desired, problems=(), timers=Timers())
-        self.reporter = Reporter(self.controller, self.observations, cast(Orders, self.orders), self.queue, Survey())
+        self.reporter = Reporter(
+            self.controller, self.observations, cast(Orders, self.orders), self.queue, Survey(), told
+        )
 
     @contextlib.asynccontextmanager
     async def running(self, *services: str) -> AsyncIterator[None]:
@@ -82,6 +91,18 @@ class Stage:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Threads read and write the record of what was told; the loop's clock runs on meanwhile."""
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end
+            await asyncio.sleep(1)
+
+    async def until_told(self, count: int) -> None:
+        """Until the record on disk has so many objects."""
+        path = self.folder / "told.json"
+        await self.until(lambda: path.exists() and len(json.loads(path.read_bytes())["keys"]) == count)
 
     def infos(self) -> list[ZInfoMsg]:
         return [ZInfoMsg.FromString(call.payload) for call in self.controller.calls if call.endpoint is Endpoint.INFO]
@@ -166,6 +187,48 @@ async def test_removed_object_is_told_by_its_id_alone(tmp_path: Path) -> None:
         await asyncio.sleep(1)
         (info,) = stage.take()
         assert (info.ainfo.AppID, info.ainfo.AppName) == (APP_ID, "")
+
+
+async def test_what_left_the_config_while_the_daemon_was_down_is_told_as_gone(tmp_path: Path) -> None:
+    volume = VolumeStatus(ROOT_ID, 1, "root", VolumeState.READY)
+    stage = Stage(tmp_path, remembers=True)
+    async with stage.running():
+        stage.observations.publish(APP)
+        stage.observations.publish(volume)
+        await stage.until_told(2)
+    again = Stage(tmp_path, remembers=True)
+    again.orders.desired = None
+    async with again.running():
+        again.observations.publish(volume)
+        await again.until(lambda: len(again.infos()) == 1)
+        assert again.infos()[0].vinfo.displayName == "root", "before there is a config nothing is known to be gone"
+        again.orders.desired = DesiredNode("d", "2", "h2")
+        again.reporter.note_config()
+        await again.until_told(1)
+    last = again.infos()[-1]
+    assert (last.ainfo.AppID, last.ainfo.AppName) == (APP_ID, "")
+    third = Stage(tmp_path, remembers=True)
+    third.observations.publish(volume)
+    async with third.running():
+        await third.until(lambda: bool(third.infos()))
+        await asyncio.sleep(10)
+    assert [info.WhichOneof("InfoContent") for info in third.infos()] == ["vinfo"]
+
+
+async def test_an_object_that_is_wanted_and_not_seen_yet_is_not_told_as_gone(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, remembers=True)
+    config = want_config()
+    config.id.uuid = "a0000000-0000-4000-8000-000000000001"
+    app = AppStatus(config.apps[0].uuidandversion.uuid, "1", "web", "", AppState.RUNNING)
+    async with stage.running():
+        stage.observations.publish(app)
+        await stage.until_told(1)
+    again = Stage(tmp_path, remembers=True)
+    again.orders.desired = parse_config(config, "h", no_key)
+    async with again.running():
+        again.reporter.note_config()
+        await asyncio.sleep(10)
+    assert again.infos() == []
 
 
 async def test_what_an_app_posted_and_patch_envelopes_are_told_once(tmp_path: Path) -> None:
