@@ -2,7 +2,8 @@
 
 Reconcilers and the gateway call :meth:`EventRecorder.record`. The Event's name is made from what it says, so that a repetition finds
 the first one also after a restart or from another process. Events live for an hour after they were last seen (garbage collection
-removes them), and losing one is no harm: recording never fails its caller.
+removes them), and losing one is no harm: recording never fails its caller. Of one object only so many different ones are kept, as client-go
+does: what devices say is in their texts, and a hostile one would fill the store with them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
+from eaves.controller.gateway.errors import TooManyError
+from eaves.controller.gateway.limits import Buckets, Rate
 from eaves.controller.objects import Objects, encode_document, key_of, want_put
 from eaves.controller.observe.model import EventNote
 from eaves.kinds.times import render_time
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 CLUSTER_NAMESPACE = "default"
 """Where events about objects without a namespace live."""
 MESSAGE_LIMIT = 1024
+NEW_EVENTS = Rate(per_s=1 / 30, burst=100)
+"""Of one object, which say something else than the earlier ones."""
+_MAX_OBJECTS = 10_000
 _ATTEMPTS = 5
 
 
@@ -40,10 +46,18 @@ class EventSink(Protocol):
 class EventRecorder:
     """Writes events to the store. ``component`` is who reports."""
 
-    def __init__(self, objects: Objects, component: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        component: str,
+        clock: Callable[[], float] = time.time,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._objects = objects
         self._component = component
         self._clock = clock
+        self._monotonic_s = monotonic_s
+        self._new: Buckets[tuple[str, str]] = Buckets(NEW_EVENTS, _MAX_OBJECTS)
 
     async def record(self, obj: Object, note: EventNote) -> None:
         event = self._make(obj, note)
@@ -73,6 +87,11 @@ class EventRecorder:
             return
 
     async def _create(self, event: Object, namespace: str) -> None:
+        about = event["involvedObject"]
+        try:
+            self._new.take((about["kind"], about.get("uid") or about["name"]), self._monotonic_s())
+        except TooManyError:
+            return
         space = await self._objects.get("Namespace", "", namespace)
         if space is not None and not space["metadata"].get("deletionTimestamp"):
             await self._objects.store.commit([want_put(event, 0)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from eaves.controller.events import EventRecorder
+from eaves.controller.events import NEW_EVENTS, EventRecorder
 from eaves.controller.objects import Objects
 from eaves.controller.observe.model import EventNote, EventType
 from eaves.testing.objects import make_app, make_edgenode
@@ -49,3 +49,21 @@ async def test_events_of_cluster_wide_objects_are_in_default_and_those_of_lost_n
         await recorder.record(make_edgenode(), PULLED)
         await recorder.record(make_app("web", namespace="gone"), PULLED)
         assert [event["metadata"]["namespace"] for event in await objects.list("Event")] == ["default"]
+
+
+async def test_who_says_ever_new_things_about_an_object_is_cut_off_and_others_are_heard(tmp_path: Path) -> None:
+    now_s = [1000.0]
+    async with open_api(tmp_path) as bench:
+        objects = Objects(bench.store)
+        recorder = EventRecorder(objects, "eaves-controller", monotonic_s=lambda: now_s[0])
+        for number in range(150):
+            await recorder.record(make_edgenode(), EventNote(EventType.WARNING, "Rebooted", f"for the {number}. time"))
+        assert len(await objects.list("Event")) == NEW_EVENTS.burst
+        # What was said before still counts, other objects have their own allowance, and time brings more.
+        await recorder.record(make_edgenode(), EventNote(EventType.WARNING, "Rebooted", "for the 3. time"))
+        await recorder.record(make_app("web"), PULLED)
+        now_s[0] += 31
+        await recorder.record(make_edgenode(), EventNote(EventType.WARNING, "Rebooted", "at last"))
+        events = {event["message"]: event["count"] for event in await objects.list("Event")}
+        assert len(events) == NEW_EVENTS.burst + 2
+        assert (events["for the 3. time"], events["at last"], events["pulled the image"]) == (2, 1, 1)
