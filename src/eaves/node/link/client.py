@@ -201,7 +201,12 @@ class HttpClient:
             raise
         finally:
             self._busy.discard(connection)
-        self._context.keep_session(self.server.host, connection.writer.get_extra_info("ssl_object"))
+        ssl_object = connection.writer.get_extra_info("ssl_object")
+        if ssl_object is not None and ssl_object.context is not self._context:
+            # The trust changed meanwhile: neither the connection nor its session may be used under the new one.
+            await connection.close()
+            return response
+        self._context.keep_session(self.server.host, ssl_object)
         await self._keep(connection, route)
         return response
 

@@ -15,6 +15,7 @@ from eaves.node.link.client import HttpClient, Proxy, Route, Server
 from eaves.node.link.errors import CertificateTimeError, DialError, IdentityError, TlsError, TransferError
 from eaves.node.link.tls import want_context
 from eaves.testing.authority import DAY, Authority
+from eaves.testing.device_api_http import Answer, Request
 from eaves.testing.foreign_controller import ForeignController
 from eaves.testing.tcp_server import TcpServer
 
@@ -69,6 +70,26 @@ async def test_tls_session_is_resumed_on_a_new_connection(tmp_path: Path) -> Non
         await client.close()
         await client.request("GET", "/api/v2/edgedevice/ping")
         assert (controller.connections, controller.resumed) == (2, 1)
+
+
+async def test_a_request_under_way_when_the_trust_changes_leaves_nothing_to_the_new_one(tmp_path: Path) -> None:
+    class Changing(ForeignController):
+        """The client's trust changes between its question and the answer."""
+
+        def _answer(self, request: Request) -> Answer | None:
+            context = want_context(self.authority.root_pem, use_system=False)
+            changes.append(asyncio.create_task(client.use_context(context)))
+            return super()._answer(request)
+
+    changes: list[asyncio.Task[None]] = []
+    async with (
+        Changing().running(tmp_path) as controller,
+        client_of(Server("localhost", controller.port), controller.authority.root_pem) as client,
+    ):
+        for number in range(1, 4):
+            assert (await client.request("GET", "/api/v2/edgedevice/ping")).status == 200
+            await changes[-1]
+            assert (controller.connections, controller.resumed) == (number, 0)
 
 
 async def test_kept_connection_that_the_server_closed_is_replaced_unseen(tmp_path: Path) -> None:
