@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from eaves.kinds.fields import about
-from eaves.kinds.serving import core_resource
+from eaves.kinds.serving import core_resource, text_at
 from eaves.kube.resource import Resource, Verb
 from eaves.kube.tables import age_column, name_column
 
@@ -28,7 +28,9 @@ class Absent(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tr
     status: Annotated[dict, about("Not used.")] = {}  # type: ignore[type-arg] # any object
 
 
-def _absent(group: str, plural: str, kind: str, short: str, instead: str, *, namespaced: bool = True) -> Resource:
+def _absent(
+    group: str, plural: str, kind: str, short: str, instead: str, *, namespaced: bool = True, fields: str = ""
+) -> Resource:
     about_it = {"__doc__": f"{kind} is a kind that there are no objects of: {instead}."}
     resource = core_resource(
         msgspec.defstruct(kind, [], bases=(Absent,), namespace=about_it, module=__name__),
@@ -38,6 +40,7 @@ def _absent(group: str, plural: str, kind: str, short: str, instead: str, *, nam
         group_reference=group.partition(".")[0] or "core",
         short_names=tuple(short.split()),
         verbs=_VERBS,
+        selectable_fields={name: text_at(*name.split(".")) for name in fields.split()},
         columns=(name_column(), age_column()),
     )
     return msgspec.structs.replace(resource, instead=f"{plural} are not kept here: {instead}")
@@ -54,16 +57,16 @@ _STORAGE = "write a Volume (eaves.dev/v1alpha1), which is on the node of the App
 _BOUNDS = "each App says what it gets at most in spec.cpus and spec.memory, and what a node has bounds them all"
 
 RESOURCES: tuple[Resource, ...] = (
-    _absent("", "services", "Service", "svc", _REACH),
+    _absent("", "services", "Service", "svc", _REACH, fields="spec.clusterIP spec.type"),
     _absent("", "endpoints", "Endpoints", "ep", _REACH),
-    _absent("", "replicationcontrollers", "ReplicationController", "rc", _WORKLOAD),
+    _absent("", "replicationcontrollers", "ReplicationController", "rc", _WORKLOAD, fields="status.replicas"),
     _absent("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc", _STORAGE),
     _absent("", "persistentvolumes", "PersistentVolume", "pv", _STORAGE, namespaced=False),
     _absent("", "resourcequotas", "ResourceQuota", "quota", _BOUNDS),
     _absent("", "limitranges", "LimitRange", "limits", _BOUNDS),
     _absent("apps", "daemonsets", "DaemonSet", "", _WORKLOAD),
     _absent("apps", "deployments", "Deployment", "deploy", _WORKLOAD),
-    _absent("apps", "replicasets", "ReplicaSet", "rs", _WORKLOAD),
+    _absent("apps", "replicasets", "ReplicaSet", "rs", _WORKLOAD, fields="status.replicas"),
     _absent("apps", "statefulsets", "StatefulSet", "sts", _WORKLOAD),
     _absent(
         "autoscaling",
@@ -73,7 +76,7 @@ RESOURCES: tuple[Resource, ...] = (
         "an App is one instance on one node",
     ),
     _absent("batch", "cronjobs", "CronJob", "cj", _JOB),
-    _absent("batch", "jobs", "Job", "", _JOB),
+    _absent("batch", "jobs", "Job", "", _JOB, fields="status.successful"),
     _absent("networking.k8s.io", "ingresses", "Ingress", "ing", _REACH),
     _absent(
         "networking.k8s.io",

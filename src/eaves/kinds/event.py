@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from eaves.kinds.columns import age_of, at, get
-from eaves.kinds.fields import Time, about
+from eaves.kinds.fields import MicroTime, Time, about
 from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import core_resource, text_at
 from eaves.kube import names
@@ -43,7 +43,7 @@ class EventSeries(Struct, frozen=True, rename="camel", kw_only=True, omit_defaul
     """The same thing again and again."""
 
     count: Annotated[int, about("How often.")] = 0
-    last_observed_time: Annotated[Time | None, about("When last.")] = None
+    last_observed_time: Annotated[MicroTime | None, about("When last.")] = None
 
 
 class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -57,7 +57,7 @@ class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tru
     last_timestamp: Annotated[Time | None, NULLABLE, about("When it was last seen.")] = None
     count: Annotated[int, about("How often it was seen.")] = 0
     type: Annotated[str, about("Normal or Warning.")] = ""
-    event_time: Annotated[Time | None, NULLABLE, about("When it was first seen, to the microsecond.")] = None
+    event_time: Annotated[MicroTime | None, NULLABLE, about("When it was first seen, to the microsecond.")] = None
     series: Annotated[EventSeries | None, about("Set when it happens again and again.")] = None
     action: Annotated[str, about("What was done or failed.")] = ""
     related: Annotated[ObjectReference | None, about("Another object that has to do with it.")] = None

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from eaves.kinds import event
 from eaves.kinds.event import EventSeries, EventSource, ObjectReference
-from eaves.kinds.fields import Time, about
+from eaves.kinds.fields import MicroTime, Time, about
 from eaves.kinds.rules import invalid, required
 from eaves.kinds.serving import core_resource, text_at
 from eaves.kube.errors import FieldError
@@ -35,7 +35,7 @@ _FROM_CORE = {core: name for name, core in _TO_CORE.items()}
 class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """Event is a report of something that happened. Events are kept for an hour."""
 
-    event_time: Annotated[Time | None, event.NULLABLE, about("When it was first seen, to the microsecond.")] = None
+    event_time: Annotated[MicroTime | None, event.NULLABLE, about("When it was first seen, to the microsecond.")] = None
     series: Annotated[EventSeries | None, about("Set when it happens again and again.")] = None
     reporting_controller: Annotated[str, about("Controller that reports.")] = ""
     reporting_instance: Annotated[str, about("Its instance.")] = ""

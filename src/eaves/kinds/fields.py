@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from eaves.kube.schema import MICRO_TIME
+
 
 def about(description: str, **limits: Any) -> Meta:
     """Documentation (and limits such as ``ge``, ``max_length``) of one field."""
@@ -46,6 +48,9 @@ Quantity = Annotated[int | str, Meta(extra_json_schema={"x-kubernetes-int-or-str
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """RFC 3339 in UTC with seconds: ``2026-11-24T18:00:00Z``."""
+
+MicroTime = Annotated[str, Meta(extra_json_schema={"format": "date-time", "reference": MICRO_TIME})]
+"""The same with microseconds, all six digits, without which Go clients cannot read it: ``2026-11-24T18:00:00.000000Z``."""
 
 
 class ConditionStatus(StrEnum):

@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from eaves.kinds.columns import at
-from eaves.kinds.fields import Time, about
+from eaves.kinds.fields import MicroTime, about
 from eaves.kinds.rules import invalid
 from eaves.kinds.serving import core_resource
 from eaves.kinds.times import render_time
@@ -30,8 +30,8 @@ class LeaseSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
 
     holder_identity: Annotated[str | None, about("Who holds it.")] = None
     lease_duration_seconds: Annotated[int | None, INT32, about("How long it lasts after renewTime.")] = None
-    acquire_time: Annotated[Time | None, about("When it was taken.")] = None
-    renew_time: Annotated[Time | None, about("When it was last renewed.")] = None
+    acquire_time: Annotated[MicroTime | None, about("When it was taken.")] = None
+    renew_time: Annotated[MicroTime | None, about("When it was last renewed.")] = None
     lease_transitions: Annotated[int | None, INT32, about("How often it changed hands.")] = None
     strategy: Annotated[str | None, about("Strategy of coordinated leader election.")] = None
     preferred_holder: Annotated[str | None, about("Who should hold it next.")] = None

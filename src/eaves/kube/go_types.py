@@ -9,7 +9,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from eaves.kube.schema import Schema, is_time
+from eaves.kube.schema import MICRO_TIME, Schema, has_micros, is_time
 
 _META_TYPES = {"uid": "types.UID"}
 _NUMBERS = {"int32": "int32", "": "int64", "int64": "int64"}
@@ -109,10 +109,19 @@ def _check(schema: Schema, value: Any) -> str:
         return f"json: cannot unmarshal {name_json_type(value)}{shown}"
     if schema.type == "integer" and not -(1 << (bits := _BITS.get(schema.format, 63))) <= value < 1 << bits:
         return f"json: cannot unmarshal number {value}"
-    if schema.format == "date-time" and value and not is_time(value):
-        return f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
+    if schema.format == "date-time" and value:
+        return _check_time(value, is_micro=schema.reference == MICRO_TIME)
     if schema.format == "byte" and (place := _find_no_base64(value)) is not None:
         return f"illegal base64 data at input byte {place}"
+    return ""
+
+
+def _check_time(text: str, *, is_micro: bool) -> str:
+    layout = f"2006-01-02T15:04:05{'.000000' if is_micro else ''}Z07:00"
+    if not is_time(text):
+        return f'parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006"'
+    if is_micro and not has_micros(text):
+        return f'parsing time "{text}" as "{layout}": cannot parse "{text[19:]}" as ".000000"'
     return ""
 
 

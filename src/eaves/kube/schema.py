@@ -275,6 +275,16 @@ def _compile(pattern: str) -> re.Pattern[str]:
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 
 
+MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
+"""Definition of times with exactly six digits of a second's fraction."""
+_MICROS = re.compile(r"[^.]*\.[0-9]{6}[Zz+-].*")
+
+
+def has_micros(text: str) -> bool:
+    """Whether a time of RFC 3339 has microseconds, no more and no less."""
+    return _MICROS.fullmatch(text) is not None
+
+
 def is_time(text: str) -> bool:
     """Whether a text is a time of RFC 3339. Asks a pattern and the calendar: each alone lets too much through."""
     if not _TIME.fullmatch(text):

@@ -112,17 +112,22 @@ def parse_label_selector_object(value: Mapping[str, Any]) -> LabelSelector:
     return LabelSelector(tuple(terms))
 
 
-def parse_field_selector(text: str, supported: Sequence[str]) -> FieldSelector:
-    """``spec.nodeName=a,status.phase!=Running``; ``\\``, ``,`` and ``=`` in values are escaped by ``\\``. Raises ApiError 400."""
+def parse_field_selector(text: str, supported: Sequence[str], *, is_plain: bool = False) -> FieldSelector:
+    """``spec.nodeName=a,status.phase!=Running``; ``\\``, ``,`` and ``=`` in values are escaped by ``\\``.
+
+    ``is_plain``: a kind of Kubernetes that has nothing selectable of its own, which is refused in other words. Raises ApiError 400.
+    """
     terms = []
     for part in re.findall(r"(?:[^\\,]|\\.|\\$)+", text, re.DOTALL):
         match = re.fullmatch(r"(.*?)(!=|==|=)(.*)", part, re.DOTALL)
         if match is None:
             raise status.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
-        field = match.group(1)
-        if field not in supported:
-            raise status.bad_request(f"field label not supported: {field}")
-        terms.append(FieldTerm(field, _unescape(match.group(3)), match.group(2) != "!="))
+        terms.append(FieldTerm(match.group(1), _unescape(match.group(3)), match.group(2) != "!="))
+    for term in terms:
+        if term.field not in supported:
+            listed = ", ".join(f'"{name}"' for name in supported)
+            known = f'"{term.field}" is not a known field selector: only {listed}'
+            raise status.bad_request(known if is_plain else f"field label not supported: {term.field}")
     return FieldSelector(tuple(terms))
 
 

@@ -268,3 +268,15 @@ def test_objects_are_selected_by_labels_and_fields() -> None:
     assert not selectors.match_object(labels, fields, obj, {"metadata.name": "db"})
     assert not selectors.match_object(labels, FieldSelector(), {"metadata": {}}, {})
     assert selectors.match_object(LabelSelector(), FieldSelector(), {}, {})
+
+
+def test_fields_that_a_kind_does_not_have_are_told_after_what_cannot_be_read() -> None:
+    def told(text: str, *, is_plain: bool = False) -> str:
+        with pytest.raises(ApiError) as caught:
+            selectors.parse_field_selector(text, ("metadata.name", "metadata.namespace"), is_plain=is_plain)
+        return caught.value.message
+
+    assert told("spec.x=1") == "field label not supported: spec.x"
+    only = '"spec.x" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    assert told("metadata.name=a,spec.x!=1", is_plain=True) == only
+    assert told("spec.x=1,a=1=2") == "invalid field selector: unescaped character in value: 61"

@@ -16,7 +16,7 @@ from eaves.controller.api.admission import Admission
 from eaves.controller.api.backends import StoreBackend
 from eaves.controller.api.listoptions import ListOptions
 from eaves.controller.api.reading import Reader
-from eaves.controller.api.routing import Query
+from eaves.controller.api.routing import Query, is_true
 from eaves.controller.api.writeoptions import is_dry_run
 from eaves.controller.api.writing import ATTEMPTS
 from eaves.controller.deletion import POLICIES, is_released, mark_deleted, save_update
@@ -72,6 +72,8 @@ def parse_delete_options(body: bytes, content_type: str, query: Query) -> Delete
         changes["propagation_policy"] = query["propagationPolicy"]
     if "gracePeriodSeconds" in query:
         changes["grace_period_seconds"] = _parse_grace(query["gracePeriodSeconds"])
+    if "orphanDependents" in query:
+        changes["orphan_dependents"] = is_true(query, "orphanDependents")
     if is_dry_run("DeleteOptions", query):
         changes["dry_run"] = ("All",)
     options = msgspec.structs.replace(options, **changes)

@@ -61,6 +61,9 @@ class EventKind:
         self._clock = clock
 
     async def serve(self, request: Request, target: Target) -> Answer:
+        if target.name and await self._view.get(target.namespace, target.name) is None:
+            # The writer would say so of the core group's event.
+            raise status.not_found(target.group, target.resource, target.name)
         match request.verb:
             case Verb.CREATE:
                 return await self._create(request, target)

@@ -136,7 +136,11 @@ def parse_selection(resource: Resource, query: Query) -> Selection:
         return EVERYTHING
     return Selection(
         selectors.parse_label_selector(query.get("labelSelector", "")),
-        selectors.parse_field_selector(query.get("fieldSelector", ""), selectable_fields(resource)),
+        selectors.parse_field_selector(
+            query.get("fieldSelector", ""),
+            selectable_fields(resource),
+            is_plain=not resource.is_custom and not resource.selectable_fields,
+        ),
     )
 
 

@@ -99,6 +99,9 @@ async def test_options_of_the_query(admin: AsgiClient) -> None:
     answer = await admin.call("DELETE", f"{CONFIGMAPS}/a", propagationPolicy="Orphan", gracePeriodSeconds="5")
     assert answer.json()["metadata"]["finalizers"] == ["orphan"]
     assert (await admin.call("DELETE", f"{CONFIGMAPS}/a", gracePeriodSeconds="x")).status == 400
+    await create(admin, "b")
+    answer = await admin.call("DELETE", f"{CONFIGMAPS}/b", orphanDependents="true")
+    assert answer.json()["metadata"]["finalizers"] == ["orphan"]
 
 
 async def test_a_collection_goes_by_its_selector(admin: AsgiClient) -> None:

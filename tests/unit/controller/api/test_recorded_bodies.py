@@ -80,7 +80,11 @@ TIME = 'parsing time "foo" as "2006-01-02T15:04:05Z07:00": cannot parse "foo" as
             configmap(metadata="x"),
             f"{OF_CONFIGMAP}{TO}string into Go struct field ConfigMap.metadata of type v1.ObjectMeta",
         ),
-        (LEASES, {"metadata": {"name": "l"}, "spec": {"renewTime": "foo"}}, OF_LEASE + TIME),
+        (
+            LEASES,
+            {"metadata": {"name": "l"}, "spec": {"renewTime": "foo"}},
+            OF_LEASE + TIME.replace("05Z", "05.000000Z"),
+        ),
         (
             LEASES,
             {"metadata": {"name": "l"}, "spec": []},
@@ -422,3 +426,18 @@ async def test_events_of_the_newer_form_are_replaced_and_owned_in_it(admin: Asgi
     assert answer.status == 200, answer.body.decode()
     mine = next(each for each in answer.json()["metadata"]["managedFields"] if each["manager"] == "two")
     assert mine["fieldsV1"] == {"f:note": {}}
+    missing = await admin.call("DELETE", f"{EVENTS}/x")
+    assert missing.json()["message"] == 'events.events.k8s.io "x" not found'
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"), [("2026-01-01T00:00:00Z", "Z"), ("2026-01-01T00:00:00.000+01:00", ".000+01:00")]
+)
+async def test_times_of_leases_have_microseconds(admin: AsgiClient, text: str, rest: str) -> None:
+    """Go clients cannot read others, and with one of them no list of Leases."""
+    body = {"metadata": {"name": "x"}, "spec": {"renewTime": text}}
+    answer = await admin.call("POST", LEASES, body)
+    told = f'parsing time "{text}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "{rest}" as ".000000"'
+    assert (answer.status, answer.json()["message"]) == (400, OF_LEASE + told)
+    good = {"metadata": {"name": "x"}, "spec": {"renewTime": "2026-01-01T00:00:00.123456Z"}}
+    assert (await admin.call("POST", LEASES, good)).status == 201
