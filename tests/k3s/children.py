@@ -65,8 +65,12 @@ class Children:
         return ""
 
     def tail(self, name: str) -> str:
+        return " | ".join(self.load_log(name).splitlines()[-3:])[-800:]
+
+    def load_log(self, name: str) -> str:
+        """What a program wrote in all its lives."""
         file = self._logs / f"{name}.log"
-        return " | ".join(file.read_text(errors="replace").splitlines()[-3:])[-800:] if file.exists() else ""
+        return file.read_text(errors="replace") if file.exists() else ""
 
     def wait(self, what: str, condition: Callable[[], bool], limit_s: float = 300.0) -> None:
         """Waits for what the programs bring about; fatal when one ends meanwhile or it takes too long."""

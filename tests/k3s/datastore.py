@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.k3s import bootstrap, log, pki, programs, snapshots
 from tests.k3s.children import Children
-from tests.k3s.etcd import CLIENT_PORT, Etcd, EtcdError
+from tests.k3s.etcd import CLIENT_PORT, Etcd, EtcdError, keep_old
 from tests.k3s.options import Options
 from tests.k3s.paths import DataDir, socket_path, write
 from tests.k3s.pki import AUTHORITIES
@@ -76,6 +76,18 @@ class Datastore:
         initial = self.etcd.join(peer)
         self.etcd.start(self._children, self._options, initial)
         self._children.wait("etcd to take this member as a voter", lambda: self._promote(peer))
+
+    def bury(self) -> None:
+        """A member that was taken out starts without its data: it joins, or makes a cluster, as its options say."""
+        if self._data.tombstone.exists():
+            log.info("tombstone file has been detected, removing data dir to rejoin the cluster")
+            keep_old(self._data)
+
+    def note_removal(self) -> None:
+        """When etcd has ended: leave word for the next start if this member was taken out."""
+        if self.has_etcd and self.etcd.was_removed(self._children):
+            write(self._data.tombstone, "")
+            log.info("This node has been removed from the cluster - please restart k3s to rejoin the cluster")
 
     def is_healthy(self) -> bool:
         if self._is_external_etcd:

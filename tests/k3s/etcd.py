@@ -17,6 +17,7 @@ from tests.k3s.paths import DataDir, write
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
+_REMOVED = "removed from the cluster"
 Object = dict[str, Any]
 
 
@@ -32,6 +33,7 @@ class Etcd:
         self._address = address
         self._name_file = data.etcd / "name"
         self.node_name = node_name
+        self._log_begin = 0
 
     @property
     def name(self) -> str:
@@ -78,7 +80,12 @@ class Etcd:
         argv += [f"--{value}" for value in options.list("etcd-arg")]
         if is_forced_new:
             argv.append("--force-new-cluster")
+        self._log_begin = len(children.load_log("etcd"))
         children.start("etcd", programs.program("etcd", "server"), *argv)
+
+    def was_removed(self, children: Children) -> bool:
+        """Whether the etcd that was started last ended because the others took it out."""
+        return _REMOVED in children.load_log("etcd")[self._log_begin :]
 
     def run(self, *arguments: str, endpoints: str = "", limit_s: float = 60.0, stdin: str = "") -> str:
         """``etcdctl``. Raises EtcdError."""
@@ -116,16 +123,16 @@ class Etcd:
     def join(self, endpoints: str, limit_s: float = 300.0) -> str:
         """Adds this server as a learner to the cluster at ``endpoints``; answers the initial cluster for :meth:`start`.
 
-        A server that came back with an empty disk is still listed under its address: that member is removed first.
+        Fatal when the cluster has a member of this node already, such as that of a server which came back with an empty disk.
         """
         end = time.monotonic() + limit_s
         while True:
             try:
                 members = self.members(endpoints)
-                for member in members:
-                    if self.peer_url in member["peerURLs"] and member.get("name") != self.name:
-                        self.run("member", "remove", f"{member['ID']:x}", endpoints=endpoints)
-                if not any(self.peer_url in m["peerURLs"] and m.get("name") == self.name for m in members):
+                if any(self._is_other_life(member) for member in members):
+                    self._name_file.unlink(missing_ok=True)
+                    log.fatal("ETCD join failed: duplicate node name found, please use a unique name for this node")
+                if not any(self.peer_url in m["peerURLs"] and m.get("name") in (None, "", self.name) for m in members):
                     self.run(
                         "member", "add", self.name, "--learner", f"--peer-urls={self.peer_url}", endpoints=endpoints
                     )
@@ -138,6 +145,10 @@ class Etcd:
                 time.sleep(1)
         known = [m for m in members if m.get("name") or self.peer_url in m["peerURLs"]]
         return ",".join(f"{m.get('name') or self.name}={url}" for m in known for url in m["peerURLs"])
+
+    def _is_other_life(self, member: Object) -> bool:
+        name = member.get("name") or ""
+        return name != self.name and name.rpartition("-")[0] == self.node_name
 
     def promote(self, endpoints: str) -> bool:
         """Makes a learner that has caught up a voter; True when it is one."""

@@ -1,6 +1,7 @@
 """What K3s's controllers do beside Kubernetes': servers' nodes bear their roles; what belonged to a deleted node goes.
 
-A member of etcd is removed when its Node is deleted, and so is the password by which a node of that name is known.
+A member of etcd is removed when its Node is deleted or asks for it by an annotation; with a deleted Node goes the password by which a
+node of that name is known.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tests.k3s.supervisor import name_password_secret
 _POLL_S = 2.0
 _MEMBER = "etcd.k3s.cattle.io/node-name"
 _ADDRESS = "etcd.k3s.cattle.io/node-address"
+_REMOVE = "etcd.k3s.cattle.io/remove"
+_REMOVED = "etcd.k3s.cattle.io/removed-node-name"
 
 
 class Housekeeper:
@@ -34,6 +37,7 @@ class Housekeeper:
             try:
                 nodes = {node["metadata"]["name"]: node for node in self._api.items("/api/v1/nodes")}
                 self._mark(nodes.get(self._node_name))
+                self._remove(nodes)
                 self._forget(nodes)
             except (ApiError, EtcdError, subprocess.SubprocessError) as error:
                 if not is_stopping():
@@ -58,15 +62,36 @@ class Housekeeper:
             f"/api/v1/nodes/{self._node_name}", {"metadata": {"labels": labels, "annotations": annotations}}
         )
 
+    def _remove(self, nodes: dict[str, Object]) -> None:
+        """Members whose Nodes ask for it."""
+        for name, node in nodes.items():
+            asked = node["metadata"].get("annotations") or {}
+            member_name = asked.get(_MEMBER, "")
+            if not member_name or name == self._node_name or not self._store.has_etcd:
+                continue
+            annotations: dict[str, str | None] = {}
+            if _REMOVED in asked:
+                if asked[_REMOVED] != member_name:
+                    # It has joined again, as another member.
+                    annotations = {_REMOVED: None, _REMOVE: "false"}
+            elif asked.get(_REMOVE, "").lower() == "true":
+                self._remove_member(member_name)
+                annotations = {_REMOVED: member_name, _MEMBER: None, _ADDRESS: None}
+            if annotations:
+                self._api.merge(f"/api/v1/nodes/{name}", {"metadata": {"annotations": annotations}})
+
+    def _remove_member(self, member_name: str) -> None:
+        for member in self._store.etcd.members():
+            if member.get("name") == member_name:
+                log.info(f"Removing etcd member {member_name}")
+                self._store.etcd.remove(member)
+
     def _forget(self, nodes: dict[str, Object]) -> None:
         for name, node in nodes.items():
             self._known[name] = (node["metadata"].get("annotations") or {}).get(_MEMBER, "")
         for name in [known for known in self._known if known not in nodes]:
             member_name = self._known[name]
             if member_name and self._store.has_etcd and name != self._node_name:
-                for member in self._store.etcd.members():
-                    if member.get("name") == member_name:
-                        log.info(f"Removing etcd member {member_name} of the deleted node {name}")
-                        self._store.etcd.remove(member)
+                self._remove_member(member_name)
             self._api.delete(name_password_secret(name))
             del self._known[name]

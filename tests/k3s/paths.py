@@ -25,6 +25,7 @@ class DataDir:
         self.manifests = self.server / "manifests"
         self.database = self.server / "db"
         self.etcd = self.database / "etcd"
+        self.tombstone = self.etcd / "tombstone"
         self.snapshots = self.database / "snapshots"
         self.reset_flag = self.database / "reset-flag"
         self.token = self.server / "token"

@@ -67,6 +67,7 @@ class Server:
             while not self._is_ended.wait(_WATCH_S):
                 ended = self._children.find_ended()
                 if ended:
+                    self._store.note_removal()
                     log.fatal(ended)
                 if looked_at + _CHARTS_S < time.monotonic():
                     charts.start_if_wanted(admin)
@@ -89,6 +90,7 @@ class Server:
         data, options = self._data, self._options
         data.make_server()
         data.reset_flag.unlink(missing_ok=True)
+        self._store.bury()
         peer = self._join()
         password = tokens.want_server_token(data, options)
         self._store.check_first(password)

@@ -58,6 +58,9 @@ class K3sMemberStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
         bool, about("The device runs EVE, which brings its own K3s and heeds the public fields alone.")
     ] = msgspec.field(default=False, name="runsEVE")
     address: Annotated[str, about("Its address on the cluster interface, with prefix length.")] = ""
+    member_since: Annotated[
+        Time | None, about("When it was entered here; one that was taken out and is wanted again begins anew.")
+    ] = None
     want: Annotated[MemberWish, about("Ready, Drained, Removed or Left.")] = MemberWish.READY
     want_since: Annotated[Time | None, about("When that was decided.")] = None
     version: Annotated[str, about("Version that it is to have; empty of one that brings its own.")] = ""
@@ -83,7 +86,9 @@ class K3sMemberStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     fetch_message: Annotated[str, about("What that waits for, or what is wrong with it.")] = ""
     ready: Annotated[bool, about("Its K3s runs and its Node is ready.")] = False
     api_ready: Annotated[bool, about("Of a server: its API answers.")] = False
-    etcd_healthy: Annotated[bool, about("Of a server with embedded etcd: its member is healthy.")] = False
+    etcd_healthy: Annotated[
+        bool, about("Of a server: its member of the embedded etcd is healthy, or its external datastore answers.")
+    ] = False
     etcd_members: Annotated[int, about("Of a server with embedded etcd: voting members that it knows.")] = 0
     has_data: Annotated[bool, about("Of a server: it holds the cluster's state.")] = False
     drained: Annotated[bool, about("No pod is left on it that is to be evicted.")] = False

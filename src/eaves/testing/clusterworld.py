@@ -376,11 +376,19 @@ class World:
             elif box is not None and is_same and member.want is Wish.READY:
                 box.drained = False
             elif member.want is Wish.REMOVED and (member.role is MemberRole.SERVER or not leader.eve_k3s):
+                if not self._may_take_out(member.id):
+                    continue
                 self.voters.discard(member.id)
                 if self.known.get(name) == member.id:
                     del self.known[name]
                 if box is not None and is_same:
                     box.is_running, box.epoch, box.is_agent_of = False, 0, 0
+
+    def _may_take_out(self, device_id: str) -> bool:
+        """As etcd has it (strict reconfiguration): the voters that are left must be able to go on at once."""
+        left = self.voters - {device_id}
+        running = sum(1 for box in self._running_servers() if box.id in left)
+        return device_id not in self.voters or running >= len(left) // 2 + 1
 
     def _tell_as_eve(self, box: Box) -> MemberReport | None:
         """What an EVE device told last: of those that run, the first tells of all Nodes."""

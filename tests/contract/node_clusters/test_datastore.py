@@ -47,7 +47,7 @@ def test_two_servers_meet_in_a_database_and_nobody_is_told_its_password(
     first.tell(datastore="External", secrets_of=told, is_leader=True, members=members)
     first.start()
     status = first.wait_state(ClusterState.READY)
-    assert not status.is_etcd_healthy
+    assert status.is_etcd_healthy
     second.tell(join=first.machine.address, datastore="External", secrets_of=told, members=members)
     second.start()
     assert second.wait_state(ClusterState.READY).ca_hash == status.ca_hash

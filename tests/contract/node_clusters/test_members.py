@@ -138,6 +138,38 @@ def test_servers_share_an_address_and_a_lost_first_server_makes_no_second_cluste
     assert {found.ca_hash for server in servers if (found := server.status()) is not None} == authorities
 
 
+@pytest.mark.soak
+def test_a_server_that_is_taken_out_unheard_makes_no_second_cluster_and_comes_back(make_member: MakeMember) -> None:
+    first, second = make_member(), make_member()
+    members = [as_member(first), as_member(second)]
+    first.tell(members=members, member_since=1000)
+    first.start()
+    authority = first.wait_state(ClusterState.READY).ca_hash
+    second.tell(join=first.machine.address, members=members, member_since=1000, is_leader=True)
+    second.start()
+    second.wait_state(ClusterState.READY)
+    second.daemon.wait("two members of etcd", lambda: (found := second.status()) and found.etcd_members == 2, 120)
+
+    # It hears nothing of its removal but what etcd tells it, and its config still has it make the cluster.
+    leaving = [as_member(first, want="Removed"), as_member(second)]
+    second.tell(join=second.machine.address, members=leaving, member_since=1000, is_leader=True)
+    second.daemon.wait("removal", lambda: seen_by(second, first).is_removed, 180)
+    assert "taken this server out" in first.wait_state(ClusterState.WAITING_FOR_SERVER).message
+    first.daemon.kill()
+    first.machine.cut_power()
+    first.start()
+    status = first.wait_state(ClusterState.WAITING_FOR_SERVER, 60)
+    assert (status.waiting_for, status.has_data, first.k3s_pid()) == ("its controller", False, 0)
+    assert second.get("nodes", "-o", "name").split() == [f"node/{second.machine.name}"]
+
+    # Entered anew by its controller it is another member of the same cluster.
+    second.tell(join=second.machine.address, members=members, member_since=1000, is_leader=True)
+    first.tell(join=second.machine.address, members=members, member_since=2000)
+    assert first.wait_state(ClusterState.READY).ca_hash == authority
+    names = {f"node/{node.machine.name}" for node in (first, second)}
+    first.daemon.wait("both Nodes", lambda: {*first.get("nodes", "-o", "name").split()} == names, 180)
+
+
 def test_a_server_without_its_data_waits_rather_than_making_the_cluster_anew(make_member: MakeMember) -> None:
     server = make_member()
     server.tell(initialized=True, orders=cluster_pb2.ClusterOrders())

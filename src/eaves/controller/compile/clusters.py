@@ -27,6 +27,7 @@ from eaves.kinds.k3scluster import K3sCluster
 from eaves.kinds.k3scluster_spec import ClusterDatastore, DeletionPolicy
 from eaves.kinds.k3scluster_status import ClusterOrderCounters, K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
+from eaves.kinds.times import parse_time
 from eaves.kube.quantity import parse_bytes, parse_millis
 from eaves.wire.pb.config.edge_node_cluster_pb2 import (
     CLUSTER_TYPE_K3S_BASE,
@@ -197,6 +198,7 @@ def _want_extension(
         keep_data=spec.deletion_policy is DeletionPolicy.KEEP_DATA,
         initialized=status.initialized,
         stopped=member.stopped,
+        member_since=int(parse_time(member.member_since)) if member.member_since else 0,
     )
     files = want_files(cluster, member.version, facts.node, facts.cipher, draft, lookup)
     told.binary_image_id = files.binary_id

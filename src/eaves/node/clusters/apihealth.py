@@ -25,6 +25,7 @@ _TIMEOUT_S = 3.0
 class Health(Struct, frozen=True):
     is_ready: bool = False
     is_etcd_healthy: bool = False
+    """The embedded etcd, or the external datastore, answers the API server."""
 
 
 class ApiWatch:
@@ -41,14 +42,14 @@ class ApiWatch:
         """The client while the API server is ready."""
         return self._api if self._is_ready else None
 
-    async def look(self, *, is_server: bool, has_etcd: bool) -> Health:
+    async def look(self, *, is_server: bool, has_datastore: bool) -> Health:
         """Ask now; never raises."""
         if not is_server:
             return Health(await _is_kubelet_healthy())
         try:
             api = await self._want_api()
             self._is_ready = api is not None and await api.is_ready()
-            if api is None or not self._is_ready or not has_etcd:
+            if api is None or not self._is_ready or not has_datastore:
                 return Health(self._is_ready)
             return Health(True, (await api.ask_health("/readyz/etcd"))[0])
         except (ClusterError, OSError) as error:

@@ -205,7 +205,7 @@ class Backups:
         except EavesError as error:
             raise BackupError(f"the snapshot cannot be restored: {error}", code="RestoreFailed") from error
         if done.returncode != 0:
-            output = (done.stderr or done.stdout).decode(errors="replace")
+            output = self._membership.veil.hide((done.stderr or done.stdout).decode(errors="replace"))
             raise BackupError(
                 f"K3s cannot restore the snapshot: {running.find_last_words(output)}",
                 code="RestoreFailed",

@@ -41,7 +41,8 @@ async def follow(membership: Membership, note: Callable[[LogRecord], None]) -> N
 
     async def deliver(lines: list[LogLine]) -> None:
         for line in lines:
-            note(LogRecord(content=line.text, time_ns=line.time_ns, severity=find_severity(line.text), source=SOURCE))
+            text = membership.veil.hide(line.text)
+            note(LogRecord(content=text, time_ns=line.time_ns, severity=find_severity(line.text), source=SOURCE))
 
     watch = FolderWatch()
     state = StateFile(own.root / POSITION, Position)

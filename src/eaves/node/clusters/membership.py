@@ -21,11 +21,12 @@ from eaves.node.clusters.apihealth import ApiWatch, Health
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.joining import Answer, ask, ask_all, judge
 from eaves.node.clusters.model import ClusterFolders, ClusterRecord
-from eaves.node.clusters.plan import Plan, View, has_order
+from eaves.node.clusters.plan import Plan, View, has_order, joins_anew
 from eaves.node.clusters.preparing import FindPin, Preparer, Program
 from eaves.node.clusters.running import K3sSeen
 from eaves.node.clusters.spec import K3sSpec, Surroundings
 from eaves.node.clusters.statusserver import SharedSettings
+from eaves.node.clusters.veil import Veil, load_words
 from eaves.node.desired.cluster_model import ClusterDatastore, DesiredCluster
 from eaves.node.images.ways import FindWay, find_host_way
 from eaves.node.instance import Instance
@@ -84,6 +85,8 @@ class Membership:
         self.seen = K3sSeen()
         self.health = Health()
         self.validity = certificates.Validity()
+        self.veil = Veil()
+        """Over all that K3s says."""
         self.watch = ApiWatch(self.folders(""))
         self.generation = 0
         """Counts departures: who follows one membership ends when it does, whatever comes after."""
@@ -91,6 +94,7 @@ class Membership:
     async def open(self) -> None:
         self.record = await self._file.load()
         self.watch = ApiWatch(self.folders(self.record.id))
+        self.veil.learn(await asyncio.to_thread(load_words, self.own))
 
     def folders(self, cluster_id: str) -> ClusterFolders:
         return ClusterFolders(self._instance.k3s_dir / cluster_id, self._instance.k3s_run_dir / cluster_id)
@@ -121,14 +125,17 @@ class Membership:
         """What is there now. Raises ClusterError when the machine lacks something that a start needs."""
         folders = self.own
         self.seen = await running.observe(folders) if self.record.id else K3sSeen()
-        has_etcd = cluster is not None and cluster.datastore is ClusterDatastore.EMBEDDED_ETCD
+        has_datastore = cluster is not None and cluster.datastore is not ClusterDatastore.SQLITE
         self.health = Health()
         if self.seen.pid:
-            self.health = await self.watch.look(is_server=self.record.is_server, has_etcd=has_etcd)
+            self.health = await self.watch.look(is_server=self.record.is_server, has_datastore=has_datastore)
         await self._look_at_certificates(folders)
         await self._note_health()
         self._note_end()
-        self.has_data = cluster is not None and await asyncio.to_thread(has_data, self.folders(cluster.id), cluster)
+        is_anew = cluster is not None and joins_anew(cluster, self.record)
+        self.has_data = (
+            cluster is not None and not is_anew and await asyncio.to_thread(has_data, self.folders(cluster.id), cluster)
+        )
         self.ca_hash = await asyncio.to_thread(load_ca_hash, folders) if self.record.is_server else ""
         wanted = self.preparer.find_program(cluster) if cluster is not None else Program()
         return View(
@@ -136,6 +143,7 @@ class Membership:
             is_running=bool(self.seen.pid),
             is_ready=self.health.is_ready,
             has_data=self.has_data,
+            was_removed=self.record.is_server and await asyncio.to_thread(folders.tombstone.exists),
             missing_images=wanted.missing,
             wanted_digest=await self._want_digest(cluster, wanted) if cluster is not None else "",
             join_problem=self._join_problem,
@@ -165,6 +173,8 @@ class Membership:
         """Everything from the address to the process. Raises EavesError, OSError."""
         if plan.join:
             cluster = replace(cluster, join_address=plan.join)
+        if plan.joins_anew:
+            await asyncio.to_thread(forget_member, self.folders(cluster.id))
         rendered, backend = await self.prepare(cluster, is_first=plan.is_first)
         if cluster.is_server:
             await asyncio.to_thread(addons.place, self.own, cluster.add_ons)
@@ -181,6 +191,7 @@ class Membership:
         around = await self._surround(cluster, wanted, interface, is_first=is_first)
         rendered = spec.render_spec(self.with_token(cluster), around)
         await asyncio.to_thread(running.save_files, self.own, rendered)
+        self.veil.learn(await asyncio.to_thread(load_words, self.own))
         await asyncio.to_thread(running.save_node_password, cluster.node_name, rendered.token)
         return rendered, around.backend
 
@@ -250,6 +261,7 @@ class Membership:
             name=cluster.name,
             node_name=cluster.node_name,
             is_server=cluster.is_server,
+            member_since=cluster.member_since,
             keep_data=cluster.keep_data,
             before=self.record.before or await leaving.observe_before(),
         )
@@ -339,7 +351,7 @@ class Membership:
         if seen.pid or not seen.was_started or seen.started_at == self._counted_end:
             return
         self._counted_end = seen.started_at
-        self._end_message = running.explain_end(seen.end)
+        self._end_message = self.veil.hide(running.explain_end(seen.end))
         delay_s = self._backoff.next_s()
         self._start_after = time.time() + delay_s
         self.record = replace(self.record, restarts=self.record.restarts + 1)
@@ -353,10 +365,16 @@ class Membership:
 
 def has_data(folders: ClusterFolders, cluster: DesiredCluster) -> bool:
     """Whether the cluster's datastore is on this disk. Blocking."""
-    database = folders.data / "server" / "db"
     if cluster.datastore is ClusterDatastore.SQLITE:
-        return (database / "state.db").exists()
-    return cluster.datastore is ClusterDatastore.EMBEDDED_ETCD and (database / "etcd" / "member").is_dir()
+        return (folders.data / "server" / "db" / "state.db").exists()
+    has_etcd = cluster.datastore is ClusterDatastore.EMBEDDED_ETCD and (folders.etcd / "member").is_dir()
+    return has_etcd and not folders.tombstone.exists()
+
+
+def forget_member(folders: ClusterFolders) -> None:
+    """Let K3s put the data of a former member aside when it starts, as it does by itself when etcd tells it. Blocking. Raises OSError."""
+    if folders.etcd.is_dir():
+        files.save_file(folders.tombstone, b"")
 
 
 def load_ca_hash(folders: ClusterFolders) -> str:

@@ -59,6 +59,15 @@ class ClusterFolders(Struct, frozen=True):
         return self.data / "server" / "db" / "snapshots"
 
     @property
+    def etcd(self) -> Path:
+        return self.data / "server" / "db" / "etcd"
+
+    @property
+    def tombstone(self) -> Path:
+        """K3s makes it when etcd tells that this member was taken out. With it K3s starts without its data: joins, or makes a cluster."""
+        return self.etcd / "tombstone"
+
+    @property
     def server_tls(self) -> Path:
         return self.data / "server" / "tls"
 
@@ -102,6 +111,8 @@ class ClusterRecord(Struct, frozen=True):
     is_installed: bool = False
     """K3s was started here at least once: its data are those of a member."""
     has_been_ready: bool = False
+    member_since: int = 0
+    """As its config said when K3s was started last; 0 = it said nothing."""
     version: str = ""
     """Of the program that was started last."""
     program: str = ""

@@ -22,7 +22,9 @@ class View(Struct, frozen=True):
     is_ready: bool = False
     """API server (of a server) or kubelet (of an agent) answers."""
     has_data: bool = False
-    """Its datastore (of a server) is on the disk."""
+    """Its datastore (of a server) is on the disk, and not that of a member which the cluster has taken out."""
+    was_removed: bool = False
+    """The cluster has taken this server out of etcd."""
     missing_images: tuple[str, ...] = ()
     """Names of images that are not here yet."""
     image_message: str = ""
@@ -48,6 +50,8 @@ class Plan(Struct, frozen=True):
     """Start as the one that makes the cluster."""
     join: str = ""
     """Server to join instead of the config's."""
+    joins_anew: bool = False
+    """What is on the disk is of a member that the cluster has forgotten."""
     asks_servers: bool = False
     """Nothing can be decided before the other servers have been asked."""
 
@@ -71,12 +75,25 @@ def plan_step(cluster: DesiredCluster | None, view: View, *, is_refused: bool = 
         return _plan_missing(view)
     if cluster.is_server and cluster.orders.restore > record.done.restore and record.done.restore >= 0:
         return Plan(Step.RESTORE, ClusterState.RESTORING)
+    if view.was_removed and not may_rejoin(cluster, record):
+        return _plan_removed(view)
     if view.is_running:
         return _plan_running(cluster, view)
     if view.now < view.start_after:
         wait_s = view.start_after - view.now
         return Plan(Step.WAIT, ClusterState.FAILED, message=f"{view.end_message}; started again in {wait_s:.0f} s")
     return _plan_start(cluster, view)
+
+
+def joins_anew(cluster: DesiredCluster, record: ClusterRecord) -> bool:
+    """Whether the config means another member of etcd than the one whose data are here. Who makes the cluster goes on with what it has."""
+    is_joining = cluster.is_server and cluster.join_address != cluster.address
+    return is_joining and _has_etcd(cluster) and 0 < record.member_since < cluster.member_since
+
+
+def may_rejoin(cluster: DesiredCluster, record: ClusterRecord) -> bool:
+    """Whether a server that was taken out may join again. Controllers of others do not say, and leave it to K3s, which does."""
+    return not cluster.member_since or joins_anew(cluster, record)
 
 
 def has_order(cluster: DesiredCluster, record: ClusterRecord) -> bool:
@@ -93,10 +110,24 @@ def _is_another(cluster: DesiredCluster, record: ClusterRecord) -> bool:
     return (cluster.id, cluster.is_server, cluster.node_name) != (record.id, record.is_server, record.node_name)
 
 
+def _has_etcd(cluster: DesiredCluster) -> bool:
+    return cluster.datastore is ClusterDatastore.EMBEDDED_ETCD
+
+
+def _plan_removed(view: View) -> Plan:
+    """Started again, K3s would join by itself, against who took it out; the first server would make a second cluster."""
+    if view.is_running:
+        return Plan(Step.STOP, ClusterState.STOPPING, message="the cluster has taken this server out")
+    message = "the cluster has taken this server out; it joins again when its controller says so"
+    return Plan(Step.WAIT, ClusterState.WAITING_FOR_SERVER, "its controller", message)
+
+
 def _plan_refused(view: View) -> Plan:
     """What was there before goes on, from the files that are on the disk."""
     if not view.record.is_installed:
         return Plan(Step.NONE)
+    if view.was_removed:
+        return _plan_removed(view)
     message = "the config's cluster cannot be understood, the former one is kept"
     if view.is_running:
         return Plan(Step.KEEP, ClusterState.READY if view.is_ready else ClusterState.STARTING, message=message)
@@ -116,7 +147,7 @@ def _plan_missing(view: View) -> Plan:
 
 
 def _plan_running(cluster: DesiredCluster, view: View) -> Plan:
-    is_due = has_order(cluster, view.record)
+    is_due = has_order(cluster, view.record) or joins_anew(cluster, view.record)
     if is_due or (view.wanted_digest and view.wanted_digest != view.record.started_spec):
         return Plan(Step.STOP, ClusterState.STOPPING, message="restart with another version, config or certificates")
     if view.is_ready:
@@ -133,6 +164,8 @@ def _plan_start(cluster: DesiredCluster, view: View) -> Plan:
         if view.record.has_been_ready:
             return starting
         return _plan_join(cluster, view)
+    if joins_anew(cluster, view.record):
+        return replace(_plan_join(cluster, view), joins_anew=True)
     if view.has_data or cluster.datastore is ClusterDatastore.EXTERNAL:
         return replace(starting, is_first=is_own)
     if cluster.datastore is ClusterDatastore.SQLITE:

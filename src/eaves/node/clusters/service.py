@@ -234,8 +234,10 @@ class Clusters:
     async def _tend(self, cluster: DesiredCluster) -> None:
         """While K3s runs: files that change without a restart, the status server, renewal in time."""
         membership, record = self.membership, self.membership.record
-        if record.keep_data != cluster.keep_data:
-            await membership.update(keep_data=cluster.keep_data)
+        # What an earlier release did not note yet is noted while all is well.
+        since = record.member_since or (cluster.member_since if membership.health.is_ready else 0)
+        if (record.keep_data, record.member_since) != (cluster.keep_data, since):
+            await membership.update(keep_data=cluster.keep_data, member_since=since)
         await self._prefetcher.take_turn(cluster, record.program)
         if not record.is_server:
             return

@@ -133,6 +133,8 @@ class DesiredCluster(Struct, frozen=True):
     is_initialized: bool = False
     """The cluster exists; nobody makes it anew."""
     is_stopped: bool = False
+    member_since: int = 0
+    """Unix seconds; a greater one makes this node another member of etcd than it was. 0 = not told."""
     is_native: bool = False
     """Asked for by a controller that knows Eaves nodes; else K3s keeps the defaults that other kinds of members have."""
 

@@ -122,6 +122,7 @@ class _Parser:
             keep_data=extension.keep_data,
             is_initialized=extension.initialized,
             is_stopped=extension.stopped,
+            member_since=extension.member_since,
             is_native=config.HasField("eaves"),
         )
 

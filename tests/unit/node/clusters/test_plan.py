@@ -133,6 +133,47 @@ def test_a_second_cluster_is_never_made(
             assert not other
 
 
+def test_a_server_that_was_taken_out_waits_for_its_controller() -> None:
+    cluster, record = replace(FIRST, member_since=10), replace(RECORD, member_since=10, has_been_ready=True)
+    view = View(record, was_removed=True, was_asked=True, other_server="10.0.0.2")
+    assert plan_step(cluster, replace(view, is_running=True)).step is Step.STOP
+    for wish, is_refused in ((cluster, False), (replace(cluster, join_address="10.0.0.2"), False), (None, True)):
+        plan = plan_step(wish, view, is_refused=is_refused)
+        assert (plan.step, plan.waiting_for) == (Step.WAIT, "its controller")
+        assert "taken this server out" in plan.message
+    # It has forgotten that one, and wants another member of it.
+    again = replace(cluster, join_address="10.0.0.2", member_since=11)
+    plan = plan_step(again, view)
+    assert (plan.step, plan.is_first, plan.joins_anew) == (Step.START, False, True)
+    assert plan_step(None, view).step is Step.LEAVE
+    assert plan_step(replace(cluster, orders=ClusterOrders(restore=1)), view).step is Step.RESTORE
+
+
+def test_a_server_of_another_controller_that_was_taken_out_does_as_k3s_does() -> None:
+    view = View(replace(RECORD, has_been_ready=True), was_removed=True, was_asked=True, other_server="10.0.0.2")
+    plan = plan_step(replace(FIRST, members=MEMBERS), view)
+    assert (plan.step, plan.is_first, plan.join) == (Step.START, False, "10.0.0.2")
+    assert plan_step(FIRST, replace(view, other_server="")).step is Step.WAIT
+
+
+def test_a_member_that_is_entered_anew_joins_without_what_it_had() -> None:
+    cluster = replace(JOINER, member_since=11)
+    record = replace(RECORD, node_name="b", member_since=10, has_been_ready=True)
+    assert plan_step(cluster, View(record, is_running=True, is_ready=True)).step is Step.STOP
+    assert plan_step(cluster, View(record, has_data=True, was_asked=True, join_problem="dead")).step is Step.WAIT
+    plan = plan_step(cluster, View(record, has_data=True, was_asked=True))
+    assert (plan.step, plan.joins_anew) == (Step.START, True)
+    # Not one of an older entry, nor one that noted none, nor who is to make the cluster, nor one whose state is elsewhere.
+    for same, noted in (
+        (replace(cluster, member_since=9), record),
+        (cluster, replace(record, member_since=0)),
+        (replace(cluster, join_address=cluster.address), record),
+        (replace(cluster, datastore=ClusterDatastore.EXTERNAL), record),
+    ):
+        assert plan_step(same, View(noted, is_running=True, is_ready=True)).step is Step.KEEP
+        assert not plan_step(same, View(noted, has_data=True)).joins_anew
+
+
 def test_with_its_data_a_server_starts_whoever_is_away() -> None:
     view = View(replace(RECORD, has_been_ready=True), has_data=True, join_problem="dead", was_asked=True)
     assert plan_step(replace(FIRST, is_initialized=True), view).step is Step.START

@@ -8,7 +8,13 @@ from eaves.controller.observe.clusters import MemberReport
 from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact, with_condition
 from eaves.controller.reconcile.clusters.draft import Activity, Draft, Remark
 from eaves.controller.reconcile.clusters.eve import judge_support
-from eaves.controller.reconcile.clusters.upkeep import judge_add_ons, judge_backup, judge_etcd, list_add_ons
+from eaves.controller.reconcile.clusters.upkeep import (
+    judge_add_ons,
+    judge_backup,
+    judge_datastore,
+    judge_etcd,
+    list_add_ons,
+)
 from eaves.kinds.fields import Condition
 from eaves.kinds.k3scluster_rules import wanted_servers
 from eaves.kinds.k3scluster_status import (
@@ -43,6 +49,7 @@ def conclude(draft: Draft, *, is_deleted: bool) -> K3sClusterStatus:
         _progressing(draft, is_deleted=is_deleted),
         _upgrading(draft),
         judge_etcd(draft),
+        judge_datastore(draft),
         judge_backup(draft, snapshots),
         judge_add_ons(add_ons),
         judge_support(draft),

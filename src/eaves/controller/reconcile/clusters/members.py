@@ -14,6 +14,7 @@ from eaves.kinds.k3s_version import parse_k3s_version
 from eaves.kinds.k3scluster_spec import MemberPool
 from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
+from eaves.kinds.times import render_time
 from eaves.kube.selectors import LabelSelector, parse_label_selector_object
 
 LABEL_EDGENODE, LABEL_SITE = "eaves.dev/edgenode", "eaves.dev/site"
@@ -130,6 +131,7 @@ def _enter(draft: Draft, node: NodeFacts, role: MemberRole) -> None:
         role=role,
         runs_eve=node.runs_eve,
         stopped=True,
+        member_since=render_time(draft.now),
         joined_after=draft.done,
         version="" if node.runs_eve else joining_version(draft, role),
         labels=_labels(node),

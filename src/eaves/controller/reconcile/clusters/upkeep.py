@@ -10,7 +10,7 @@ from eaves.controller.compile.clusteraddons import want_add_on
 from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact
 from eaves.controller.reconcile.clusters.draft import Draft
 from eaves.kinds.k3scluster_spec import ClusterDatastore
-from eaves.kinds.k3scluster_status import AddOnStatus, ClusterSnapshot
+from eaves.kinds.k3scluster_status import AddOnStatus, ClusterSnapshot, K3sMemberStatus
 from eaves.kinds.times import parse_time, render_time
 from eaves.kit.cron import find_next
 
@@ -45,6 +45,30 @@ def judge_etcd(draft: Draft) -> Fact:
     if known and known != len(joined) and not draft.has_eve:
         return Fact("EtcdHealthy", FALSE, "MembersDiffer", f"{count}, but etcd counts {known} that vote")
     return Fact("EtcdHealthy", TRUE, "AllMembersHealthy", count)
+
+
+def judge_datastore(draft: Draft) -> Fact:
+    """Whether an external datastore answers the servers; the others are parts of K3s."""
+    if draft.spec.datastore is not ClusterDatastore.EXTERNAL:
+        return Fact("DatastoreHealthy", UNKNOWN, "NotExternal", f"{draft.spec.datastore} is a part of the servers")
+    joined = [server for server in draft.servers() if server.joined]
+    if not joined:
+        return Fact("DatastoreHealthy", UNKNOWN, "NotStarted", "no server has joined yet")
+    servers = [server for server in joined if draft.is_connected(server) and not server.stopped]
+    if not servers:
+        return Fact("DatastoreHealthy", UNKNOWN, "NoContact", "no server is in contact")
+    # Only a server whose API answers can tell; one without it may have lost the datastore, or anything else.
+    silent = [server for server in servers if not server.etcd_healthy]
+    if not silent:
+        return Fact("DatastoreHealthy", TRUE, "Answering", f"the datastore answers {_names(servers)}")
+    told = "; ".join(f"{server.node_name}{f': {server.message}' if server.message else ''}" for server in silent[:5])
+    if len(silent) < len(servers):
+        return Fact("DatastoreHealthy", FALSE, "NotAnsweringAll", f"not every server works with the datastore: {told}")
+    return Fact("DatastoreHealthy", FALSE, "NotAnswering", f"no server works with the datastore: {told}")
+
+
+def _names(servers: Sequence[K3sMemberStatus]) -> str:
+    return ", ".join(server.node_name for server in servers)
 
 
 def judge_backup(draft: Draft, snapshots: Sequence[ClusterSnapshot]) -> Fact:

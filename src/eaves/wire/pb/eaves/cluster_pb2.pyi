@@ -71,6 +71,7 @@ class ClusterExtension(_message.Message):
     NEXT_VERSION_FIELD_NUMBER: _builtins.int
     NEXT_BINARY_IMAGE_ID_FIELD_NUMBER: _builtins.int
     NEXT_BUNDLE_IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    MEMBER_SINCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the K3sCluster object."""
     namespace: _builtins.str
@@ -103,6 +104,10 @@ class ClusterExtension(_message.Message):
     """Comes after version: its files are fetched and tried meanwhile, nothing else is done; empty = none."""
     next_binary_image_id: _builtins.str
     """As binary_image_id, of next_version."""
+    member_since: _builtins.int
+    """When this node became a member, in Unix seconds. A greater one than before: the cluster has forgotten the member that it was, so a
+    server with embedded etcd joins without the data of that one. 0 = not told.
+    """
     @_builtins.property
     def bundle_image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Content trees (RAW, with their sha256) of air-gap image bundles."""
@@ -162,10 +167,11 @@ class ClusterExtension(_message.Message):
         next_version: _builtins.str = ...,
         next_binary_image_id: _builtins.str = ...,
         next_bundle_image_ids: _abc.Iterable[_builtins.str] | None = ...,
+        member_since: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["backup", b"backup", "orders", b"orders"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_address", b"api_address", "backup", b"backup", "binary_image_id", b"binary_image_id", "bundle_image_ids", b"bundle_image_ids", "config", b"config", "cpu_reserved_millis", b"cpu_reserved_millis", "datastore", b"datastore", "disable", b"disable", "initialized", b"initialized", "is_leader", b"is_leader", "keep_data", b"keep_data", "members", b"members", "memory_reserved_bytes", b"memory_reserved_bytes", "name", b"name", "namespace", b"namespace", "next_binary_image_id", b"next_binary_image_id", "next_bundle_image_ids", b"next_bundle_image_ids", "next_version", b"next_version", "node_labels", b"node_labels", "node_name", b"node_name", "orders", b"orders", "stopped", b"stopped", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_address", b"api_address", "backup", b"backup", "binary_image_id", b"binary_image_id", "bundle_image_ids", b"bundle_image_ids", "config", b"config", "cpu_reserved_millis", b"cpu_reserved_millis", "datastore", b"datastore", "disable", b"disable", "initialized", b"initialized", "is_leader", b"is_leader", "keep_data", b"keep_data", "member_since", b"member_since", "members", b"members", "memory_reserved_bytes", b"memory_reserved_bytes", "name", b"name", "namespace", b"namespace", "next_binary_image_id", b"next_binary_image_id", "next_bundle_image_ids", b"next_bundle_image_ids", "next_version", b"next_version", "node_labels", b"node_labels", "node_name", b"node_name", "orders", b"orders", "stopped", b"stopped", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -410,7 +416,7 @@ class ClusterInfoExtension(_message.Message):
     api_ready: _builtins.bool
     """Of a server: its own API answers /readyz."""
     etcd_healthy: _builtins.bool
-    """Of a server with embedded etcd: its member is healthy and there is a leader."""
+    """Of a server: its member of the embedded etcd is healthy and there is a leader; or its external datastore answers."""
     etcd_members: _builtins.int
     """Voting members."""
     restarts: _builtins.int

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from eaves.controller.observe.clusters import MemberReport, MemberView
+from eaves.controller.reconcile.clusters.plan import plan
 from eaves.kinds.k3scluster import FORGET_ANNOTATION
 from eaves.kinds.k3scluster_status import MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
@@ -66,6 +67,34 @@ def test_a_server_leaves_and_the_cluster_goes_on(gone: str) -> None:
     assert world.boxes[gone].has_left
     assert world.status.first_server != gone
     assert world.status.leader != gone
+
+
+@pytest.mark.parametrize("leaves", ABC)
+def test_the_leader_dies_while_another_server_is_taken_out(leaves: str) -> None:
+    world = made(ABC)
+    world.edit(servers={"nodeNames": [name for name in ABC if name != leaves]})
+    for _ in range(20):
+        # Told to the controller, and not yet to the leader.
+        world.obj = {**world.obj, "status": msgspec.to_builtins(plan(world.inputs()).status)}
+        if world.members[leaves].want is Wish.REMOVED:
+            break
+        world.turn()
+    leader = world.status.leader
+    assert leader != leaves
+    world.lose(leader)
+    world.run()
+    # Two of three go on, since etcd keeps the one that is to leave until two others are there; and it says for what it waits.
+    assert world.has_api
+    assert world.status.leader not in (leader, leaves)
+    assert len(world.voters) == 3
+    status, _, message = world.condition("Progressing")
+    assert status == "True"
+    assert f"{leaves} is being taken out" in message
+    assert world.condition("Degraded")[0] == "True"
+    world.boxes[leader].has_power = world.boxes[leader].has_link = True
+    world.run()
+    assert world.status.phase == "Ready"
+    assert (len(world.voters), world.bootstraps, world.boxes[leaves].has_left) == (2, 1, True)
 
 
 def test_three_servers_become_one_and_one_becomes_five() -> None:

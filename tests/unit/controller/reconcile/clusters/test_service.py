@@ -142,6 +142,7 @@ async def test_members_join_in_turn_and_the_cluster_gets_ready(site: Site) -> No
         "APIAvailable": "True",
         "AddOnsReady": "True",
         "BackupHealthy": "Unknown",
+        "DatastoreHealthy": "Unknown",
         "Degraded": "False",
         "EtcdHealthy": "True",
         "Progressing": "False",

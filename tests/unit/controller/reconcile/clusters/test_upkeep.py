@@ -41,18 +41,35 @@ def test_etcd_is_healthy_when_all_members_are() -> None:
     assert message.endswith("c")
 
 
-def test_a_cluster_without_etcd_tells_where_its_state_is() -> None:
-    world = World(
-        {
-            "version": "v1.34.2+k3s1",
-            "servers": {"nodeNames": ["a"]},
-            "datastore": "External",
-            "datastoreSecretRef": {"name": "db"},
-        },
-        ["a"],
-    )
+def over_a_database(*servers: str) -> World:
+    named = {"servers": {"nodeNames": [*servers]}, "datastore": "External", "datastoreSecretRef": {"name": "db"}}
+    world = World({"version": "v1.34.2+k3s1", **named}, [*servers])
     world.run()
+    return world
+
+
+def test_a_cluster_without_etcd_tells_where_its_state_is() -> None:
+    world = over_a_database("a")
     assert world.condition("EtcdHealthy") == ("Unknown", "NoEtcd", "the cluster keeps its state in datastore External")
+    reason = "EmbeddedEtcd is a part of the servers"
+    assert made().condition("DatastoreHealthy") == ("Unknown", "NotExternal", reason)
+
+
+def test_an_external_datastore_is_healthy_when_it_answers_the_servers() -> None:
+    world = over_a_database("a", "b")
+    assert world.condition("DatastoreHealthy") == ("True", "Answering", "the datastore answers a, b")
+    world.boxes["b"].is_broken = True
+    world.run()
+    status, reason, message = world.condition("DatastoreHealthy")
+    assert (status, reason) == ("False", "NotAnsweringAll")
+    assert message.startswith("not every server works with the datastore: b")
+    world.boxes["a"].is_broken = True
+    world.run()
+    assert world.condition("DatastoreHealthy")[:2] == ("False", "NotAnswering")
+    for name in ("a", "b"):
+        world.lose(name)
+    world.run()
+    assert world.condition("DatastoreHealthy")[:2] == ("Unknown", "NoContact")
 
 
 def test_a_scheduled_snapshot_that_does_not_come_is_told() -> None:
