@@ -258,7 +258,7 @@ def _list_metadata(listed: Listed) -> Object:
 
 
 def _bookmark_metadata(revision: int, is_initial_end: bool) -> Object:
-    metadata: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+    metadata: Object = {"resourceVersion": str(revision)}
     if is_initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
     return {"metadata": metadata}
