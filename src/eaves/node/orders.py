@@ -23,7 +23,7 @@ from eaves.node.desired.port_model import PortsSetup
 from eaves.node.desired.port_setup import parse_contexts, parse_port_sections
 from eaves.node.link.certs import CertificateKeeper
 from eaves.node.link.checkpoint import Checkpoint
-from eaves.node.link.decryption import Decryptor
+from eaves.node.link.decryption import CipherFigures, Decryptor
 from eaves.node.link.identity import DeviceKeys
 from eaves.node.properties import tell_statuses
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
@@ -73,6 +73,7 @@ class Orders:
         self.desired: DesiredNode | None = None
         self.timers = Timers()
         self.item_statuses: Mapping[str, ItemStatus] = {}
+        self.ciphers = CipherFigures()
         self.is_of_eaves = False
         """The controller is one of ours, as far as one can tell."""
         self.is_rebooting = False
@@ -101,7 +102,7 @@ class Orders:
 
     async def parse_ports(self, sections: bytes) -> PortsSetup:
         """The port sections of this config or an earlier one, with their secrets opened."""
-        decryptor = Decryptor(parse_contexts(sections), self._keys, self._certs)
+        decryptor = Decryptor(parse_contexts(sections), self._keys, self._certs, self.ciphers)
         setup = await asyncio.to_thread(parse_port_sections, sections, decryptor.decrypt)
         if decryptor.has_unknown_certificate:
             self._certs.request_fetch()
@@ -136,7 +137,7 @@ class Orders:
         await self._engine.apply(desired)
 
     async def _parse(self, config: EdgeDevConfig, config_hash: str) -> DesiredNode:
-        decryptor = Decryptor(config.cipherContexts, self._keys, self._certs)
+        decryptor = Decryptor(config.cipherContexts, self._keys, self._certs, self.ciphers)
         # Key agreement and large user data take milliseconds each; the loop has other things to do.
         desired = await asyncio.to_thread(parse_config, config, config_hash, decryptor.decrypt)
         for problem in desired.problems:

@@ -225,6 +225,8 @@ async def test_secret_under_a_rotated_key_is_read_after_the_certificates_were_fe
         desired = await stage.engine.wait_applied(2)
         assert desired.apps[0].env["TOKEN"].reveal() == "x"
         assert stage.orders.problems == ()
+        ciphers = stage.orders.ciphers
+        assert (ciphers.successes, ciphers.not_ready, ciphers.failed) == (1, 1, 0)
     finally:
         for task in tasks:
             task.cancel()

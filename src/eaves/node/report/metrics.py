@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from msgspec import Struct
+from msgspec import Struct, field
 
 from eaves.node.flows.model import FlowFigures
+from eaves.node.link.decryption import CipherFigures
 from eaves.node.link.traffic import WayFigures
 from eaves.node.link.uploads import LogFigures
 from eaves.node.observed import AppUsage, InterfaceUsage, NetworkStatus, VolumeStatus
@@ -22,15 +23,18 @@ from eaves.wire.pb.hardwarehealth.hardware_health_pb2 import (
     ECCMemoryReport,
     ZHardwareHealth,
 )
+from eaves.wire.pb.metrics import metrics_pb2
 from eaves.wire.pb.metrics.metrics_pb2 import (
     AppMemoryMetric,
     AppPatchEnvelopeMetric,
+    CipherMetric,
     DeviceMemoryMetric,
     FlowlogCounters,
     FlowlogMetric,
     KubeClusterMetrics,
     KubeNodeMetrics,
     NetworkStats,
+    TypeCounter,
     ZMetricMsg,
     ZMetricNetworkInstance,
     ZMetricNetworkStats,
@@ -49,6 +53,7 @@ from eaves.wire.pb.metrics.metrics_pb2 import (
 
 _NANOS = 10**9
 _UINT32_MAX = 2**32 - 1
+_AGENT = "eaves"
 _TREE, _RAW = "CONTAINER", "raw"
 
 
@@ -69,6 +74,7 @@ class MetricsView(Struct, frozen=True, kw_only=True):
     """App id → start of its container."""
     networks: Sequence[NetworkStatus] = ()
     volumes: Sequence[VolumeStatus] = ()
+    ciphers: CipherFigures = field(default_factory=CipherFigures)
     traffic: Mapping[str, WayFigures] = {}
     """By the label of the way out, empty = the host's own routing."""
     with_calls: bool = True
@@ -158,6 +164,7 @@ def _want_device(view: MetricsView, now: float) -> deviceMetric:
             systemTotal=load.cpu_ns // _NANOS,
             total_ns=load.cpu_ns,
         ),
+        cipher=[_want_ciphers(view.ciphers)],
         newlog=_want_logs(view.logs),
         flowlog=_want_flows(view.flows),
         last_received_config=want_time_ns(view.config_received_ns),
@@ -318,6 +325,21 @@ def _want_traffic(name: str, way: WayFigures, *, with_calls: bool) -> zedcloudMe
             )
             for url, call in (way.calls.items() if with_calls else ())
         ],
+    )
+
+
+def _want_ciphers(ciphers: CipherFigures) -> CipherMetric:
+    counts = {
+        metrics_pb2.CIPHER_ERROR_NOT_READY: ciphers.not_ready,
+        metrics_pb2.CIPHER_ERROR_DECRYPT_FAILED: ciphers.failed,
+    }
+    return CipherMetric(
+        agent_name=_AGENT,
+        failure_count=sum(counts.values()),
+        success_count=ciphers.successes,
+        last_failure=want_time(ciphers.last_failure),
+        last_success=want_time(ciphers.last_success),
+        tc=[TypeCounter(error_code=code, count=count) for code, count in counts.items() if count],
     )
 
 

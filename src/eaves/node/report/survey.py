@@ -126,6 +126,7 @@ class Surveyor:
             volumes=list_statuses(parts.observations, VolumeStatus),
             logs=parts.uploader.figures(),
             flows=parts.flows.figures(),
+            ciphers=parts.orders.ciphers,
             traffic=parts.controller.traffic.ways,
             with_calls=not parts.orders.is_of_eaves,
             config_received_ns=parts.poller.received_ns,

@@ -9,6 +9,7 @@ from eaves.node.counters import BootReason, Record
 from eaves.node.desired.hardware_model import DesiredIo, IoKind
 from eaves.node.desired.model import ConfigProblem, DesiredBaseOs, DesiredNetwork, NetworkKind, ObjectKind, Owner
 from eaves.node.link.attestation import AttestationStep
+from eaves.node.link.decryption import CipherFigures
 from eaves.node.link.traffic import CallFigures, WayFigures
 from eaves.node.link.uplinks import Uplink
 from eaves.node.observed import (
@@ -32,6 +33,7 @@ from eaves.node.report.facts import Disk, Eccs, Load, Machine, Mount, Port, pars
 from eaves.node.report.metrics import MetricsView
 from eaves.wire.pb.evecommon import devmodelcommon_pb2
 from eaves.wire.pb.info import common_pb2, info_pb2
+from eaves.wire.pb.metrics import metrics_pb2
 from eaves.wire.timers import ItemStatus
 
 DEVICE = "a0000000-0000-4000-8000-000000000001"
@@ -385,6 +387,14 @@ def test_traffic_to_the_controller_by_way_and_call() -> None:
     assert (host.lastSuccess.seconds, host.lastFailure.seconds, modem.ifName) == (5, 4, "modem")
     (url,) = host.urlMetrics
     assert (url.url, url.tryMsgCount, url.sentByteCount, url.recvByteCount) == ("https://c/info", 3, 200, 40)
+
+
+def test_encrypted_fields_are_counted() -> None:
+    ciphers = CipherFigures(successes=3, not_ready=2, last_success=5.0, last_failure=4.0)
+    view = MetricsView(machine=MACHINE, load=Load(1, 2, 3, 4), ciphers=ciphers)
+    (cipher,) = metrics.want_metrics(DEVICE, view, 9.0).dm.cipher
+    assert (cipher.success_count, cipher.failure_count, cipher.last_success.seconds) == (3, 2, 5)
+    assert [(count.error_code, count.count) for count in cipher.tc] == [(metrics_pb2.CIPHER_ERROR_NOT_READY, 2)]
 
 
 def test_an_app_tells_who_serves_it_on_its_networks() -> None:
