@@ -202,6 +202,34 @@ def test_three_servers_lose_one_and_take_another(release: Release, make_machine:
         host.daemon.kill()
 
 
+@pytest.mark.soak
+def test_a_member_that_is_taken_out_joins_anew_when_it_is_started(release: Release, make_machine: MakeMachine) -> None:
+    first = start_first(make_machine(), release)
+    second = start_joining(make_machine(), release, first, "server")
+    second.wait_ready()
+    wait_for("two members", lambda: len(members(first)) == 2, LIMIT_S)
+    write_marker(first, "of-two")
+    name = second.machine.name
+
+    def annotations() -> dict[str, str]:
+        found: dict[str, str] = json.loads(first.kubectl("get", "node", name, "-o", "json"))["metadata"]["annotations"]
+        return found
+
+    former = annotations()["etcd.k3s.cattle.io/node-name"]
+    first.kubectl("annotate", "node", name, "etcd.k3s.cattle.io/remove=true")
+    tombstone = second.data / "server/db/etcd/tombstone"
+    wait_for("word on its own disk", tombstone.exists, LIMIT_S, second.daemon.tail)
+    assert annotations()["etcd.k3s.cattle.io/removed-node-name"] == former
+    second.daemon.kill()
+    second.start()
+    second.wait_ready()
+    assert not tombstone.exists()
+    assert has_marker(second, "of-two")
+    wait_for("another member", lambda: annotations().get("etcd.k3s.cattle.io/node-name", former) != former, LIMIT_S)
+    for host in (first, second):
+        host.daemon.kill()
+
+
 def test_a_snapshot_comes_back_on_blank_hardware(release: Release, make_machine: MakeMachine, tmp_path: Path) -> None:
     first = start_first(make_machine(), release, token="a-token-of-the-test")
     write_marker(first, "before")
