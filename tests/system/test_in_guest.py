@@ -13,7 +13,7 @@ from eaves.testing.guest.machine import Guest
 from eaves.testing.guest_image import want_guest_disk
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 1800
+LIMIT_S, SOAK_LIMIT_S = 1800, 3600
 COMMAND = (
     ".venv/bin/python -m pytest tests/guest -n 0 -p no:cacheprovider --color no --timeout 600 --basetemp /var/tmp/pytest"
     " -m '{which}' --junitxml /run/results/junit.xml"
@@ -33,13 +33,19 @@ DEVICES = (
 
 
 @pytest.mark.system
-@pytest.mark.timeout(LIMIT_S + 120)
-@pytest.mark.parametrize("which", ["not soak", pytest.param("soak", marks=pytest.mark.soak)])
-async def test_guest_tests_pass(which: str) -> None:
+@pytest.mark.timeout(SOAK_LIMIT_S + 120)
+@pytest.mark.parametrize(
+    ("which", "limit_s"),
+    [
+        pytest.param("not soak", LIMIT_S, id="not soak"),
+        pytest.param("soak", SOAK_LIMIT_S, id="soak", marks=pytest.mark.soak),
+    ],
+)
+async def test_guest_tests_pass(which: str, limit_s: float) -> None:
     # A guest has no package sources.
     await asyncio.to_thread(want_guest_disk)
     with Guest(DEVICES, append="intel_iommu=on") as guest:
-        done = await asyncio.to_thread(guest.run, COMMAND.format(which=which), cwd=ROOT, limit_s=LIMIT_S)
+        done = await asyncio.to_thread(guest.run, COMMAND.format(which=which), cwd=ROOT, limit_s=limit_s)
         shown = done.console[-20000:]
         assert done.code == 0, shown
         (suite,) = ElementTree.parse(guest.results / "junit.xml").getroot().iter("testsuite")
