@@ -170,6 +170,57 @@ def test_a_server_that_is_taken_out_unheard_makes_no_second_cluster_and_comes_ba
     first.daemon.wait("both Nodes", lambda: {*first.get("nodes", "-o", "name").split()} == names, 180)
 
 
+@pytest.mark.soak
+def test_servers_take_another_config_one_by_one_and_a_bad_one_costs_one_server(make_member: MakeMember) -> None:
+    servers = [make_member() for _ in range(3)]
+    members = [as_member(server) for server in servers]
+
+    def tell(**config: object) -> None:
+        for server in servers:
+            options = json.dumps(config).encode() if config else b""
+            is_leader = server is servers[0]
+            server.tell(join=servers[0].machine.address, members=members, is_leader=is_leader, config=options)
+
+    def pids() -> dict[str, int]:
+        return {server.machine.name: server.k3s_pid() for server in servers}
+
+    tell()
+    for server in servers:
+        server.start()
+    for server in servers:
+        server.wait_state(ClusterState.READY, 600)
+    for server in servers:
+        server.daemon.wait("all Nodes", lambda s=server: all(seen_by(s, o).is_ready for o in servers), 180)  # type: ignore[misc]
+
+    # Whoever goes first does not come back with it, and the others are told for whom they wait.
+    before = pids()
+    tell(**{"kube-apiserver-arg": ["no-such-flag=1"]})
+    wait_for("one to restart", lambda: pids() != before, 120)
+    (broken,) = [server for server in servers if pids()[server.machine.name] != before[server.machine.name]]
+    others = [server for server in servers if server is not broken]
+    for server in others:
+        server.daemon.wait("the loss to be seen", lambda s=server: not seen_by(s, broken).is_ready, 180)  # type: ignore[misc]
+        status = server.wait_state(ClusterState.READY)
+        assert status.message.endswith(f"when server {broken.machine.name} is ready again")
+        assert pids()[server.machine.name] == before[server.machine.name]
+    tell()
+    broken.wait_state(ClusterState.READY)
+    for server in servers:
+        server.daemon.wait("all Nodes", lambda s=server: all(seen_by(s, o).is_ready for o in servers), 180)  # type: ignore[misc]
+    assert all(pids()[server.machine.name] == before[server.machine.name] for server in others)
+
+    # One that is good goes round, and two serve at any time.
+    before = pids()
+    tell(**{"etcd-snapshot-retention": 3})
+
+    def has_gone_round() -> bool:
+        ready = [server for server in servers if server.is_in(ClusterState.READY)]
+        assert len(ready) >= 2
+        return len(ready) == 3 and all(pids()[name] not in (0, pid) for name, pid in before.items())
+
+    wait_for("all to have it", has_gone_round, 400)
+
+
 def test_a_server_without_its_data_waits_rather_than_making_the_cluster_anew(make_member: MakeMember) -> None:
     server = make_member()
     server.tell(initialized=True, orders=cluster_pb2.ClusterOrders())

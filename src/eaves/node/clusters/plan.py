@@ -52,6 +52,8 @@ class Plan(Struct, frozen=True):
     """Server to join instead of the config's."""
     joins_anew: bool = False
     """What is on the disk is of a member that the cluster has forgotten."""
+    is_restart: bool = False
+    """A stop for the sake of another config."""
     asks_servers: bool = False
     """Nothing can be decided before the other servers have been asked."""
 
@@ -149,7 +151,8 @@ def _plan_missing(view: View) -> Plan:
 def _plan_running(cluster: DesiredCluster, view: View) -> Plan:
     is_due = has_order(cluster, view.record) or joins_anew(cluster, view.record)
     if is_due or (view.wanted_digest and view.wanted_digest != view.record.started_spec):
-        return Plan(Step.STOP, ClusterState.STOPPING, message="restart with another version, config or certificates")
+        message = "restart with another version, config or certificates"
+        return Plan(Step.STOP, ClusterState.STOPPING, message=message, is_restart=not is_due)
     if view.is_ready:
         return Plan(Step.KEEP, ClusterState.READY)
     what = "API of this server" if cluster.is_server else "kubelet of this node"

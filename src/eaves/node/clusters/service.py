@@ -31,6 +31,7 @@ from eaves.node.clusters.sharedaddress import RENEW_EVERY_S, SharedAddress
 from eaves.node.clusters.status import Sight, find_id, want_status
 from eaves.node.clusters.statusserver import StatusServer
 from eaves.node.clusters.tokens import rotate_token
+from eaves.node.clusters.turns import Turns, is_own_business
 from eaves.node.desired.cluster_model import DesiredCluster
 from eaves.node.desired.model import DesiredNode
 from eaves.node.errors import as_fault
@@ -83,6 +84,7 @@ class Clusters:
         self._leader = Leader()
         self._report = LeaderReport()
         self._shared = SharedAddress()
+        self._turns = Turns()
         self._desired: DesiredCluster | None = None
         self._is_refused = False
         self._is_told = False
@@ -198,6 +200,7 @@ class Clusters:
             if plan.step is Step.NONE:
                 self._publish(None)
                 return STEADY_S
+            plan = await self._await_turn(plan, cluster)
             self._publish(plan)
             await self._carry_out(plan, cluster)
             self._fault = None
@@ -210,6 +213,19 @@ class Clusters:
         if plan.step in (Step.KEEP, Step.WAIT):
             self._publish(plan)
         return STEADY_S if plan.state in (ClusterState.READY, ClusterState.STOPPED) else BUSY_S
+
+    async def _await_turn(self, plan: Plan, cluster: DesiredCluster | None) -> Plan:
+        """A restart for another config waits for that of another server."""
+        membership = self.membership
+        if not plan.is_restart or cluster is None or not membership.health.is_ready:
+            return plan
+        if is_own_business(cluster, membership.record, membership.preparer.find_program(cluster).path):
+            return plan
+        name = await self._turns.wait_for(membership.watch.api, cluster, self._report.members)
+        if not name:
+            return plan
+        message = f"restarts with the changed config when server {name} is ready again"
+        return Plan(Step.KEEP, ClusterState.READY, f"server {name}", message)
 
     async def _carry_out(self, plan: Plan, cluster: DesiredCluster | None) -> None:
         membership = self.membership
@@ -245,6 +261,8 @@ class Clusters:
         if cluster.is_leader and membership.health.is_ready:
             await rotate_token(membership, cluster)
         is_ready = membership.health.is_ready
+        if is_ready:
+            await self._turns.end(membership.watch.api, record.node_name)
         with contextlib.suppress(OSError):
             # The address may be on its way; it is tried again in the next turn.
             await self._server.open(cluster.address)

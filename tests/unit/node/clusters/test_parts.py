@@ -12,10 +12,10 @@ from eaves.node.clusters.backups import BackupState, Found, Shipped, list_surplu
 from eaves.node.clusters.certificates import DAY_S, Validity
 from eaves.node.clusters.errors import ClusterError
 from eaves.node.clusters.kubeapi import parse_kubeconfig
+from eaves.node.clusters.lease import LeaseSeen, may_take, parse_lease
 from eaves.node.clusters.logs import find_severity
 from eaves.node.clusters.program import Bundle, place_bundles, place_program, remove_programs, want_bundle_name
 from eaves.node.clusters.running import explain_end, find_last_words
-from eaves.node.clusters.sharedaddress import LeaseSeen, may_take, parse_lease
 from eaves.node.networks.model import Port
 from eaves.node.vms.state import RunEnd
 
