@@ -33,7 +33,8 @@ class Turns:
         others = [member for member in cluster.servers if member.name != cluster.node_name]
         if not others or api is None:
             return ""
-        unready = {member.name for member in seen if not member.is_ready}
+        # Who has no Node has not joined yet, and may wait for this very config.
+        unready = {member.name for member in seen if not member.is_ready and not member.is_removed}
         if waiting := sorted(member.name for member in others if member.name in unready):
             return waiting[0]
         try:

@@ -80,6 +80,11 @@ async def test_nobody_restarts_while_another_server_is_not_ready(api: KubeApi, f
     assert await Turns().wait_for(api, cluster_of("c"), seen) == ""
 
 
+async def test_nobody_waits_for_a_server_that_has_not_joined_yet(api: KubeApi) -> None:
+    seen = [*ALL_READY[:2], replace(ALL_READY[2], is_ready=False, is_removed=True)]
+    assert await Turns().wait_for(api, cluster_of("a"), seen) == ""
+
+
 async def test_who_is_alone_or_has_no_api_waits_for_nobody(api: KubeApi, fake: FakeApi) -> None:
     assert await Turns().wait_for(api, replace(cluster_of("a"), members=MEMBERS[:1]), ()) == ""
     assert await Turns().wait_for(None, cluster_of("a"), ()) == ""
