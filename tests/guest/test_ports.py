@@ -37,6 +37,10 @@ def router(box: ManagedHost) -> Iterator[DhcpRouter]:
         yield found
 
 
+def is_gone(box: ManagedHost, interface: str) -> bool:
+    return "does not exist" in box.namespace.run("ip", "link", "show", interface, check=False)
+
+
 async def test_a_vlan_has_addresses_beside_its_port_and_goes_when_it_is_not_wanted(
     box: ManagedHost, router: DhcpRouter, tmp_path: Path
 ) -> None:
@@ -52,7 +56,7 @@ async def test_a_vlan_has_addresses_beside_its_port_and_goes_when_it_is_not_want
         assert "vlan protocol 802.1Q id 10" in box.namespace.run("ip", "-d", "link", "show", "office")
         assert "inet" not in box.namespace.run("ip", "-4", "addr", "show", "wan0"), "the cable itself has no address"
         await stage.applied(plain.sections(), LIMIT_S)
-        await stage.until(lambda _: "does not exist" in box.namespace.run("ip", "link", "show", "office", check=False))
+        await stage.until(lambda _: is_gone(box, "office"), LIMIT_S)
 
 
 async def test_a_vlan_that_leads_nowhere_falls_back_and_is_gone(
@@ -61,12 +65,12 @@ async def test_a_vlan_that_leads_nowhere_falls_back_and_is_gone(
     plain = SectionsMaker().hardware("wan0").static("wan0", "10.77.0.9", "10.77.0.0/24", "10.77.0.1").sections()
     wrong = SectionsMaker().hardware("wan0").vlan("office", "wan0", 99)
     wrong.static("office", "10.78.0.9", "10.78.0.0/24", "10.78.0.1")
-    async with PortsStage(box, tmp_path, times=Times(trial_s=20, margin_s=30, settle_s=5, recheck_s=1)) as stage:
+    async with PortsStage(box, tmp_path, times=TIMES) as stage:
         await stage.applied(plain, LIMIT_S)
         view = await stage.failed(wrong.sections(), LIMIT_S)
         assert "office: the controller does not answer" in view.records[0].last_error
         await stage.until(lambda _: "10.77.0.9/24" in box.addresses("wan0"), LIMIT_S)
-        await stage.until(lambda _: "does not exist" in box.namespace.run("ip", "link", "show", "office", check=False))
+        await stage.until(lambda _: is_gone(box, "office"), LIMIT_S)
 
 
 async def test_a_bond_carries_on_by_its_second_cable(box: ManagedHost, router: DhcpRouter, tmp_path: Path) -> None:
