@@ -1,4 +1,4 @@
-"""Servers whose cluster keeps its state in a database of somebody else's: a real PostgreSQL."""
+"""Servers whose cluster keeps its state at somebody else's: in a real PostgreSQL, in a real etcd."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 
 from eaves.node.observed_cluster import ClusterState
 from eaves.testing.cluster_member import ClusterMember
+from eaves.testing.etcd import Etcd
 from eaves.testing.k3s_machine import Lan, Machine
+from eaves.testing.kubernetes import find_module
 from eaves.testing.postgres import Postgres
 from eaves.wire.pb.eaves.cluster_pb2 import ClusterSecrets
 
@@ -70,6 +72,56 @@ def test_two_servers_meet_in_a_database_and_nobody_is_told_its_password(
     first.start()
     first.wait_state(ClusterState.READY)
     assert "kept" in first.get("configmaps", "-o", "name")
+
+
+@pytest.mark.soak
+def test_a_server_works_with_an_etcd_by_its_certificate_and_tells_when_that_is_away(
+    make_member: MakeMember, lan: Lan, folder: Path
+) -> None:
+    built = find_module("etcd")
+    if built is None:
+        pytest.skip("no etcd: run tools/build_kubernetes.py")
+    machine = Machine(folder, f"db-{secrets.token_hex(3)}", lan)
+    etcd = Etcd(machine, built / "server")
+    node = make_member()
+    try:
+        etcd.start()
+        told = ClusterSecrets(
+            datastore_endpoint=etcd.endpoint,
+            datastore_ca_pem=etcd.ca,
+            datastore_certificate_pem=etcd.certificate,
+            datastore_key_pem=etcd.key,
+        )
+        node.tell(datastore="External", secrets_of=told, is_leader=True, members=[as_member(node)])
+        node.start()
+        assert node.wait_state(ClusterState.READY).is_etcd_healthy
+        node.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+        assert find_word(node, max(etcd.key.splitlines(), key=len)) == []
+
+        etcd.stop()
+        node.daemon.wait(
+            "the loss to be told", lambda: not told_healthy(node) and not node.is_in(ClusterState.READY), 180
+        )
+        etcd.start()
+        assert node.wait_state(ClusterState.READY).is_etcd_healthy
+        assert "kept" in node.get("configmaps", "-o", "name")
+
+        # Another machine over the same etcd is the same cluster, whatever becomes of this one.
+        authority = node.wait_state(ClusterState.READY).ca_hash
+        node.lose_disk()
+        other = make_member()
+        other.tell(datastore="External", secrets_of=told, is_leader=True, members=[as_member(other)], initialized=True)
+        other.start()
+        assert other.wait_state(ClusterState.READY).ca_hash == authority
+        assert "kept" in other.get("configmaps", "-o", "name")
+    finally:
+        etcd.stop()
+        machine.close()
+
+
+def told_healthy(node: ClusterMember) -> bool:
+    status = node.status()
+    return status is not None and status.is_etcd_healthy
 
 
 def find_word(node: ClusterMember, word: str) -> list[str]:
