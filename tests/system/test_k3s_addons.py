@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from eaves.kube.resource import Object
-from eaves.testing.chart_registry import ChartRegistry, find_helm_images
-from eaves.testing.daemons import wait_for
+from eaves.testing.chart_registry import ChartRegistry, find_helm, find_helm_images
+from eaves.testing.daemons import run_program, wait_for
 from eaves.testing.k3s import NoK3sError, Release
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
 from eaves.testing.system import ControllerHost
@@ -46,8 +46,7 @@ def test_a_chart_comes_changes_fails_with_its_reason_and_goes(
 ) -> None:
     node = stage.add_node()
     charts = ChartRegistry(node.machine)
-    for version in ("1.0.0", "1.1.0"):
-        charts.push(version)
+    folders = [charts.push(version) for version in ("1.0.0", "1.1.0")]
 
     def want(version: str, **values: object) -> list[Object]:
         helm = {"chart": charts.chart, "version": version, "plainHTTP": True, "targetNamespace": "shop"}
@@ -59,6 +58,7 @@ def test_a_chart_comes_changes_fails_with_its_reason_and_goes(
     kubectl = stage.controller.kubectl
     assert " 1/1 " in kubectl.ok("get", "k3sclusters", "till", "-n", shop, "-o", "wide").out
 
+    work_with_helm(stage, shop, node, folders)
     edit(stage, shop, want("1.1.0", greeting="again"))
     wait_for(
         "the upgrade",
@@ -80,6 +80,33 @@ def test_a_chart_comes_changes_fails_with_its_reason_and_goes(
     wait_condition(stage, shop, node, "True", "NoAddOns")
     assert stage.ask(node, "/api/v1/namespaces/shop/configmaps/greeting") == ""
     assert "AddOnRemoved" in kubectl.ok("describe", "k3scluster", "till", "-n", shop).out
+
+
+def work_with_helm(stage: ClusterStage, shop: str, node: ClusterNode, folders: Sequence[Path]) -> None:
+    """An engineer far away, by way of the controller: sees the add-on's release, and keeps one of his own with stock Helm."""
+    controller = stage.controller
+    context = f"till-{shop}"
+    controller.eaves_kubectl("kubeconfig", "till", "-n", shop, "--name", context)
+    ready = ("get", "--raw", "/readyz", "--context", context)
+    wait_for("the way there", lambda: controller.kubectl.run(*ready).code == 0, 120, node.explain)
+    environment = {"KUBECONFIG": str(controller.kubeconfig), "HOME": str(controller.folder)}
+
+    def helm(*arguments: str) -> str:
+        return run_program([find_helm(), *arguments, "--kube-context", context], environment=environment)
+
+    assert [(one["name"], one["status"]) for one in json.loads(helm("list", "-n", "shop", "-o", "json"))] == [
+        ("shop", "deployed")
+    ]
+    own = ("own", "-n", "own")
+    values = ("--set", "replicas=1", "--set", "greeting=mine", "--wait", "--timeout", "5m")
+    helm("install", *own, str(folders[0]), "--create-namespace", *values)
+    helm("upgrade", *own, str(folders[1]), *values)
+    assert [one["chart"] for one in json.loads(helm("history", *own, "-o", "json"))] == ["shop-1.0.0", "shop-1.1.0"]
+    helm("rollback", *own, "1", "--wait", "--timeout", "5m")
+    greeting = json.loads(stage.ask(node, "/api/v1/namespaces/own/configmaps/greeting"))["data"]
+    assert greeting == {"greeting": "mine", "version": "1.0.0"}
+    helm("uninstall", *own, "--wait")
+    assert stage.ask(node, "/api/v1/namespaces/own/configmaps/greeting") == ""
 
 
 def edit(stage: ClusterStage, shop: str, add_ons: list[Object]) -> None:

@@ -44,6 +44,13 @@ def find_helm_images(release: Release) -> list[Path]:
     return [k3s_images.want_helm_bundle()] if release.is_standin else []
 
 
+def find_helm() -> str:
+    """The program."""
+    built = kubernetes.find_module("helm")
+    assert built is not None, "Helm is not built: ask find_helm_images first"
+    return str(built / "helm")
+
+
 class ChartRegistry:
     """Serves until its machine ends."""
 
@@ -64,16 +71,15 @@ class ChartRegistry:
         probe = ("curl", "-sf", f"http://{self._server}/v2/")
         daemon.wait("the registry", lambda: machine.run(*probe, check=False) == "{}", 60)
 
-    def push(self, version: str) -> None:
-        """The chart in this version, made and pushed by a real Helm."""
+    def push(self, version: str) -> Path:
+        """The chart in this version, made and pushed by a real Helm; answers its folder."""
         folder = self._machine.folder / f"chart-{version}" / "shop"
         for name, text in {**_CHART, "Chart.yaml": f"apiVersion: v2\nname: shop\nversion: {version}\n"}.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(text))
-        built = kubernetes.find_module("helm")
-        assert built is not None, "Helm is not built: ask find_helm_images first"
-        helm, run = str(built / "helm"), self._machine.run
+        helm, run = find_helm(), self._machine.run
         run(helm, "package", str(folder), "--destination", str(folder.parent))
         archive = folder.parent / f"shop-{version}.tgz"
         run(helm, "push", str(archive), self.chart.rpartition("/")[0], "--plain-http")
+        return folder
