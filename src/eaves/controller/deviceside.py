@@ -21,7 +21,7 @@ from eaves.controller.gateway.attest import Attestor
 from eaves.controller.gateway.config import ConfigService
 from eaves.controller.gateway.devices import Devices
 from eaves.controller.gateway.ingest import Ingest
-from eaves.controller.gateway.limits import Budget, Rate
+from eaves.controller.gateway.limits import Budget
 from eaves.controller.gateway.logs import LogIntake
 from eaves.controller.gateway.notify import Greeting, NotifyEndpoint, NotifyHub
 from eaves.controller.gateway.register import KeyIndex, Registrar
@@ -38,6 +38,7 @@ from eaves.controller.reconcile.observations import DeviceObserver
 from eaves.controller.settings import GatewaySettings
 from eaves.controller.tunnel.broker import Broker
 from eaves.controller.tunnel.endpoint import StreamEndpoint
+from eaves.kit.rates import Rate
 from eaves.store.credentials import SettingStore
 from eaves.store.devices import DeviceRegistry
 from eaves.store.telemetry import Telemetry

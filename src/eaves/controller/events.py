@@ -15,11 +15,10 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
-from eaves.controller.gateway.errors import TooManyError
-from eaves.controller.gateway.limits import Buckets, Rate
 from eaves.controller.objects import Objects, encode_document, key_of, want_put
 from eaves.controller.observe.model import EventNote
 from eaves.kinds.times import render_time
+from eaves.kit.rates import Buckets, Rate
 from eaves.kube.resource import Object
 from eaves.store.abc import Put
 from eaves.store.errors import ConflictError, StoreError
@@ -88,9 +87,7 @@ class EventRecorder:
 
     async def _create(self, event: Object, namespace: str) -> None:
         about = event["involvedObject"]
-        try:
-            self._new.take((about["kind"], about.get("uid") or about["name"]), self._monotonic_s())
-        except TooManyError:
+        if not self._new.take((about["kind"], about.get("uid") or about["name"]), self._monotonic_s()):
             return
         space = await self._objects.get("Namespace", "", namespace)
         if space is not None and not space["metadata"].get("deletionTimestamp"):

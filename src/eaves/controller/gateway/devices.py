@@ -14,8 +14,8 @@ from collections.abc import Callable
 from cryptography import x509
 
 from eaves.controller.gateway.clock import DeviceClock
-from eaves.controller.gateway.limits import Bucket, Rate
 from eaves.controller.nodes import NodeIndex
+from eaves.kit.rates import Bucket, Rate
 from eaves.store.devices import DeviceRecord, DeviceRegistry
 from eaves.wire import certificates
 from eaves.wire.identifiers import DeviceId

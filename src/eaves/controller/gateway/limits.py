@@ -1,7 +1,6 @@
-"""Bounds that keep a flood from costing anybody but its source: rates by sender, and memory for bodies under way.
+"""Bounds that keep a flood from costing anybody but its source: memory for bodies under way, and requests at a time.
 
-Pure bookkeeping with the time passed in; the verifier and the body reader call it. Every table here is bounded, the oldest sender
-is forgotten first: a forgotten sender starts with a full allowance, which costs less than unbounded memory.
+Rates are in ``eaves.kit.rates``.
 """
 
 from __future__ import annotations
@@ -9,89 +8,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
-from collections import OrderedDict
 from typing import Generic, TypeVar
-
-from msgspec import Struct
 
 from eaves.controller.gateway.errors import BusyError, TooManyError
 
 K = TypeVar("K")
-
-
-class Rate(Struct, frozen=True):
-    """So many a second in the long run, so many at once."""
-
-    per_s: float
-    burst: float
-
-
-class Bucket:
-    """The allowance of one sender; starts full."""
-
-    __slots__ = ("_stamp_s", "_tokens")
-
-    def __init__(self, rate: Rate, now_s: float) -> None:
-        self._tokens = rate.burst
-        self._stamp_s = now_s
-
-    def take(self, rate: Rate, now_s: float, amount: float = 1.0) -> bool:
-        """Take ``amount`` if there is that much."""
-        self._fill(rate, now_s)
-        if self._tokens < amount:
-            return False
-        self._tokens -= amount
-        return True
-
-    def is_empty(self, rate: Rate, now_s: float) -> bool:
-        self._fill(rate, now_s)
-        return self._tokens < 1
-
-    def wait_s(self, rate: Rate) -> int:
-        """Whole seconds until one more is allowed, at least 1."""
-        return int(max(0.0, 1 - self._tokens) / rate.per_s) + 1
-
-    def _fill(self, rate: Rate, now_s: float) -> None:
-        self._tokens = min(rate.burst, self._tokens + (now_s - self._stamp_s) * rate.per_s)
-        self._stamp_s = now_s
-
-
-class Buckets(Generic[K]):
-    """Allowances by key, for senders that are not known otherwise: addresses, and hashes of unknown certificates."""
-
-    def __init__(self, rate: Rate, max_keys: int) -> None:
-        self._rate = rate
-        self._max_keys = max_keys
-        self._buckets: OrderedDict[K, Bucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def take(self, key: K, now_s: float) -> None:
-        """Use one of ``key``'s allowance. Raises TooManyError when none is left."""
-        bucket = self._want(key, now_s)
-        if not bucket.take(self._rate, now_s):
-            raise TooManyError("too many requests from this source", bucket.wait_s(self._rate))
-
-    def check(self, key: K, now_s: float) -> None:
-        """Raise TooManyError when ``key`` has nothing left, using none of it."""
-        bucket = self._buckets.get(key)
-        if bucket is not None and bucket.is_empty(self._rate, now_s):
-            raise TooManyError("too many refused requests from this source", bucket.wait_s(self._rate))
-
-    def charge(self, key: K, now_s: float) -> None:
-        """Use one of ``key``'s allowance as far as there is any; for faults, which are counted after the fact."""
-        self._want(key, now_s).take(self._rate, now_s)
-
-    def _want(self, key: K, now_s: float) -> Bucket:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            if len(self._buckets) >= self._max_keys:
-                self._buckets.popitem(last=False)
-            bucket = self._buckets[key] = Bucket(self._rate, now_s)
-        else:
-            self._buckets.move_to_end(key)
-        return bucket
 
 
 class Budget:

@@ -12,15 +12,18 @@ A stranger gets 401 (which keeps queued messages, so that restoring a backup los
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from msgspec import Struct
 
 from eaves.controller.gateway.devices import Device, Devices
 from eaves.controller.gateway.errors import MalformedError, TooManyError, UnauthenticatedError
-from eaves.controller.gateway.limits import Buckets, Rate
+from eaves.kit.rates import Buckets, Rate
 from eaves.wire import envelope
 from eaves.wire.envelope import Envelope
 from eaves.wire.errors import EnvelopeError, MalformedEnvelopeError
+
+K = TypeVar("K")
 
 _MAX_SOURCES = 20_000
 
@@ -56,11 +59,11 @@ class Verifier:
 
     def check_source(self, source: str) -> None:
         """Raise TooManyError for a source whose requests were refused too often. For calls that begin with a stranger."""
-        self._strangers.check(source, self._now_s())
+        _check(self._strangers, source, self._now_s())
 
     def charge_source(self, source: str) -> None:
         """Count one refused request."""
-        self._strangers.charge(source, self._now_s())
+        self._strangers.take(source, self._now_s())
 
     def _parse(self, body: bytes, source: str) -> Envelope:
         try:
@@ -82,10 +85,15 @@ class Verifier:
 
     def _check_signature(self, sealed: Envelope, device: Device, source: str) -> None:
         forger = (source, device.cert_hash)
-        self._forgers.check(forger, self._now_s())
+        _check(self._forgers, forger, self._now_s())
         try:
             envelope.check_sender_hash(sealed, device.cert_hash)
             envelope.check_signature(sealed, device.public_key, accept_der=True)
         except EnvelopeError as error:
-            self._forgers.charge(forger, self._now_s())
+            self._forgers.take(forger, self._now_s())
             raise UnauthenticatedError(error.message, code=error.code) from error
+
+
+def _check(refused: Buckets[K], key: K, now_s: float) -> None:
+    if wait_s := refused.wait_s(key, now_s):
+        raise TooManyError("too many refused requests from this source", wait_s)
