@@ -71,6 +71,12 @@ async def address_of(host: NetworkHost, app: str, prefix: str = "10.77.0.") -> s
     return next(address for address in found.interfaces[0].addresses if address.startswith(prefix))
 
 
+async def leased(host: NetworkHost, app: str) -> str:
+    """The address of a container once it uses it: the node sees the server's word before the container's client has acted on it."""
+    await host.connection(app, lambda found: "nameserver" in found.resolv_conf)
+    return await address_of(host, app)
+
+
 async def can_ping(host: NetworkHost, app: str, address: str) -> bool:
     return (await host.exec(app, "busybox", "ping", "-c", "1", "-W", "3", address))[0] == 0
 
@@ -116,7 +122,7 @@ async def test_rules_hold_on_a_switch_and_answers_come_back(host: NetworkHost, s
         host.app("shut", network, acls=()),
     )
     host.apply(networks=(network,), apps=apps)
-    found = {app.name: await address_of(host, app.name) for app in apps}
+    found = {app.name: await leased(host, app.name) for app in apps}
     for name in ("open", "shut"):
         await serve(host, name)
     assert await can_get(host, "client", found["open"]), "its own rule lets it out, and the answer in"
@@ -133,7 +139,9 @@ async def test_rules_hold_on_a_switch_and_answers_come_back(host: NetworkHost, s
 async def test_an_app_cannot_pose_as_another_nor_as_a_server(host: NetworkHost, site: Namespace) -> None:
     network = host.network("floor", **SWITCH)
     host.apply(networks=(network,), apps=(host.app("web", network), host.app("peer", network)))
-    peer = await address_of(host, "peer")
+    peer = await leased(host, "peer")
+    await leased(host, "web")
+    assert await can_ping(host, "web", peer)
     inside = (await host.connection("web")).netns
     await process.run(["nsenter", f"--net={inside}", "ip", "link", "set", "eth0", "address", "02:00:00:00:be:ef"])
     assert not await can_ping(host, "web", peer)
@@ -182,13 +190,13 @@ async def test_apps_on_the_cable_of_the_host_reach_the_site_and_nothing_of_the_h
     host.apply(
         networks=(network,), apps=(host.app("web", network, acls=(ALLOW_ALL, ALLOW_IPV6)), host.app("b", network))
     )
-    web = await address_of(host, "web")
+    web = await leased(host, "web")
     await address_of(host, "web", "2001:db8:77:")
     status = await host.status(network, lambda found: found.ports == ("floor",))
     assert status.fault is None
     await serve(host, "web")
     assert await can_ping(host, "web", "10.77.0.1")
-    assert await can_ping(host, "web", await address_of(host, "b"))
+    assert await can_ping(host, "web", await leased(host, "b"))
     for _ in range(2):
         assert site.run("busybox", "ping", "-c", "1", "-W", "5", "10.77.0.5"), "the host is reached beside them"
         assert site.run("busybox", "ping", "-c", "1", "-W", "5", web)
@@ -255,7 +263,7 @@ async def test_a_flood_on_a_switch_costs_the_daemon_little_and_learns_little(
 ) -> None:
     network = host.network("floor", **SWITCH)
     host.apply(networks=(network,), apps=(host.machine("mad", network), host.app("web", network)))
-    await address_of(host, "web")
+    await leased(host, "web")
     with await host.boot("mad") as guest:
         await asyncio.to_thread(guest.flood_arp, "10.77.1.", 20000)
         found = (await host.connection("mad", has_address)).interfaces[0].addresses
