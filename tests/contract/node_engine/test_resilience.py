@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -98,6 +100,46 @@ async def test_container_that_a_killed_daemon_left_half_started_is_started(
     code, _ = await host.exec("shell", "ls")
     assert code == 0
     assert await count_processes(host, "shell") == 1
+
+
+async def test_podman_killed_in_the_middle_of_a_start_leaves_no_process(host: EngineHost, registry: Registry) -> None:
+    """Where it dies the runtime has made the container's process, which waits for its start, and podman has not noted it."""
+    image = host.image(registry.datastore(), "shop/shell:1")
+    killing = asyncio.create_task(asyncio.to_thread(kill_podman_at_start, f"{host.instance.name}-app-shell"))
+    await host.apply(images=(image,), apps=(host.app("shell", image),))
+    await killing
+    status = await host.wait_app("shell")
+    monitor_file = host.instance.apps_run_dir / "app-shell" / "monitor"
+    monitor = await asyncio.to_thread(observe.load_monitor_pid, monitor_file, status.container_id)
+    async with asyncio.timeout(60):
+        # Nobody tells when a monitor ends that is not the app's any more.
+        while list_monitors(f"{host.instance.name}-app-shell") != [monitor]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def list_monitors(name: str) -> list[int]:
+    """Those of containers of that name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"conmon") and name.encode() in words and (folder / "exe").exists():
+                found.append(int(folder.name))
+    return found
+
+
+def kill_podman_at_start(name: str) -> None:
+    """Wait for the container's monitor to have a child, the runtime, and kill the podman that made both."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if any(power.list_children(pid) for pid in list_monitors(name)):
+            for folder in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    words = (folder / "cmdline").read_bytes().split(b"\0")
+                    if words[0].endswith(b"podman") and b"run" in words and f"--name={name}".encode() in words:
+                        os.kill(int(folder.name), signal.SIGKILL)
+            return
+    raise AssertionError(f"no monitor of {name} came")
 
 
 async def count_processes(host: EngineHost, name: str) -> int:

@@ -128,9 +128,9 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         """Besides the container its anonymous volumes go."""
         name = self._name(app_id)
         former = await self.observe_one(app_id)
-        if former is not None and former.pid:
+        if former is not None:
             # A podman that was killed in the middle of a stop leaves the state "stopping", from which a forced removal forgets the
-            # container and lets its process live on.
+            # container and lets its process live on; one killed in the middle of a start does not know of a process at all.
             await process.run([self._host.runtime, "delete", "--force", former.workload_id], check=False)
         removed = await self._cli.run("rm", "--force", "--volumes", "--ignore", "--time=0", name, check=False)
         if removed.returncode != 0 and await self.observe_one(app_id) is not None:
