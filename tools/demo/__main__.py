@@ -103,12 +103,21 @@ def stay(site: Site, *, has_cluster: bool) -> None:
     signal.pause()
 
 
+def _lose_terminal() -> None:
+    """End as if by Ctrl-C; nothing can be said any more."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(null, descriptor)
+    sys.exit(129)
+
+
 def main() -> int:
     if chroot.is_chroot():
         # Without it only `kubectl exec` fails, and says so.
         with contextlib.suppress(OSError):
             chroot.enter_root()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: _lose_terminal())
     # Whoever started it may have had Ctrl-C ignored, as shells do for what runs in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     is_once = os.environ.get("DEMO_ONCE") == "1" or not sys.stdout.isatty()

@@ -164,6 +164,7 @@ def open_site(steps: int) -> Iterator[Site]:
         # A second Ctrl-C during clean-up would leave containers and bridges behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         site.cleanups.close()
         shutil.rmtree(folder, ignore_errors=True)
 
