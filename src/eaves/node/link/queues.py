@@ -45,9 +45,10 @@ def plan_reaction(status: int) -> Reaction:
 
 
 class _Item:
-    def __init__(self, endpoint: Endpoint, payload: bytes) -> None:
+    def __init__(self, endpoint: Endpoint, payload: bytes, settled: Callable[[], None] | None) -> None:
         self.endpoint = endpoint
         self.payload = payload
+        self.settled = settled
         self.backoff = Backoff(FIRST_RETRY_S, LIMIT_RETRY_S, jitter=0.1)
         self.due_at = 0.0
 
@@ -67,9 +68,19 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, key: str, payload: bytes, endpoint: Endpoint = Endpoint.INFO) -> None:
-        """Queue a message in place of an earlier one with the same key, and send at once if possible."""
-        self._items[key] = _Item(endpoint, payload)
+    def put(
+        self,
+        key: str,
+        payload: bytes,
+        endpoint: Endpoint = Endpoint.INFO,
+        *,
+        settled: Callable[[], None] | None = None,
+    ) -> None:
+        """Queue a message in place of an earlier one with the same key, and send at once if possible.
+
+        ``settled`` is called once it was delivered or dropped, and not for one whose place a newer one took.
+        """
+        self._items[key] = _Item(endpoint, payload, settled)
         self._empty.clear()
         self._wake.set()
 
@@ -134,5 +145,7 @@ class EventQueue:
         # A newer message may have come meanwhile; it stays.
         if self._items.get(key) is item:
             del self._items[key]
+            if item.settled is not None:
+                item.settled()
         if not self._items:
             self._empty.set()

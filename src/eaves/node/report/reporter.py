@@ -7,8 +7,10 @@ by itself. It is the only writer of the event queue.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -75,6 +77,8 @@ class Reporter:
         self._surveyor = surveyor
         self._queued: dict[Key, Subject] = {}
         self._told = told or Told()
+        self._leaving: set[Key] = set()
+        """Gone, and the controller does not know yet: a daemon that dies now leaves it to the next to tell."""
         self._told_data: dict[tuple[str, str], bytes] = {}
         self._told_patches: dict[str, PatchStatus] = {}
         self._told_blobs: BlobReports = {}
@@ -176,11 +180,12 @@ class Reporter:
                 self._queued[key] = gist
                 self._put(key, want_info(self._device_id, key, subject, now))
         gone = [key for key in self._queued if key not in wanted]
-        former = self._told.keys.difference(wanted, self._queued)
+        former = self._told.keys.difference(wanted, self._queued, self._leaving)
         for key in (*gone, *list_departed(former, self._orders.desired)):
             self._queued.pop(key, None)
-            self._told.keys.discard(key)
-            self._put(key, want_removal(self._device_id, key, now))
+            self._leaving.add(key)
+            self._put(key, want_removal(self._device_id, key, now), functools.partial(self._note_left, key))
+        self._leaving.difference_update(wanted)
         self._told.keys.update(wanted)
         self._queue_blobs(now)
         self._queue_metadata(now)
@@ -266,8 +271,15 @@ class Reporter:
         message = metrics.want_metrics(self._device_id, replace(view, interval_s=interval_s), time.time())
         await self._controller.post(Endpoint.METRICS, message.SerializeToString())
 
-    def _put(self, key: Key, message: ZInfoMsg) -> None:
-        self._queue.put(f"{key[0].value}/{key[1]}", message.SerializeToString())
+    def _put(self, key: Key, message: ZInfoMsg, settled: Callable[[], None] | None = None) -> None:
+        self._queue.put(f"{key[0].value}/{key[1]}", message.SerializeToString(), settled=settled)
+
+    def _note_left(self, key: Key) -> None:
+        """The controller knows that it is gone."""
+        if key in self._leaving:
+            self._leaving.discard(key)
+            self._told.keys.discard(key)
+            self._changed.set()
 
     def _want_subjects(self) -> dict[Key, Subject]:
         statuses = (status for struct in STRUCTS.values() for status in self._observations.each(struct))

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from eaves.kit.errors import EavesError
 from eaves.node.desired.model import ConfigProblem, DesiredNode, ObjectKind
 from eaves.node.desired.parse import parse_config
+from eaves.node.link.calls import Reply
 from eaves.node.link.queues import EventQueue
 from eaves.node.observed import (
     AppState,
@@ -213,6 +214,22 @@ async def test_what_left_the_config_while_the_daemon_was_down_is_told_as_gone(tm
         await third.until(lambda: bool(third.infos()))
         await asyncio.sleep(10)
     assert [info.WhichOneof("InfoContent") for info in third.infos()] == ["vinfo"]
+
+
+async def test_a_removal_that_did_not_arrive_before_the_daemon_ended_is_told_by_the_next(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, remembers=True)
+    async with stage.running():
+        stage.observations.publish(APP)
+        await stage.until_told(1)
+        stage.take()
+        stage.controller.answers[Endpoint.INFO] = lambda _: Reply(503)
+        stage.observations.remove(AppStatus, APP_ID)
+        await stage.until(lambda: bool(stage.infos()))
+    again = Stage(tmp_path, remembers=True)
+    async with again.running():
+        again.reporter.note_config()
+        await again.until_told(0)
+    assert [(info.ainfo.AppID, info.ainfo.AppName) for info in again.infos()] == [(APP_ID, "")]
 
 
 async def test_an_object_that_is_wanted_and_not_seen_yet_is_not_told_as_gone(tmp_path: Path) -> None:
