@@ -54,7 +54,7 @@ _JOB = (
 )
 _REACH = "an App is reached by kubectl port-forward, at ports of its node by spec.networks[].ports, and by other apps by its name"
 _STORAGE = "write a Volume (eaves.dev/v1alpha1), which is on the node of the App that mounts it"
-_BOUNDS = "each App says what it gets at most in spec.cpus and spec.memory, and what a node has bounds them all"
+_BOUNDS = "each App says in spec.resources what it gets at most, and what a node has bounds them all"
 
 RESOURCES: tuple[Resource, ...] = (
     _absent("", "services", "Service", "svc", _REACH, fields="spec.clusterIP spec.type"),

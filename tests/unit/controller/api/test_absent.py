@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from eaves.kinds import absent
+from eaves.kinds import absent, app
 from eaves.kinds.registry import RESOURCES
 from eaves.kube.resource import Resource
+from eaves.kube.schema import Schema
 from eaves.testing.asgi import AsgiClient
 
 APPLY = "application/apply-patch+yaml"
@@ -52,6 +54,17 @@ async def test_who_writes_one_is_told_what_to_write(admin: AsgiClient, resource:
         assert (answer.status, told["reason"]) == (405, "MethodNotAllowed")
         assert f"{resource.gvr.resource} are not kept here: " in told["message"]
         assert told["details"]["kind"] == resource.gvr.resource
+
+
+@pytest.mark.parametrize("resource", absent.RESOURCES, ids=lambda resource: str(resource.kind))
+def test_fields_that_a_writer_is_pointed_to_are_those_of_an_app(resource: Resource) -> None:
+    for path in re.findall(r"spec\.[A-Za-z.\[\]]*[A-Za-z]", resource.instead):
+        schema: Schema | None = app.RESOURCE.schema
+        for name in path.split("."):
+            assert schema is not None
+            schema = schema.child(name.removesuffix("[]"))
+            assert schema is not None, f"an App has no {path}"
+            schema = schema.items if name.endswith("[]") else schema
 
 
 async def test_a_deletion_finds_nothing(admin: AsgiClient) -> None:
