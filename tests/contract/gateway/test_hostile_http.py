@@ -12,9 +12,9 @@ import pytest
 from eaves.testing.device import Device
 from eaves.testing.device_transport import TlsTransport
 from eaves.testing.gateway_server import RunningGateway, start_gateway
+from eaves.testing.hostile import change_envelope, nest_messages
 from eaves.wire import logfile, paths
 from eaves.wire.paths import Endpoint
-from eaves.wire.pb.auth.auth_pb2 import AuthContainer
 
 pytestmark = pytest.mark.contract
 
@@ -136,7 +136,7 @@ def list_envelopes(device: Device, other: Device) -> Iterator[tuple[str, bytes]]
         "JSON": b'{"protectedPayload":{}}',
         "compressed": gzip.compress(good),
         "nested groups": b"\x0b" * 5000 + b"\x0c" * 5000,
-        "nested messages": _nest(2000),
+        "nested messages": nest_messages(2000),
         "length that lies": b"\x0a\xff\xff\xff\xff\x07abc",
         "length of 63 bits": b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7fabc",
         "number without end": b"\x10" + b"\xff" * 20,
@@ -145,15 +145,17 @@ def list_envelopes(device: Device, other: Device) -> Iterator[tuple[str, bytes]]
         "message of another device": other.signer.seal(other.info().SerializeToString()),
         "message about another device": device.signer.seal(other.info().SerializeToString()),
         "text that is not UTF-8": device.signer.seal(b"\x12\x02\xff\xfe"),
-        "payload of nested messages": device.signer.seal(_nest(2000)),
+        "payload of nested messages": device.signer.seal(nest_messages(2000)),
     }
     for size in (0, 1, 15, 17, 31, 33, 1000):
-        bodies[f"sender hash of {size} bytes"] = _change(good, "senderCertHash", (device.signer.cert_hash * 40)[:size])
+        bodies[f"sender hash of {size} bytes"] = change_envelope(
+            good, {"senderCertHash": (device.signer.cert_hash * 40)[:size]}
+        )
     for number in (0, 1, 3, 255, -1):
-        bodies[f"algorithm {number}"] = _change(good, "algo", number)
+        bodies[f"algorithm {number}"] = change_envelope(good, {"algo": number})
     for size in (0, 1, 32, 63, 64, 65, 96, 5000):
-        bodies[f"signature of {size} bytes"] = _change(good, "signatureHash", bytes(size))
-    bodies["sender swapped"] = _change(good, "senderCertHash", other.signer.cert_hash)
+        bodies[f"signature of {size} bytes"] = change_envelope(good, {"signatureHash": bytes(size)})
+    bodies["sender swapped"] = change_envelope(good, {"senderCertHash": other.signer.cert_hash})
     for name, body in bodies.items():
         yield f"envelope: {name}", post(path, body)
     logs = paths.render_path(Endpoint.NEWLOGS, device.id)
@@ -167,22 +169,6 @@ def list_envelopes(device: Device, other: Device) -> Iterator[tuple[str, bytes]]
         "odd flags": b"\x1f\x8b\x08\xff" + bytes(20),
     }.items():
         yield f"log file: {name}", post(logs, device.signer.seal(content))
-
-
-def _nest(depth: int) -> bytes:
-    data = b""
-    for _ in range(depth):
-        length, size = b"", len(data)
-        while size > 127:
-            length, size = length + bytes([size & 127 | 128]), size >> 7
-        data = b"\x0a" + length + bytes([size]) + data
-    return data
-
-
-def _change(body: bytes, field: str, value: object) -> bytes:
-    container = AuthContainer.FromString(body)
-    setattr(container, field, value)
-    return container.SerializeToString()
 
 
 @pytest.fixture

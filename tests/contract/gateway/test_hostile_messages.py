@@ -21,12 +21,12 @@ from cryptography.x509.oid import NameOID
 from eaves.testing.device import Device, issue_below, make_cert, make_onboarding_pair
 from eaves.testing.device_transport import TlsTransport
 from eaves.testing.gateway_server import RunningGateway, start_gateway
+from eaves.testing.hostile import change_envelope, nest_messages
 from eaves.wire import certificates, logfile, paths
 from eaves.wire.envelope import Signer
 from eaves.wire.identifiers import AppId
 from eaves.wire.paths import Endpoint
 from eaves.wire.pb.attest import attest_pb2
-from eaves.wire.pb.auth.auth_pb2 import AuthContainer
 from eaves.wire.pb.certs import certs_pb2
 from eaves.wire.pb.config.devconfig_pb2 import ConfigRequest
 from eaves.wire.pb.flowlog.flowlog_pb2 import FlowMessage
@@ -48,23 +48,6 @@ ANSWER_LIMIT_S = 60.0
 GROWTH_BYTES = 64 << 20
 MOMENTS = (-(2**63), -5, 0, 9223372036, 9223372037, 253402300799, 2**63 - 1)
 """Unix seconds: before all time, around the end of 64 bits of nanoseconds, the year 9999, after all time."""
-
-
-def change(body: bytes, fields: Mapping[str, Any]) -> bytes:
-    container = AuthContainer.FromString(body)
-    for field, value in fields.items():
-        setattr(container, field, value)
-    return container.SerializeToString()
-
-
-def nest(depth: int) -> bytes:
-    data = b""
-    for _ in range(depth):
-        length, size = b"", len(data)
-        while size > 127:
-            length, size = length + bytes([size & 127 | 128]), size >> 7
-        data = b"\x0a" + length + bytes([size]) + data
-    return data
 
 
 def self_sign(key: CertificateIssuerPrivateKeyTypes) -> x509.Certificate:
@@ -102,13 +85,13 @@ def list_signatures(device: Device, other: Device) -> Iterator[Case]:
         "of another device": other.key.sign(b"", ec.ECDSA(hashes.SHA256())),
     }
     for name, signature in refused.items():
-        yield f"signature {name}", path, change(good, {"signatureHash": signature}), 401
+        yield f"signature {name}", path, change_envelope(good, {"signatureHash": signature}), 401
     # The same signature in other words is no other signer.
     for name, signature in {"raw": raw(r, s), "with the other s": raw(r, ORDER - s), "DER": der}.items():
-        yield f"signature {name}", path, change(good, {"signatureHash": signature}), 200
+        yield f"signature {name}", path, change_envelope(good, {"signatureHash": signature}), 200
     pem = certificates.encode_certificate_pem(device.certificate)
-    yield "hash of the PEM", path, change(good, {"senderCertHash": certificates.hash_of_pem(pem)}), 400
-    yield "half a hash of the whole", path, change(good, {"senderCertHash": device.signer.cert_hash[:16]}), 401
+    yield "hash of the PEM", path, change_envelope(good, {"senderCertHash": certificates.hash_of_pem(pem)}), 400
+    yield "half a hash of the whole", path, change_envelope(good, {"senderCertHash": device.signer.cert_hash[:16]}), 401
     yield "a stranger with his certificate", path, make_stranger().signer.seal(b"", with_certificate=True), 400
 
 
@@ -143,7 +126,7 @@ def list_registrations(gateway: RunningGateway, known: Device) -> Iterator[Case]
         ("hash of another certificate", {"senderCertHash": strange.cert_hash}, 401),
         ("unknown algorithm", {"algo": 9}, 401),
     ):
-        yield f"register: {name}", REGISTER, change(register(), fields), status
+        yield f"register: {name}", REGISTER, change_envelope(register(), fields), status
     for name, content in {
         "serial of 300 letters": register("a" * 300),
         "serial of two lines": register("a\nb"),
@@ -284,7 +267,7 @@ def list_telemetry(device: Device, other: Device) -> Iterator[Case]:
     yield "health: of another device", path_of(Endpoint.HARDWARE_HEALTH), seal(health.SerializeToString()), 422
     yield "scep", path_of(Endpoint.SCEP), seal(b"\x0a\x05hello"), 403
     for endpoint in (Endpoint.CONFIG, Endpoint.ATTEST, Endpoint.INFO, Endpoint.METRICS, Endpoint.FLOWLOG):
-        yield f"{endpoint}: nested messages", path_of(endpoint), seal(nest(2000)), 422
+        yield f"{endpoint}: nested messages", path_of(endpoint), seal(nest_messages(2000)), 422
         yield f"{endpoint}: length that lies", path_of(endpoint), seal(b"\x0a\xff\xff\xff\xff\x0f"), 422
 
 
