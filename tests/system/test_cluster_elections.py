@@ -12,8 +12,7 @@ import pytest
 
 from eaves.testing.daemons import wait_for
 from eaves.testing.device_transport import TlsTransport
-from eaves.testing.eve_device import join_device
-from eaves.testing.scripted_member import ScriptedMember
+from eaves.testing.scripted_member import ScriptedMember, join_member
 from eaves.testing.system import ControllerHost
 from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
 
@@ -71,13 +70,10 @@ async def test_one_server_is_elected_through_kills_of_the_controller(own_control
     await asyncio.to_thread(own_controller.start)
     kubectl = own_controller.kubectl
     async with contextlib.AsyncExitStack() as stack:
-        members = []
-        for number, name in enumerate(NAMES):
-            device = await stack.enter_async_context(join_device(own_controller, name))
-            member = ScriptedMember(name, device, f"10.17.0.{11 + number}")
-            await member.introduce()
-            await asyncio.to_thread(own_controller.eaves_kubectl, "approve", name)
-            members.append(member)
+        members = [
+            await stack.enter_async_context(join_member(own_controller, name, f"10.17.0.{11 + number}"))
+            for number, name in enumerate(NAMES)
+        ]
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests()})
         await asyncio.to_thread(lambda: kubectl.ok("apply", "--server-side", "-f", "-", stdin=text))
         tokens: set[str] = set()

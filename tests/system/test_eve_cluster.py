@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from eaves.testing.eve_device import drop_eaves_fields, join_device
-from eaves.testing.scripted_member import ScriptedMember
+from eaves.testing.eve_device import drop_eaves_fields
+from eaves.testing.scripted_member import ScriptedMember, join_member
 from eaves.testing.system import ControllerHost
 from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
 from eaves.wire.pb.info.edge_node_cluster_pb2 import NODE_ADMISSION_JOINED
@@ -53,13 +53,10 @@ async def test_devices_of_eve_make_a_cluster_that_kubectl_sees(own_controller: C
     await asyncio.to_thread(own_controller.start)
     kubectl = own_controller.kubectl
     async with contextlib.AsyncExitStack() as stack:
-        members = []
-        for number, name in enumerate(NAMES):
-            device = await stack.enter_async_context(join_device(own_controller, name))
-            member = ScriptedMember(name, device, f"192.0.2.{7 + number}")
-            await member.introduce(runs_eve=True)
-            await asyncio.to_thread(own_controller.eaves_kubectl, "approve", name)
-            members.append(member)
+        members = [
+            await stack.enter_async_context(join_member(own_controller, name, f"192.0.2.{7 + number}", runs_eve=True))
+            for number, name in enumerate(NAMES)
+        ]
         a, b = members
         await asyncio.to_thread(own_controller.operator.create, "k3sclusters", cluster())
         first = await want_config(a)

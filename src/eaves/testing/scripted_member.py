@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from eaves.testing.device import Device
+from eaves.testing.eve_device import join_device
+from eaves.testing.system import ControllerHost
 from eaves.wire.pb.config.edge_node_cluster_pb2 import EdgeNodeCluster
 from eaves.wire.pb.info import info_pb2
 from eaves.wire.pb.info.edge_node_cluster_pb2 import KUBE_NODE_CONDITION_TYPE_READY
@@ -97,3 +100,15 @@ class ScriptedMember:
 
     def _stamp(self, message: info_pb2.ZInfoMsg) -> None:
         message.atTimeStamp.GetCurrentTime()
+
+
+@contextlib.asynccontextmanager
+async def join_member(
+    controller: ControllerHost, name: str, address: str, *, runs_eve: bool = False
+) -> AsyncIterator[ScriptedMember]:
+    """A device of a running controller that has told of itself and is approved."""
+    async with join_device(controller, name) as device:
+        member = ScriptedMember(name, device, address)
+        await member.introduce(runs_eve=runs_eve)
+        await asyncio.to_thread(controller.eaves_kubectl, "approve", name)
+        yield member
