@@ -35,6 +35,8 @@ _LEVELS: Mapping[str, int] = {
     "none": _NOTHING,
 }
 """EVE's names of levels."""
+_DEFAULTS: Mapping[str, str] = {MAINTENANCE: "none", REMOTE_LOG_LEVEL: "info"}
+"""The level of what is written at all has none here: it is that of the machine's settings."""
 _IDLE = frozenset(
     {
         "debug.enable.console",
@@ -95,8 +97,11 @@ def _judge(key: str, status: ItemStatus) -> ItemStatus:
         return ItemStatus(status.value, f"{key} has no effect on this node")
     allowed = _WORDS.get(key) or (_LEVELS if key in (LOG_LEVEL, REMOTE_LOG_LEVEL) else None)
     if allowed is not None and status.value not in allowed:
-        default = "none" if key == MAINTENANCE else "info"
-        return ItemStatus(default, f"{key} must be one of {', '.join(allowed)}; {default} is in force")
+        told = f"{key} must be one of {', '.join(allowed)}"
+        if key == LOG_LEVEL:
+            return ItemStatus("", f"{told}; the level of this machine's settings is in force")
+        default = _DEFAULTS[key]
+        return ItemStatus(default, f"{told}; {default} is in force")
     return status
 
 
@@ -107,8 +112,4 @@ def _want_defaults(timers: Timers) -> dict[str, ItemStatus]:
         for key, field in fields.items()
         if key not in _IDLE and not key.startswith("eaves.")
     }
-    return found | {
-        MAINTENANCE: ItemStatus("none"),
-        LOG_LEVEL: ItemStatus("info"),
-        REMOTE_LOG_LEVEL: ItemStatus("info"),
-    }
+    return found | {key: ItemStatus(word) for key, word in _DEFAULTS.items()}

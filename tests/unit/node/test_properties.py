@@ -50,11 +50,19 @@ def test_a_value_out_of_bounds_is_told_as_such_first() -> None:
     assert "must be from 120" in tell({"timer.reboot.no.network": "1"})["timer.reboot.no.network"].error
 
 
-@pytest.mark.parametrize("key", [properties.MAINTENANCE, properties.LOG_LEVEL, properties.REMOTE_LOG_LEVEL])
-def test_words_that_are_not_known_are_told(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "in_force"),
+    [
+        (properties.MAINTENANCE, "none", "; none is in force"),
+        (properties.LOG_LEVEL, "", "; the level of this machine's settings is in force"),
+        (properties.REMOTE_LOG_LEVEL, "info", "; info is in force"),
+    ],
+)
+def test_words_that_are_not_known_are_told(key: str, value: str, in_force: str) -> None:
     status = tell({key: "loud"})[key]
-    assert status.value in ("none", "info")
+    assert status.value == value
     assert "must be one of" in status.error
+    assert status.error.endswith(in_force)
     assert tell({key: "none"})[key] == ItemStatus("none")
 
 
@@ -63,6 +71,7 @@ def test_a_foreign_controller_is_told_all_values_in_force() -> None:
     assert told["timer.config.interval"] == ItemStatus("20")
     assert told["timer.metric.interval"] == ItemStatus("60")
     assert told["maintenance.mode"] == ItemStatus("none")
+    assert properties.LOG_LEVEL not in told, "the machine's settings say which, and they are its owner's"
     assert "timer.reboot.no.network" not in told
     assert not any(key.startswith("eaves.") for key in told)
     assert not told["no.such"].is_known
