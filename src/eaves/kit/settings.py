@@ -43,11 +43,14 @@ def load_settings(kind: type[T], path: Path | None, environment: Mapping[str, st
         ) from error
 
 
+_CHECK_PATH = "check what --config says, and that this user may read it"
+
+
 def _load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"cannot be read: {error.strerror}", element=str(path)) from error
+        raise SettingsError(f"cannot be read: {error.strerror}", element=str(path), resolution=_CHECK_PATH) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"is not TOML: {error}", element=str(path)) from error
 

@@ -59,5 +59,6 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, environment: dict[str, st
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"missing\.toml: cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"missing\.toml: cannot be read: No such file") as caught:
         load_settings(Example, tmp_path / "missing.toml", {}, "EX_")
+    assert "--config" in caught.value.resolution
