@@ -153,9 +153,9 @@ class Campus:
         return self.bridges[name].root_priority.root
 
     def describe(self) -> str:
+        found = {name: list(bridge.ports.values()) for name, bridge in self.bridges.items()}
         return "; ".join(
-            f"{name}: " + ", ".join(f"{port.role} {port.state.name}" for port in bridge.ports.values())
-            for name, bridge in {**self.bridges, **self.legacy}.items()
+            f"{name}: " + ", ".join(f"{port.role} {port.state.name}" for port in ports) for name, ports in found.items()
         )
 
     def is_whole(self) -> bool:

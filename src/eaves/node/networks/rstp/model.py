@@ -150,8 +150,10 @@ class Port:
 
     @property
     def forward_delay(self) -> int:
-        """17.20.5: a neighbour that speaks RSTP is told by message; the delay is for when it does not answer."""
-        return self.designated_times.hello if self.send_rstp else self.designated_times.forward_delay
+        """Longer than 17.20.5 has it towards a neighbour that speaks RSTP, where it is one hello: that is less than news may take that
+        :data:`TRANSMIT_HOLD_COUNT` holds up on its way, and a loop then. Between two bridges messages decide, not this.
+        """
+        return self.designated_times.forward_delay
 
     @property
     def edge_delay(self) -> int:

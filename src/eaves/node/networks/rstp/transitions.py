@@ -121,9 +121,9 @@ def _answer_proposal(bridge: Bridge, port: Port) -> bool:
 
 
 def _is_all_synced(bridge: Bridge) -> bool:
-    """17.20.3"""
+    """17.20.3. A port whose information is about to change is not: what its neighbour has agreed to was the former."""
     return all(
-        port.selected and port.role is port.selected_role and (port.synced or port.role is Role.ROOT)
+        port.is_settled and port.role is port.selected_role and (port.synced or port.role is Role.ROOT)
         for port in bridge.ports.values()
     )
 
