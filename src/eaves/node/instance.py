@@ -148,6 +148,11 @@ class Instance(Struct, frozen=True):
         return self.run_dir / "dhcp"
 
     @property
+    def trees_dir(self) -> Path:
+        """Spanning trees of switches."""
+        return self.run_dir / "trees"
+
+    @property
     def apps_run_dir(self) -> Path:
         """Pid files of containers."""
         return self.run_dir / "apps"
@@ -169,6 +174,7 @@ class Instance(Struct, frozen=True):
             self.netns_dir,
             self.dns_dir,
             self.dhcp_dir,
+            self.trees_dir,
             self.apps_run_dir,
             self.sessions_dir,
             self.k3s_run_dir,

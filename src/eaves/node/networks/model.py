@@ -102,7 +102,7 @@ class WantedBridge(Struct, frozen=True):
 class SwitchPort(Struct, frozen=True):
     """A host interface that a switch takes. ``vlan``: the one it carries untagged, 0 = a trunk of all.
 
-    ``has_guard``: it goes down when a spanning-tree message comes in.
+    ``has_guard``: it is shut when a spanning-tree message comes in.
     """
 
     interface: str
@@ -125,9 +125,9 @@ class WantedSwitch(Struct, frozen=True):
     """The node's own way out, which the ports' service made and holds; apps join it, and nothing else of it is touched."""
 
     @property
-    def has_stp(self) -> bool:
-        """Several ways out could be a loop."""
-        return len(self.ports) > 1
+    def has_tree(self) -> bool:
+        """Several ways out could be a loop; and a guard listens for what a spanning tree says."""
+        return not self.is_shared and (len(self.ports) > 1 or any(port.has_guard for port in self.ports))
 
 
 class WantedVif(Struct, frozen=True):
@@ -277,7 +277,8 @@ class SeenPort(Struct, frozen=True):
     """It has an IPv6 address that others can reach."""
     is_raised: bool = True
     """Set up, with or without a carrier."""
-    has_guard: bool = False
+    is_locked: bool = False
+    """As a port of a bridge: a spanning tree lets no frame through (``rstp.kernel``)."""
 
 
 class SeenHost(Struct, frozen=True):

@@ -166,7 +166,7 @@ def parse_ports(links: list[dict[str, Any]], routes: list[dict[str, Any]]) -> di
                 for address in link.get("addr_info", [])
             ),
             is_raised="UP" in link.get("flags", []),
-            has_guard=bool(link.get("linkinfo", {}).get("info_slave_data", {}).get("guard", False)),
+            is_locked=bool(link.get("linkinfo", {}).get("info_slave_data", {}).get("locked", False)),
         )
         for link in links
         if "ifname" in link

@@ -39,12 +39,14 @@ class MakeSwitch(Struct, frozen=True, tag=True):
 
 
 class TakePort(Struct, frozen=True, tag=True):
-    """Join a host interface to a switch. ``is_new``: it is not one of its ports yet."""
+    """Join a host interface to a switch. ``has_tree``: its spanning tree will open it; without, a port ``is_locked`` is opened."""
 
     network_id: str
     switch: str
     port: SwitchPort
+    has_tree: bool = False
     is_new: bool = True
+    is_locked: bool = False
 
 
 class ReleasePort(Struct, frozen=True, tag=True):
@@ -162,8 +164,8 @@ def is_switch_right(switch: WantedSwitch, link: SeenLink | None) -> bool:
         and link.mtu == switch.mtu
         and link.alias == switch.network_id
         and not link.addresses
-        and (link.has_stp, link.has_vlans, link.forwards_lldp)
-        == (switch.has_stp, switch.has_vlans, switch.forwards_lldp)
+        and not link.has_stp
+        and (link.has_vlans, link.forwards_lldp) == (switch.has_vlans, switch.forwards_lldp)
     )
 
 
@@ -183,10 +185,12 @@ def _plan_switches(layout: Layout, seen: SeenHost) -> list[Step]:
             steps.append(MakeSwitch(switch, exists, link.addresses if link is not None and exists else ()))
         for member in switch.ports:
             found = seen.ports.get(member.interface)
-            state = (found.master, found.is_raised, found.has_guard) if found is not None else ()
-            if state != (switch.link, True, member.has_guard):
-                is_new = found is None or found.master != switch.link
-                steps.append(TakePort(switch.network_id, switch.link, member, is_new))
+            is_new = found is None or found.master != switch.link
+            is_locked = found is not None and found.is_locked
+            if is_new or found is None or not found.is_raised or (is_locked and not switch.has_tree):
+                steps.append(
+                    TakePort(switch.network_id, switch.link, member, switch.has_tree, is_new, not is_new and is_locked)
+                )
     return steps
 
 

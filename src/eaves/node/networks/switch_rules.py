@@ -27,6 +27,7 @@ from eaves.node.networks.switch_keys import (
     render_set,
 )
 
+GROUP_ADDRESS = "01:80:c2:00:00:00"
 _SIZE = 65536
 _REPLIES = {"ip": "icmp type { echo-reply, timestamp-reply }", "ip6": "icmpv6 type echo-reply"}
 
@@ -43,11 +44,17 @@ def render_switch_ruleset(
     sets: Iterable[str] = (),
     former: Sequence[WantedVif] | None = None,
     log_group: int = 0,
+    *,
+    trees: Sequence[str] = (),
+    former_trees: Sequence[str] = (),
 ) -> str:
-    """The transaction that makes the table as wanted; ``vifs`` are on switches. Parameters as of ``ruleset.render_ruleset``."""
-    wanted = _render_chains(vifs, log_group)
+    """The transaction that makes the table as wanted; ``vifs`` are on switches. Parameters as of ``ruleset.render_ruleset``.
+
+    ``trees``: switches with a spanning tree.
+    """
+    wanted = _render_chains(vifs, log_group) | _render_trees(trees)
     wanted_sets = {name: text for vif in vifs for name, text in _render_sets(vif, log_group).items()}
-    known = _render_chains(former, log_group) if former is not None else {}
+    known = _render_chains(former, log_group) | _render_trees(former_trees) if former is not None else {}
     same = {name for name in chains if name in wanted and known.get(name) == wanted[name]}
     lines = [f"add table bridge {table}"]
     lines += [f"flush chain bridge {table} {name}" for name in chains if name not in same]
@@ -58,6 +65,19 @@ def render_switch_ruleset(
         if name not in same:
             lines += [f"  chain {name} {{", *(f"    {statement}" for statement in statements), "  }"]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _render_trees(links: Sequence[str]) -> dict[str, list[str]]:
+    """A bridge of which the kernel's own spanning tree is off hands the messages of others on, and apps' too (br_handle_frame)."""
+    if not links:
+        return {}
+    names = ", ".join(f'"{link}"' for link in links)
+    return {
+        "trees": [
+            "type filter hook prerouting priority dstnat - 1; policy accept;",
+            f"meta ibrname {{ {names} }} ether daddr {GROUP_ADDRESS} drop",
+        ]
+    }
 
 
 def _render_sets(vif: WantedVif, log_group: int) -> dict[str, str]:

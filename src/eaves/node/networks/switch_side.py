@@ -1,4 +1,4 @@
-"""What switches need beside their links: access rules, the addresses that apps use, and DHCP for containers."""
+"""What switches need beside their links: spanning trees, access rules, the addresses that apps use, and DHCP for containers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from eaves.node.networks.model import Layout
 from eaves.node.networks.snooping import Snooper
 from eaves.node.networks.standing import TROUBLE, Standing
 from eaves.node.networks.switch_table import SwitchTable
+from eaves.node.networks.trees import SpanningTrees, TreeStatus
 from eaves.node.observed import Fault
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,9 @@ class SwitchSide:
         self._standing = standing
         self._table = SwitchTable(instance)
         self._clients = DhcpClients(instance, on_change)
+        self._trees = SpanningTrees(instance, on_change)
+        self.tree_of: dict[str, TreeStatus] = {}
+        """Link of a switch → how its spanning tree stands."""
         self._resolvers: dict[str, str] = {}
         """App id → lines for its resolv.conf, from the DHCP of a switch."""
         self.snooper = Snooper(on_change)
@@ -34,12 +38,25 @@ class SwitchSide:
         """Answers the faults by the id of the network or the app."""
         found: dict[str, Fault] = {}
         try:
-            await self._table.apply(live.switch_vifs)
+            await self._table.apply(live.switch_vifs, tuple(switch.link for switch in live.switches if switch.has_tree))
         except TROUBLE as error:
             log.warning("rules of switches failed: error=%s details=%s", error, getattr(error, "details", ""))
             found = {switch.network_id: self._standing.as_fault(switch.network_id, error) for switch in live.switches}
         self.snooper.set_links({vif.link: vif.mac for vif in live.switch_vifs})
-        return found | await self._apply_clients(live)
+        return found | await self._apply_trees(live) | await self._apply_clients(live)
+
+    async def _apply_trees(self, live: Layout) -> dict[str, Fault]:
+        found: dict[str, Fault] = {}
+        switches = [switch for switch in live.switches if switch.has_tree]
+        for switch in switches:
+            try:
+                await self._trees.apply(switch)
+            except TROUBLE as error:
+                log.warning("spanning tree failed: bridge=%s error=%s", switch.link, error)
+                found[switch.network_id] = self._standing.as_fault(switch.network_id, error)
+        await self._trees.remove_others({switch.link for switch in switches})
+        self.tree_of = {switch.link: await self._trees.load(switch.link) for switch in switches}
+        return found
 
     async def _apply_clients(self, live: Layout) -> dict[str, Fault]:
         found: dict[str, Fault] = {}
@@ -60,8 +77,10 @@ class SwitchSide:
     def close(self) -> None:
         self.snooper.close()
         self._clients.close()
+        self._trees.close()
 
     async def remove(self) -> None:
         """Remove every trace from the host."""
+        await self._trees.remove_others(())
         await self._clients.remove_others(())
         await self._table.remove()

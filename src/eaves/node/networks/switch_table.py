@@ -1,4 +1,4 @@
-"""Holds the node's table of family bridge as ``switch_rules`` wants it; there is none while no app is on a switch."""
+"""Holds the node's table of family bridge as ``switch_rules`` wants it; there is none while no app is on a switch, and no switch has a spanning tree."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ class SwitchTable:
         self._table = instance.table
         self._log_group = instance.log_group
         self._applied: tuple[WantedVif, ...] | None = None
+        self._trees: tuple[str, ...] = ()
         self._known = ""
         self._unchecked: dict[str, WantedVif] = {}
 
-    async def apply(self, vifs: Sequence[WantedVif]) -> None:
-        """Make the rules of exactly these interfaces hold, and end what they forbid. Raises NetworkError, ProcessError."""
+    async def apply(self, vifs: Sequence[WantedVif], trees: tuple[str, ...] = ()) -> None:
+        """Make the rules of exactly these interfaces hold, and end what they forbid. Raises NetworkError, ProcessError.
+
+        ``trees``: switches with a spanning tree.
+        """
         wanted = tuple(vifs)
         fingerprint, chains, sets = observe.parse_table(await observe.observe_table(self._table, "bridge"))
-        if not wanted:
+        if not wanted and not trees:
             if fingerprint:
                 await self.remove()
             return
-        if wanted != self._applied or fingerprint != self._known or not fingerprint:
-            await self._change(wanted, fingerprint, chains, sets)
+        if (wanted, trees) != (self._applied, self._trees) or fingerprint != self._known or not fingerprint:
+            await self._change(wanted, trees, fingerprint, chains, sets)
         await self._end_forbidden()
 
     async def remove(self) -> None:
@@ -46,10 +50,17 @@ class SwitchTable:
         self._applied, self._known = None, ""
 
     async def _change(
-        self, wanted: tuple[WantedVif, ...], fingerprint: str, chains: Sequence[str], sets: Sequence[str]
+        self,
+        wanted: tuple[WantedVif, ...],
+        trees: tuple[str, ...],
+        fingerprint: str,
+        chains: Sequence[str],
+        sets: Sequence[str],
     ) -> None:
         former = self._applied if fingerprint == self._known else None
-        text = switch_rules.render_switch_ruleset(wanted, self._table, chains, sets, former, self._log_group)
+        text = switch_rules.render_switch_ruleset(
+            wanted, self._table, chains, sets, former, self._log_group, trees=trees, former_trees=self._trees
+        )
         changed = recheck.list_edited(self._applied or (), wanted)
         self._applied = None
         try:
@@ -58,7 +69,7 @@ class SwitchTable:
             details = error.stderr.decode(errors="replace").partition("\n")[0]
             raise NetworkError("the firewall of switches was refused", details=details) from error
         self._known = observe.parse_table(await observe.observe_table(self._table, "bridge"))[0]
-        self._applied = wanted
+        self._applied, self._trees = wanted, trees
         self._unchecked |= {vif.link: vif for vif in changed}
 
     async def _end_forbidden(self) -> None:

@@ -11,8 +11,8 @@ from eaves.node.networks.errors import NetworkError
 from eaves.node.networks.iproute import remove_link, run_batch
 from eaves.node.networks.observe import LLDP_MASK
 
-_FORWARD_DELAY_CS = 400
-"""Time in which a port listens and then learns, in hundredths of a second: the shortest that IEEE 802.1D allows."""
+_SHUT = "locked on learning off flood off mcast_flood off bcast_flood off"
+_OPEN = "locked off learning on flood on mcast_flood on bcast_flood on"
 
 
 async def make_switch(step: plan.MakeSwitch) -> None:
@@ -29,8 +29,9 @@ async def make_switch(step: plan.MakeSwitch) -> None:
     await run_batch(
         [
             *(f"addr del {address} dev {switch.link}" for address in step.stale_addresses),
-            f"link set dev {switch.link} type bridge forward_delay {_FORWARD_DELAY_CS if switch.has_stp else 0}"
-            f" stp_state {int(switch.has_stp)} group_fwd_mask {LLDP_MASK if switch.forwards_lldp else 0:#x}",
+            # The kernel's own spanning tree is off: it is the one of 1998, and lets nobody else set a port's state.
+            f"link set dev {switch.link} type bridge forward_delay 0 stp_state 0"
+            f" group_fwd_mask {LLDP_MASK if switch.forwards_lldp else 0:#x}",
             f"link set dev {switch.link} up",
             f"link set dev {switch.link} alias {switch.network_id}",
         ]
@@ -40,16 +41,15 @@ async def make_switch(step: plan.MakeSwitch) -> None:
 async def take_port(step: plan.TakePort) -> None:
     """Raises NetworkError.
 
-    A port that is guarded takes no part before its guard is set: it is down meanwhile. One that its guard has shut is not seen as
-    different, so nothing here opens it again; the kernel does when the cable is plugged in anew (br_port_carrier_check of Linux).
+    A port of a switch with a spanning tree joins while it is down and shut, and the tree opens it: the kernel would open it at once.
     """
-    name, guard = step.port.interface, "on" if step.port.has_guard else "off"
-    first = [f"link set dev {name} down"] if step.port.has_guard and step.is_new else []
+    name = step.port.interface
+    flags = _SHUT if step.has_tree and step.is_new else _OPEN if step.is_locked else ""
     await run_batch(
         [
-            *first,
+            *([f"link set dev {name} down"] if flags else []),
             f"link set dev {name} master {step.switch}",
-            f"link set dev {name} type bridge_slave guard {guard}",
+            *([f"link set dev {name} type bridge_slave {flags}"] if flags else []),
             f"link set dev {name} up",
         ]
     )
