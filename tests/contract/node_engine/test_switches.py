@@ -251,6 +251,7 @@ async def test_two_cables_to_the_same_site_make_no_loop(tmp_path: Path) -> None:
             await process.run(["nsenter", f"--net={inside}", "ip", "addr", "add", "10.77.0.9/24", "dev", "eth0"])
             await wait_ping(host, "a", "10.77.0.1")
             states = host.namespace.run("bridge", "link", "show") + outside.run("bridge", "link", "show")
+            print(states, (host.instance.trees_dir).glob("*/status.json").__next__().read_text())
             assert "state blocking" in states
             status = await host.status(network, lambda found: found.active)
             assert status.ports == ("a", "b")

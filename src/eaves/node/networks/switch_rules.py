@@ -50,7 +50,7 @@ def render_switch_ruleset(
 ) -> str:
     """The transaction that makes the table as wanted; ``vifs`` are on switches. Parameters as of ``ruleset.render_ruleset``.
 
-    ``trees``: switches with a spanning tree.
+    ``trees``: all ports of switches with a spanning tree.
     """
     wanted = _render_chains(vifs, log_group) | _render_trees(trees)
     wanted_sets = {name: text for vif in vifs for name, text in _render_sets(vif, log_group).items()}
@@ -71,11 +71,12 @@ def _render_trees(links: Sequence[str]) -> dict[str, list[str]]:
     """A bridge of which the kernel's own spanning tree is off hands the messages of others on, and apps' too (br_handle_frame)."""
     if not links:
         return {}
+    # By port: not every kernel can match the bridge.
     names = ", ".join(f'"{link}"' for link in links)
     return {
         "trees": [
             "type filter hook prerouting priority dstnat - 1; policy accept;",
-            f"meta ibrname {{ {names} }} ether daddr {GROUP_ADDRESS} drop",
+            f"iifname {{ {names} }} ether daddr {GROUP_ADDRESS} drop",
         ]
     }
 

@@ -38,7 +38,7 @@ class SwitchSide:
         """Answers the faults by the id of the network or the app."""
         found: dict[str, Fault] = {}
         try:
-            await self._table.apply(live.switch_vifs, tuple(switch.link for switch in live.switches if switch.has_tree))
+            await self._table.apply(live.switch_vifs, _list_tree_ports(live))
         except TROUBLE as error:
             log.warning("rules of switches failed: error=%s details=%s", error, getattr(error, "details", ""))
             found = {switch.network_id: self._standing.as_fault(switch.network_id, error) for switch in live.switches}
@@ -84,3 +84,10 @@ class SwitchSide:
         await self._trees.remove_others(())
         await self._clients.remove_others(())
         await self._table.remove()
+
+
+def _list_tree_ports(live: Layout) -> tuple[str, ...]:
+    """Interfaces on switches that have a spanning tree, those of apps too."""
+    trees = {switch.link: switch for switch in live.switches if switch.has_tree}
+    ports = [port.interface for switch in trees.values() for port in switch.ports]
+    return (*ports, *(vif.link for vif in live.switch_vifs if vif.bridge in trees))

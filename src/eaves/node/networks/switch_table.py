@@ -1,4 +1,4 @@
-"""Holds the node's table of family bridge as ``switch_rules`` wants it; there is none while no app is on a switch, and no switch has a spanning tree."""
+"""Holds the node's table of family bridge as ``switch_rules`` wants it; none while no app is on a switch and none has a spanning tree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SwitchTable:
     async def apply(self, vifs: Sequence[WantedVif], trees: tuple[str, ...] = ()) -> None:
         """Make the rules of exactly these interfaces hold, and end what they forbid. Raises NetworkError, ProcessError.
 
-        ``trees``: switches with a spanning tree.
+        ``trees``: all ports of switches with a spanning tree.
         """
         wanted = tuple(vifs)
         fingerprint, chains, sets = observe.parse_table(await observe.observe_table(self._table, "bridge"))
