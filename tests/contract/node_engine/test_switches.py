@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,12 @@ from typing import Any
 import pytest
 
 from eaves.kit import process
+from eaves.node import pids
 from eaves.node.desired.model import AclAction, AclDirection, AclRule, NetworkKind
 from eaves.node.networks.connection import Connection
 from eaves.node.networks.model import Port
+from eaves.node.networks.rstp import bpdu
+from eaves.node.networks.rstp.model import Kind, Message, Vector
 from eaves.testing.desired import ALLOW_ALL
 from eaves.testing.namespaces import Namespace
 from eaves.testing.network_host import NetworkHost
@@ -250,13 +256,91 @@ async def test_two_cables_to_the_same_site_make_no_loop(tmp_path: Path) -> None:
             inside = (await host.connection("a")).netns
             await process.run(["nsenter", f"--net={inside}", "ip", "addr", "add", "10.77.0.9/24", "dev", "eth0"])
             await wait_ping(host, "a", "10.77.0.1")
-            states = host.namespace.run("bridge", "link", "show") + outside.run("bridge", "link", "show")
-            print(states, (host.instance.trees_dir).glob("*/status.json").__next__().read_text())
-            assert "state blocking" in states
+            shown = host.namespace.run("bridge", "-d", "link", "show")
+            assert [shown.count("state forwarding"), shown.count("state listening")] == [2, 1], "a cable and the app"
+            assert shown.count("locked on") == 1
             status = await host.status(network, lambda found: found.active)
             assert status.ports == ("a", "b")
             outside.batch("link set lan0 down")
             await wait_ping(host, "a", "10.77.0.1")
+
+
+async def test_a_spanning_tree_outlives_the_daemon_and_goes_with_its_switch(tmp_path: Path) -> None:
+    ports = (Port("a", "lan0", 0, ("floor",)), Port("b", "lan1", 0, ("floor",)))
+    async with NetworkHost(tmp_path, ports=ports) as host:
+        with Namespace() as left, Namespace() as right:
+            for name, site in (("lan0", left), ("lan1", right)):
+                host.namespace.connect(name, site, "floor")
+                host.namespace.batch(f"addr flush dev {name}")
+                site.batch(f"addr add 10.77.0.{1 + (site is right)}/24 dev floor")
+            network = host.network("floor", **SWITCH)
+            host.apply(networks=(network,), apps=(host.app("a", network),))
+            inside = (await host.connection("a")).netns
+            await process.run(["nsenter", f"--net={inside}", "ip", "addr", "add", "10.77.0.9/24", "dev", "eth0"])
+            for address in ("10.77.0.1", "10.77.0.2"):
+                await wait_ping(host, "a", address)
+            pid = tree_pid(host)
+            await host.stop()
+            assert left.run("busybox", "ping", "-c", "1", "-W", "5", "10.77.0.2"), "through a node without a daemon"
+            await host.start()
+            await host.turn()
+            assert tree_pid(host) == pid
+            os.kill(pid, signal.SIGKILL)
+            async with asyncio.timeout(30):
+                while tree_pid(host) in (0, pid):
+                    await host.turn()
+            await wait_ping(host, "a", "10.77.0.2")
+            only = host.network("floor", **(SWITCH | {"port_label": "a"}))
+            host.apply(networks=(only,), apps=(host.app("a", only),))
+            async with asyncio.timeout(30):
+                while tree_pid(host):
+                    await host.turn()
+            await wait_ping(host, "a", "10.77.0.1")
+            assert "locked on" not in host.namespace.run("bridge", "-d", "link", "show")
+            assert "master" not in host.namespace.run("ip", "link", "show", "lan1")
+
+
+async def test_apps_cannot_speak_for_the_bridge(tmp_path: Path) -> None:
+    ports = (Port("a", "lan0", 0, ("floor",)), Port("b", "lan1", 0, ("floor",)))
+    async with NetworkHost(tmp_path, ports=ports) as host:
+        with Namespace() as left, Namespace() as right:
+            for name, site in (("lan0", left), ("lan1", right)):
+                host.namespace.connect(name, site, "floor")
+                host.namespace.batch(f"addr flush dev {name}")
+                site.batch(f"addr add 10.77.0.{1 + (site is right)}/24 dev floor")
+            network = host.network("floor", **SWITCH)
+            host.apply(networks=(network,), apps=(host.machine("mad", network),))
+            with await host.boot("mad") as guest:
+                guest.namespace.batch("addr add 10.77.0.200/24 dev eth0")
+                while " 0% packet loss" not in guest.run(  # noqa: ASYNC110 - each try waits for an answer
+                    "busybox", "ping", "-c", "1", "-W", "3", "10.77.0.2", check=False
+                ):
+                    await asyncio.sleep(0.2)
+                with right.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as heard:
+                    heard.bind(("floor", 3))
+                    heard.settimeout(5)
+                    with guest.namespace.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as speaker:
+                        speaker.bind(("eth0", 0))
+                        claim = Message(Kind.RST, Vector(1, 0, 1, 0x8001))
+                        speaker.send(
+                            bpdu.encode_frame(
+                                claim, bytes.fromhex((await host.connection("mad")).taps[0].mac.replace(":", ""))
+                            )
+                        )
+                    roots: list[int] = []
+                    while len(roots) < 2:
+                        frame = await asyncio.to_thread(heard.recv, 2000)
+                        if frame.startswith(bpdu.GROUP_ADDRESS):
+                            roots.append(bpdu.parse_frame(frame).priority.root)
+                assert 1 not in roots
+
+
+def tree_pid(host: NetworkHost) -> int:
+    """0 = there is none."""
+    for path in host.instance.trees_dir.glob("*/pid"):
+        with contextlib.suppress(FileNotFoundError):
+            return pids.load_pid(path, str(path.parent))
+    return 0
 
 
 async def test_a_flood_on_a_switch_costs_the_daemon_little_and_learns_little(

@@ -122,8 +122,17 @@ def test_a_switch_joins_the_ports_that_bear_its_label() -> None:
         (SwitchPort("eth1", "floor-a"), SwitchPort("eth2", "floor-b", has_guard=True)),
         forwards_lldp=True,
     )
-    assert made.has_stp
+    assert made.has_tree
     assert layout.vlans == {}
+
+
+def test_a_switch_has_a_spanning_tree_when_it_may_be_a_loop_or_a_port_is_guarded() -> None:
+    def has_tree(*ports: SwitchPort, is_shared: bool = False) -> bool:
+        return WantedSwitch("net", "evbr0", 1500, ports, is_shared=is_shared).has_tree
+
+    one, guarded = SwitchPort("eth1", "a"), SwitchPort("eth2", "b", has_guard=True)
+    assert [has_tree(), has_tree(one), has_tree(guarded), has_tree(one, guarded)] == [False, False, True, True]
+    assert not has_tree(guarded, is_shared=True), "the machine's own way out is left alone"
 
 
 @pytest.mark.parametrize(
@@ -198,14 +207,28 @@ def test_steps_lead_to_rest_and_ports_go_back() -> None:
     (made,) = layout.switches
     first = plan_links(layout, SEEN)
     assert [type(step) for step in first] == [MakeSwitch, TakePort, TakePort]
-    bridge = SeenLink("evbr0", "bridge", True, 1500, "net-floor", "", (), has_stp=True)
+    bridge = SeenLink("evbr0", "bridge", True, 1500, "net-floor", "", ())
     taken = {name: SeenPort(master="evbr0") for name in ("eth1", "eth2")}
     there = SeenHost(links={"evbr0": bridge}, ports=taken)
     assert plan_links(layout, there) == []
+    kernels_own = msgspec.structs.replace(there, links={"evbr0": msgspec.structs.replace(bridge, has_stp=True)})
+    assert [type(step) for step in plan_links(layout, kernels_own)] == [MakeSwitch]
     gone = plan_links(Layout(), msgspec.structs.replace(there, raised=frozenset({"eth1"})))
     assert gone[:2] == [ReleasePort("eth1", True), ReleasePort("eth2", False)]
     fewer = Layout(switches=(msgspec.structs.replace(made, ports=made.ports[:1]),))
     assert ReleasePort("eth2", False) in plan_links(fewer, there)
+
+
+def test_a_port_that_is_shut_is_opened_when_no_tree_does_it_any_more() -> None:
+    (made,) = plan(switch()).switches
+    bridge = SeenLink("evbr0", "bridge", True, 1500, "net-floor", "", ())
+    there = SeenHost(links={"evbr0": bridge}, ports={"eth1": SeenPort(master="evbr0", is_locked=True)})
+    alone = Layout(switches=(msgspec.structs.replace(made, ports=made.ports[:1]),))
+    assert plan_links(alone, there) == [
+        TakePort("net-floor", "evbr0", made.ports[0], has_tree=False, is_new=False, is_locked=True)
+    ]
+    both = msgspec.structs.replace(there, ports=dict.fromkeys(("eth1", "eth2"), there.ports["eth1"]))
+    assert plan_links(Layout(switches=(made,)), both) == [], "that is for the tree to say"
 
 
 def test_vlans_are_changed_where_they_differ() -> None:
