@@ -20,6 +20,23 @@ from eaves.kube.errors import FieldError
 from eaves.kube.resource import Column, Object
 
 
+class SpanningTreePort(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A port of a switch in its spanning tree."""
+
+    name: Annotated[str, about("Label of the port.")]
+    role: Annotated[str, about("Root, Designated, Alternate, Backup or Disabled.")] = ""
+    state: Annotated[str, about("Discarding, Learning or Forwarding.")] = ""
+
+
+class SpanningTree(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """What keeps a switch of several ports without loops (RSTP)."""
+
+    root_bridge: Annotated[str, about("Identifier of the root: priority and hardware address.")] = ""
+    is_root: Annotated[bool, about("The node is the root itself.")] = False
+    topology_changes: Annotated[int, about("How often the addresses learnt at a port were forgotten.")] = 0
+    ports: Annotated[list[SpanningTreePort], keyed("name", description="Its ports.")] = []
+
+
 class NetworkOnNode(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """The network on one node."""
 
@@ -30,6 +47,7 @@ class NetworkOnNode(Struct, frozen=True, rename="camel", kw_only=True, omit_defa
     routes: Annotated[list[str], about("Routes in use, as: destination via gateway by port.")] = []
     addresses: Annotated[int, about("How many app interfaces have an address.")] = 0
     message: Annotated[str, about("What is wrong.")] = ""
+    spanning_tree: Annotated[SpanningTree | None, about("Of a switch of several ports.")] = None
 
 
 class NetworkStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):

@@ -146,6 +146,23 @@ class RouteStatus(Struct, frozen=True):
     """Id of the app that the gateway is."""
 
 
+class TreePortStatus(Struct, frozen=True):
+    """A port in a spanning tree. ``name``: its label; role and state in the words of IEEE 802.1D."""
+
+    name: str
+    role: str
+    state: str
+
+
+class TreeStatus(Struct, frozen=True):
+    """The spanning tree of a switch. ``root``: identifier of the root bridge, 16 hex digits; ``changes``: topology changes seen."""
+
+    root: str
+    is_root: bool
+    changes: int
+    ports: tuple[TreePortStatus, ...]
+
+
 class NetworkStatus(Struct, frozen=True):
     id: str
     version: str
@@ -165,6 +182,8 @@ class NetworkStatus(Struct, frozen=True):
     leases: tuple[Lease, ...] = ()
     up_since: float = 0.0
     fault: Fault | None = None
+    tree: TreeStatus | None = None
+    """Of a switch that may be a loop."""
 
 
 class AppState(StrEnum):

@@ -261,6 +261,13 @@ async def test_two_cables_to_the_same_site_make_no_loop(tmp_path: Path) -> None:
             assert shown.count("locked on") == 1
             status = await host.status(network, lambda found: found.active)
             assert status.ports == ("a", "b")
+            status = await host.status(network, lambda found: found.tree is not None and not found.tree.is_root)
+            assert status.tree is not None
+            assert [(port.name, port.role, port.state) for port in status.tree.ports] == [
+                ("a", "Root", "Forwarding"),
+                ("b", "Alternate", "Discarding"),
+            ]
+            assert status.fault is None, "a second cable is no fault"
             outside.batch("link set lan0 down")
             await wait_ping(host, "a", "10.77.0.1")
 
@@ -279,21 +286,21 @@ async def test_a_spanning_tree_outlives_the_daemon_and_goes_with_its_switch(tmp_
             await process.run(["nsenter", f"--net={inside}", "ip", "addr", "add", "10.77.0.9/24", "dev", "eth0"])
             for address in ("10.77.0.1", "10.77.0.2"):
                 await wait_ping(host, "a", address)
-            pid = tree_pid(host)
+            pid = await tree_pid(host)
             await host.stop()
             assert left.run("busybox", "ping", "-c", "1", "-W", "5", "10.77.0.2"), "through a node without a daemon"
             await host.start()
             await host.turn()
-            assert tree_pid(host) == pid
+            assert await tree_pid(host) == pid
             os.kill(pid, signal.SIGKILL)
             async with asyncio.timeout(30):
-                while tree_pid(host) in (0, pid):
+                while await tree_pid(host) in (0, pid):
                     await host.turn()
             await wait_ping(host, "a", "10.77.0.2")
             only = host.network("floor", **(SWITCH | {"port_label": "a"}))
             host.apply(networks=(only,), apps=(host.app("a", only),))
             async with asyncio.timeout(30):
-                while tree_pid(host):
+                while await tree_pid(host):
                     await host.turn()
             await wait_ping(host, "a", "10.77.0.1")
             assert "locked on" not in host.namespace.run("bridge", "-d", "link", "show")
@@ -335,12 +342,13 @@ async def test_apps_cannot_speak_for_the_bridge(tmp_path: Path) -> None:
                 assert 1 not in roots
 
 
-def tree_pid(host: NetworkHost) -> int:
+async def tree_pid(host: NetworkHost) -> int:
     """0 = there is none."""
-    for path in host.instance.trees_dir.glob("*/pid"):
-        with contextlib.suppress(FileNotFoundError):
-            return pids.load_pid(path, str(path.parent))
-    return 0
+    return await asyncio.to_thread(load_tree_pid, host.instance.trees_dir)
+
+
+def load_tree_pid(folder: Path) -> int:
+    return next((pids.load_pid(path, str(path.parent)) for path in folder.glob("*/pid")), 0)
 
 
 async def test_a_flood_on_a_switch_costs_the_daemon_little_and_learns_little(

@@ -59,6 +59,7 @@ def observe_network(objects: DeviceObjects, info: ZInfoNetworkInstance, now: flo
                 ),
                 addresses=len(info.ipAssignments),
                 message=fault,
+                spanningTree=_observe_tree(info) if info.eaves.ports else None,
             )
         )
         if fault and old.get("message") != fault:
@@ -68,6 +69,19 @@ def observe_network(objects: DeviceObjects, info: ZInfoNetworkInstance, now: flo
     set_conditions(status, [_ready(status)], now)
     update = plan_update(network, status, events)
     return [] if update is None else [update]
+
+
+def _observe_tree(info: ZInfoNetworkInstance) -> Status:
+    tree = info.eaves
+    return compact(
+        rootBridge=tree.root_bridge,
+        isRoot=tree.is_root,
+        topologyChanges=tree.topology_changes,
+        ports=sorted(
+            (compact(name=port.name, role=port.role, state=port.state) for port in tree.ports),
+            key=lambda port: str(port["name"]),
+        ),
+    )
 
 
 def _state(info: ZInfoNetworkInstance) -> str:

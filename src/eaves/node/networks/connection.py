@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from eaves.node.desired.model import DesiredNetwork
 from eaves.node.networks import dns
 from eaves.node.networks.model import Layout, WantedBridge, WantedNetns, WantedVif
+from eaves.node.networks.treeview import Tree, want_tree_status
 from eaves.node.observed import Fault, InterfaceStatus, Lease, NetworkStatus, RouteStatus
 
 AddressesOf = Callable[[str], tuple[str, ...]]
@@ -71,6 +72,7 @@ def want_network_status(
     host_uplink: str,
     up_since: float,
     fault: Fault | None,
+    trees: Mapping[str, Tree],
 ) -> NetworkStatus:
     """``table``: the network's routing table; ``host_uplink``: where the host's own default route leads; ``up_since`` 0 = not up."""
     status = NetworkStatus(
@@ -107,7 +109,8 @@ def want_network_status(
         )
     if switch := next((found for found in layout.switches if found.network_id == network.id), None):
         ports = tuple(port.label for port in switch.ports)
-        return replace(status, bridge=switch.link, ports=ports, mtu=switch.mtu)
+        tree = want_tree_status(switch, trees)
+        return replace(status, bridge=switch.link, ports=ports, mtu=switch.mtu, tree=tree)
     return status
 
 

@@ -260,7 +260,11 @@ class Networks:
     def _settle(self, faults: Mapping[str, Fault]) -> None:
         """Publish what came out and tell the apps."""
         learned = Learned(
-            self._switches.snooper.addresses, self._switches.resolver_of, self._table_of, self._default_uplink
+            self._switches.snooper.addresses,
+            self._switches.resolver_of,
+            self._table_of,
+            self._default_uplink,
+            self._switches.tree_of,
         )
         self._standing.settle(self._wanted, self._layout, faults, learned)
         if not self._standing.faults:

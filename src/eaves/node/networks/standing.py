@@ -13,6 +13,7 @@ from eaves.node.errors import as_fault
 from eaves.node.instance import Instance
 from eaves.node.networks.connection import AddressesOf, Connection, want_connection, want_network_status
 from eaves.node.networks.model import Layout, Problem
+from eaves.node.networks.treeview import Tree, want_tree_problems
 from eaves.node.observed import Fault, NetworkStatus, Observations
 
 TROUBLE = (EavesError, OSError)
@@ -29,6 +30,8 @@ class Learned(Struct, frozen=True):
     """Network id → its routing table."""
     host_uplink: str
     """Where the host's own default route leads."""
+    trees: Mapping[str, Tree] = {}
+    """Link of a switch → its spanning tree."""
 
 
 class Standing:
@@ -61,8 +64,15 @@ class Standing:
 
     def settle(self, desired: DesiredNode, layout: Layout, faults: Mapping[str, Fault], learned: Learned) -> None:
         """Take what came out of a round, and publish it."""
-        problems = {problem.object_id: self._problem_fault(problem) for problem in reversed(layout.problems)}
-        soft = frozenset(problem.object_id for problem in layout.problems if not problem.is_blocking)
+        names = {network.id: network.name for network in desired.networks}
+        of_trees = [
+            problem
+            for switch in layout.switches
+            for problem in want_tree_problems(switch, names.get(switch.network_id, switch.network_id), learned.trees)
+        ]
+        told = (*layout.problems, *of_trees)
+        problems = {problem.object_id: self._problem_fault(problem) for problem in reversed(told)}
+        soft = frozenset(problem.object_id for problem in told if not problem.is_blocking)
         self._faults, self._soft = {**problems, **faults}, soft
         blocked = self._faults.keys() - soft
         self._connections = {
@@ -103,6 +113,7 @@ class Standing:
             host_uplink=learned.host_uplink,
             up_since=self._up_since.get(network.id, 0.0),
             fault=fault,
+            trees=learned.trees,
         )
 
     def _since(self, object_id: str) -> float:

@@ -11,7 +11,8 @@ from eaves.node.networks.model import Layout
 from eaves.node.networks.snooping import Snooper
 from eaves.node.networks.standing import TROUBLE, Standing
 from eaves.node.networks.switch_table import SwitchTable
-from eaves.node.networks.trees import SpanningTrees, TreeStatus
+from eaves.node.networks.trees import SpanningTrees
+from eaves.node.networks.treeview import Tree
 from eaves.node.observed import Fault
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class SwitchSide:
         self._table = SwitchTable(instance)
         self._clients = DhcpClients(instance, on_change)
         self._trees = SpanningTrees(instance, on_change)
-        self.tree_of: dict[str, TreeStatus] = {}
+        self.tree_of: dict[str, Tree] = {}
         """Link of a switch → how its spanning tree stands."""
         self._resolvers: dict[str, str] = {}
         """App id → lines for its resolv.conf, from the DHCP of a switch."""

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 import eaves
 from eaves.kit import files, process
@@ -25,6 +24,7 @@ from eaves.node.instance import Instance
 from eaves.node.networks import addressing
 from eaves.node.networks.errors import NetworkError
 from eaves.node.networks.model import WantedSwitch
+from eaves.node.networks.treeview import Tree
 
 log = logging.getLogger(__name__)
 
@@ -34,27 +34,6 @@ _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from eaves.node.networks.rstp.main import main; "
     "sys.exit(main(sys.argv[2]))"
 )
-
-
-class TreePort(Struct, frozen=True, rename="camel"):
-    """One port of a switch with a spanning tree, as ``rstp.speaker`` writes it."""
-
-    role: str = ""
-    state: str = ""
-    is_shut: bool = False
-    is_looped: bool = False
-    is_edge: bool = False
-    is_rapid: bool = True
-
-
-class TreeStatus(Struct, frozen=True, rename="camel"):
-    """``root``: identifier of the root bridge, 16 hex digits. ``changes``: how often addresses were forgotten."""
-
-    root: str = ""
-    is_root: bool = False
-    changes: int = 0
-    changed_at: float = 0.0
-    ports: dict[str, TreePort] = {}
 
 
 class SpanningTrees:
@@ -91,13 +70,13 @@ class SpanningTrees:
                     self._watch.remove(number)
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def load(self, link: str) -> TreeStatus:
+    async def load(self, link: str) -> Tree:
         """How the tree stands, empty while it does not say."""
         raw = await asyncio.to_thread(files.load_file, self._instance.trees_dir / link / "status.json")
         try:
-            return msgspec.json.decode(raw or b"{}", type=TreeStatus)
+            return msgspec.json.decode(raw or b"{}", type=Tree)
         except msgspec.DecodeError:
-            return TreeStatus()
+            return Tree()
 
     def close(self) -> None:
         """Stop watching; the trees go on."""

@@ -9,6 +9,7 @@ from eaves.node.desired.model import ConfigProblem, NetworkKind
 from eaves.node.observed import NetworkStatus
 from eaves.node.report.pieces import want_error, want_message, want_problem_error, want_time
 from eaves.wire.pb.config import netinst_pb2
+from eaves.wire.pb.eaves.extension_pb2 import NetworkInfoExtension, SpanningTreePort
 from eaves.wire.pb.info import info_pb2
 from eaves.wire.pb.info.common_pb2 import ENTITY_NETWORK_INSTANCE, DeviceEntity
 from eaves.wire.pb.info.info_pb2 import IPRoute, ZInfoMsg, ZInfoNetworkInstance, ZmetIPAssignmentEntry, ZmetVifInfo
@@ -52,6 +53,17 @@ def want_network_info(device_id: str, status: NetworkStatus, problems: Sequence[
         if addresses:
             info.ipAssignments.append(ZmetIPAssignmentEntry(macAddress=mac, ipAddress=addresses))
         info.vifs.append(ZmetVifInfo(vifName=interface, macAddress=mac, appID=app_id))
+    if status.tree is not None:
+        info.eaves.CopyFrom(
+            NetworkInfoExtension(
+                root_bridge=status.tree.root,
+                is_root=status.tree.is_root,
+                topology_changes=status.tree.changes,
+                ports=[
+                    SpanningTreePort(name=port.name, role=port.role, state=port.state) for port in status.tree.ports
+                ],
+            )
+        )
     if status.fault is not None:
         info.networkErr.append(want_error(status.fault, entity))
     info.networkErr.extend(want_problem_error(problem, entity, now) for problem in problems)

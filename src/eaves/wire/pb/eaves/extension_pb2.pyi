@@ -707,3 +707,65 @@ class DeviceInfoExtension(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeviceInfoExtension: _TypeAlias = DeviceInfoExtension  # noqa: Y015
+
+@_typing.final
+class NetworkInfoExtension(_message.Message):
+    """Of info.ZInfoNetworkInstance, of a switch that has a spanning tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_BRIDGE_FIELD_NUMBER: _builtins.int
+    IS_ROOT_FIELD_NUMBER: _builtins.int
+    TOPOLOGY_CHANGES_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    root_bridge: _builtins.str
+    """Identifier of the root of the tree, 16 hex digits."""
+    is_root: _builtins.bool
+    """The device is the root itself."""
+    topology_changes: _builtins.int
+    """How often the addresses learnt at a port were forgotten."""
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpanningTreePort]: ...
+    def __init__(
+        self,
+        *,
+        root_bridge: _builtins.str = ...,
+        is_root: _builtins.bool = ...,
+        topology_changes: _builtins.int = ...,
+        ports: _abc.Iterable[Global___SpanningTreePort] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_root", b"is_root", "ports", b"ports", "root_bridge", b"root_bridge", "topology_changes", b"topology_changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NetworkInfoExtension: _TypeAlias = NetworkInfoExtension  # noqa: Y015
+
+@_typing.final
+class SpanningTreePort(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Label of the port."""
+    role: _builtins.str
+    """Root, Designated, Alternate, Backup or Disabled."""
+    state: _builtins.str
+    """Discarding, Learning or Forwarding."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: _builtins.str = ...,
+        state: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "role", b"role", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpanningTreePort: _TypeAlias = SpanningTreePort  # noqa: Y015

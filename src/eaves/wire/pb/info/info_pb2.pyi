@@ -1231,6 +1231,7 @@ class ZInfoNetworkInstance(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
     IP_ROUTES_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     networkID: _builtins.str
     """UUID."""
     networkVersion: _builtins.str
@@ -1293,6 +1294,10 @@ class ZInfoNetworkInstance(_message.Message):
     def ip_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___IPRoute]:
         """Routes."""
 
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.NetworkInfoExtension:
+        """What an Eaves node adds about a network."""
+
     def __init__(
         self,
         *,
@@ -1318,10 +1323,11 @@ class ZInfoNetworkInstance(_message.Message):
         state: Global___ZNetworkInstanceState.ValueType = ...,
         mtu: _builtins.int = ...,
         ip_routes: _abc.Iterable[Global___IPRoute] | None = ...,
+        eaves: _extension_pb2.NetworkInfoExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["InfoContent", b"InfoContent", "softwareList", b"softwareList", "upTimeStamp", b"upTimeStamp", "vinfo", b"vinfo"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["InfoContent", b"InfoContent", "eaves", b"eaves", "softwareList", b"softwareList", "upTimeStamp", b"upTimeStamp", "vinfo", b"vinfo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["CurrentUplinkAlias", b"CurrentUplinkAlias", "CurrentUplinkIntf", b"CurrentUplinkIntf", "InfoContent", b"InfoContent", "activated", b"activated", "assignedAdapters", b"assignedAdapters", "bridgeIPAddr", b"bridgeIPAddr", "bridgeName", b"bridgeName", "bridgeNum", b"bridgeNum", "displayname", b"displayname", "instType", b"instType", "ipAssignments", b"ipAssignments", "ip_routes", b"ip_routes", "ipv4Eid", b"ipv4Eid", "mtu", b"mtu", "networkErr", b"networkErr", "networkID", b"networkID", "networkVersion", b"networkVersion", "ports", b"ports", "softwareList", b"softwareList", "state", b"state", "upTimeStamp", b"upTimeStamp", "vifs", b"vifs", "vinfo", b"vinfo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["CurrentUplinkAlias", b"CurrentUplinkAlias", "CurrentUplinkIntf", b"CurrentUplinkIntf", "InfoContent", b"InfoContent", "activated", b"activated", "assignedAdapters", b"assignedAdapters", "bridgeIPAddr", b"bridgeIPAddr", "bridgeName", b"bridgeName", "bridgeNum", b"bridgeNum", "displayname", b"displayname", "eaves", b"eaves", "instType", b"instType", "ipAssignments", b"ipAssignments", "ip_routes", b"ip_routes", "ipv4Eid", b"ipv4Eid", "mtu", b"mtu", "networkErr", b"networkErr", "networkID", b"networkID", "networkVersion", b"networkVersion", "ports", b"ports", "softwareList", b"softwareList", "state", b"state", "upTimeStamp", b"upTimeStamp", "vifs", b"vifs", "vinfo", b"vinfo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_InfoContent: _TypeAlias = _typing.Literal["vinfo"]  # noqa: Y015
     _WhichOneofArgType_InfoContent: _TypeAlias = _typing.Literal["InfoContent", b"InfoContent"]  # noqa: Y015
