@@ -126,9 +126,12 @@ async def test_a_guarded_port_goes_down_when_a_bridge_is_plugged_in(
             "link set hub up",
         )
         async with asyncio.timeout(LIMIT_S):
-            while "state disabled" not in host.namespace.run("bridge", "link", "show", "dev", "lan1"):  # noqa: ASYNC110
+            while "locked on" not in host.namespace.run("bridge", "-d", "link", "show", "dev", "lan1"):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         assert not await can_ping(host, "a", "10.20.0.7")
+        status = await host.status(network, lambda found: found.fault is not None, LIMIT_S)
+        assert status.fault is not None
+        assert status.fault.code == "PortGuarded"
 
 
 async def test_an_uplink_that_loses_everything_is_left_and_one_that_loses_little_is_kept(tmp_path: Path) -> None:

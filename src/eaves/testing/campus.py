@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from eaves.node.networks.rstp import bpdu, protocol
-from eaves.node.networks.rstp.model import BEAT_S, Action, Bridge, Flush, Message, Role, Send, SetState, State
+from eaves.node.networks.rstp.model import BEAT_S, Action, Bridge, Flush, Message, Send, SetState, State
 from eaves.testing.legacy_bridge import LegacyBridge
 
 End = tuple[str, int]
@@ -143,8 +143,9 @@ class Campus:
             self.run()
         return self.seconds - start
 
-    def role(self, name: str, number: int) -> Role:
-        return self.bridges[name].ports[number].role
+    def state(self, name: str, number: int) -> State:
+        """What was last done to the port."""
+        return self.states[name, number]
 
     def roles(self, name: str) -> list[str]:
         return [port.role.value for port in self.bridges[name].ports.values()]

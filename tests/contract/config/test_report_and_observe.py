@@ -18,6 +18,8 @@ from eaves.node.observed import (
     InterfaceStatus,
     NetworkStatus,
     RunRecord,
+    TreePortStatus,
+    TreeStatus,
     VolumeState,
     VolumeStatus,
 )
@@ -121,6 +123,23 @@ def test_images_networks_and_volumes_arrive() -> None:
     volume = VolumeStatus(uid_of("Volume", "data"), 0, "data", VolumeState.READY, size_bytes=1 << 30, used_bytes=4096)
     objects.tell(want_volume_info(DEVICE_ID, volume, (), NOW), NOW)
     assert objects.status("Volume", "data")["phase"] == "Ready"
+
+
+def test_the_spanning_tree_of_a_switch_arrives() -> None:
+    objects = ObservedObjects(make_edgenode(), make_network())
+    ports = (TreePortStatus("left", "Root", "Forwarding"), TreePortStatus("right", "Alternate", "Discarding"))
+    tree = TreeStatus("8000020000000001", is_root=False, changes=3, ports=ports)
+    network = NetworkStatus(uid_of("Network", "default"), "1", "default", "Switch", active=True, tree=tree)
+    objects.tell(want_network_info(DEVICE_ID, network, (), NOW), NOW)
+    assert objects.status("Network", "default")["nodes"][0]["spanningTree"] == {
+        "rootBridge": "8000020000000001",
+        "isRoot": False,
+        "topologyChanges": 3,
+        "ports": [
+            {"name": "left", "role": "Root", "state": "Forwarding"},
+            {"name": "right", "role": "Alternate", "state": "Discarding"},
+        ],
+    }
 
 
 def test_a_machine_and_its_snapshots_arrive() -> None:

@@ -34,6 +34,7 @@ EXTENSIONS = {
     "evecommon.EncryptionBlock": "eaves.v1.AppSecrets",
     "info.ZInfoDevice": "eaves.v1.DeviceInfoExtension",
     "info.ZInfoKubeCluster": "eaves.v1.ClusterInfoExtension",
+    "info.ZInfoNetworkInstance": "eaves.v1.NetworkInfoExtension",
     "info.ZInfoSnapshot": "eaves.v1.SnapshotInfoExtension",
     "info.ZInfoVolume": "eaves.v1.VolumeInfoExtension",
 }

@@ -73,14 +73,12 @@ def observe_network(objects: DeviceObjects, info: ZInfoNetworkInstance, now: flo
 
 def _observe_tree(info: ZInfoNetworkInstance) -> Status:
     tree = info.eaves
+    ports = {port.name: compact(name=port.name, role=port.role, state=port.state) for port in tree.ports if port.name}
     return compact(
         rootBridge=tree.root_bridge,
         isRoot=tree.is_root,
         topologyChanges=tree.topology_changes,
-        ports=sorted(
-            (compact(name=port.name, role=port.role, state=port.state) for port in tree.ports),
-            key=lambda port: str(port["name"]),
-        ),
+        ports=[ports[name] for name in sorted(ports)],
     )
 
 

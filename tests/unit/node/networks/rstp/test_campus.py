@@ -116,7 +116,7 @@ def test_two_cables_to_the_same_dumb_switch() -> None:
     hub = campus.connect("box", "box")
     campus.run(10)
     assert campus.roles("box") == ["Designated", "Backup"]
-    assert campus.states["box", 1] is State.FORWARDING
+    assert campus.state("box", 1) is State.FORWARDING
     campus.cut(hub)
     campus.mend(hub)
     campus.run(10)
@@ -127,10 +127,10 @@ def test_a_switch_behind_that_loops_keeps_the_port_shut() -> None:
     campus.add_bridge("box")
     loop = campus.connect("box", echoes=True)
     campus.run(60)
-    assert campus.states["box", 1] is State.DISCARDING
+    assert campus.state("box", 1) is State.DISCARDING
     loop.echoes = False
     campus.run(20)
-    assert campus.states["box", 1] is State.FORWARDING
+    assert campus.state("box", 1) is State.FORWARDING
 
 
 def test_a_change_makes_the_others_forget_what_they_learnt() -> None:

@@ -53,6 +53,9 @@ class Driven:
     def state(self, number: int) -> State:
         return self.bridge.ports[number].state
 
+    def kind(self, number: int) -> Kind:
+        return self.sent[number].kind
+
     @property
     def sent(self) -> dict[int, Message]:
         return {action.port: action.message for action in self.actions if isinstance(action, Send)}
@@ -159,12 +162,12 @@ def test_a_neighbour_of_1998_is_spoken_to_in_kind_until_it_speaks_better() -> No
     driven.wait(4)
     driven.hear(1, WORSE, kind=Kind.CONFIG)
     driven.wait(2)
-    assert driven.sent[1].kind is Kind.CONFIG
+    assert driven.kind(1) is Kind.CONFIG
     assert driven.state(1) is State.FORWARDING, "it was an edge until now"
     driven.wait(4)
     driven.hear(1, WORSE)
     driven.wait(2)
-    assert driven.sent[1].kind is Kind.RST
+    assert driven.kind(1) is Kind.RST
 
 
 def test_migration_is_tried_anew_when_asked() -> None:
