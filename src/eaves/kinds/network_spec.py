@@ -109,7 +109,7 @@ class NetworkSpec(Struct, frozen=True, rename="camel", kw_only=True, omit_defaul
     ] = []
     bpdu_guard_port: Annotated[
         str,
-        about("Label of ports that are taken down when a spanning-tree message comes in (Switch only).", max_length=63),
+        about("Label of ports that are shut when a spanning-tree message comes in (Switch only).", max_length=63),
     ] = ""
     forward_lldp: Annotated[bool, about("Pass LLDP between the ports (Switch only).")] = False
     disable_flowlog: Annotated[bool, about("Do not log connections.")] = True

@@ -38,15 +38,15 @@ def cut_power(instance: Instance) -> None:
 
 
 def list_keepers(instance: Instance) -> list[int]:
-    """Pids of container monitors, name servers and the processes of virtual machines of the instance."""
+    """Pids of container monitors, name servers, spanning trees and the processes of virtual machines of the instance."""
     marks = (str(instance.storage_dir), str(instance.dns_dir))
-    folder = f"{instance.apps_run_dir}/"
+    folders = (f"{instance.apps_run_dir}/", f"{instance.trees_dir}/")
     found = []
     for pid in _all_pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
             name = words[0].rpartition("/")[2]
-            is_machine = name.startswith(_MACHINES) and any(folder in word for word in words)
+            is_machine = name.startswith(_MACHINES) and any(folder in word for word in words for folder in folders)
             if is_machine or (name in _KEEPERS and any(mark in word for word in words for mark in marks)):
                 found.append(pid)
     return found
