@@ -47,6 +47,7 @@ _SOL_PACKET, _ADD_MEMBERSHIP, _IGNORE_OUTGOING, _MULTICAST = 263, 1, 23, 0
 _ATTACH_FILTER = 26
 _RECEIVE_BYTES = 64 << 10
 _LONGEST_BYTES = 1600
+_MOST_WAITING = 2000
 
 
 class Link(NamedTuple):
@@ -168,6 +169,12 @@ class PortSocket:
             return self._socket.recv(_LONGEST_BYTES)
         except OSError:
             return None
+
+    def drain(self) -> None:
+        """Pass over what waits, as far as it waits now."""
+        for _ in range(_MOST_WAITING):
+            if self.receive() is None:
+                return
 
     def send(self, frame: bytes) -> None:
         """A frame that cannot be sent is as one that gets lost."""

@@ -66,7 +66,7 @@ class Speaker:
             if now >= next_tick:
                 # Time in which this process did not run counts for nobody: what neighbours sent meanwhile has just been read.
                 next_tick = now + _TICK_S
-                self._budget = dict.fromkeys(self._sockets, _MOST_MESSAGES)
+                self._renew_budget()
                 self._do(protocol.tick(self._bridge))
             self._save_status()
 
@@ -113,6 +113,13 @@ class Speaker:
         except bpdu.BpduError:
             return
         self._do(protocol.receive(self._bridge, number, message))
+
+    def _renew_budget(self) -> None:
+        """What a flood has left is not taken: by then it is history."""
+        for number, port in self._sockets.items():
+            if self._budget.get(number, 1) <= 0:
+                port.drain()
+            self._budget[number] = _MOST_MESSAGES
 
     def _take_config(self, config: dict[str, Any], shut: Collection[str]) -> None:
         wanted: dict[str, dict[str, Any]] = config["ports"]
