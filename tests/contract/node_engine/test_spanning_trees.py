@@ -113,7 +113,7 @@ def ring(tmp_path: Path) -> Iterator[tuple[Box, Box, Namespace]]:
     """Two of ours and the kernel's own in a ring, every cable of which is about to be plugged in."""
     one, two = Box(tmp_path, 1), Box(tmp_path, 2)
     with Namespace() as hub:
-        hub.batch("link add hub type bridge stp_state 1 forward_delay 400 priority 61440", "link set hub up")
+        hub.batch("link add hub type bridge stp_state 1 forward_delay 400 max_age 600 priority 4096", "link set hub up")
         one.connect(two)
         for box in (one, two):
             box.connect(hub)

@@ -165,7 +165,7 @@ class Networks:
             live = await self._with_metadata(_without(self._layout, faults))
             faults |= await self._firewall.apply(live, seen.table)
             await self._leave_failed(former, seen)
-            faults |= await self._switches.apply(_without(self._layout, faults))
+            faults |= await self._switches.apply(_without(self._layout, faults), self._layout)
             faults |= await self._apply_names(faults)
             self._firewall.hostnames.set_layout(_without(self._layout, faults))
             await self._firewall.end_forbidden()

@@ -35,28 +35,29 @@ class SwitchSide:
     def resolver_of(self, app_id: str) -> str:
         return self._resolvers.get(app_id, "")
 
-    async def apply(self, live: Layout) -> dict[str, Fault]:
-        """Answers the faults by the id of the network or the app."""
+    async def apply(self, live: Layout, wanted: Layout) -> dict[str, Fault]:
+        """``live``: what of ``wanted`` could be made. Answers the faults by the id of the network or the app."""
         found: dict[str, Fault] = {}
         try:
-            await self._table.apply(live.switch_vifs, _list_tree_ports(live))
+            await self._table.apply(live.switch_vifs, _list_tree_ports(wanted))
         except TROUBLE as error:
             log.warning("rules of switches failed: error=%s details=%s", error, getattr(error, "details", ""))
             found = {switch.network_id: self._standing.as_fault(switch.network_id, error) for switch in live.switches}
         self.snooper.set_links({vif.link: vif.mac for vif in live.switch_vifs})
-        return found | await self._apply_trees(live) | await self._apply_clients(live)
+        return found | await self._apply_trees(live, wanted) | await self._apply_clients(live)
 
-    async def _apply_trees(self, live: Layout) -> dict[str, Fault]:
+    async def _apply_trees(self, live: Layout, wanted: Layout) -> dict[str, Fault]:
         found: dict[str, Fault] = {}
-        switches = [switch for switch in live.switches if switch.has_tree]
-        for switch in switches:
+        for switch in (switch for switch in live.switches if switch.has_tree):
             try:
                 await self._trees.apply(switch)
             except TROUBLE as error:
                 log.warning("spanning tree failed: bridge=%s error=%s", switch.link, error)
                 found[switch.network_id] = self._standing.as_fault(switch.network_id, error)
-        await self._trees.remove_others({switch.link for switch in switches})
-        self.tree_of = {switch.link: await self._trees.load(switch.link) for switch in switches}
+        # Also of a switch that something else is wrong with: its open ports need somebody who speaks for them.
+        links = [switch.link for switch in wanted.switches if switch.has_tree]
+        await self._trees.remove_others(links)
+        self.tree_of = {link: await self._trees.load(link) for link in links}
         return found
 
     async def _apply_clients(self, live: Layout) -> dict[str, Fault]:
@@ -87,8 +88,8 @@ class SwitchSide:
         await self._table.remove()
 
 
-def _list_tree_ports(live: Layout) -> tuple[str, ...]:
+def _list_tree_ports(wanted: Layout) -> tuple[str, ...]:
     """Interfaces on switches that have a spanning tree, those of apps too."""
-    trees = {switch.link: switch for switch in live.switches if switch.has_tree}
+    trees = {switch.link: switch for switch in wanted.switches if switch.has_tree}
     ports = [port.interface for switch in trees.values() for port in switch.ports]
-    return (*ports, *(vif.link for vif in live.switch_vifs if vif.bridge in trees))
+    return (*ports, *(vif.link for vif in wanted.switch_vifs if vif.bridge in trees))

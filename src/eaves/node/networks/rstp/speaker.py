@@ -68,7 +68,8 @@ class Speaker:
                 next_tick = now + _TICK_S
                 self._renew_budget()
                 self._do(protocol.tick(self._bridge))
-            self._save_status()
+                # Once a second at most: the daemon looks at all its networks when this changes.
+                self._save_status()
 
     def shut(self) -> None:
         """When this process must end against its will: all ports but one, with which no loop can be."""
