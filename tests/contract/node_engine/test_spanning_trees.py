@@ -136,6 +136,16 @@ def wait(accept: Callable[[], bool], limit_s: float = LIMIT_S) -> float:
     return time.monotonic() - begin
 
 
+def check_broadcast(sender: Box, receiver: Box) -> None:
+    """One frame arrives once. While ways are changing it may get lost; twice it may never come."""
+    for _ in range(30):
+        count = count_broadcast(sender, receiver)
+        assert count < 2, "it goes round"
+        if count:
+            return
+    raise AssertionError("nothing arrives")
+
+
 def count_broadcast(sender: Box, receiver: Box) -> int:
     """How often one frame arrives."""
     with receiver.station.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as heard:
@@ -160,18 +170,18 @@ def test_a_ring_with_the_kernels_own_spanning_tree_is_cut_once_and_mends_itself(
     one, two, _ = ring
     wait(lambda: one.reaches(2) and two.reaches(1))
     wait(lambda: sorted(one.roles() + two.roles()).count("Root") >= 1 and "Disabled" not in one.roles() + two.roles())
-    assert count_broadcast(one, two) == 1
-    assert count_broadcast(two, one) == 1
+    check_broadcast(one, two)
+    check_broadcast(two, one)
     for box in (one, two):
         wait(lambda box=box: not box.status()["ports"]["lan1"]["isRapid"])  # type: ignore[misc]  # bound at once
         assert box.status()["ports"]["lan0"]["isRapid"], "only the kernel's speaks the messages of 1998"
     one.namespace.batch("link set lan0 down")
     wait(lambda: one.reaches(2))
-    assert count_broadcast(one, two) == 1
+    check_broadcast(one, two)
     one.namespace.batch("link set lan0 up")
     wait(lambda: one.status()["ports"]["lan0"]["state"] == "Forwarding" or "Alternate" in one.roles() + two.roles())
     wait(lambda: one.reaches(2))
-    assert count_broadcast(one, two) == 1
+    check_broadcast(one, two)
 
 
 def test_two_cables_between_two_boxes_change_over_in_a_second(tmp_path: Path) -> None:
@@ -186,7 +196,7 @@ def test_two_cables_between_two_boxes_change_over_in_a_second(tmp_path: Path) ->
         wait(lambda: two.roles() == ["Root", "Alternate"])
         assert one.roles() == ["Designated", "Designated"]
         assert two.is_locked("lan1")
-        assert count_broadcast(one, two) == 1
+        check_broadcast(one, two)
         changes = two.status()["changes"]
         one.namespace.batch("link set lan0 down")
         assert wait(lambda: one.reaches(2)) < 10
@@ -195,7 +205,7 @@ def test_two_cables_between_two_boxes_change_over_in_a_second(tmp_path: Path) ->
         one.namespace.batch("link set lan0 up")
         wait(lambda: two.roles() == ["Root", "Alternate"])
         wait(lambda: one.reaches(2))
-        assert count_broadcast(two, one) == 1
+        check_broadcast(two, one)
     finally:
         one.close()
         two.close()
@@ -215,11 +225,11 @@ def test_a_port_that_is_shut_stays_so_when_its_process_dies_and_its_cable_is_plu
         two.namespace.batch("link set lan1 down", "link set lan1 up")
         wait(lambda: "state forwarding" in two.namespace.run("bridge", "link", "show", "dev", "lan1"))
         assert two.is_locked("lan1"), "the kernel has set its state, and lets nothing through all the same"
-        assert count_broadcast(one, two) == 1
+        check_broadcast(one, two)
         two.start()
         wait(lambda: two.roles() == ["Root", "Alternate"])
         wait(lambda: one.reaches(2))
-        assert count_broadcast(one, two) == 1
+        check_broadcast(one, two)
     finally:
         one.close()
         two.close()
@@ -233,7 +243,7 @@ def test_a_guarded_port_is_shut_by_a_bridge_until_it_is_plugged_anew(tmp_path: P
         one.start()
         for box in (one, two):
             box.namespace.batch("link set lan0 up")
-        wait(lambda: one.status()["ports"]["lan0"]["state"] == "Forwarding", 5)
+        wait(lambda: one.status()["ports"]["lan0"]["state"] == "Forwarding")
         two.start()
         wait(lambda: one.status()["ports"]["lan0"]["isShut"])
         assert one.is_locked("lan0")

@@ -270,6 +270,12 @@ async def test_two_cables_to_the_same_site_make_no_loop(tmp_path: Path) -> None:
             assert status.fault is None, "a second cable is no fault"
             outside.batch("link set lan0 down")
             await wait_ping(host, "a", "10.77.0.1")
+            # As an earlier release had it.
+            host.namespace.batch(f"link set {status.bridge} type bridge stp_state 1 forward_delay 400")
+            async with asyncio.timeout(30):
+                while "stp_state 0" not in host.namespace.run("ip", "-d", "link", "show", status.bridge):
+                    await host.turn()
+            await wait_ping(host, "a", "10.77.0.1")
 
 
 async def test_a_spanning_tree_outlives_the_daemon_and_goes_with_its_switch(tmp_path: Path) -> None:

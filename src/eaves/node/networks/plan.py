@@ -180,17 +180,25 @@ def _plan_switches(layout: Layout, seen: SeenHost) -> list[Step]:
         if switch.is_shared:
             continue
         link = seen.links.get(switch.link)
-        if not is_switch_right(switch, link):
-            exists = link is not None and link.kind == "bridge"
-            steps.append(MakeSwitch(switch, exists, link.addresses if link is not None and exists else ()))
-        for member in switch.ports:
-            found = seen.ports.get(member.interface)
-            is_new = found is None or found.master != switch.link
-            is_locked = found is not None and found.is_locked
-            if is_new or found is None or not found.is_raised or (is_locked and not switch.has_tree):
-                steps.append(
-                    TakePort(switch.network_id, switch.link, member, switch.has_tree, is_new, not is_new and is_locked)
-                )
+        takes = _plan_takes(switch, link, seen)
+        if is_switch_right(switch, link):
+            steps += takes
+            continue
+        exists = link is not None and link.kind == "bridge"
+        make = MakeSwitch(switch, exists, link.addresses if link is not None and exists else ())
+        # The kernel's own spanning tree, which an earlier release used, must not end while ports are open.
+        steps += [*takes, make] if link is not None and link.has_stp else [make, *takes]
+    return steps
+
+
+def _plan_takes(switch: WantedSwitch, link: SeenLink | None, seen: SeenHost) -> list[Step]:
+    steps: list[Step] = []
+    for member in switch.ports:
+        found = seen.ports.get(member.interface)
+        is_new = found is None or found.master != switch.link or (switch.has_tree and link is not None and link.has_stp)
+        is_locked = not is_new and found is not None and found.is_locked
+        if is_new or found is None or not found.is_raised or (is_locked and not switch.has_tree):
+            steps.append(TakePort(switch.network_id, switch.link, member, switch.has_tree, is_new, is_locked))
     return steps
 
 

@@ -29,8 +29,9 @@ async def make_switch(step: plan.MakeSwitch) -> None:
     await run_batch(
         [
             *(f"addr del {address} dev {switch.link}" for address in step.stale_addresses),
-            # The kernel's own spanning tree is off: it is the one of 1998, and lets nobody else set a port's state.
-            f"link set dev {switch.link} type bridge forward_delay 0 stp_state 0"
+            # The kernel's own spanning tree is off: it is the one of 1998, and lets nobody else set a port's state. No delay before.
+            f"link set dev {switch.link} type bridge stp_state 0",
+            f"link set dev {switch.link} type bridge forward_delay 0"
             f" group_fwd_mask {LLDP_MASK if switch.forwards_lldp else 0:#x}",
             f"link set dev {switch.link} up",
             f"link set dev {switch.link} alias {switch.network_id}",

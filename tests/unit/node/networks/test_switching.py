@@ -212,7 +212,7 @@ def test_steps_lead_to_rest_and_ports_go_back() -> None:
     there = SeenHost(links={"evbr0": bridge}, ports=taken)
     assert plan_links(layout, there) == []
     kernels_own = msgspec.structs.replace(there, links={"evbr0": msgspec.structs.replace(bridge, has_stp=True)})
-    assert [type(step) for step in plan_links(layout, kernels_own)] == [MakeSwitch]
+    assert [type(step) for step in plan_links(layout, kernels_own)] == [TakePort, TakePort, MakeSwitch], "shut first"
     gone = plan_links(Layout(), msgspec.structs.replace(there, raised=frozenset({"eth1"})))
     assert gone[:2] == [ReleasePort("eth1", True), ReleasePort("eth2", False)]
     fewer = Layout(switches=(msgspec.structs.replace(made, ports=made.ports[:1]),))

@@ -34,7 +34,8 @@ _STATE, _LEARNING, _FLOOD, _FLUSH, _MULTICAST_FLOOD, _BROADCAST_FLOOD, _LOCKED =
 _LISTENING = 1
 _KERNEL_STATES = {State.DISCARDING: _LISTENING, State.LEARNING: 2, State.FORWARDING: 3}
 _LOWER_UP, _IFF_UP = 0x10000, 0x1
-_GONE = frozenset({errno.ENODEV, errno.ENETDOWN, errno.EINVAL, errno.EOPNOTSUPP, errno.ENXIO})
+_PASSING = frozenset({errno.ENODEV, errno.ENETDOWN, errno.EINVAL, errno.EOPNOTSUPP, errno.ENXIO, errno.EBUSY})
+"""A port that has just left its bridge or lost its link, and a bridge of which somebody has turned the kernel's own tree on."""
 
 _ETHTOOL, _GET_SETTINGS = 0x8946, 1
 _HALF_DUPLEX = 0
@@ -101,7 +102,7 @@ class RouteSocket:
         return None
 
     def set_state(self, link: int, state: State) -> None:
-        """The port may have lost its link or its bridge meanwhile; that is no error, its news is on the way."""
+        """What comes in between is no error: the links' news tells of it, and the daemon mends what somebody has changed."""
         is_open = state is State.FORWARDING
         flags = {
             _LEARNING: state is not State.DISCARDING,
@@ -125,7 +126,7 @@ class RouteSocket:
         try:
             self._ask(_SET_LINK, _LINK.pack(_AF_BRIDGE, 0, link, 0, 0) + _render(_PORT | _NESTED, attributes))
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in _PASSING:
                 raise
 
     def _ask(self, kind: int, body: bytes, flags: int = _REQUEST | _ACK) -> list[tuple[int, bytes]]:
