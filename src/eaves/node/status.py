@@ -174,7 +174,9 @@ def _render_objects(snapshot: Snapshot, now: float) -> list[str]:
     lines += [_render_cluster(cluster, now) for cluster in snapshot.clusters]
     for network in snapshot.networks:
         state = "active" if network.active else "not active"
-        lines.append(f"network      {network.name}: {state}{_fault(network.fault, now)}")
+        ports = network.tree.ports if network.tree is not None else ()
+        shown = "".join(f", {port.name} {port.role} {port.state}" for port in ports)
+        lines.append(f"network      {network.name}: {state}{shown}{_fault(network.fault, now)}")
     for image in snapshot.images:
         if image.state is not ImageState.LOADED:
             lines.append(

@@ -16,6 +16,8 @@ from eaves.node.observed import (
     ImageStatus,
     InterfaceStatus,
     NetworkStatus,
+    TreePortStatus,
+    TreeStatus,
     VolumeState,
     VolumeStatus,
 )
@@ -75,6 +77,7 @@ def test_healthy_node_is_a_few_lines() -> None:
 
 
 def test_everything_that_waits_or_fails_says_for_what() -> None:
+    tree = TreeStatus("8000020000000001", False, 0, (TreePortStatus("left", "Root", "Forwarding"),))
     snapshot = replace(
         SNAPSHOT,
         device_id="",
@@ -99,7 +102,10 @@ def test_everything_that_waits_or_fails_says_for_what() -> None:
             ImageStatus("i", "web", ImageState.DOWNLOADING, size_bytes=100, downloaded_bytes=40),
             ImageStatus("j", "old", ImageState.LOADED),
         ],
-        networks=[NetworkStatus("n", "1", "default", "Local", active=False, fault=Fault("X", "no bridge"))],
+        networks=[
+            NetworkStatus("n", "1", "default", "Local", active=False, fault=Fault("X", "no bridge")),
+            NetworkStatus("s", "1", "floor", "Switch", active=True, tree=tree),
+        ],
         volumes=[VolumeStatus("v", 1, "data", VolumeState.FAILED, fault=Fault("Full", "disk full"))],
         problems=[ProblemLine("app bad", "too little memory", "give it more")],
         services=[ServiceLine("engine", "waiting", 3, "HostError: no podman"), ServiceLine("config", "running", 0, "")],
@@ -115,6 +121,7 @@ def test_everything_that_waits_or_fails_says_for_what() -> None:
         "job: BackOff, starts again in 30 s: exit 1; see log; tried again in 30 s",
         "web: Downloading 40 %",
         "default: not active: no bridge",
+        "floor: active, left Root Forwarding",
         "data: Failed: disk full",
         "app bad: too little memory (give it more)",
         "engine waiting: HostError: no podman",

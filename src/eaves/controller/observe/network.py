@@ -93,5 +93,6 @@ def _ready(status: Status) -> Fact:
     failed = [entry for entry in status["nodes"] if entry.get("state") != "Online"]
     if failed:
         names = ", ".join(str(entry["nodeName"]) for entry in failed)
-        return Fact("Ready", FALSE, "NotOnline", f"not online on {names}")
+        cause = next((f": {entry['message']}" for entry in failed if entry.get("message")), "")
+        return Fact("Ready", FALSE, "NotOnline", f"not online on {names}{cause}")
     return Fact("Ready", TRUE, "Online", "" if status["nodes"] else "no node uses it at the moment")

@@ -51,7 +51,8 @@ def test_a_fault_is_told_once() -> None:
     message = network_message(error="port eth9 does not exist", state=info_pb2.ZNETINST_STATE_ERROR)
     assert [event.reason for event in objects.tell(message, NOW)] == ["NetworkFailed"]
     assert objects.tell(message, NOW) == []
-    assert objects.condition("Network", "default", "Ready")["status"] == "False"
+    ready = objects.condition("Network", "default", "Ready")
+    assert (ready["status"], ready["message"]) == ("False", "not online on store-17: port eth9 does not exist")
     objects.tell(network_message(), NOW)
     assert objects.condition("Network", "default", "Ready")["status"] == "True"
 
