@@ -49,8 +49,6 @@ def main(folder: str) -> int:
 
 
 def _put_first() -> None:
-    """A box without time or memory to spare must not fall silent: its neighbours would open their ports. Not every host allows it."""
+    """A box without time to spare must not fall silent: its neighbours would open their ports. Not every host allows it."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -10)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("-500")
