@@ -64,8 +64,9 @@ def _update(port: Port) -> None:
     # What was agreed to before counts for information that is no worse.
     port.agreed = port.agreed and port.info is Info.MINE and port.designated_priority <= port.port_priority
     port.synced = port.synced and port.agreed
-    has_spoken = port.port_priority is not NOWHERE
-    port.held_beats = HELD_BEATS if has_spoken and not port.agreed else 0
+    is_worse = port.info is not Info.MINE or port.designated_priority > port.port_priority
+    if is_worse and port.port_priority is not NOWHERE:
+        port.held_beats = HELD_BEATS
     port.port_priority = port.designated_priority
     port.port_times = port.designated_times
     port.update_info = False

@@ -13,7 +13,12 @@ def advance(bridge: Bridge) -> bool:
         return False
     for port in bridge.ports.values():
         port.reselect = False
+    former = bridge.root_priority
     _choose_root(bridge)
+    if bridge.root_priority > former:
+        # Besides the standard: who relied on what we agreed to must not, now that others may not agree with us any more.
+        for port in bridge.ports.values():
+            port.agree = False
     for number, port in bridge.ports.items():
         port.designated_priority = bridge.root_priority._replace(bridge=bridge.id, port=port.id)
         port.designated_times = bridge.root_times._replace(hello=bridge.times.hello)

@@ -235,6 +235,25 @@ def test_both_ends_open_is_noticed_and_ended() -> None:
     )
 
 
+def test_an_agreement_to_what_was_said_before_does_not_count() -> None:
+    driven = Driven()
+    driven.plug(1, 2)
+    driven.hear(1)
+    driven.hear(2, WORSE, role=Role.ROOT, agreement=True)
+    assert driven.state(2) is State.FORWARDING, "the first thing that is said after a cable is plugged in has no former"
+    driven.hear(1, BETTER._replace(cost=500), proposal=True)
+    assert (driven.state(2), driven.bridge.needs_beat) == (State.DISCARDING, True)
+    driven.hear(2, WORSE, role=Role.ROOT, agreement=True)
+    assert driven.state(2) is State.DISCARDING
+    driven.do(protocol.beat)
+    assert 2 not in driven.sent
+    driven.do(protocol.beat)
+    assert driven.sent[2].proposal, "so that the neighbour agrees anew"
+    assert not driven.bridge.needs_beat
+    driven.hear(2, WORSE, role=Role.ROOT, agreement=True)
+    assert driven.state(2) is State.FORWARDING
+
+
 def test_a_guarded_port_opens_at_once_and_is_shut_by_the_first_message() -> None:
     driven = Driven(2, guarded=(1,))
     driven.plug(1)
