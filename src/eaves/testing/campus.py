@@ -52,6 +52,7 @@ class Campus:
         self._travelling: list[tuple[float, int, Segment, End, Message]] = []
         self._arrivals: dict[End, float] = {}
         self._beats: dict[str, float] = {}
+        self._ticks: dict[str, float] = {}
 
     def add_bridge(self, name: str, priority: int = 0x8000, *, is_legacy: bool = False) -> None:
         identifier = priority << 48 | 0x020000000000 + len(self.bridges) + len(self.legacy) + 1
@@ -103,10 +104,10 @@ class Campus:
         return self.bridges.pop(name)
 
     def run(self, seconds: int = 1) -> None:
-        """Clocks of bridges tick at random times within each second."""
+        """The clock of each bridge ticks at a time of its own within each second, give or take a little."""
         for _ in range(seconds):
             names = [*self.bridges, *self.legacy]
-            for when, name in sorted((self.seconds + self.random.random(), name) for name in names):
+            for when, name in sorted((self.seconds + self._tick_of(name), name) for name in names):
                 self.deliver(until=when)
                 self.now = when
                 if name in self.legacy:
@@ -116,6 +117,9 @@ class Campus:
             self.seconds += 1
             self.deliver(until=self.seconds)
             self.now = self.seconds
+
+    def _tick_of(self, name: str) -> float:
+        return self._ticks.setdefault(name, self.random.uniform(0, 0.95)) + self.random.uniform(0, 0.05)
 
     def deliver(self, *, until: float = math.inf, most: int = 200_000) -> None:
         """Until no message is on its way and none is held back, or ``most`` have come."""
