@@ -42,3 +42,11 @@ def encode_document(resource: Resource, obj: Object) -> Document:
     metadata = obj["metadata"]
     fields = {name: value(obj) for name, value in resource.selectable_fields.items()}
     return Document(metadata.get("uid", ""), encoded.head, encoded.tail, metadata.get("labels") or {}, fields)
+
+
+def join_document(document: Document, revision: int) -> bytes:
+    """The object's bytes under a revision; 0 is none, as what a dry run would make has."""
+    value = document.join(revision)
+    if revision:
+        return value
+    return value.replace(b'"resourceVersion":"0",', b"", 1).replace(b',"resourceVersion":"0"', b"", 1)

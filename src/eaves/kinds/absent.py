@@ -17,8 +17,8 @@ from eaves.kinds.serving import core_resource, text_at
 from eaves.kube.resource import Resource, Verb
 from eaves.kube.tables import age_column, name_column
 
-_VERBS = frozenset({Verb.GET, Verb.LIST, Verb.WATCH, Verb.DELETE})
-"""A deletion finds nothing, as Helm needs it to forget a release that could not be made."""
+_VERBS = frozenset({Verb.GET, Verb.LIST, Verb.WATCH, Verb.DELETE, Verb.PATCH})
+"""A deletion finds nothing, as Helm needs it to forget a release that could not be made, nor does a patch of what should be there."""
 
 
 class Absent(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -29,7 +29,16 @@ class Absent(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tr
 
 
 def _absent(
-    group: str, plural: str, kind: str, short: str, instead: str, *, namespaced: bool = True, fields: str = ""
+    group: str,
+    plural: str,
+    kind: str,
+    short: str,
+    instead: str,
+    *,
+    namespaced: bool = True,
+    fields: str = "",
+    version: str = "v1",
+    deprecation: str = "",
 ) -> Resource:
     about_it = {"__doc__": f"{kind} is a kind that there are no objects of: {instead}."}
     resource = core_resource(
@@ -42,8 +51,10 @@ def _absent(
         verbs=_VERBS,
         selectable_fields={name: text_at(*name.split(".")) for name in fields.split()},
         columns=(name_column(), age_column()),
+        version=version,
     )
-    return msgspec.structs.replace(resource, instead=f"{plural} are not kept here: {instead}")
+    not_kept = f"{plural} are not kept here: {instead}"
+    return msgspec.structs.replace(resource, instead=not_kept, deprecation=deprecation)
 
 
 _WORKLOAD = (
@@ -54,11 +65,20 @@ _JOB = (
 )
 _REACH = "an App is reached by kubectl port-forward, at ports of its node by spec.networks[].ports, and by other apps by its name"
 _STORAGE = "write a Volume (eaves.dev/v1alpha1), which is on the node of the App that mounts it"
+_SINGLE = "an App is one instance on one node"
 _BOUNDS = "each App says in spec.resources what it gets at most, and what a node has bounds them all"
 
 RESOURCES: tuple[Resource, ...] = (
     _absent("", "services", "Service", "svc", _REACH, fields="spec.clusterIP spec.type"),
-    _absent("", "endpoints", "Endpoints", "ep", _REACH),
+    _absent(
+        "",
+        "endpoints",
+        "Endpoints",
+        "ep",
+        _REACH,
+        deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    ),
+    _absent("discovery.k8s.io", "endpointslices", "EndpointSlice", "", _REACH),
     _absent("", "replicationcontrollers", "ReplicationController", "rc", _WORKLOAD, fields="status.replicas"),
     _absent("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc", _STORAGE),
     _absent("", "persistentvolumes", "PersistentVolume", "pv", _STORAGE, namespaced=False),
@@ -68,12 +88,10 @@ RESOURCES: tuple[Resource, ...] = (
     _absent("apps", "deployments", "Deployment", "deploy", _WORKLOAD),
     _absent("apps", "replicasets", "ReplicaSet", "rs", _WORKLOAD, fields="status.replicas"),
     _absent("apps", "statefulsets", "StatefulSet", "sts", _WORKLOAD),
-    _absent(
-        "autoscaling",
-        "horizontalpodautoscalers",
-        "HorizontalPodAutoscaler",
-        "hpa",
-        "an App is one instance on one node",
+    # What is preferred comes first.
+    *(
+        _absent("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa", _SINGLE, version=version)
+        for version in ("v2", "v1")
     ),
     _absent("batch", "cronjobs", "CronJob", "cj", _JOB),
     _absent("batch", "jobs", "Job", "", _JOB, fields="status.successful"),

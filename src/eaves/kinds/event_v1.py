@@ -5,6 +5,7 @@ Recorders of newer client libraries write them; the conversion is that of Kubern
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Struct
@@ -28,6 +29,7 @@ _TO_CORE = {
     "deprecatedLastTimestamp": "lastTimestamp",
     "deprecatedCount": "count",
 }
+_LEAST_SERIES = 2
 _OF_OLD = ("firstTimestamp", "lastTimestamp", "count", "source")
 _FROM_CORE = {core: name for name, core in _TO_CORE.items()}
 
@@ -75,6 +77,40 @@ def check_new_event(core: Object) -> list[FieldError]:
         faults.append(invalid("type", "", f"has invalid value: {kind}"))
     faults.extend(invalid(name, "", "needs to be unset") for name in _OF_OLD if core.get(name))
     return faults
+
+
+_NOT_CHANGED = (
+    "involvedObject",
+    "reason",
+    "message",
+    "source",
+    "firstTimestamp",
+    "lastTimestamp",
+    "count",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    "reportingController",
+    "reportingInstance",
+)
+_ZERO: Mapping[str, object] = {"source": {}, "count": 0, "involvedObject": {}}
+
+
+def check_changed_event(new: Object, old: Object) -> Iterator[FieldError]:
+    """What may be changed by way of this group: the series and metadata. Both are given in the fields of the core group."""
+    series = new.get("series")
+    if series and series != old.get("series"):
+        if (series.get("count") or 0) < _LEAST_SERIES:
+            yield invalid("series.count", "", f"should be at least {_LEAST_SERIES}")
+        if not series.get("lastObservedTime"):
+            yield required("series.lastObservedTime")
+    for name in _NOT_CHANGED:
+        key = "reportingComponent" if name == "reportingController" else name
+        zero = _ZERO.get(name, "")
+        mine = new.get(key) or zero
+        if mine != (old.get(key) or zero):
+            yield invalid(name, mine or None, "field is immutable")
 
 
 def _rename(obj: Object, names: dict[str, str]) -> Object:

@@ -76,6 +76,13 @@ def check_lease(new: Object, old: Object | None) -> Sequence[FieldError]:
     return faults
 
 
+def default_lease(obj: Object) -> None:
+    """Coordinated election is off unless a cluster's operator turns it on: what is asked of it is not kept."""
+    spec = obj.get("spec") or {}
+    for name in ("strategy", "preferredHolder"):
+        spec.pop(name, None)
+
+
 RESOURCE = core_resource(
     Lease,
     "leases",
@@ -83,6 +90,7 @@ RESOURCE = core_resource(
     group="coordination.k8s.io",
     group_reference="coordination",
     columns=(name_column(), Column("Holder", "string", at("spec.holderIdentity"), "Who holds it."), age_column()),
+    default=default_lease,
     validate=check_lease,
     zero_fields={"spec": {}},
     has_generation=False,

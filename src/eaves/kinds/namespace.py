@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from msgspec import Struct
 
 from eaves.kinds.columns import at
 from eaves.kinds.fields import Conditions, about
+from eaves.kinds.rules import invalid
 from eaves.kinds.serving import STATUS, core_resource, text_at
+from eaves.kube.errors import FieldError
+from eaves.kube.metadata import check_finalizer
 from eaves.kube.resource import ALL_VERBS, Column, Object, Subresource, Verb
 from eaves.kube.tables import age_column, name_column
 
@@ -48,6 +52,21 @@ def default_namespace(obj: Object) -> None:
     obj.setdefault("status", {}).setdefault("phase", "Active")
 
 
+def check_namespace(new: Object, old: Object | None) -> Iterator[FieldError]:
+    """What may be changed of its phase and of who holds it; both are the server's to fill in at first."""
+    if old is None:
+        return
+    phase = (new.get("status") or {}).get("phase", "")
+    right = "Terminating" if new["metadata"].get("deletionTimestamp") else "Active"
+    if phase not in (right, (old.get("status") or {}).get("phase")):
+        is_empty = "not empty" if right == "Terminating" else "empty"
+        yield invalid("status.Phase", phase, f"may only be '{right}' if `deletionTimestamp` is {is_empty}")
+    finalizers = (new.get("spec") or {}).get("finalizers") or ()
+    if finalizers != (old.get("spec") or {}).get("finalizers"):
+        for index, finalizer in enumerate(finalizers):
+            yield from check_finalizer(f"spec.finalizers[{index}]", finalizer)
+
+
 RESOURCE = core_resource(
     Namespace,
     "namespaces",
@@ -62,6 +81,8 @@ RESOURCE = core_resource(
     ),
     selectable_fields={"status.phase": text_at("status", "phase")},
     default=default_namespace,
+    validate=lambda new, old: list(check_namespace(new, old)),
     has_status=True,
+    status_has_metadata=True,
     unowned=("spec",),
 )

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -13,6 +14,7 @@ from msgspec import Meta, Struct
 from eaves.kinds import rules
 from eaves.kinds.columns import at, count
 from eaves.kinds.fields import about
+from eaves.kinds.pem import find_pair_faults
 from eaves.kinds.rules import forbidden, invalid, required
 from eaves.kinds.serving import core_resource, text_at
 from eaves.kube.errors import CauseType, FieldError
@@ -26,12 +28,10 @@ REDACTED = "<secret contents redacted>"
 DOCKER_CONFIG_JSON = "kubernetes.io/dockerconfigjson"
 SERVICE_ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type, no secret
 ACCOUNT_NAME = "kubernetes.io/service-account.name"
-_NEEDED_KEYS = {
-    "kubernetes.io/tls": ("tls.crt", "tls.key"),
-    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
-    "kubernetes.io/dockercfg": (".dockercfg",),
-    DOCKER_CONFIG_JSON: (".dockerconfigjson",),
-}
+_TLS = "kubernetes.io/tls"
+_SSH_AUTH = "kubernetes.io/ssh-auth"
+_JSON_KEYS = {"kubernetes.io/dockercfg": (".dockercfg",), DOCKER_CONFIG_JSON: (".dockerconfigjson",)}
+_NEEDED_KEYS = {_TLS: ("tls.crt", "tls.key"), _SSH_AUTH: ("ssh-privatekey",), **_JSON_KEYS}
 _BASIC_AUTH = "kubernetes.io/basic-auth"
 
 Base64 = Annotated[str, Meta(extra_json_schema={"format": "byte"})]
@@ -87,18 +87,32 @@ def _check_data(data: Mapping[str, Any]) -> Iterator[FieldError]:
 
 def _check_type(kind: str, data: Mapping[str, Any]) -> Iterator[FieldError]:
     for key in _NEEDED_KEYS.get(kind, ()):
-        if key not in data:
+        if key not in data or (kind == _SSH_AUTH and not data[key]):
             yield required(f"data[{key}]")
     if kind == _BASIC_AUTH and not {"username", "password"} & data.keys():
         yield required("data[username]")
         yield required("data[password]")
-    if kind == DOCKER_CONFIG_JSON and ".dockerconfigjson" in data:
+    for key in _JSON_KEYS.get(kind, ()):
+        if key in data and not _is_json_object(data[key]):
+            yield invalid(f"data[{key}]", REDACTED, "must be a JSON object")
+
+
+def _is_json_object(value: str) -> bool:
+    try:
+        return isinstance(json.loads(base64.b64decode(value)), dict | NoneType)
+    except (ValueError, binascii.Error):
+        return False
+
+
+def find_warnings(obj: Object) -> Iterator[str]:
+    """A pair of certificate and key that no server could use is kept, and told of."""
+    data = obj.get("data") or {}
+    if obj.get("type") == _TLS:
         try:
-            parsed = json.loads(base64.b64decode(data[".dockerconfigjson"]))
-        except (ValueError, binascii.Error):
-            parsed = None
-        if not isinstance(parsed, dict):
-            yield invalid("data[.dockerconfigjson]", REDACTED, "must be a JSON object")
+            certificate, key = (base64.b64decode(data.get(name) or "") for name in ("tls.crt", "tls.key"))
+        except (binascii.Error, ValueError):
+            return
+        yield from find_pair_faults(certificate, key)
 
 
 def check_frozen(new: Object, old: Object, fields: Sequence[str]) -> Iterator[FieldError]:
@@ -125,4 +139,5 @@ RESOURCE = core_resource(
     selectable_fields={"type": text_at("type")},
     default=default_secret,
     validate=check_secret,
+    warn=find_warnings,
 )

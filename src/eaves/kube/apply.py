@@ -54,7 +54,7 @@ def apply_configuration(
     last = next((entry for entry in managers if entry.identity == mine.identity), None)
     others = [entry for entry in managers if entry.identity != mine.identity]
     fields = managed.strip_unowned(resource, typed.fields_of(resource.schema, configuration), subresource)
-    merged = typed.merge(resource.schema, base, _without_unowned(configuration))
+    merged = typed.merge(resource.schema, base, _without_unowned(_without_nulls(resource, configuration)))
     if last is not None and (dropped := last.fields - fields):
         owned = managed.union_fields(others) | fields | managed.UNOWNED
         merged = typed.prune(resource.schema, merged, dropped, owned)
@@ -92,6 +92,31 @@ def _without_unowned(configuration: Object) -> Object:
     ignored = ("managedFields", "resourceVersion", "creationTimestamp", "generation", "selfLink")
     kept = {key: value for key, value in meta.items() if key not in ignored}
     return {**configuration, "metadata": kept}
+
+
+def _without_nulls(resource: Resource, configuration: Object) -> Object:
+    """What is laid over the live object. Templates leave nulls behind: they are owned, but say nothing where the kind is Kubernetes' own,
+    nor in metadata. Of a custom kind's other fields a null is a value, which its schema may refuse, as in other writes.
+    """
+    if not resource.is_custom:
+        return _drop_nulls(configuration)
+    meta = configuration.get("metadata") or {}
+    kept = _drop_nulls(meta)
+    return configuration if kept is meta else {**configuration, "metadata": kept}
+
+
+def _drop_nulls(value: Object) -> Object:
+    """The value itself when there are none."""
+    kept = value
+    for name, field in value.items():
+        if field is None or (isinstance(field, dict) and (below := _drop_nulls(field)) is not field):
+            if kept is value:
+                kept = dict(value)
+            if field is None:
+                del kept[name]
+            else:
+                kept[name] = below
+    return kept
 
 
 def _check_conflicts(resource: Resource, live: Object, others: Managers, touched: FieldSet, manager: str) -> None:

@@ -19,7 +19,6 @@ JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = protobuf.MEDIA_TYPE
 BODY_TYPES = (JSON, YAML, PROTOBUF)
-_YAML_TYPES = (YAML, "application/x-yaml", "text/yaml")
 
 
 def media_type(content_type: str) -> str:
@@ -43,7 +42,7 @@ def decode_object(
             raise _unrecognized(f"{_NO_KIND}: {_say_json(error, body)}", body, wanted) from error
         if find_duplicates and isinstance(value, dict):
             remarks = [f'duplicate field "{path}"' for path in find_duplicates_json(body)]
-    elif kind in _YAML_TYPES:
+    elif kind == YAML:
         try:
             value, remarks = decode_yaml(body)
         except YamlError as error:

@@ -115,18 +115,21 @@ def strip_unowned(resource: Resource, fields: FieldSet, subresource: str = "") -
 def strip_untouched(resource: Resource, fields: FieldSet, subresource: str = "") -> FieldSet:
     """Fields without those that a write to the main path or to ``subresource`` leaves as they are, whatever it says of them."""
     if subresource == "status":
-        return _only(fields, "f:status")
-    left_out = resource.unowned
-    if resource.has_status and not subresource:
-        left_out = left_out | {"f:status"}
-    if not left_out:
-        return fields
-    return FieldSet(fields.members - left_out, {e: c for e, c in fields.children.items() if e not in left_out})
+        return _only(fields, _STATUS_AND_METADATA if resource.status_has_metadata else _STATUS)
+    return _without(fields, _STATUS) if resource.has_status and not subresource else fields
 
 
-def _only(fields: FieldSet, element: str) -> FieldSet:
-    below = fields.children.get(element)
-    return FieldSet(fields.members & {element}, {element: below} if below is not None else {})
+_STATUS = frozenset({"f:status"})
+_STATUS_AND_METADATA = _STATUS | {"f:metadata"}
+
+
+def _only(fields: FieldSet, elements: frozenset[str]) -> FieldSet:
+    below = {element: fields.children[element] for element in elements if element in fields.children}
+    return FieldSet(fields.members & elements, below)
+
+
+def _without(fields: FieldSet, elements: frozenset[str]) -> FieldSet:
+    return FieldSet(fields.members - elements, {e: c for e, c in fields.children.items() if e not in elements})
 
 
 def is_reset(obj: Object) -> bool:
@@ -142,7 +145,8 @@ def track_create(resource: Resource, obj: Object, manager: str, now: str, subres
     added = typed.compare(resource.schema, {"metadata": {}}, _untracked(obj)).added - _structures(resource)
     # Entries that the request brings are about fields that it creates: those are the creator's.
     given = [structs.replace(entry, fields=entry.fields - added) for entry in parse_managers(obj)]
-    put_managers(obj, _record_update(resource, given, strip_unowned(resource, added), manager, now, subresource))
+    taken = _without(strip_unowned(resource, added), resource.unowned)
+    put_managers(obj, _record_update(resource, given, taken, manager, now, subresource))
 
 
 def track_update(resource: Resource, new: Object, old: Object, manager: str, now: str, subresource: str = "") -> None:
@@ -159,7 +163,7 @@ def track_update(resource: Resource, new: Object, old: Object, manager: str, now
     if not managers:
         new["metadata"].pop("managedFields", None)
         return
-    difference = typed.compare(resource.schema, _untracked(old), _untracked(new))
+    difference = typed.compare(resource.schema, _tracked(resource, old), _tracked(resource, new))
     taken = strip_unowned(resource, difference.added | difference.changed, subresource) - _structures(resource)
     lost = strip_untouched(resource, difference.removed, subresource) | taken
     left = [structs.replace(entry, fields=entry.fields - lost) for entry in managers] if lost else list(managers)
@@ -182,6 +186,11 @@ def _untracked(obj: Object) -> Object:
     """The object without managedFields, which nobody owns."""
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     return {**obj, "metadata": meta}
+
+
+def _tracked(resource: Resource, obj: Object) -> Object:
+    """The object as a change of it is looked at: a field that is written though it is empty turns into that, and does not go."""
+    return {**resource.zero_fields, **_untracked(obj)}
 
 
 def _record_update(

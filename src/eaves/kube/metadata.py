@@ -176,14 +176,20 @@ def keep_server_fields(resource: Resource, new: Object, old: Object) -> Object:
     return new
 
 
-def keep_main_fields(new: Object, old: Object) -> Object:
-    """An update of ``status``: everything else from ``old``, besides managedFields, which say who wrote the status."""
+def keep_main_fields(resource: Resource, new: Object, old: Object) -> Object:
+    """An update of ``status``: everything else from ``old``, besides managedFields, which say who wrote the status, and besides the
+    metadata of kinds that let it be written so.
+    """
     merged = dict(old)
-    merged["metadata"] = dict(old.get("metadata", {}))
-    given = new.get("metadata", {})
-    for key in ("managedFields", "resourceVersion"):
-        if key in given:
-            merged["metadata"][key] = given[key]
+    if resource.status_has_metadata:
+        _carry_metadata(new, old)
+        merged["metadata"] = new["metadata"]
+    else:
+        merged["metadata"] = dict(old.get("metadata", {}))
+        given = new.get("metadata", {})
+        for key in ("managedFields", "resourceVersion"):
+            if key in given:
+                merged["metadata"][key] = given[key]
     if "status" in new:
         merged["status"] = new["status"]
     else:
@@ -313,14 +319,26 @@ def _check_annotations(annotations: Mapping[str, str]) -> Iterator[FieldError]:
 def _check_finalizers(finalizers: list[str], *, is_free: bool) -> Iterator[FieldError]:
     """``is_free``: names without a domain may stand."""
     for index, finalizer in enumerate(finalizers):
-        if not is_free and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
-            detail = "name is neither a standard finalizer name nor is it fully qualified"
-            yield FieldError(f"metadata.finalizers[{index}]", CauseType.INVALID, detail, finalizer)
+        if not is_free:
+            yield from _check_domain(f"metadata.finalizers[{index}]", finalizer)
         for fault in names.check_qualified_name(finalizer):
             yield FieldError("metadata.finalizers", CauseType.INVALID, fault, finalizer)
     if {"orphan", "foregroundDeletion"} <= set(finalizers):
         detail = "finalizer orphan and foregroundDeletion cannot be both set"
         yield FieldError("metadata.finalizers", CauseType.INVALID, detail, finalizers)
+
+
+def check_finalizer(path: str, finalizer: str) -> Iterator[FieldError]:
+    """One finalizer of a namespace's own list."""
+    for fault in names.check_qualified_name(finalizer):
+        yield FieldError(path, CauseType.INVALID, fault, finalizer)
+    yield from _check_domain(path, finalizer)
+
+
+def _check_domain(path: str, finalizer: str) -> Iterator[FieldError]:
+    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        detail = "name is neither a standard finalizer name nor is it fully qualified"
+        yield FieldError(path, CauseType.INVALID, detail, finalizer)
 
 
 def _check_owners(owners: Sequence[Mapping[str, Any]]) -> Iterator[FieldError]:

@@ -60,7 +60,17 @@ def parse_accept(header: str) -> list[_Clause]:
     return sorted(clauses, key=lambda clause: -clause.quality)
 
 
-def negotiate(header: str, shapes: tuple[As, ...] = (As.OBJECT,)) -> Representation:
+def accepts(header: str, media_type: str) -> bool:
+    """Whether a client takes this one type. Nothing said means anything."""
+    wanted = (media_type, *_ANY)
+    return header in wanted or any(
+        clause.quality > 0 and clause.media_type in wanted for clause in parse_accept(header)
+    )
+
+
+def negotiate(
+    header: str, shapes: tuple[As, ...] = (As.OBJECT,), media_types: tuple[str, ...] = _ACCEPTED
+) -> Representation:
     """The first clause that can be served, of the ``shapes`` that fit the request. Raises ApiError 406."""
     if header in ("", "*/*", JSON):
         return _PLAIN
@@ -68,7 +78,7 @@ def negotiate(header: str, shapes: tuple[As, ...] = (As.OBJECT,)) -> Representat
         if clause.quality <= 0:
             continue
         media_type = JSON if clause.media_type in _ANY else clause.media_type
-        if media_type not in _ACCEPTED:
+        if media_type not in media_types:
             continue
         wanted = clause.parameters.get("as", "")
         if not wanted:
@@ -77,7 +87,7 @@ def negotiate(header: str, shapes: tuple[As, ...] = (As.OBJECT,)) -> Representat
         shape = next((shape for shape in shapes if shape.value == wanted), None)
         if shape is not None and _is_known(shape, group, version):
             return Representation(media_type, shape, version)
-    raise status.not_acceptable(_ACCEPTED)
+    raise status.not_acceptable(media_types)
 
 
 def _is_known(shape: As, group: str, version: str) -> bool:

@@ -118,13 +118,17 @@ class Resource(Struct, frozen=True):
     stored_as: Gvr | None = None
     """Group, version and resource under which its objects are kept, when those are others."""
     unowned: frozenset[str] = frozenset()
-    """Elements at the top (``f:spec``) that nobody owns, as the server alone writes them."""
+    """Elements at the top (``f:spec``) that who creates an object does not own, as the server fills them in."""
+    status_has_metadata: bool = False
+    """Whether a write to ``status`` changes the metadata too, as for some kinds of Kubernetes itself."""
     has_generation: bool = True
     """Whether changes of a spec are counted."""
     creates_on_update: bool = False
     """Whether a PUT of an object that is not there makes it."""
     needs_version: bool = False
     """Whether who replaces an object must say which version of it, as for every custom kind."""
+    deprecation: str = ""
+    """What everybody who asks for the kind is told by a warning."""
     instead: str = ""
     """What a writer of a kind that can only be looked for is told: what to write instead."""
     description: str = ""

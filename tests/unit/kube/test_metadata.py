@@ -205,14 +205,14 @@ def test_status_write_changes_the_status_alone() -> None:
         spec={"image": "b"},
         status={"phase": "Failed"},
     )
-    merged = metadata.keep_main_fields(new, stored())
+    merged = metadata.keep_main_fields(BY_KIND["App"], new, stored())
     expected = stored(managedFields=[{"manager": "m"}])
     expected["status"] = {"phase": "Failed"}
     assert merged == expected
 
 
 def test_status_can_be_removed() -> None:
-    assert "status" not in metadata.keep_main_fields(app(), stored())
+    assert "status" not in metadata.keep_main_fields(BY_KIND["App"], app(), stored())
 
 
 def test_deleting_object_takes_no_new_finalizers() -> None:

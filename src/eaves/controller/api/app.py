@@ -20,7 +20,7 @@ from eaves.controller.api.delivery import Streams, send_response
 from eaves.controller.api.faults import error_response
 from eaves.controller.api.http import TEXT, Passage, Receive, Request, Response, Scope, Send, Stream
 from eaves.controller.api.impersonating import HEADER_PREFIX, impersonate
-from eaves.controller.api.routing import Target, name_asked, parse_target, verb_of
+from eaves.controller.api.routing import Target, check_timeout, name_asked, parse_target, verb_of
 from eaves.controller.api.sockets import Conversation
 from eaves.kit.errors import EavesError
 from eaves.kube import status
@@ -128,6 +128,7 @@ class Api:
         target = request.target
         if target is None:
             return await self._answer_page(request)
+        check_timeout(request.scope["query_string"], request.query)
         verb = verb_of(request.method, target, request.query)
         request.verb = verb or request.method.lower()
         await self._check_allowed(request, target)

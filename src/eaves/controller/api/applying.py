@@ -37,7 +37,6 @@ async def load_configuration(
         # It does not count here, so that what is wrong with it doesn't either.
         configuration.pop("status", None)
     fill_nulls(resource, configuration)
-    _drop_nulls(resource, configuration)
     _check_known(resource, key, configuration)
     known = drop_unknown(resource, configuration, options.validation, warn, remarks=remarks, is_patch=True)
     # Merging by schema needs the types that the schema says; what is missing may be in the object already.
@@ -67,22 +66,6 @@ async def _decode(body: bytes, options: WriteOptions) -> tuple[Object, list[str]
 def _is_wrong_type(fault: FieldError) -> bool:
     """A null is judged with the whole, which may have a better value."""
     return fault.type is CauseType.TYPE_INVALID and fault.value != "null"
-
-
-def _drop_nulls(resource: Resource, configuration: Object) -> None:
-    """Templates leave such fields behind. A null says nothing where the kind is Kubernetes' own, nor in metadata.
-
-    Of a custom kind's other fields it is a value, which its schema may refuse, as in other writes.
-    """
-    _drop_nulls_in(configuration["metadata"] if resource.is_custom else configuration)
-
-
-def _drop_nulls_in(value: Object) -> None:
-    for name in [name for name, field in value.items() if field is None]:
-        del value[name]
-    for field in value.values():
-        if isinstance(field, dict):
-            _drop_nulls_in(field)
 
 
 def _check_nulls(resource: Resource, configuration: Object, merged: Object) -> None:

@@ -15,7 +15,6 @@ from eaves.kube.errors import ApiError, CauseType, FieldError
 from eaves.kube.resource import Object, Resource
 
 THREAD_FROM_BYTES = 64 * 1024
-YAML_TYPES = (decode.YAML, "application/x-yaml", "text/yaml")
 
 
 async def load_object(request: Request, resource: Resource, options: WriteOptions) -> tuple[Object, list[str]]:
@@ -41,7 +40,7 @@ async def decode_body(
     a megabyte of YAML takes most of a second.
     """
     find_duplicates = options.validation is not FieldValidation.IGNORE
-    if decode.media_type(content_type) in YAML_TYPES and body.lstrip().startswith(b"{"):
+    if decode.media_type(content_type) == decode.YAML and body.lstrip().startswith(b"{"):
         # Flow style that is no JSON is read as YAML after all, and so are duplicate keys, which YAML tells of by their lines.
         with contextlib.suppress(ApiError):
             obj, remarks = decode.decode_object(body, decode.JSON, find_duplicates=find_duplicates)

@@ -144,6 +144,8 @@ class EventKind:
                 self.resource, given, options.validation, warn, remarks=change.remarks, is_patch=change.is_patch
             )
             check_object(self.resource, new, old, warn)
+            if faults := list(event_v1.check_changed_event(unproject_event(new), current)):
+                raise status.invalid("", "Event", old["metadata"]["name"], faults)
             managed.track_update(self.resource, new, old, options.manager, self._now())
             return unproject_event(new)
 

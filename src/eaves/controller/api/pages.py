@@ -65,6 +65,7 @@ class Pages:
             raise status.unknown_resource()
         match path:
             case "/version":
+                negotiate.negotiate(request.header(b"accept"), media_types=(JSON,))
                 return Response(render_version())
             case "/metrics":
                 return render_metrics(self._registry)
@@ -123,15 +124,21 @@ class Pages:
         if path == _OPENAPI_V3:
             body = self._want(path, self._render_index)
             assert body is not None
+            # Whatever is asked for, there is one form of it.
             return _tagged(request, body, self._hash(path, body), JSON, {"Vary": "Accept"})
         name = path.removeprefix(f"{_OPENAPI_V3}/")
         if not path.startswith(f"{_OPENAPI_V3}/") or name not in self._documents():
             return None
+        if not negotiate.accepts(request.header(b"accept"), JSON):
+            return Response(b"", 406, headers={"Vary": "Accept"})
         return self._answer_document(request, name)
 
     def _answer_swagger(self, request: Request) -> Response:
         """OpenAPI v2: client-go and helm take it in protobuf alone."""
-        is_protobuf = swagger_protobuf.MEDIA_TYPE in request.header(b"accept")
+        accept = request.header(b"accept")
+        is_protobuf = swagger_protobuf.MEDIA_TYPE in accept
+        if not is_protobuf and not negotiate.accepts(accept, JSON):
+            return Response(b"", 406, headers={"Vary": "Accept"})
         name, content_type = ("v2 protobuf", swagger_protobuf.ANSWER_TYPE) if is_protobuf else ("v2", JSON)
         body = self._rendered.get(name)
         if body is None:

@@ -6,14 +6,19 @@ Split by hand rather than by patterns: this runs for every request, and a namesp
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
+from eaves.kube import status
 from eaves.kube.resource import Verb
 
 Query = dict[str, str]
 
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
+_UNIT = re.compile(r"[^.0-9]+")
+_UNITS = frozenset({"ns", "us", "µs", "μs", "ms", "s", "m", "h"})
 _WRITE_VERBS = {"POST": Verb.CREATE, "PUT": Verb.UPDATE, "PATCH": Verb.PATCH}
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
@@ -89,6 +94,29 @@ def name_asked(query: bytes) -> str:
         if is_set and key == "metadata.name"
     }
     return names.pop() if len(names) == 1 else ""
+
+
+def check_timeout(raw: bytes, query: Query) -> None:
+    """A client may say how long it waits, in Go's form of a duration, which must be one. Raises ApiError 400."""
+    if b"timeout=" in raw and (why := _find_duration_fault(query.get("timeout", ""))):
+        raise status.bad_request(f"invalid timeout specified in the request URL - time: {why}")
+
+
+def _find_duration_fault(text: str) -> str:
+    """What Go says of a text that is no duration; empty for one that is, or is empty."""
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    if not text or rest == "0":
+        return ""
+    while number := _NUMBER.match(rest):
+        unit = _UNIT.match(rest, number.end())
+        if unit is None:
+            return f'missing unit in duration "{text}"'
+        if unit[0] not in _UNITS:
+            return f'unknown unit "{unit[0]}" in duration "{text}"'
+        rest = rest[unit.end() :]
+        if not rest:
+            return ""
+    return f'invalid duration "{text}"'
 
 
 def is_true(query: Query, name: str) -> bool:

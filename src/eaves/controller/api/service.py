@@ -67,6 +67,8 @@ class ResourceService:
             return await self._serve_subresource(request, target, kind.resource)
         if kind.resource.is_custom and not _has_place(kind.resource, request.verb, target):
             return NOT_FOUND
+        if request.method == "HEAD" and not kind.resource.is_custom:
+            raise status.path_not_allowed()
         _check_verb(kind.resource, request.verb)
         _check_path(kind.resource, request.verb, target)
         return await kind.serve(request, target)

@@ -87,6 +87,7 @@ class TokenReviewKind:
         if not self._tokens.is_opaque(token):
             known = await self._accounts.find(token, audiences)
             return known.identity, known.audiences
+        identity = await self._tokens.find(token)
         if audiences and self._accounts.issuer not in audiences:
             raise JwtError("the token is meant for somebody else")
-        return await self._tokens.find(token), (self._accounts.issuer,)
+        return identity, (self._accounts.issuer,)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from eaves.controller.api.backends import View
-from eaves.controller.documents import decode_object, encode_document, key_of
+from eaves.controller.documents import decode_object, encode_document, join_document, key_of
 from eaves.kinds import app, edgenode, lease, node, pod
 from eaves.kinds.node import project_node
 from eaves.kinds.pod_projection import project_pod
@@ -62,6 +62,5 @@ def store_view(resource: Resource, obj: Object, source: StoredObject) -> StoredO
     document = encode_document(resource, obj)
     metadata = obj["metadata"]
     key = Key(resource.store_name, metadata.get("namespace", ""), metadata["name"], source.key.tenant)
-    return StoredObject(
-        key, document.uid, source.revision, document.join(source.revision), document.labels, document.fields
-    )
+    value = join_document(document, source.revision)
+    return StoredObject(key, document.uid, source.revision, value, document.labels, document.fields)

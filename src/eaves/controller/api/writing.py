@@ -20,7 +20,7 @@ from eaves.controller.api.identity import Identity
 from eaves.controller.api.namespaces import NamespaceGate
 from eaves.controller.api.writeoptions import WriteOptions
 from eaves.controller.deletion import save_update
-from eaves.controller.documents import decode_given, encode_document, key_of
+from eaves.controller.documents import decode_given, encode_document, join_document, key_of
 from eaves.kinds.times import render_time
 from eaves.kube import managed, metadata, status
 from eaves.kube.errors import ApiError
@@ -225,7 +225,7 @@ class Writer:
         check_same(resource, given, old, change)
         new = drop_unknown(resource, given, options.validation, warn, remarks=change.remarks, is_patch=change.is_patch)
         if change.subresource == STATUS:
-            new = metadata.keep_main_fields(new, old)
+            new = metadata.keep_main_fields(resource, new, old)
             check_object(resource, new, old, warn)
             return new
         if resource.has_status and "status" in old:
@@ -284,7 +284,6 @@ def _owners(obj: Object) -> list[Object]:
 def _unsaved(key: Key, new: Object, revision: int, resource: Resource) -> StoredObject:
     """What a dry run answers: the outcome under the version that is there, without a version when there is none."""
     document = encode_document(resource, new)
-    value = document.join(revision)
-    if not revision:
-        value = value.replace(b'"resourceVersion":"0",', b"", 1).replace(b',"resourceVersion":"0"', b"", 1)
-    return StoredObject(key, document.uid, revision, value, document.labels, document.fields)
+    return StoredObject(
+        key, document.uid, revision, join_document(document, revision), document.labels, document.fields
+    )

@@ -45,9 +45,7 @@ async def test_who_writes_one_is_told_what_to_write(admin: AsgiClient, resource:
     answers = [
         await admin.call("POST", path_of(resource), body),
         await admin.call("PUT", f"{path_of(resource)}/x", body),
-        await admin.call(
-            "PATCH", f"{path_of(resource)}/x", body, headers={"content-type": APPLY}, fieldManager="tests"
-        ),
+        await admin.call("PATCH", f"{path_of(resource)}/x", body, content_type=APPLY, fieldManager="tests"),
     ]
     for answer in answers:
         told = answer.json()
@@ -73,9 +71,33 @@ async def test_a_deletion_finds_nothing(admin: AsgiClient) -> None:
     assert (answer.status, answer.json()["message"]) == (404, 'deployments.apps "x" not found')
 
 
+async def test_nor_does_a_patch(admin: AsgiClient) -> None:
+    path = "/apis/apps/v1/namespaces/default/deployments/x"
+    answer = await admin.call("PATCH", path, {}, content_type="application/strategic-merge-patch+json")
+    assert (answer.status, answer.json()["message"]) == (404, 'deployments.apps "x" not found')
+
+
+async def test_who_asks_for_endpoints_is_told_what_to_ask_for(admin: AsgiClient) -> None:
+    answer = await admin.call("GET", "/api/v1/namespaces/default/endpoints")
+    told = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+    assert answer.warnings == [f'299 - "{told}"']
+
+
+async def test_of_two_versions_the_newer_is_preferred(admin: AsgiClient) -> None:
+    group = await admin.get("/apis/autoscaling")
+    assert [each["version"] for each in group["versions"]] == ["v2", "v1"]
+    assert group["preferredVersion"]["version"] == "v2"
+
+
 async def test_get_all_does_not_ask_for_them(admin: AsgiClient) -> None:
     kinds = (await admin.get("/apis/apps/v1"))["resources"]
-    assert {each["name"]: each["verbs"] for each in kinds}["deployments"] == ["delete", "get", "list", "watch"]
+    assert {each["name"]: each["verbs"] for each in kinds}["deployments"] == [
+        "delete",
+        "get",
+        "list",
+        "patch",
+        "watch",
+    ]
     assert not any("categories" in each for each in kinds)
 
 
@@ -83,6 +105,7 @@ def test_their_names_are_nobody_elses() -> None:
     def names(resources: tuple[Resource, ...]) -> list[str]:
         return [name for each in resources for name in {each.gvr.resource, each.singular, *each.short_names}]
 
-    mine = names(absent.RESOURCES)
+    # A kind that is served in two versions has its names once.
+    mine = names(tuple({each.kind: each for each in absent.RESOURCES}.values()))
     assert len(mine) == len(set(mine))
     assert not set(mine) & set(names(RESOURCES))

@@ -421,11 +421,11 @@ async def test_events_of_the_newer_form_are_replaced_and_owned_in_it(admin: Asgi
     (entry,) = made["metadata"]["managedFields"]
     assert entry["apiVersion"] == "events.k8s.io/v1"
     assert entry["fieldsV1"].keys() == {f"f:{name}" for name in body if name != "metadata"}
-    changed = {**body, "note": "it was done again"}
+    changed = {**body, "series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}}
     answer = await admin.call("PUT", f"{EVENTS}/e", changed, fieldManager="two")
     assert answer.status == 200, answer.body.decode()
     mine = next(each for each in answer.json()["metadata"]["managedFields"] if each["manager"] == "two")
-    assert mine["fieldsV1"] == {"f:note": {}}
+    assert mine["fieldsV1"] == {"f:series": {".": {}, "f:count": {}, "f:lastObservedTime": {}}}
     missing = await admin.call("DELETE", f"{EVENTS}/x")
     assert missing.json()["message"] == 'events.events.k8s.io "x" not found'
 
