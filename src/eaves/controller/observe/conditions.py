@@ -32,29 +32,31 @@ class Fact(Struct, frozen=True):
     message: str = ""
 
 
-def with_condition(conditions: Sequence[Mapping[str, Any]], fact: Fact, now: float) -> list[Mapping[str, Any]]:
-    """The conditions with this one set, in the order of their types."""
-    old = find_condition(conditions, fact.type)
-    changed = old is None or old.get("status") != fact.status
-    new = {
-        "type": fact.type,
-        "status": str(fact.status),
-        "reason": fact.reason,
-        "message": fact.message,
-        "lastTransitionTime": render_time(now)
-        if old is None or changed
-        else old.get("lastTransitionTime", render_time(now)),
-    }
-    others = [condition for condition in conditions if condition.get("type") != fact.type]
-    return sorted([*others, new], key=lambda condition: str(condition.get("type", "")))
+def with_conditions(
+    conditions: Sequence[Mapping[str, Any]], facts: Sequence[Fact], now: float
+) -> list[Mapping[str, Any]]:
+    """The conditions with these set, in the order of their types."""
+    by_type = {str(condition.get("type", "")): condition for condition in conditions}
+    for fact in facts:
+        by_type[fact.type] = _render_condition(fact, by_type.get(fact.type, {}), now)
+    return [by_type[kind] for kind in sorted(by_type)]
 
 
 def set_conditions(status: Status, facts: Sequence[Fact], now: float) -> None:
     """Sets conditions in a status that is being made."""
-    conditions = status.get("conditions") or []
-    for fact in facts:
-        conditions = with_condition(conditions, fact, now)
-    status["conditions"] = conditions
+    status["conditions"] = with_conditions(status.get("conditions") or [], facts, now)
+
+
+def _render_condition(fact: Fact, old: Mapping[str, Any], now: float) -> dict[str, Any]:
+    status = str(fact.status)
+    since = old.get("lastTransitionTime") if old.get("status") == status else None
+    return {
+        "type": fact.type,
+        "status": status,
+        "reason": fact.reason,
+        "message": fact.message,
+        "lastTransitionTime": since or render_time(now),
+    }
 
 
 def forget_conditions(status: Status, kinds: Set[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from eaves.controller.observe.clusters import MemberReport
-from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact, with_condition
+from eaves.controller.observe.conditions import FALSE, TRUE, UNKNOWN, Fact, with_conditions
 from eaves.controller.reconcile.clusters.draft import Activity, Draft, Remark
 from eaves.controller.reconcile.clusters.eve import judge_support
 from eaves.controller.reconcile.clusters.upkeep import (
@@ -55,9 +55,7 @@ def conclude(draft: Draft, *, is_deleted: bool) -> K3sClusterStatus:
         judge_support(draft),
         _degraded(draft, lost),
     ]
-    conditions: list[object] = [msgspec.to_builtins(entry) for entry in draft.before.conditions]
-    for fact in facts:
-        conditions = list(with_condition(conditions, fact, draft.now))  # type: ignore[arg-type]  # plain maps
+    conditions = with_conditions([msgspec.to_builtins(entry) for entry in draft.before.conditions], facts, draft.now)
     expiries = sorted(
         member.certificates_expire_at for member in draft.members.values() if member.certificates_expire_at
     )
