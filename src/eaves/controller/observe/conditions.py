@@ -65,7 +65,10 @@ def forget_conditions(status: Status, kinds: Set[str]) -> None:
 
 
 def find_condition(conditions: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
-    return next((condition for condition in conditions if condition.get("type") == kind), None)
+    for condition in conditions:
+        if condition.get("type") == kind:
+            return condition
+    return None
 
 
 def condition_status(status: Mapping[str, Any], kind: str) -> str:
