@@ -59,6 +59,7 @@ LEAVES = (
 def make_authorities(data: DataDir) -> None:
     """Those that are not there yet, and the key that signs service accounts' tokens."""
     stamp = int(time.time())
+    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
     for name in AUTHORITIES:
         certificate, key = data.tls / f"{name}.crt", data.tls / f"{name}.key"
         if certificate.exists():
@@ -66,7 +67,7 @@ def make_authorities(data: DataDir) -> None:
         pair = ec.generate_private_key(ec.SECP256R1())
         subject = _subject(f"k3s-{name.replace('/', '-')}@{stamp}")
         made = (
-            _builder(subject, subject, pair.public_key(), _AUTHORITY_DAYS)
+            _builder(subject, subject, pair.public_key(), _AUTHORITY_DAYS, begin)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(is_authority=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(pair.public_key()), critical=False)
@@ -107,7 +108,7 @@ def make(data: DataDir, authority: str, leaf: Leaf, hosts: Sequence[str], key: b
     usages = [*([_CLIENT] if leaf.is_client else []), *([_SERVER] if leaf.is_server else [])]
     days = int(os.environ.get("CATTLE_NEW_SIGNED_CERT_EXPIRATION_DAYS", "365"))
     builder = (
-        _builder(_subject(leaf.common_name, leaf.groups), signer.subject, pair.public_key(), days)
+        _builder(_subject(leaf.common_name, leaf.groups), signer.subject, pair.public_key(), days, _begin(signer))
         .add_extension(_usage(is_authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
@@ -147,18 +148,22 @@ def _subject(common_name: str, groups: Sequence[str] = ()) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: int, begin: datetime.datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(begin)
+        .not_valid_after(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
     )
+
+
+def _begin(authority: x509.Certificate) -> datetime.datetime:
+    """A leaf begins when its authority does, so that none is too early for a machine whose clock is behind."""
+    return authority.not_valid_before_utc
 
 
 def _usage(*, is_authority: bool) -> x509.KeyUsage:

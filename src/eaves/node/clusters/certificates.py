@@ -49,10 +49,15 @@ def is_clock_behind(validity: Validity, now: float) -> bool:
     return validity.begins_at > 0 and now < validity.begins_at - CLOCK_SLACK_S
 
 
-def is_renewal_due(validity: Validity, started_at: float, now: float, name: str) -> bool:
-    """Whether K3s, running since ``started_at``, is to be restarted so that it renews; once a day at most."""
+def is_renewal_due(validity: Validity, started_at: float, now: float, name: str, *, is_ready: bool) -> bool:
+    """Whether K3s, running since ``started_at``, is to be restarted so that it renews; once a day at most.
+
+    One that is not ready is left alone until its certificates have expired, which may be why it is not.
+    """
     if not validity.expires_at or now - started_at < DAY_S:
         return False
+    if not is_ready:
+        return is_expired(validity, now)
     share = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
     return now >= validity.expires_at - RENEW_BEFORE_S + share * SPREAD_S
 

@@ -144,6 +144,9 @@ class Membership:
             is_ready=self.health.is_ready,
             has_data=self.has_data,
             was_removed=self.record.is_server and await asyncio.to_thread(folders.tombstone.exists),
+            is_renewal_due=certificates.is_renewal_due(
+                self.validity, self.seen.started_at, time.time(), self.record.node_name, is_ready=self.health.is_ready
+            ),
             missing_images=wanted.missing,
             wanted_digest=await self._want_digest(cluster, wanted) if cluster is not None else "",
             join_problem=self._join_problem,

@@ -25,6 +25,8 @@ class View(Struct, frozen=True):
     """Its datastore (of a server) is on the disk, and not that of a member which the cluster has taken out."""
     was_removed: bool = False
     """The cluster has taken this server out of etcd."""
+    is_renewal_due: bool = False
+    """K3s is to be started anew so that it renews its certificates."""
     missing_images: tuple[str, ...] = ()
     """Names of images that are not here yet."""
     image_message: str = ""
@@ -153,6 +155,8 @@ def _plan_running(cluster: DesiredCluster, view: View) -> Plan:
     if is_due or (view.wanted_digest and view.wanted_digest != view.record.started_spec):
         message = "restart with another version, config or certificates"
         return Plan(Step.STOP, ClusterState.STOPPING, message=message, is_restart=not is_due)
+    if view.is_renewal_due:
+        return Plan(Step.STOP, ClusterState.STOPPING, message="restart to renew the certificates")
     if view.is_ready:
         return Plan(Step.KEEP, ClusterState.READY)
     what = "API of this server" if cluster.is_server else "kubelet of this node"

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from eaves.kit.errors import EavesError
 from eaves.node import pids
-from eaves.node.clusters import addons, certificates, kubeapi, logs
+from eaves.node.clusters import addons, kubeapi, logs
 from eaves.node.clusters.backups import Backups
 from eaves.node.clusters.errors import ClusterError, KubeApiError
 from eaves.node.clusters.leader import ROUND_S, Leader
@@ -248,7 +248,7 @@ class Clusters:
             await self._tend(cluster)
 
     async def _tend(self, cluster: DesiredCluster) -> None:
-        """While K3s runs: files that change without a restart, the status server, renewal in time."""
+        """While K3s runs: files that change without a restart, the status server."""
         membership, record = self.membership, self.membership.record
         # What an earlier release did not note yet is noted while all is well.
         since = record.member_since or (cluster.member_since if membership.health.is_ready else 0)
@@ -267,12 +267,6 @@ class Clusters:
             # The address may be on its way; it is tried again in the next turn.
             await self._server.open(cluster.address)
         self._server.settings = membership.shared_settings() if is_ready else None
-        now = time.time()
-        if is_ready and certificates.is_renewal_due(
-            membership.validity, membership.seen.started_at, now, record.node_name
-        ):
-            log.info("K3s is restarted to renew its certificates: cluster=%s", record.name)
-            await membership.stop()
 
     async def _leave(self) -> None:
         self._server.settings = None

@@ -100,7 +100,7 @@ def test_an_announcement_says_where_the_address_is_now() -> None:
 def test_certificates_are_renewed_in_time_by_one_member_after_the_other() -> None:
     validity = Validity(0, 365 * DAY_S)
     days = [
-        min(day for day in range(365) if certificates.is_renewal_due(validity, 0, day * DAY_S, name))
+        min(day for day in range(365) if certificates.is_renewal_due(validity, 0, day * DAY_S, name, is_ready=True))
         for name in "abcdef"
     ]
     assert min(days) >= 305
@@ -109,23 +109,29 @@ def test_certificates_are_renewed_in_time_by_one_member_after_the_other() -> Non
 
 
 def test_a_renewal_that_did_not_help_is_tried_once_a_day() -> None:
-    assert not certificates.is_renewal_due(Validity(0, 10.0), 1000.0, 1000.0 + DAY_S / 2, "a")
-    assert certificates.is_renewal_due(Validity(0, 10.0), 1000.0, 1000.0 + 2 * DAY_S, "a")
-    assert not certificates.is_renewal_due(Validity(), 0, 9e9, "a")
+    assert not certificates.is_renewal_due(Validity(0, 10.0), 1000.0, 1000.0 + DAY_S / 2, "a", is_ready=True)
+    assert certificates.is_renewal_due(Validity(0, 10.0), 1000.0, 1000.0 + 2 * DAY_S, "a", is_ready=True)
+    assert not certificates.is_renewal_due(Validity(), 0, 9e9, "a", is_ready=True)
+
+
+def test_who_is_not_ready_is_restarted_only_when_that_may_be_why() -> None:
+    validity = Validity(0, 365 * DAY_S)
+    assert not certificates.is_renewal_due(validity, 0, 364 * DAY_S, "a", is_ready=False)
+    assert certificates.is_renewal_due(validity, 0, 366 * DAY_S, "a", is_ready=False)
 
 
 def test_a_clock_that_jumps_months_ahead_renews_once_and_its_way_back_is_borne() -> None:
     validity, started_at, now = Validity(0, 365 * DAY_S), 30 * DAY_S, 430 * DAY_S
     assert certificates.is_expired(validity, now)
-    assert certificates.is_renewal_due(validity, started_at, now, "a")
+    assert certificates.is_renewal_due(validity, started_at, now, "a", is_ready=True)
     # Restarted at the time that the clock says, K3s has renewed them; they begin when the cluster's authority does.
     renewed = Validity(0, now + 365 * DAY_S)
-    assert not any(certificates.is_renewal_due(renewed, now, now + day * DAY_S, "a") for day in range(300))
+    assert not any(certificates.is_renewal_due(renewed, now, now + day * DAY_S, "a", is_ready=True) for day in range(300))
     # The clock is set right again: nothing is too early, expired or due.
     right = 31 * DAY_S
     assert not certificates.is_clock_behind(renewed, right)
     assert not certificates.is_expired(renewed, right)
-    assert not certificates.is_renewal_due(renewed, now, right, "a")
+    assert not certificates.is_renewal_due(renewed, now, right, "a", is_ready=True)
 
 
 def test_expired_certificates_and_a_clock_that_is_behind() -> None:

@@ -219,6 +219,15 @@ def test_an_order_to_rotate_certificates_stops_k3s_once() -> None:
     assert plan_step(cluster, replace(running, record=done)).step is Step.KEEP
 
 
+@pytest.mark.parametrize("is_server", [True, False])
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_certificates_that_end_restart_servers_and_agents(*, is_server: bool, is_ready: bool) -> None:
+    cluster = FIRST if is_server else AGENT
+    record = replace(RECORD, node_name=cluster.node_name, is_server=is_server)
+    plan = plan_step(cluster, View(record, is_running=True, is_ready=is_ready, is_renewal_due=True))
+    assert (plan.step, plan.message) == (Step.STOP, "restart to renew the certificates")
+
+
 def test_a_restore_is_obeyed_once_and_by_servers_only() -> None:
     orders = ClusterOrders(restore=1, restore_snapshot="s")
     assert plan_step(replace(FIRST, orders=orders), View(RECORD, is_running=True)).step is Step.RESTORE
