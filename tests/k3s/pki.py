@@ -107,8 +107,10 @@ def make(data: DataDir, authority: str, leaf: Leaf, hosts: Sequence[str], key: b
     assert isinstance(signer_key, ec.EllipticCurvePrivateKey)
     usages = [*([_CLIENT] if leaf.is_client else []), *([_SERVER] if leaf.is_server else [])]
     days = int(os.environ.get("CATTLE_NEW_SIGNED_CERT_EXPIRATION_DAYS", "365"))
+    # K3s's leaves begin when their authority does: none is too early for a machine whose clock is behind.
+    begin = signer.not_valid_before_utc
     builder = (
-        _builder(_subject(leaf.common_name, leaf.groups), signer.subject, pair.public_key(), days, _begin(signer))
+        _builder(_subject(leaf.common_name, leaf.groups), signer.subject, pair.public_key(), days, begin)
         .add_extension(_usage(is_authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
@@ -159,11 +161,6 @@ def _builder(
         .not_valid_before(begin)
         .not_valid_after(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
     )
-
-
-def _begin(authority: x509.Certificate) -> datetime.datetime:
-    """A leaf begins when its authority does, so that none is too early for a machine whose clock is behind."""
-    return authority.not_valid_before_utc
 
 
 def _usage(*, is_authority: bool) -> x509.KeyUsage:

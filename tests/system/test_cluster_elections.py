@@ -109,8 +109,11 @@ async def test_one_server_is_elected_through_kills_of_the_controller(own_control
         views[members[2].device.id] = {"name": NAMES[2], "ready": True, "version": VERSION}
         await members[0].tell(first, views=views)
         await asyncio.to_thread(kubectl.ok, "wait", "--for=condition=Ready", "k3scluster/shop", "--timeout=60s")
-        row = (await asyncio.to_thread(kubectl.ok, "get", "k3sclusters")).out.splitlines()[1].split()
-        assert row[:5] == ["shop", "Ready", VERSION, "3/3", "0/0"]
+        head, row = (
+            line.split() for line in (await asyncio.to_thread(kubectl.ok, "get", "k3sclusters")).out.splitlines()
+        )
+        assert head == ["NAME", "PHASE", "VERSION", "SERVERS", "AGENTS", "API", "AGE"]
+        assert row[:-1] == ["shop", "Ready", VERSION, "3/3", "0/0", "True"]
 
         explained = (await asyncio.to_thread(kubectl.ok, "explain", "k3scluster.spec.upgrade")).out
         assert "healthTimeout" in explained

@@ -164,6 +164,16 @@ def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     assert stage.read(node, "server/token") != token
     _grep_nothing(stage, node, [text.strip().rpartition(":")[2] for text in (token, stage.read(node, "server/token"))])
 
+    # Told to keep its data and deleted while the node hears nothing: they stay all the same, and nothing else does.
+    data = stage.data(node)
+    node.cut_controller()
+    stage.controller.operator.patch("k3sclusters", "till", {"spec": {"deletionPolicy": "KeepData"}}, shop)
+    stage.controller.operator.delete("k3sclusters", "till", shop)
+    node.mend_controller()
+    wait_for("the cluster to be gone", lambda: stage.find("till", shop) is None, READY_LIMIT_S, node.explain)
+    assert stage.list_traces(node) == [str(data)]
+    assert (data / "server" / "db" / "etcd" / "member").is_dir()
+
 
 @pytest.mark.soak
 def test_certificates_that_ended_while_all_was_off_are_renewed_by_the_site_itself(
@@ -306,6 +316,24 @@ def _grep_nothing(stage: ClusterStage, node: ClusterNode, words: list[str]) -> N
             assert not [word for word in (*words, key) if word.encode() in content], path
 
 
+def _audit(controller: ControllerHost, namespace: str, cluster: str) -> list[dict[str, str | int]]:
+    """Who did what through the controller in a cluster, as far as it is written: streams when they have ended."""
+    lines = (controller.data_dir / "audit" / "audit.log").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    place = f"/namespaces/{namespace}/k3sclusters/{cluster}/proxy/"
+    return [
+        {
+            "verb": event["verb"],
+            "user": event["user"]["username"],
+            "as": event.get("impersonatedUser", {}).get("username", ""),
+            "code": event["responseStatus"]["code"],
+            "uri": event["requestURI"],
+        }
+        for event in events
+        if place in event["requestURI"]
+    ]
+
+
 def _work_in_pod(kubectl: Kubectl, there: Sequence[str], is_websocket: str, folder: Path) -> None:
     """A terminal, files, the running output and a port, over kubectl's WebSockets or as older clients and k9s do it, over SPDY."""
     names = ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "KUBECTL_PORT_FORWARD_WEBSOCKETS")
@@ -388,6 +416,9 @@ def test_an_engineer_far_away_works_in_the_cluster(
     wait_for("ann to read", lambda: kubectl.run("get", "configmap", "note", *as_ann).code == 0, 120, node.explain)
     assert "Forbidden" in kubectl.fails("get", "secrets", *as_ann)
     assert "Forbidden" in kubectl.fails("delete", "configmap", "note", *as_ann)
+
+    seen = {(event["verb"], event["user"], event["as"], event["code"]) for event in _audit(controller, shop, "far")}
+    assert {("get", "admin", "", 101), ("delete", "admin", "ann", 403)} <= seen
 
     # A controller that starts again costs a retry; a client-go informer, as in this wait, begins its watch anew.
     condition = ("configmap/note", "--for=jsonpath={.data.a}=c", "--timeout=300s")

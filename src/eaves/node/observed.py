@@ -311,6 +311,8 @@ class ClusterStatus(Struct, frozen=True):
     """SHA-256 in hex of the servers' certificate authority, as in a secure token."""
     has_data: bool = False
     """It holds the cluster's datastore."""
+    keeps_data: bool = False
+    """When it leaves, K3s's data stay on the disk."""
     is_leader: bool = False
     restarts: int = 0
     done: OrdersSeen = OrdersSeen()

@@ -21,7 +21,7 @@ from eaves.controller.reconcile.clusters.plan import plan
 from eaves.kinds import k3scluster
 from eaves.kinds.k3s_version import parse_k3s_version
 from eaves.kinds.k3scluster import K3sCluster
-from eaves.kinds.k3scluster_spec import ClusterDatastore
+from eaves.kinds.k3scluster_spec import ClusterDatastore, DeletionPolicy
 from eaves.kinds.k3scluster_status import (
     AddOnStatus,
     ClusterOrderCounters,
@@ -422,6 +422,7 @@ class World:
             etcd_healthy=is_server and is_up,
             etcd_members=len(self.voters) if is_server else 0,
             has_data=is_server and self.holds_data(box),
+            keeps_data=config is not None and self.cluster.spec.deletion_policy is DeletionPolicy.KEEP_DATA,
             is_leader=is_leader,
             ca_hash="c" * 64 if is_server and is_up else "",
             certificates_expire_at=render_time(box.expires_at),

@@ -45,6 +45,8 @@ class MemberReport(Struct, frozen=True, kw_only=True):
     etcd_healthy: bool = False
     etcd_members: int = 0
     has_data: bool = False
+    keeps_data: bool = False
+    """When it leaves, its data stay."""
     is_leader: bool = False
     ca_hash: str = ""
     restarts: int = 0
@@ -78,6 +80,7 @@ def observe_cluster(info: ZInfoKubeCluster) -> MemberReport:
         etcd_healthy=told.etcd_healthy,
         etcd_members=told.etcd_members,
         has_data=told.has_data,
+        keeps_data=told.keeps_data,
         is_leader=told.is_leader,
         ca_hash=told.ca_hash[:64],
         restarts=told.restarts,

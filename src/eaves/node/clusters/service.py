@@ -190,6 +190,11 @@ class Clusters:
         """Look, plan, one step; answers after how many seconds to look again."""
         membership, cluster = self.membership, self._desired
         try:
+            if cluster is not None and (membership.record.id, membership.record.keep_data) == (
+                cluster.id,
+                not cluster.keep_data,
+            ):
+                await membership.update(keep_data=cluster.keep_data)
             view = await membership.look(cluster)
             if view.missing_images and cluster is not None:
                 view = replace(view, image_message=self._explain_images(cluster.image_ids))
@@ -252,8 +257,8 @@ class Clusters:
         membership, record = self.membership, self.membership.record
         # What an earlier release did not note yet is noted while all is well.
         since = record.member_since or (cluster.member_since if membership.health.is_ready else 0)
-        if (record.keep_data, record.member_since) != (cluster.keep_data, since):
-            await membership.update(keep_data=cluster.keep_data, member_since=since)
+        if record.member_since != since:
+            await membership.update(member_since=since)
         await self._prefetcher.take_turn(cluster, record.program)
         if not record.is_server:
             return

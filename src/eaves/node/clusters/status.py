@@ -53,6 +53,7 @@ def want_status(cluster: DesiredCluster | None, sight: Sight, plan: Plan, fault:
         certificates_expire_at=sight.certificates_expire_at,
         ca_hash=sight.ca_hash,
         has_data=sight.has_data,
+        keeps_data=record.keep_data,
         is_leader=is_leader,
         restarts=record.restarts,
         done=OrdersSeen(

@@ -136,6 +136,7 @@ def _want_extension(status: ClusterStatus, problems: Sequence[ConfigProblem]) ->
         is_server=status.is_server,
         ca_hash=status.ca_hash,
         has_data=status.has_data,
+        keeps_data=status.keeps_data,
         is_leader=status.is_leader,
         order_message=status.order_message,
         fetched_version=status.fetched_version,

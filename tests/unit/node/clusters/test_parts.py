@@ -126,7 +126,9 @@ def test_a_clock_that_jumps_months_ahead_renews_once_and_its_way_back_is_borne()
     assert certificates.is_renewal_due(validity, started_at, now, "a", is_ready=True)
     # Restarted at the time that the clock says, K3s has renewed them; they begin when the cluster's authority does.
     renewed = Validity(0, now + 365 * DAY_S)
-    assert not any(certificates.is_renewal_due(renewed, now, now + day * DAY_S, "a", is_ready=True) for day in range(300))
+    assert not any(
+        certificates.is_renewal_due(renewed, now, now + day * DAY_S, "a", is_ready=True) for day in range(300)
+    )
     # The clock is set right again: nothing is too early, expired or due.
     right = 31 * DAY_S
     assert not certificates.is_clock_behind(renewed, right)

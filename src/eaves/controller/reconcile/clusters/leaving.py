@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eaves.controller.reconcile.clusters.draft import Activity, Draft
 from eaves.controller.reconcile.clusters.joining import is_etcd_changing
+from eaves.kinds.k3scluster_spec import DeletionPolicy
 from eaves.kinds.k3scluster_status import K3sMemberStatus, MemberRole
 from eaves.kinds.k3scluster_status import MemberWish as Wish
 
@@ -111,9 +112,22 @@ def _let_go(draft: Draft, member: K3sMemberStatus) -> None:
     is_wanted = draft.roles.get(member.node_name) is member.role and member.want is Wish.REMOVED
     if draft.node_of(member) is None or is_wanted:
         draft.drop(member)
-    else:
+    elif not _waits_to_be_heard(draft, member):
         draft.change(member, want=Wish.LEFT, stopped=False)
         draft.say(Activity.UPDATING, "MemberLeaving", f"{member.node_name} takes K3s away")
+
+
+def _waits_to_be_heard(draft: Draft, member: K3sMemberStatus) -> bool:
+    """Whether a server has still to say that it will keep its data: a config that names no cluster any more could not tell it to."""
+    if draft.spec.deletion_policy is DeletionPolicy.DELETE_DATA or member.role is not MemberRole.SERVER:
+        return False
+    report = draft.inputs.reports.get(member.id)
+    has_heard = report is not None and (report.keeps_data or report.has_left)
+    if has_heard or member.runs_eve or not (member.joined or member.has_data) or draft.node_of(member) is None:
+        return False
+    text = f"{member.node_name} has to know first that its data are to be kept{_contact(draft, member)}"
+    draft.say(Activity.UPDATING, "MemberLeaving", text)
+    return True
 
 
 def _finish(draft: Draft, member: K3sMemberStatus) -> None:
@@ -148,5 +162,7 @@ def let_all_leave(draft: Draft, forgotten: frozenset[str]) -> None:
             draft.drop(member)
             continue
         if member.want is not Wish.LEFT:
+            if _waits_to_be_heard(draft, member):
+                continue
             member = draft.change(member, want=Wish.LEFT, stopped=False)
         _finish(draft, member)

@@ -403,6 +403,7 @@ class ClusterInfoExtension(_message.Message):
     ORDER_MESSAGE_FIELD_NUMBER: _builtins.int
     FETCHED_VERSION_FIELD_NUMBER: _builtins.int
     FETCH_MESSAGE_FIELD_NUMBER: _builtins.int
+    KEEPS_DATA_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """UUID."""
     state: _builtins.str
@@ -436,6 +437,8 @@ class ClusterInfoExtension(_message.Message):
     """The next_version whose files are all here, whole and tried; empty = not yet."""
     fetch_message: _builtins.str
     """What that waits for, or what is wrong."""
+    keeps_data: _builtins.bool
+    """When it leaves, K3s's data stay on its disk, as its config said last."""
     @_builtins.property
     def certificates_expire_at(self) -> _timestamp_pb2.Timestamp:
         """The first of this node's to expire, those of authorities aside."""
@@ -481,10 +484,11 @@ class ClusterInfoExtension(_message.Message):
         order_message: _builtins.str = ...,
         fetched_version: _builtins.str = ...,
         fetch_message: _builtins.str = ...,
+        keeps_data: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificates_expire_at", b"certificates_expire_at", "done", b"done"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_ready", b"api_ready", "ca_hash", b"ca_hash", "certificates_expire_at", b"certificates_expire_at", "cluster_id", b"cluster_id", "done", b"done", "etcd_healthy", b"etcd_healthy", "etcd_members", b"etcd_members", "fetch_message", b"fetch_message", "fetched_version", b"fetched_version", "has_data", b"has_data", "is_leader", b"is_leader", "is_server", b"is_server", "members", b"members", "message", b"message", "node_name", b"node_name", "order_message", b"order_message", "restarts", b"restarts", "snapshots", b"snapshots", "state", b"state", "version", b"version", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_ons", b"add_ons", "api_ready", b"api_ready", "ca_hash", b"ca_hash", "certificates_expire_at", b"certificates_expire_at", "cluster_id", b"cluster_id", "done", b"done", "etcd_healthy", b"etcd_healthy", "etcd_members", b"etcd_members", "fetch_message", b"fetch_message", "fetched_version", b"fetched_version", "has_data", b"has_data", "is_leader", b"is_leader", "is_server", b"is_server", "keeps_data", b"keeps_data", "members", b"members", "message", b"message", "node_name", b"node_name", "order_message", b"order_message", "restarts", b"restarts", "snapshots", b"snapshots", "state", b"state", "version", b"version", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

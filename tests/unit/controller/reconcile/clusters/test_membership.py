@@ -310,6 +310,27 @@ def test_a_deletion_waits_no_more_for_who_is_gone_for_good() -> None:
     assert not world.is_held
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_servers_have_heard_that_they_keep_their_data_before_they_leave(*, is_whole: bool) -> None:
+    world = made(ABC, ["d"])
+    for name in ("b", "d"):
+        world.boxes[name].has_link = False
+    world.edit(deletionPolicy="KeepData", **({} if is_whole else {"servers": {"nodeNames": ["a", "c"]}}))
+    if is_whole:
+        world.delete()
+    world.run()
+    assert world.members["b"].want is not Wish.LEFT
+    if is_whole:
+        # An agent has nothing to keep, and those that have heard it are gone.
+        assert {name: member.want for name, member in world.members.items()} == {"b": Wish.READY, "d": Wish.LEFT}
+        assert "b has to know first that its data are to be kept" in str(world.obj["status"]["conditions"])
+    for name in ("b", "d"):
+        world.boxes[name].has_link = True
+    world.run()
+    assert world.boxes["b"].has_left
+    assert world.is_held is not is_whole
+
+
 def test_a_cluster_that_never_ran_is_deleted() -> None:
     world = World({"version": "v1.34.2+k3s1", "servers": {"nodeNames": ABC}}, ABC)
     world.turn()
