@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from eaves.testing.k3s import Release
+from eaves.testing.k3s_stage import ClusterStage
 from eaves.testing.registry import Registry
 from eaves.testing.system import ControllerHost, NodeHost, want_datastore
 
@@ -84,3 +86,21 @@ def make_namespace(controller: ControllerHost, server: str) -> str:
     controller.operator.create("namespaces", {"metadata": {"name": name}})
     controller.operator.create("datastores", want_datastore(server), name)
     return name
+
+
+@pytest.fixture
+def stage(folder: Path, controller: ControllerHost, releases: list[Release]) -> Iterator[ClusterStage]:
+    """Machines for K3s clusters, on which no node is yet."""
+    with ClusterStage(folder, controller, releases) as found:
+        yield found
+
+
+@pytest.fixture
+def shop(controller: ControllerHost, stage: ClusterStage) -> Iterator[str]:
+    """A namespace with the releases of K3s."""
+    name = f"shop-{secrets.token_hex(3)}"
+    controller.operator.create("namespaces", {"metadata": {"name": name}})
+    stage.want_releases(name)
+    yield name
+    with contextlib.suppress(Exception):
+        controller.operator.delete("namespaces", name)

@@ -7,11 +7,7 @@ import datetime
 import functools
 import http.client
 import json
-import re
-import secrets
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,30 +16,10 @@ from eaves.kube.resource import Object
 from eaves.testing.daemons import wait_for
 from eaves.testing.expired_certificates import let_all_expire, list_ends
 from eaves.testing.k3s import Release
-from eaves.testing.k3s_images import BUSYBOX
 from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
-from eaves.testing.kubectl import Kubectl
-from eaves.testing.system import ControllerHost
 
 _SPEAK = "while true; do echo up; sleep 1; done"
 pytestmark = [pytest.mark.xdist_group("k3s"), pytest.mark.timeout(2400)]
-
-
-@pytest.fixture
-def stage(folder: Path, controller: ControllerHost, releases: list[Release]) -> Iterator[ClusterStage]:
-    with ClusterStage(folder, controller, releases) as found:
-        yield found
-
-
-@pytest.fixture
-def shop(controller: ControllerHost, stage: ClusterStage) -> Iterator[str]:
-    """A namespace with the releases."""
-    name = f"shop-{secrets.token_hex(3)}"
-    controller.operator.create("namespaces", {"metadata": {"name": name}})
-    stage.want_releases(name)
-    yield name
-    with contextlib.suppress(Exception):
-        controller.operator.delete("namespaces", name)
 
 
 def test_one_server_beside_nothing_else_comes_and_goes(stage: ClusterStage, shop: str, releases: list[Release]) -> None:
@@ -314,120 +290,3 @@ def _grep_nothing(stage: ClusterStage, node: ClusterNode, words: list[str]) -> N
         with contextlib.suppress(OSError):
             content = path.read_bytes()
             assert not [word for word in (*words, key) if word.encode() in content], path
-
-
-def _audit(controller: ControllerHost, namespace: str, cluster: str) -> list[dict[str, str | int]]:
-    """Who did what through the controller in a cluster, as far as it is written: streams when they have ended."""
-    lines = (controller.data_dir / "audit" / "audit.log").read_text().splitlines()
-    events = [json.loads(line) for line in lines]
-    place = f"/namespaces/{namespace}/k3sclusters/{cluster}/proxy/"
-    return [
-        {
-            "verb": event["verb"],
-            "user": event["user"]["username"],
-            "as": event.get("impersonatedUser", {}).get("username", ""),
-            "code": event["responseStatus"]["code"],
-            "uri": event["requestURI"],
-        }
-        for event in events
-        if place in event["requestURI"]
-    ]
-
-
-def _work_in_pod(kubectl: Kubectl, there: Sequence[str], is_websocket: str, folder: Path) -> None:
-    """A terminal, files, the running output and a port, over kubectl's WebSockets or as older clients and k9s do it, over SPDY."""
-    names = ("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "KUBECTL_PORT_FORWARD_WEBSOCKETS")
-    way = dict.fromkeys(names, is_websocket)
-    terminal = kubectl.open_terminal("exec", "-it", "shell", *there, "--", "sh", environment=way)
-    terminal.write("stty size; echo a$((1+1))b\n")
-    terminal.read_until("a2b")
-    terminal.write("exit 3\n")
-    assert "30 100" in terminal.read_end()
-    assert terminal.code == 3
-
-    file, back = folder / "file", folder / f"back-{is_websocket}"
-    file.write_bytes(secrets.token_bytes(1 << 20))
-    for arguments in (("cp", str(file), "shell:/file"), ("cp", "shell:/file", str(back))):
-        copied = kubectl.run(*arguments, *there, environment=way)
-        assert copied.code == 0, copied
-    assert back.read_bytes() == file.read_bytes()
-
-    with kubectl.start("attach", "shell", *there, environment=way) as attached:
-        attached.wait_line("up")
-    with kubectl.start("logs", "-f", "--tail=1", "shell", *there) as logs:
-        logs.wait_line("up")
-    with kubectl.start("port-forward", "pod/shell", ":8080", *there, environment=way) as forward:
-        found = re.search(r"127\.0\.0\.1:(\d+) ->", forward.wait_line("Forwarding from 127.0.0.1"))
-        assert found is not None
-        for _ in range(3):
-            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/file", timeout=60) as answer:
-                assert answer.read() == file.read_bytes()
-
-
-def test_an_engineer_far_away_works_in_the_cluster(
-    stage: ClusterStage, shop: str, releases: list[Release], tmp_path: Path
-) -> None:
-    node = stage.add_node()
-    stage.apply(want_cluster("far", releases[0].version, [node]), shop)
-    stage.wait_phase("far", shop, "Ready")
-    controller, kubectl = stage.controller, stage.controller.kubectl
-    context = f"far-{shop}"
-    controller.eaves_kubectl("kubeconfig", "far", "-n", shop, "--name", context)
-    there = ("--context", context)
-    wait_for("the way there", lambda: kubectl.run("get", "nodes", *there).code == 0, 120, node.explain)
-    assert len(kubectl.ok("get", "nodes", "-o", "name", *there).out.split()) == 1
-
-    # Pods, their input and output, logs and ports: upgrades of every kind, through two API servers and a kubelet.
-    kubectl.ok(
-        "run",
-        "shell",
-        f"--image={BUSYBOX}",
-        "--restart=Never",
-        *there,
-        "--",
-        "sh",
-        "-c",
-        f"httpd -h / -p 8080; {_SPEAK}",
-    )
-    kubectl.ok("wait", "--for=condition=Ready", "pod/shell", "--timeout=300s", *there)
-    assert "up" in kubectl.ok("logs", "shell", *there).out
-    assert (
-        kubectl.ok("exec", "-i", "shell", *there, "--", "cat", stdin="over hill and dale").out == "over hill and dale"
-    )
-    assert kubectl.run("exec", "shell", *there, "--", "sh", "-c", "exit 7").code == 7
-    for is_websocket in ("true", "false"):
-        _work_in_pod(kubectl, there, is_websocket, tmp_path)
-    manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: note}\ndata: {a: b}\n"
-    kubectl.ok("apply", "--server-side", "-f", "-", *there, stdin=manifest)
-
-    # Others come as what a K3sClusterAccess makes of them, and the cluster's own RBAC holds them to it.
-    rules = [{"users": ["ann"], "clusterGroups": ["readers"]}]
-    access = {
-        "apiVersion": "eaves.dev/v1alpha1",
-        "kind": "K3sClusterAccess",
-        "metadata": {"name": "far", "namespace": shop},
-    }
-    spec = {"clusterRef": {"name": "far"}, "rules": rules}
-    kubectl.ok("create", "-f", "-", stdin=json.dumps({**access, "spec": spec}))
-    kubectl.ok("create", "role", "far", "-n", shop, "--verb=get,create", "--resource=k3sclusters.eaves.dev/proxy")
-    kubectl.ok("create", "rolebinding", "far", "-n", shop, "--role=far", "--user=ann")
-    kubectl.ok("create", "clusterrolebinding", "readers", "--clusterrole=view", "--group=readers", *there)
-    as_ann = (*there, "--as", "ann")
-    wait_for("ann to read", lambda: kubectl.run("get", "configmap", "note", *as_ann).code == 0, 120, node.explain)
-    assert "Forbidden" in kubectl.fails("get", "secrets", *as_ann)
-    assert "Forbidden" in kubectl.fails("delete", "configmap", "note", *as_ann)
-
-    seen = {(event["verb"], event["user"], event["as"], event["code"]) for event in _audit(controller, shop, "far")}
-    assert {("get", "admin", "", 101), ("delete", "admin", "ann", 403)} <= seen
-
-    # A controller that starts again costs a retry; a client-go informer, as in this wait, begins its watch anew.
-    condition = ("configmap/note", "--for=jsonpath={.data.a}=c", "--timeout=300s")
-    with kubectl.start("wait", *condition, "-v=6", *there) as waiting:
-        waiting.wait_line("watch=true")
-        controller.daemon.kill()
-        controller.start()
-        wait_for("the way there", lambda: kubectl.run("get", "nodes", *there).code == 0, 120, node.explain)
-        kubectl.ok("patch", "configmap", "note", "-p", '{"data": {"a": "c"}}', *there)
-        assert waiting.wait(300) == 0
-
-    assert stage.find_leaks(node) == []
