@@ -77,7 +77,7 @@ class Backups:
 
     async def take_turn(self, cluster: DesiredCluster) -> None:
         """Take what is due, ship what is not there yet, prune; never raises for what a later turn can mend."""
-        if time.time() >= self._retry_at:
+        if time.monotonic() >= self._retry_at:
             try:
                 await self._take_due(cluster)
                 await self._ship_all(cluster)
@@ -86,7 +86,7 @@ class Backups:
             except _TROUBLE as error:
                 log.warning("backup is not done: cluster=%s error=%s", cluster.name, error)
                 self.order_message = str(error)[:500]
-                self._retry_at = time.time() + RETRY_S
+                self._retry_at = time.monotonic() + RETRY_S
         found = await asyncio.to_thread(list_snapshots, self._membership.own)
         self.snapshots = render_snapshots(found, self._state, self._failures)
 

@@ -154,7 +154,7 @@ class Membership:
             was_asked=time.monotonic() - self._asked_at < ANSWERS_HOLD_S,
             start_after=self._start_after,
             end_message=self._end_message,
-            now=time.time(),
+            now=time.monotonic(),
         )
 
     async def ask_servers(self, cluster: DesiredCluster) -> None:
@@ -356,7 +356,7 @@ class Membership:
         self._counted_end = seen.started_at
         self._end_message = self.veil.hide(running.explain_end(seen.end))
         delay_s = self._backoff.next_s()
-        self._start_after = time.time() + delay_s
+        self._start_after = time.monotonic() + delay_s
         self.record = replace(self.record, restarts=self.record.restarts + 1)
         log.warning(
             "K3s ended by itself: cluster=%s %s: restart_in_s=%.0f", self.record.name, self._end_message, delay_s

@@ -15,7 +15,7 @@ from eaves.node.observed_cluster import ClusterState
 
 
 class View(Struct, frozen=True):
-    """What is there. Times are Unix seconds."""
+    """What is there. Times are seconds of the clock that never jumps."""
 
     record: ClusterRecord
     is_running: bool = False

@@ -90,7 +90,8 @@ def next_step(history: History, now: float, retry_after_s: float = RETRY_AFTER_S
     newest = history.records[0]
     if history.used == newest.id and newest.works:
         return Step.HOLD
-    if newest.last_failed > newest.last_succeeded and now < retry_at(history, retry_after_s):
+    # A failure that was noted while the clock was ahead holds nothing up when it is right again.
+    if newest.last_failed > newest.last_succeeded and 0 < retry_at(history, retry_after_s) - now <= retry_after_s:
         return Step.HOLD
     return Step.TRY
 
@@ -117,6 +118,8 @@ def end_trial(history: History, now: float, error: str = "", note: str = "") -> 
 
 
 def _judge(record: Record, now: float, error: str, note: str) -> Record:
+    # Made by a clock that was ahead, it would look newer than its own failure.
+    record = replace(record, made_at=min(record.made_at, now))
     if error:
         return replace(record, last_failed=now, last_error=error)
     return replace(record, last_succeeded=now, last_error=note)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from eaves.kit.errors import EavesError
 from eaves.node.clusters.breakglass import load_admin_kubeconfig, save_private
 from eaves.node.clusters.errors import ClusterError
-from eaves.node.clusters.membership import Membership, has_data
+from eaves.node.clusters.membership import LIMIT_RESTART_S, Membership, has_data
 from eaves.node.clusters.model import OrdersDone
 from eaves.node.clusters.preparing import Preparer
 from eaves.node.clusters.slot import ClusterSlot
@@ -68,6 +70,22 @@ async def test_k3s_starts_with_the_proxies_of_the_uplink_in_use(tmp_path: Path) 
         ("http://own:2", ",shop.example"),
         (None, ""),
     ]
+
+
+async def test_a_crash_while_the_clock_was_months_ahead_is_not_waited_out_for_months(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    membership = want_membership(tmp_path)
+    await membership.update(id="c", name="shop")
+    nobody = {"pid": 1 << 30, "ticks": 1, "monitor_pid": 1 << 30, "monitor_ticks": 1, "started_at": 4e9}
+    membership.own.run.mkdir(parents=True)
+    (membership.own.run / "state.json").write_text(json.dumps(nobody))
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: 4e9)
+        view = await membership.look(None)
+        assert view.start_after > view.now
+    view = await membership.look(None)
+    assert view.start_after < view.now + 2 * LIMIT_RESTART_S
 
 
 async def test_changes_at_the_same_time_lose_nothing(tmp_path: Path) -> None:

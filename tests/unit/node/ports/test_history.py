@@ -64,6 +64,13 @@ def test_a_failed_config_is_tried_again_later() -> None:
     assert next_step(history, 10 + RETRY_AFTER_S) is Step.TRY
 
 
+def test_a_failure_by_a_clock_that_was_months_ahead_is_not_waited_for() -> None:
+    history = tried(History(), b"one", 1e9, "no answer")
+    assert next_step(history, 1000) is Step.TRY
+    again = tried(history, b"one", 1000, "no answer")
+    assert next_step(again, 1000) is Step.HOLD
+
+
 def test_a_failed_config_that_comes_anew_is_tried_at_once() -> None:
     history = tried(tried(History(), b"one", 10, "no answer"), b"two", 20)
     history = take_sections(history, b"one", 30)

@@ -92,13 +92,13 @@ class Keeper:
 
     def _turn(self) -> bool:
         deadline = self._log.deadline
-        timeout_ms = max(0.0, deadline - time.time()) * 1000 + 1 if deadline else None
+        timeout_ms = max(0.0, deadline - time.monotonic()) * 1000 + 1 if deadline else None
         poll = select.poll()
         for descriptor in (self._pidfd, self._signals, self._output):
             if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
         found = dict(poll.poll(timeout_ms))
-        if deadline and time.time() >= deadline:
+        if deadline and time.monotonic() >= deadline:
             self._log.flush()
         if self._signals in found:
             os.read(self._signals, 64)

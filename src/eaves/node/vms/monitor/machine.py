@@ -149,9 +149,9 @@ class Machine:
 
     def _turn(self) -> bool:
         deadline = self._log.deadline
-        timeout_ms = max(0.0, deadline - time.time()) * 1000 + 1 if deadline else None
+        timeout_ms = max(0.0, deadline - time.monotonic()) * 1000 + 1 if deadline else None
         found = dict(self._poll().poll(timeout_ms))
-        if deadline and time.time() >= deadline:
+        if deadline and time.monotonic() >= deadline:
             self._log.flush()
         if self._signals in found:
             os.read(self._signals, 64)

@@ -30,7 +30,7 @@ class SerialLog:
 
     @property
     def deadline(self) -> float:
-        """When the unfinished line is due, 0 = there is none."""
+        """When the unfinished line is due on the clock that never jumps, 0 = there is none."""
         return self._at + IDLE_S if self._line else 0.0
 
     def reopen(self) -> None:
@@ -47,7 +47,7 @@ class SerialLog:
         entries = []
         for piece in data.splitlines(keepends=True):
             if not self._line:
-                self._at = time.time()
+                self._at = time.monotonic()
             self._line += piece
             if piece.endswith(b"\n") or len(self._line) >= LINE_LIMIT_BYTES:
                 entries.append(self._entry(is_whole=piece.endswith(b"\n")))
