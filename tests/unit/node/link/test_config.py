@@ -117,14 +117,18 @@ async def test_full_answer_with_the_known_hash_is_unchanged(tmp_path: Path) -> N
     assert stage.applied == [("1", "h1")]
 
 
+@pytest.mark.looptime(False)
 async def test_wake_polls_at_once(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     stage.replies = [config_reply("1", "h1"), config_reply("2", "h2"), Reply(304)]
     async with stage.running():
-        await asyncio.sleep(1)
+        await stage.until(lambda: len(stage.applied) == 1)
+        began = time.monotonic()
         stage.poller.wake()
-        await asyncio.sleep(0.1)
-        assert [hash_ for _, hash_ in stage.applied] == ["h1", "h2"]
+        await stage.until(lambda: len(stage.applied) == 2)
+    # Unasked it would have waited for 18 seconds at least.
+    assert time.monotonic() - began < 18
+    assert [hash_ for _, hash_ in stage.applied] == ["h1", "h2"]
 
 
 async def test_saved_config_is_applied_without_a_controller(tmp_path: Path) -> None:
