@@ -89,6 +89,49 @@ def test_three_servers_and_an_agent_bear_losses(stage: ClusterStage, shop: str, 
     stage.wait_phase("shop", shop, "Ready")
 
 
+@pytest.mark.soak
+def test_another_box_takes_the_place_of_a_dead_server(stage: ClusterStage, shop: str, releases: list[Release]) -> None:
+    nodes = [stage.add_node() for _ in range(3)]
+    stage.apply(want_cluster("shop", releases[0].version, nodes), shop)
+    stage.wait_phase("shop", shop, "Ready")
+    name = stage.get("shop", shop)["status"]["firstServer"]
+    dead = next(node for node in nodes if node.name == name)
+    other = next(node for node in nodes if node is not dead)
+    former = _find_member(stage, shop, name)["id"]
+
+    # Nothing of it comes back, and somebody says so; meanwhile another box registers under its name, at another address.
+    dead.cut_power()
+    stage.controller.operator.delete("edgenodes", name)
+    box = stage.add_node(name=name)
+    # The controller dies in the middle of the exchange.
+    other.wait("the new box to be a member", lambda: _find_member(stage, shop, name).get("id") not in (None, former))
+    stage.controller.daemon.kill()
+    stage.controller.start()
+    stage.wait_phase("shop", shop, "Ready")
+    status = stage.get("shop", shop)["status"]
+    assert status["servers"]["ready"] == 3
+    assert _find_member(stage, shop, name)["address"].partition("/")[0] == box.machine.address
+    wait_for("the new box to see all", lambda: len(_ready(stage, box)) == 3, READY_LIMIT_S, box.explain)
+    assert sorted(_ready(stage, other)) == sorted(node.name for node in nodes)
+    assert _count_etcd(stage, other) == 3
+
+
+def _find_member(stage: ClusterStage, shop: str, name: str) -> Object:
+    """Of a cluster ``shop``; empty when there is none of this name."""
+    members: list[Object] = stage.get("shop", shop)["status"]["members"]
+    return next((member for member in members if member["nodeName"] == name), {})
+
+
+def _count_etcd(stage: ClusterStage, server: ClusterNode) -> int:
+    """Members, as etcd itself tells them."""
+    tls = stage.data(server) / "server" / "tls" / "etcd"
+    files = ("--cacert", f"{tls}/server-ca.crt", "--cert", f"{tls}/client.crt", "--key", f"{tls}/client.key")
+    text = server.machine.run(
+        "curl", "-sf", *files, "-X", "POST", "-d", "{}", "https://127.0.0.1:2379/v3/cluster/member/list"
+    )
+    return len(json.loads(text)["members"])
+
+
 def _ready(stage: ClusterStage, server: ClusterNode) -> list[str]:
     found = []
     for node in stage.list_kube_nodes(server):

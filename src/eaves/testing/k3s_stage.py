@@ -33,8 +33,10 @@ _ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), 
 class ClusterNode(NodeHost):
     """A node daemon on a :class:`Machine`."""
 
-    def __init__(self, folder: Path, controller: ControllerHost, machine: Machine, ports: Sequence[int]) -> None:
-        super().__init__(folder, controller, prefix=machine.prefix)
+    def __init__(
+        self, folder: Path, controller: ControllerHost, machine: Machine, ports: Sequence[int], name: str
+    ) -> None:
+        super().__init__(folder, controller, prefix=machine.prefix, name=name)
         self.machine = machine
         with Namespace.at(f"/proc/{machine.pid}/ns/net") as inside:
             self.relays = [Relay(inside, port) for port in ports]
@@ -85,11 +87,11 @@ class ClusterStage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def add_node(self, *, is_started: bool = True) -> ClusterNode:
-        """A joined node, ready when ``is_started``."""
+    def add_node(self, *, is_started: bool = True, name: str = "") -> ClusterNode:
+        """A joined node, ready when ``is_started``. ``name``: of one whose place it takes."""
         machine = Machine(self._folder, f"k{len(self.nodes)}-{secrets.token_hex(3)}", self._lan)
         ports = (self.controller.gateway_port, self.controller.api_port, self.port)
-        node = ClusterNode(self._folder, self.controller, machine, ports)
+        node = ClusterNode(self._folder, self.controller, machine, ports, name)
         self._stack.callback(node.remove)
         node.join()
         if is_started:

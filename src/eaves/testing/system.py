@@ -194,19 +194,20 @@ class NodeHost:
         *,
         state_dir: Path | None = None,
         prefix: Sequence[str] = (),
+        name: str = "",
     ) -> None:
-        """``prefix`` goes before the daemon's command."""
+        """``prefix`` goes before the daemon's command. ``name``: of an EdgeNode whose box it takes the place of."""
         token = secrets.token_hex(4)
-        self.name = f"node-{token}"
+        self.name = name or f"node-{token}"
         self.controller = controller
-        self.folder = folder / self.name
+        self.folder = folder / f"node-{token}"
         self.folder.mkdir(parents=True)
         self.instance = Instance(f"s{token}", state_dir or self.folder / "state", Path(f"/run/eaves-s{token}"))
         self.environment = {
             "EAVES_NODE_STATE_DIR": str(self.instance.data_dir),
             "EAVES_NODE_RUN_DIR": str(self.instance.run_dir),
             "EAVES_NODE_INSTANCE": self.instance.name,
-            "EAVES_NODE_SERIAL": self.name,
+            "EAVES_NODE_SERIAL": f"node-{token}",
             "EAVES_NODE_REBOOT_COMMAND": "false",
         }
         self.settings_file = self.folder / "etc" / "node.toml"
