@@ -50,6 +50,12 @@ def named_nodes(spec: Object) -> dict[str, str]:
     return found
 
 
+def has_node(cluster: Object, name: str) -> bool:
+    """Whether it names the node or has it as a member."""
+    members = (cluster.get("status") or {}).get("members") or ()
+    return name in named_nodes(cluster.get("spec") or {}) or any(member.get("nodeName") == name for member in members)
+
+
 def _count(field: str) -> Getter:
     def value(obj: Object, _now: float) -> str:
         counted = get(obj, ["status", field], None)

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from eaves.controller.api import clusterrules, imagerules
+from eaves.controller.api import clusterrules, imagerules, memoryrules
 from eaves.controller.compile.snapshots import ROOT_ANNOTATION, name_root
 from eaves.controller.documents import decode_object, key_of
 from eaves.kinds import (
@@ -32,12 +32,10 @@ from eaves.kinds.app_spec import DEFAULT_NETWORK, AppType
 from eaves.kinds.deletion import deletion_fault
 from eaves.kube import status
 from eaves.kube.errors import CauseType, FieldError
-from eaves.kube.quantity import parse_bytes
 from eaves.kube.resource import Object, Resource
 from eaves.store.abc import ObjectStore
 
 PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-node-lease"})
-_DEFAULT_MEMORY = "256Mi"
 _OWNERS = {
     appsnapshot.RESOURCE.gvr: (app.RESOURCE, "appName"),
     volumesnapshot.RESOURCE.gvr: (volume.RESOURCE, "volumeName"),
@@ -131,7 +129,10 @@ class Admission:
         faults = list(_find_port_clashes(spec, others))
         found = await self._store.get(key_of(edgenode.RESOURCE, "", node_name))
         if found is not None:
-            faults.extend(_find_memory_faults(spec, decode_object(found), node_name))
+            clusters = [
+                decode_object(stored) for stored in (await self._store.list(k3scluster.RESOURCE.store_name)).items
+            ]
+            faults.extend(memoryrules.find_memory_faults(spec, decode_object(found), clusters))
         faults.extend(await self._find_network_clashes(new, others))
         return faults
 
@@ -316,17 +317,6 @@ def _find_port_clashes(spec: Mapping[str, Any], others: Sequence[Object]) -> Ite
         if (owner := taken.get((port, protocol))) is not None:
             detail = f"{protocol} port {port} of node {spec['nodeName']} is taken by app {owner}; choose another"
             yield FieldError(path, CauseType.INVALID, detail, port)
-
-
-def _find_memory_faults(spec: Mapping[str, Any], node: Object, node_name: str) -> Iterator[FieldError]:
-    """An app that the node could not run even alone."""
-    allocatable = ((node.get("status") or {}).get("allocatable") or {}).get("memory")
-    if allocatable is None:
-        return
-    asked = (spec.get("resources") or {}).get("memory", _DEFAULT_MEMORY)
-    if parse_bytes(asked) > parse_bytes(allocatable):
-        detail = f"node {node_name} has {allocatable} of memory for apps, so this can never fit"
-        yield FieldError("spec.resources.memory", CauseType.INVALID, detail, str(asked))
 
 
 def _subnet(obj: Object) -> str:

@@ -66,6 +66,22 @@ async def test_memory_that_no_app_can_get(bench: ApiBench, admin: AsgiClient) ->
     assert (await create(admin, app("a", resources={"memory": "512Mi"}))).status == 201
 
 
+async def test_memory_that_a_cluster_keeps_for_itself_is_for_no_app(bench: ApiBench, admin: AsgiClient) -> None:
+    for name in ("n1", "n2", "n3"):
+        await bench.put(make_edgenode(name, status={"allocatable": {"memory": "4Gi"}}))
+    spec = {"version": "v1.34.2+k3s1", "servers": {"nodeNames": ["n1"]}, "resources": {"memory": "3Gi"}}
+    status = {"members": [{"nodeName": "n2"}]}
+    meta = {"name": "shop", "namespace": "default", "uid": "u", "creationTimestamp": "2026-11-28T00:00:00Z"}
+    kind = {"apiVersion": "eaves.dev/v1alpha1", "kind": "K3sCluster"}
+    await bench.put({**kind, "metadata": meta, "spec": spec, "status": status})
+    for node in ("n1", "n2"):
+        refused = await create(admin, app("a", node=node, resources={"memory": "1100Mi"}))
+        assert causes(refused) == ["spec.resources.memory"]
+        assert "of which K3sCluster default/shop keeps 3Gi" in refused.json()["message"]
+        assert (await create(admin, app(f"fits-{node}", node=node, resources={"memory": "1Gi"}))).status == 201
+    assert (await create(admin, app("a", node="n3", resources={"memory": "4Gi"}))).status == 201
+
+
 async def test_an_app_may_come_before_its_node_or_without_one(admin: AsgiClient) -> None:
     assert (await create(admin, app("a", node="not-yet"))).status == 201
     assert (await create(admin, app("b", node=""))).status == 201
