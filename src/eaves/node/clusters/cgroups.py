@@ -78,6 +78,9 @@ def remove(path: str) -> None:
     for folder in _each_folder(path):
         with contextlib.suppress(OSError):
             folder.rmdir()
+    if not (ROOT / path.lstrip("/")).exists():
+        for above in Path(path.lstrip("/")).parents[:-1]:
+            _set(ROOT / above / "memory.low", 0)
 
 
 def _each_folder(path: str) -> Iterator[Path]:
@@ -104,12 +107,23 @@ def _make_unified(below: str, memory_bytes: int, cpu_millis: int) -> Path:
         _hand_down(folder)
         folder /= part
         folder.mkdir(exist_ok=True)
+        # The kernel keeps no more for a group than for those above it.
+        _set(folder / "memory.low", max(memory_bytes, _load_low(folder)))
     _hand_down(folder)
-    _set(folder / "memory.low", memory_bytes)
     _set(folder / "cpu.weight", _want_weight(cpu_millis, _DEFAULT_WEIGHT))
     service = folder / SERVICE
     service.mkdir(exist_ok=True)
+    # Nor for its own members, unless they ask or the hierarchy is mounted with memory_recursiveprot.
+    for group in (folder, service):
+        _set(group / "memory.low", memory_bytes)
     return service
+
+
+def _load_low(folder: Path) -> int:
+    """0 when nothing is kept for the group, or the hierarchy has no such controller."""
+    with contextlib.suppress(OSError, ValueError):
+        return int((folder / "memory.low").read_text(encoding="ascii"))
+    return 0
 
 
 def _hand_down(folder: Path) -> None:
