@@ -36,6 +36,8 @@ SCHEDULED, ORDERED = "scheduled", "ordered"
 RESTORE_LIMIT_S = 1800.0
 SAVE_LIMIT_S = 900.0
 RETRY_S = 60.0
+_CLOCK_SLACK_S = 3600.0
+"""Between the clocks of servers that lead one after the other."""
 _OURS = re.compile(rf"({SCHEDULED}|{ORDERED}-\d+)-.+-\d+(\.zip|\.db)?")
 _TROUBLE = (EavesError, OSError, sqlite3.Error)
 
@@ -179,18 +181,19 @@ class Backups:
             return
         folders = self._membership.own
         local = [found.name for found in await asyncio.to_thread(list_snapshots, folders)]
-        for name in list_surplus(local, cluster.backup.keep):
+        now = time.time()
+        for name in list_surplus(local, cluster.backup.keep, now):
             if cluster.backup.store is None or name in self._state.shipped:
                 await asyncio.to_thread((folders.snapshots / name).unlink, missing_ok=True)
         if cluster.backup.store is None:
             return
-        surplus = list_surplus(self._state.shipped, cluster.backup.keep)
+        surplus = list_surplus(self._state.shipped, cluster.backup.keep, now)
         if not surplus:
             return
         shipper = await self._want_shipper(cluster.backup)
         # Another server may have been leader before: what it shipped counts too, where the datastore can be asked.
         there = await asyncio.to_thread(shipper.list_names)
-        for name in list_surplus(there, cluster.backup.keep) if there is not None else surplus:
+        for name in list_surplus(there, cluster.backup.keep, now) if there is not None else surplus:
             await asyncio.to_thread(shipper.remove, name)
         gone = set(surplus)
         kept = {name: shipped for name, shipped in self._state.shipped.items() if name not in gone}
@@ -279,10 +282,18 @@ def _find_due(schedule: str, now: float) -> float:
         ) from error
 
 
-def list_surplus(names: Iterable[str], keep: int) -> list[str]:
-    """Scheduled snapshots beyond the newest ``keep``; ordered ones stay until somebody deletes them."""
+def list_surplus(names: Iterable[str], keep: int, now: float) -> list[str]:
+    """Scheduled snapshots beyond the newest ``keep``, the oldest first; ordered ones stay until somebody deletes them.
+
+    Those from after ``now`` (Unix seconds) were taken while the clock was ahead, before those that have a right time since.
+    """
     scheduled = [name for name in names if _OURS.fullmatch(name) and name.startswith(f"{SCHEDULED}-")]
-    return sorted(scheduled, key=_stamp_of)[:-keep] if keep > 0 else []
+
+    def age(name: str) -> tuple[bool, int]:
+        stamp = _stamp_of(name)
+        return stamp <= now + _CLOCK_SLACK_S, stamp
+
+    return sorted(scheduled, key=age)[:-keep] if keep > 0 else []
 
 
 def render_snapshots(

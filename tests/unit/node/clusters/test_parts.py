@@ -147,8 +147,14 @@ def test_expired_certificates_and_a_clock_that_is_behind() -> None:
 
 def test_scheduled_snapshots_are_pruned_and_ordered_ones_stay() -> None:
     names = ["scheduled-a-3", "scheduled-b-1", "scheduled-a-2.zip", "ordered-1-a-0", "etcd-snapshot-a-0", "notes.txt"]
-    assert list_surplus(names, 2) == ["scheduled-b-1"]
-    assert list_surplus(names, 0) == []
+    assert list_surplus(names, 2, 10.0) == ["scheduled-b-1"]
+    assert list_surplus(names, 0, 10.0) == []
+
+
+def test_snapshots_of_a_clock_that_was_ahead_do_not_crowd_out_those_of_now() -> None:
+    ahead, now = [f"scheduled-a-{stamp}" for stamp in (400 * 86400, 401 * 86400)], "scheduled-a-90000"
+    assert list_surplus([*ahead, now], 2, 90000.0) == ahead[:1]
+    assert list_surplus([*ahead, now], 2, 402 * 86400.0) == [now]
 
 
 def test_snapshots_here_and_there() -> None:

@@ -92,12 +92,13 @@ def judge_backup(draft: Draft, snapshots: Sequence[ClusterSnapshot]) -> Fact:
 def _find_missed(draft: Draft, schedule: str, snapshots: Sequence[ClusterSnapshot]) -> float:
     """When the one after the newest scheduled snapshot was due, in Unix seconds; 0 while that is not long ago.
 
-    Before the first one nobody knows since when the schedule is there.
+    Before the first one nobody knows since when the schedule is there. One from after now was taken by a clock that was ahead.
     """
-    taken_at = next((found.taken_at for found in snapshots if found.scheduled and found.taken_at), None)
+    times = [parse_time(found.taken_at) for found in snapshots if found.scheduled and found.taken_at]
+    taken_at = next((time for time in times if time <= draft.now + _SNAPSHOT_LIMIT_S), None)
     if not schedule or taken_at is None:
         return 0.0
-    due_at = find_next(schedule, parse_time(taken_at))
+    due_at = find_next(schedule, taken_at)
     return due_at if draft.is_past(due_at + _SNAPSHOT_LIMIT_S) else 0.0
 
 

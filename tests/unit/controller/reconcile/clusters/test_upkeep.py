@@ -89,6 +89,9 @@ def test_a_scheduled_snapshot_that_does_not_come_is_told() -> None:
     assert judge(due_at + day + hour / 2, by_hand, nightly) == (("True", "SnapshotTaken"), hour / 2)
     assert judge(due_at + day + hour, by_hand, nightly) == (("False", "Overdue"), None)
     assert judge(due_at + day + hour, by_hand) == (("True", "SnapshotTaken"), None)
+    # One that was taken by a clock that was months ahead hides nothing.
+    ahead = ClusterSnapshot(name="c", taken_at=render_time(due_at + 300 * day), shipped=True, scheduled=True)
+    assert judge(due_at + day + hour, ahead, nightly) == (("False", "Overdue"), None)
 
 
 def test_add_ons_are_told_in_their_present_form_alone() -> None:
