@@ -155,12 +155,20 @@ def _plan_running(cluster: DesiredCluster, view: View) -> Plan:
     if is_due or (view.wanted_digest and view.wanted_digest != view.record.started_spec):
         message = "restart with another version, config or certificates"
         return Plan(Step.STOP, ClusterState.STOPPING, message=message, is_restart=not is_due)
-    if view.is_renewal_due:
-        return Plan(Step.STOP, ClusterState.STOPPING, message="restart to renew the certificates")
-    if view.is_ready:
-        return Plan(Step.KEEP, ClusterState.READY)
-    what = "API of this server" if cluster.is_server else "kubelet of this node"
-    return Plan(Step.KEEP, ClusterState.STARTING, what, f"K3s runs, the {what} does not answer yet")
+    kept = Plan(Step.KEEP, ClusterState.READY)
+    if not view.is_ready:
+        what = "API of this server" if cluster.is_server else "kubelet of this node"
+        kept = Plan(Step.KEEP, ClusterState.STARTING, what, f"K3s runs, the {what} does not answer yet")
+    return _plan_renewal(cluster, view, kept) if view.is_renewal_due else kept
+
+
+def _plan_renewal(cluster: DesiredCluster, view: View, kept: Plan) -> Plan:
+    """An agent gets its certificates from a server: while none answers it goes on with those that it has."""
+    if not cluster.is_server and not view.was_asked:
+        return replace(kept, asks_servers=True)
+    if not cluster.is_server and view.join_problem and not view.other_server:
+        return kept
+    return Plan(Step.STOP, ClusterState.STOPPING, message="restart to renew the certificates")
 
 
 def _plan_start(cluster: DesiredCluster, view: View) -> Plan:

@@ -219,13 +219,19 @@ def test_an_order_to_rotate_certificates_stops_k3s_once() -> None:
     assert plan_step(cluster, replace(running, record=done)).step is Step.KEEP
 
 
-@pytest.mark.parametrize("is_server", [True, False])
 @pytest.mark.parametrize("is_ready", [True, False])
-def test_certificates_that_end_restart_servers_and_agents(*, is_server: bool, is_ready: bool) -> None:
-    cluster = FIRST if is_server else AGENT
-    record = replace(RECORD, node_name=cluster.node_name, is_server=is_server)
-    plan = plan_step(cluster, View(record, is_running=True, is_ready=is_ready, is_renewal_due=True))
-    assert (plan.step, plan.message) == (Step.STOP, "restart to renew the certificates")
+def test_certificates_that_end_restart_servers_and_agents(*, is_ready: bool) -> None:
+    due = View(RECORD, is_running=True, is_ready=is_ready, is_renewal_due=True)
+    assert plan_step(FIRST, due).message == "restart to renew the certificates"
+    agent = replace(due, record=replace(RECORD, node_name="b", is_server=False))
+    # It gets its own from a server, and would be worse off without one.
+    asking = plan_step(AGENT, agent)
+    assert (asking.step, asking.asks_servers) == (Step.KEEP, True)
+    asked = replace(agent, was_asked=True)
+    alone = plan_step(AGENT, replace(asked, join_problem="dead"))
+    assert (alone.step, alone.asks_servers) == (Step.KEEP, False)
+    for view in (asked, replace(asked, join_problem="dead", other_server="10.0.0.3")):
+        assert plan_step(AGENT, view).step is Step.STOP
 
 
 def test_a_restore_is_obeyed_once_and_by_servers_only() -> None:
