@@ -7,6 +7,8 @@ import secrets
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from eaves.node.clusters import cgroups
 from eaves.node.desired.model import RestartPolicy
 from eaves.node.observed import AppState
@@ -67,6 +69,7 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
+@pytest.mark.soak
 def test_what_is_kept_for_a_cluster_is_not_taken_by_greedy_apps(disk: Path) -> None:
     box = Path("/sys/fs/cgroup") / f"eaves-t{secrets.token_hex(4)}"
     path = f"/{box.name}/eaves/k3s"
