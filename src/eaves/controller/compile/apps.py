@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shlex
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
@@ -19,17 +18,18 @@ from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.environment import want_environment, want_files
 from eaves.controller.compile.errors import HeldBackError, Omission
 from eaves.controller.compile.eve import Displays, order_interfaces
+from eaves.controller.compile.eve_environment import COMMAND_VARIABLE, escape_environment, want_command
 from eaves.controller.compile.identifiers import content_tree_id
 from eaves.controller.compile.images import ImageSource, want_content_tree
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import NodeCipher
 from eaves.controller.compile.networks import UsedNetworks, check_address, check_vlan
 from eaves.controller.compile.snapshots import want_snapshots
-from eaves.controller.compile.user_data import render_user_data
+from eaves.controller.compile.user_data import UserFile, render_user_data
 from eaves.controller.compile.vms import fill_isolation, fill_machine, unknown_to_eve, want_machine_secrets
 from eaves.controller.compile.volumes import FORMATS, want_mount, want_own_volumes, want_root_volume
 from eaves.kinds.app import App
-from eaves.kinds.app_spec import AppNetwork, AppType, AppVolume, grace_period_s, image_format_of, networks_of
+from eaves.kinds.app_spec import AppNetwork, AppType, AppVolume, Isolation, grace_period_s, image_format_of, networks_of
 from eaves.kube.quantity import parse_bytes, parse_millis
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig, InstanceOpsCmd, VolumeRef
 from eaves.wire.pb.config.devcommon_pb2 import Adapter, UUIDandVersion
@@ -37,9 +37,6 @@ from eaves.wire.pb.config.netconfig_pb2 import NetworkAdapter
 from eaves.wire.pb.config.vm_pb2 import VmConfig
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import EncryptionBlock
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import PhyIoType
-
-EVE_COMMAND = "EVE_ECO_CMD"
-"""Environment variable by which EVE takes another command than the image's."""
 
 
 class NodeFacts(Struct, frozen=True):
@@ -135,17 +132,21 @@ def _add_container(
     app: App, config: AppInstanceConfig, node: NodeFacts, draft: Draft, lookup: Lookup
 ) -> list[Omission]:
     environment, unusable = want_environment(app, lookup)
-    user_data = render_user_data(_with_command(app, environment, node), want_files(app, lookup))
+    files = want_files(app, lookup)
+    omissions: list[Omission] = []
+    if node.runs_eve:
+        environment, omissions = _fit_to_eve(app, environment, files)
+    user_data = render_user_data(environment, files)
     if user_data:
         config.cipherData.CopyFrom(
             draft.encrypt(node.cipher, EncryptionBlock(protectedUserData=user_data), "the environment or a file")
         )
     fill_isolation(app, config)
-    if not unusable:
-        return []
-    names = ", ".join(unusable)
-    text = f"left out of the environment, since they are no names of variables: {names}"
-    return [Omission("InvalidVariableNames", text)]
+    if unusable:
+        names = ", ".join(unusable)
+        text = f"left out of the environment, since they are no names of variables: {names}"
+        omissions.append(Omission("InvalidVariableNames", text))
+    return omissions
 
 
 def _add_machine(app: App, config: AppInstanceConfig, node: NodeFacts, draft: Draft, lookup: Lookup) -> list[Omission]:
@@ -186,11 +187,24 @@ def _in_order(app: App) -> list[AppVolume]:
     return sorted(app.spec.volumes, key=lambda volume: volume.name)
 
 
-def _with_command(app: App, environment: dict[str, str], node: NodeFacts) -> dict[str, str]:
-    """EVE takes a command only by the environment; it stands for entrypoint and arguments together."""
-    if not node.runs_eve or not app.spec.command:
-        return environment
-    return {**environment, EVE_COMMAND: shlex.join([*app.spec.command, *app.spec.args])}
+def _fit_to_eve(
+    app: App, environment: Mapping[str, str], files: list[UserFile]
+) -> tuple[dict[str, str], list[Omission]]:
+    """The environment with the command in it, and what is left out; ``files`` gets what the command needs."""
+    spec, omissions = app.spec, []
+    wanted = dict(environment)
+    if spec.command:
+        wanted[COMMAND_VARIABLE], needed = want_command([*spec.command, *spec.args])
+        files.extend(needed)
+    elif spec.args:
+        omissions.append(
+            Omission(
+                "UnknownToEve", "an EVE device takes no args without a command; write the image's entrypoint as command"
+            )
+        )
+    if spec.working_dir:
+        omissions.append(Omission("UnknownToEve", "an EVE device keeps the image's working directory"))
+    return escape_environment(wanted, by_shell=spec.isolation is Isolation.VM), omissions
 
 
 def _base(app: App, node: NodeFacts) -> AppInstanceConfig:

@@ -16,6 +16,7 @@ from eaves.controller.compile.clusters import ClusterFacts, find_member, want_cl
 from eaves.controller.compile.draft import Draft
 from eaves.controller.compile.errors import HeldBackError, Omission
 from eaves.controller.compile.eve import Displays, check_apps, fit_network, list_device_types
+from eaves.controller.compile.eve_storage import EveStorage
 from eaves.controller.compile.keep import Previous
 from eaves.controller.compile.lookup import Lookup
 from eaves.controller.compile.model import CompiledConfig, Effect, NodeInputs, ObjectKey, Problem
@@ -122,7 +123,7 @@ class _Compilation:
         )
         networks = UsedNetworks(apps, self._lookup)
         previous = Previous(self._inputs.previous) if self._inputs.previous is not None else None
-        claims, ids = Claims(), AceIds()
+        claims, ids, storage = Claims(), AceIds(), EveStorage(self._inputs.previous)
         for app in apps:
             try:
                 claims.check(app)
@@ -136,7 +137,7 @@ class _Compilation:
                     continue
                 draft, omissions = kept, []
             if facts.runs_eve:
-                omissions = [*omissions, *_fit_networks(draft)]
+                omissions = [*omissions, *_fit_networks(draft), *storage.fit_app(draft, app.metadata.uid)]
             claims.take(app, draft.apps[app.metadata.uid])
             self._draft.merge(draft)
             for omission in omissions:
@@ -230,7 +231,7 @@ class _Compilation:
             raise HeldBackError("NodeNotApproved", f"node {self._node.metadata.name} is not approved")
 
     def _compile_volumes(self) -> None:
-        node = self._node
+        node, storage = self._node, EveStorage(self._inputs.previous)
         for obj in sorted(self._inputs.volumes, key=lambda obj: str(obj["metadata"]["uid"])):
             meta = msgspec.convert(obj["metadata"], ObjectMeta)
             if meta.deletion_timestamp or not _is_on(obj, node):
@@ -243,6 +244,8 @@ class _Compilation:
                 )
                 for fault in want_volume(volume, self._draft, self._lookup, facts):
                     self._problem("Volume", meta, fault.reason, fault.message, Effect.KEPT)
+                for omission in storage.fit_volume(self._draft, meta.uid) if facts.runs_eve else ():
+                    self._problem("Volume", meta, omission.reason, omission.message, Effect.PARTIAL)
             except msgspec.ValidationError as error:
                 self._keep_volume(meta.uid)
                 self._problem("Volume", meta, "Unreadable", f"the object cannot be read: {error}", Effect.KEPT)

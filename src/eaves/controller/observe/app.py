@@ -25,7 +25,7 @@ from eaves.controller.observe.conditions import (
 )
 from eaves.controller.observe.contact import app_ready
 from eaves.controller.observe.model import DeviceObjects, StatusUpdate
-from eaves.controller.observe.pieces import digest_of, errors_of, generation_of, time_of
+from eaves.controller.observe.pieces import digest_of, generation_of, hindrances_of, time_of
 from eaves.controller.observe.snapshots import observe_snapshots, snapshots_of
 from eaves.controller.observe.vms import is_machine, noun_of, vm_facts, vm_status
 from eaves.kinds.app_status import AppPhase
@@ -71,6 +71,8 @@ _TEXTS = {
     AppPhase.RUNNING: "",
     AppPhase.HALTED: "stopped, since spec.running is false",
 }
+_ENDED = "has ended; raise spec.restartCounter to start it again"
+"""Of an app of an EVE device, which says no more."""
 
 
 def observe_app(objects: DeviceObjects, info: ZInfoApp, now: float) -> list[StatusUpdate]:
@@ -154,11 +156,14 @@ def _phase(app: Object, info: ZInfoApp) -> AppPhase:
         return AppPhase.STARTING if is_delay else AppPhase.BACK_OFF
     if phase is AppPhase.HALTED and (app.get("spec") or {}).get("running", True) and extension.finished_at.seconds:
         return AppPhase.COMPLETED if extension.exit_code == 0 else AppPhase.FAILED
+    if phase is AppPhase.HALTED and (app.get("spec") or {}).get("running", True) and hindrances_of(info.appErr):
+        # EVE leaves an app in HALTING whose task or machine has crashed.
+        return AppPhase.FAILED
     return phase
 
 
 def _message(app: Object, info: ZInfoApp, phase: AppPhase) -> str:
-    faults = errors_of(info.appErr) or info.eaves.message
+    faults = hindrances_of(info.appErr) or info.eaves.message
     ended = _end_text(info)
     if phase is AppPhase.BACK_OFF:
         return "; ".join(text for text in (ended, faults, f"next start at {time_of(info.eaves.next_start_at)}") if text)
@@ -174,6 +179,8 @@ def _message(app: Object, info: ZInfoApp, phase: AppPhase) -> str:
         return "is being stopped"
     if phase is AppPhase.RUNNING and info.eaves.vm.paused_reason:
         return f"is paused: {info.eaves.vm.paused_reason}"
+    if phase is AppPhase.HALTED and (app.get("spec") or {}).get("running", True) and not info.HasField("eaves"):
+        return _ENDED
     return _TEXTS.get(phase, "").format(noun=noun_of(app))
 
 
@@ -236,7 +243,7 @@ def _state(info: ZInfoApp, phase: AppPhase, message: str) -> dict[str, Any]:
 
 def _waiting_reason(info: ZInfoApp, phase: AppPhase) -> str:
     """The words that Kubernetes users know."""
-    has_fault = bool(errors_of(info.appErr))
+    has_fault = bool(hindrances_of(info.appErr))
     if phase is AppPhase.BACK_OFF:
         ran = info.eaves.finished_at.seconds or info.eaves.last_finished_at.seconds
         return "CrashLoopBackOff" if ran else info.eaves.reason or "BackOff"
@@ -273,7 +280,7 @@ def _image_fact(status: Status, info: ZInfoApp, phase: AppPhase, message: str) -
     An app may run, or be started again, with its former image while it waits for another.
     """
     if phase is AppPhase.DOWNLOADING or _waits_for_image(info):
-        yield Fact("ImageReady", FALSE, "ErrImagePull" if errors_of(info.appErr) else "Downloading", message)
+        yield Fact("ImageReady", FALSE, "ErrImagePull" if hindrances_of(info.appErr) else "Downloading", message)
     elif phase in _WITH_IMAGE:
         yield Fact("ImageReady", TRUE, "Loaded", "the image is on the node")
     elif not condition_status(status, "ImageReady"):

@@ -13,7 +13,7 @@ from eaves.controller.observe.conditions import (
     status_of,
 )
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
-from eaves.controller.observe.pieces import errors_of
+from eaves.controller.observe.pieces import hindrances_of
 from eaves.wire.pb.info import info_pb2
 from eaves.wire.pb.info.info_pb2 import ZInfoNetworkInstance
 
@@ -36,7 +36,7 @@ def observe_network(objects: DeviceObjects, info: ZInfoNetworkInstance, now: flo
     events: list[EventNote] = []
     is_gone = not info.displayname and not info.networkVersion and not info.activated and not info.networkErr
     if not is_gone:
-        fault = errors_of(info.networkErr)
+        fault = hindrances_of(info.networkErr)
         state = "Error" if fault and info.state != info_pb2.ZNETINST_STATE_ONLINE else _state(info)
         others.append(
             compact(

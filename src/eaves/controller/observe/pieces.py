@@ -28,13 +28,21 @@ def time_of(stamp: Timestamp) -> str:
 
 
 def errors_of(errors: Iterable[ErrorInfo]) -> str:
-    """Descriptions of what went wrong, with what the device waits for; notices are no faults."""
+    """Descriptions of what is wrong with the device itself; notices are no faults."""
+    return hindrances_of(error for error in errors if error.severity != SEVERITY_NOTICE)
+
+
+def hindrances_of(errors: Iterable[ErrorInfo]) -> str:
+    """Descriptions of what an app, a volume, an image or a network lacks, with what the device waits for.
+
+    Notices count here: EVE calls a failure so while it has tried a few times only, which may be all it does for hours (pillar,
+    types/errortime.go).
+    """
     texts = []
     for error in errors:
-        if not error.description or error.severity == SEVERITY_NOTICE:
-            continue
-        text = error.description.strip()
-        texts.append(f"{text} ({error.retry_condition})" if error.retry_condition else text)
+        text = " ".join(error.description.split())
+        if text:
+            texts.append(f"{text} ({error.retry_condition})" if error.retry_condition else text)
     return "; ".join(dict.fromkeys(texts))
 
 

@@ -22,7 +22,7 @@ from eaves.controller.observe.conditions import (
     status_of,
 )
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
-from eaves.controller.observe.pieces import errors_of, generation_of, time_of
+from eaves.controller.observe.pieces import generation_of, hindrances_of, time_of
 from eaves.kinds import app as app_kind
 from eaves.kinds.appsnapshot import AppSnapshotPhase, SnapshotContent
 from eaves.kube.resource import Object
@@ -105,7 +105,7 @@ def _observe(snapshot: Object, told: ZInfoSnapshot | None, node_name: str, now: 
         _assign(status, AppSnapshotPhase.FAILED, "Lost", text, now)
         return plan_update(snapshot, status, [EventNote(EventType.WARNING, "SnapshotLost", text)])
     phase = _phase(told)
-    message = errors_of([told.snap_err]) if told.HasField("snap_err") else ""
+    message = hindrances_of([told.snap_err]) if told.HasField("snap_err") else ""
     if phase is AppSnapshotPhase.READY and _lacks_memory(snapshot, told):
         message = f"node {node_name} saves no memory of machines: it has the disks alone"
     _assign(status, phase, _reason(phase), message or _TEXTS[phase], now)

@@ -11,13 +11,14 @@ from eaves.controller.observe.conditions import (
     Fact,
     Status,
     assign,
+    find_condition,
     plan_update,
     set_conditions,
     status_of,
 )
 from eaves.controller.observe.contact import app_ready
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
-from eaves.controller.observe.pieces import digest_of, errors_of
+from eaves.controller.observe.pieces import digest_of, hindrances_of
 from eaves.controller.observe.volume_snapshots import held_snapshots, observe_volume_snapshots
 from eaves.kinds import app as app_kind
 from eaves.kinds import volume as volume_kind
@@ -34,6 +35,7 @@ _PROGRESS_STEP = 10
 _USED_STEP = 20
 """Use of a volume is written when it moved by one part in so many of its size."""
 
+_FAILED = "ErrImagePull"
 _MODES, _FORMATS = frozenset(VolumeMode), frozenset(DiskFormat)
 _BEFORE_CONTAINER = frozenset({"", AppPhase.PENDING, AppPhase.DOWNLOADING, AppPhase.FAILED})
 
@@ -47,7 +49,7 @@ def observe_content_tree(objects: DeviceObjects, info: ZInfoContentTree, now: fl
         if (app.get("spec") or {}).get("nodeName") == node_name and _is_image_of(app, info.uuid)
     ]
     volumes = [volume for volume in objects.volumes if _is_source_of(volume, info.uuid)]
-    updates = [_observe_app_image(app, info, now) for app in apps] + [
+    updates = [_observe_app_image(app, info, objects.edgenode, now) for app in apps] + [
         _observe_source(volume, info, now) for volume in volumes
     ]
     return [update for update in updates if update is not None]
@@ -69,13 +71,13 @@ def _is_source_of(volume: Object, tree_id: str) -> bool:
 
 def _image_fact(info: ZInfoContentTree) -> Fact | None:
     """None for the last word about an image that is gone."""
-    fault = errors_of([info.err]) if info.HasField("err") else ""
+    fault = hindrances_of([info.err]) if info.HasField("err") else ""
     if info.state == info_pb2.INVALID and not info.displayName:
         return None
     if info.state == info_pb2.LOADED:
         return Fact("ImageReady", TRUE, "Loaded", "the image is on the node")
     if info.state == info_pb2.ERROR or fault:
-        return Fact("ImageReady", FALSE, "ErrImagePull", fault or "the image cannot be had")
+        return Fact("ImageReady", FALSE, _FAILED, fault or "the image cannot be had")
     if info.state == info_pb2.DOWNLOAD_STARTED:
         percent = info.progressPercentage // _PROGRESS_STEP * _PROGRESS_STEP
         return Fact("ImageReady", FALSE, "Downloading", f"the image is being downloaded: {percent} %")
@@ -89,7 +91,7 @@ def _image_fact(info: ZInfoContentTree) -> Fact | None:
     return Fact("ImageReady", FALSE, "Waiting", "the download has not started")
 
 
-def _observe_app_image(app: Object, info: ZInfoContentTree, now: float) -> StatusUpdate | None:
+def _observe_app_image(app: Object, info: ZInfoContentTree, edgenode: Object, now: float) -> StatusUpdate | None:
     fact = _image_fact(info)
     if fact is None:
         return None
@@ -100,8 +102,9 @@ def _observe_app_image(app: Object, info: ZInfoContentTree, now: float) -> Statu
         status["image"] = {"reference": image, "digest": digest_of(info.sha256)}
     phase = str(status.get("phase") or "")
     set_conditions(status, [fact], now)
-    if phase in _BEFORE_CONTAINER and fact.status is FALSE and fact.reason != "Waiting":
-        waiting = "Pulling" if fact.reason != "ErrImagePull" else "ErrImagePull"
+    is_told = fact.status is FALSE and fact.reason != "Waiting"
+    if phase in _BEFORE_CONTAINER and is_told and not (fact.reason != _FAILED and _has_fault(status, edgenode)):
+        waiting = "Pulling" if fact.reason != _FAILED else _FAILED
         if phase != AppPhase.FAILED:
             status["phase"] = str(AppPhase.DOWNLOADING)
         assign(status, message=fact.message, state={"waiting": {"reason": waiting, "message": fact.message}})
@@ -109,9 +112,16 @@ def _observe_app_image(app: Object, info: ZInfoContentTree, now: float) -> Statu
     old: Status = next(
         (c for c in (app.get("status") or {}).get("conditions") or () if c.get("type") == "ImageReady"), {}
     )
-    if fact.reason == "ErrImagePull" and old.get("message") != fact.message:
+    if fact.reason == _FAILED and old.get("message") != fact.message:
         events.append(EventNote(EventType.WARNING, "Failed", f'failed to pull image "{image}": {fact.message}'))
     return plan_update(app, status, events)
+
+
+def _has_fault(status: Status, edgenode: Object) -> bool:
+    """Whether an EVE device has said what hinders the app, which it takes back itself: the image may go on all the same (too small a
+    disk is found while it is unpacked)."""
+    runs_eve = ((edgenode.get("status") or {}).get("versions") or {}).get("eve")
+    return bool(runs_eve) and ((status.get("state") or {}).get("waiting") or {}).get("reason") == _FAILED
 
 
 def _observe_source(volume: Object, info: ZInfoContentTree, now: float) -> StatusUpdate | None:
@@ -120,7 +130,10 @@ def _observe_source(volume: Object, info: ZInfoContentTree, now: float) -> Statu
         return None
     status = status_of(volume)
     if status.get("phase") not in (VolumePhase.READY, VolumePhase.FAILED):
-        assign(status, phase=str(VolumePhase.CREATING), message=fact.message)
+        ready = find_condition(status.get("conditions") or (), "Ready") or {}
+        # What hinders the volume itself goes before how far its image is.
+        fault = ready.get("message") if ready.get("status") == FALSE else ""
+        assign(status, phase=str(VolumePhase.CREATING), message=fault or fact.message)
     set_conditions(status, [fact], now)
     return plan_update(volume, status)
 
@@ -132,7 +145,7 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
         return []
     status = status_of(volume)
     old_phase = status.get("phase")
-    fault = errors_of([info.volumeErr]) if info.HasField("volumeErr") else ""
+    fault = hindrances_of([info.volumeErr]) if info.HasField("volumeErr") else ""
     phase = _volume_phase(info, fault)
     assign(
         status,

@@ -10,6 +10,7 @@ import pytest
 from eaves.controller.compile.model import NodeInputs
 from eaves.controller.compile.node import compile_node
 from eaves.testing.device_cipher import DeviceCipher
+from eaves.testing.eve_user_data import read_like_eve
 from eaves.testing.objects import make_app, make_edgenode, make_network, make_secret
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.vm_pb2 import NOHYPER
@@ -79,9 +80,27 @@ def test_eve_gets_the_command_by_its_environment_variable() -> None:
     wanted = make_app(command=["/bin/sh", "-c"], args=["echo a b"], env=[{"name": "A", "value": "1"}])
     eve = compile_app(wanted, status=EVE)
     assert DEVICE.decrypt(eve.cipherData).protectedUserData
-    text = _user_data(eve)
-    assert text == "A=1\nEVE_ECO_CMD=/bin/sh -c 'echo a b'"
+    variables, files = read_like_eve(_user_data(eve))
+    assert variables == {"A": "1", "EVE_ECO_CMD": "/bin/sh /.eaves-command"}
+    assert files == {"/.eaves-command": "#!/bin/sh\nexec /bin/sh -c 'echo a b'\n"}
     assert _user_data(compile_app(wanted)) == "A=1"
+    plain = compile_app(make_app(command=["/bin/web", "--listen", ":80"]), status=EVE)
+    assert _user_data(plain) == "EVE_ECO_CMD=/bin/web --listen :80"
+
+
+def test_what_eve_has_no_word_for_in_a_container_is_told() -> None:
+    compiled = compile_node(
+        NodeInputs(
+            edgenode=make_edgenode(status=EVE),
+            apps=[make_app(args=["-v"], workingDir="/srv")],
+            networks=[make_network("default")],
+            cipher=DEVICE.node_cipher,
+        )
+    )
+    assert [problem.message for problem in compiled.problems] == [
+        "an EVE device keeps the image's working directory",
+        "an EVE device takes no args without a command; write the image's entrypoint as command",
+    ]
 
 
 def _user_data(app: AppInstanceConfig) -> str:

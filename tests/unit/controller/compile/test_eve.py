@@ -7,7 +7,14 @@ from typing import Any
 from eaves.controller.compile.eve import LAST_DISPLAY, Displays
 from eaves.controller.compile.model import NodeInputs
 from eaves.controller.compile.node import compile_node
-from eaves.testing.objects import make_app, make_edgenode, make_network, make_object, make_vm, uid_of
+from eaves.testing.objects import (
+    make_app,
+    make_edgenode,
+    make_network,
+    make_object,
+    make_vm,
+    uid_of,
+)
 from eaves.wire.pb.config.appconfig_pb2 import AppInstanceConfig
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.netinst_pb2 import PortProbe

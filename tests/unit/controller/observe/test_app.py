@@ -270,3 +270,31 @@ def test_what_an_app_says_of_itself_is_shown_and_its_kubeconfig_is_not() -> None
     objects.tell(app_message(info_pb2.RUNNING, restarts=1), NOW + 1)
     assert objects.status("App", "web")["customStatus"] == '{"queue": 7}'
     assert "secret" not in str(objects.status("App", "web"))
+
+
+def test_what_eve_tries_again_shows_though_it_calls_it_a_notice() -> None:
+    objects = observed()
+    message = app_message(info_pb2.RESOLVING_TAG)
+    text = "error getting manifest:\n\nMANIFEST_UNKNOWN"
+    message.ainfo.appErr.append(
+        ErrorInfo(description=text, severity=common_pb2.SEVERITY_NOTICE, retry_condition="Will retry in 1m0s")
+    )
+    objects.tell(message, NOW)
+    status = objects.status("App", "web")
+    assert status["message"] == "error getting manifest: MANIFEST_UNKNOWN (Will retry in 1m0s)"
+    assert status["state"]["waiting"]["reason"] == "ErrImagePull"
+
+
+def test_an_app_that_crashed_on_an_eve_device_has_failed() -> None:
+    objects = observed()
+    objects.tell(app_message(info_pb2.RUNNING), NOW)
+    objects.tell(app_message(info_pb2.HALTING, error="one of the application's tasks has crashed"), NOW)
+    status = objects.status("App", "web")
+    assert (status["phase"], status["message"]) == ("Failed", "one of the application's tasks has crashed")
+
+
+def test_an_app_that_ended_on_an_eve_device_is_not_said_to_be_unwanted() -> None:
+    objects = observed()
+    objects.tell(app_message(info_pb2.HALTED), NOW)
+    status = objects.status("App", "web")
+    assert (status["phase"], status["message"]) == ("Halted", "has ended; raise spec.restartCounter to start it again")

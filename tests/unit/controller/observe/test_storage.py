@@ -191,3 +191,28 @@ def test_what_a_volume_waits_for_shows_whoever_was_told_last() -> None:
     objects.tell(tree_message(source_tree_id(volume.decode(made)), info_pb2.DOWNLOAD_STARTED), NOW)
     objects.tell(volume_message(info_pb2.INITIAL), NOW)
     assert objects.status("Volume", "data")["message"] == "the image is being downloaded: 0 %"
+
+
+def test_how_far_an_image_is_does_not_hide_what_hinders_an_app_of_an_eve_device() -> None:
+    edgenode = make_edgenode(status={"versions": {"eve": "17.3.0"}})
+    objects = ObservedObjects(edgenode, make_app())
+    message = ZInfoMsg(ztype=info_pb2.ZiApp)
+    info = message.ainfo
+    info.AppID, info.AppName, info.appVersion, info.state = uid_of("App", "web"), "web", "1", info_pb2.DELIVERED
+    info.appErr.append(ErrorInfo(description="Remaining disk space", severity=common_pb2.SEVERITY_ERROR))
+    tree = content_tree_id(app.decode(make_app()))
+    objects.tell(message, NOW)
+    objects.tell(tree_message(tree, info_pb2.VERIFYING), NOW)
+    assert objects.status("App", "web")["message"] == "Remaining disk space"
+    del info.appErr[:]
+    objects.tell(message, NOW)
+    objects.tell(tree_message(tree, info_pb2.VERIFYING), NOW)
+    assert objects.status("App", "web")["message"] == "the image is being verified and unpacked"
+
+
+def test_how_far_an_image_is_does_not_hide_what_hinders_a_volume() -> None:
+    made = make_volume(source={"image": "shop/seed:1"})
+    objects = ObservedObjects(make_edgenode(), made)
+    objects.tell(volume_message(info_pb2.CREATING_VOLUME, error="no space left"), NOW)
+    objects.tell(tree_message(source_tree_id(volume.decode(made)), info_pb2.VERIFYING), NOW)
+    assert objects.status("Volume", "data")["message"] == "no space left"
