@@ -162,6 +162,7 @@ _TOKEN = re.compile(r"\s*(!=|==|[=!,()<>]|[^\s=!,()<>]+)")
 _SPECIAL = frozenset({"", "!=", "==", "=", "!", ",", "(", ")", "<", ">"})
 """Tokens that are no identifiers; the empty one is the end."""
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_INT64 = 1 << 63
 
 
 class _LabelParser:
@@ -200,7 +201,7 @@ class _LabelParser:
                 return Requirement(key, Operator(word), self._take_values(key))
             case ">" | "<" as sign:
                 bound = self._take_value(key)
-                if not all(_INTEGER.fullmatch(value) for value in bound):
+                if not all(_INTEGER.fullmatch(value) and -_INT64 <= int(value) < _INT64 for value in bound):
                     why = "for 'Gt', 'Lt' operators, the value must be an integer"
                     raise _requirement_fault(f"values[0]: Invalid value: {_quote(next(iter(bound)))}: {why}")
                 return Requirement(key, Operator.GREATER if sign == ">" else Operator.LESS, bound)

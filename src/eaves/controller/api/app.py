@@ -90,7 +90,7 @@ class Api:
             is_known = request.target is not None and self._resources.knows(request)
             answer = await self._answer(request, is_known)
         except EavesError as error:
-            answer = error_response(error)
+            answer = error_response(error, request.header(b"accept"))
         if isinstance(answer, Conversation) and not request.is_websocket:
             answer = error_response(status.bad_request("Upgrade request required"))
         code = 200

@@ -83,12 +83,13 @@ def parse_delete_options(body: bytes, content_type: str, query: Query) -> Delete
 
 def _check(options: DeleteOptions) -> None:
     faults = []
-    if (options.propagation_policy or "Background") not in POLICIES:
+    policy = options.propagation_policy
+    if policy is not None and policy not in POLICIES:
         detail = 'supported values: "Foreground", "Background", "Orphan", "nil"'
-        faults.append(FieldError("propagationPolicy", CauseType.NOT_SUPPORTED, detail, options.propagation_policy))
-    if options.orphan_dependents is not None and options.propagation_policy is not None:
+        faults.append(FieldError("propagationPolicy", CauseType.NOT_SUPPORTED, detail, policy))
+    if options.orphan_dependents is not None and policy is not None:
         detail = "orphanDependents and deletionPropagation cannot be both set"
-        faults.append(FieldError("propagationPolicy", CauseType.INVALID, detail, options.propagation_policy))
+        faults.append(FieldError("propagationPolicy", CauseType.INVALID, detail, policy))
     if options.dry_run and options.dry_run != ("All",):
         faults.append(FieldError("dryRun", CauseType.NOT_SUPPORTED, 'supported values: "All"', list(options.dry_run)))
     if faults:

@@ -6,19 +6,25 @@ import logging
 
 import msgspec
 
+from eaves.controller.api.forms import render_yaml
 from eaves.controller.api.http import Response
 from eaves.kit.errors import EavesError
-from eaves.kube import status
+from eaves.kube import negotiate, status
 from eaves.kube.errors import ApiError
 from eaves.store.errors import CompactedError, DiskFullError, FutureRevisionError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
 
-def error_response(error: EavesError) -> Response:
-    """The answer for ``error``: an ApiError as it is, an error of the store as what it means to a client."""
+def error_response(error: EavesError, accept: str = "") -> Response:
+    """The answer for ``error``: an ApiError as it is, an error of the store as what it means to a client. In YAML for those who ``accept``
+    that and no JSON.
+    """
     fault = error if isinstance(error, ApiError) else _translate(error)
-    return Response(msgspec.json.encode(status.render_status(fault)), fault.status_code, headers=fault.headers)
+    body = msgspec.json.encode(status.render_status(fault))
+    if negotiate.YAML in accept and not negotiate.accepts(accept, negotiate.JSON):
+        return Response(render_yaml(body), fault.status_code, negotiate.YAML, fault.headers)
+    return Response(body, fault.status_code, headers=fault.headers)
 
 
 def _translate(error: EavesError) -> ApiError:

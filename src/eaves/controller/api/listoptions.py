@@ -178,15 +178,18 @@ def _check_match_of_watch(query: Query) -> None:
     text = query.get("resourceVersionMatch", "")
     if "sendInitialEvents" in query:
         if text != Match.NOT_OLDER_THAN:
-            field = "resourceVersionMatch"
-            reason = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            faults = [FieldError(field, CauseType.FORBIDDEN, reason)]
-            if text:
-                faults.append(FieldError(field, CauseType.NOT_SUPPORTED, 'supported values: "NotOlderThan"', text))
-            raise status.invalid("meta.k8s.io", "ListOptions", "", faults)
+            raise _bad_match(text, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
     elif text:
         reason = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        raise _invalid_options("resourceVersionMatch", reason)
+        raise _bad_match(text, reason)
+
+
+def _bad_match(text: str, reason: str) -> Exception:
+    faults = [FieldError("resourceVersionMatch", CauseType.FORBIDDEN, reason)]
+    if text not in ("", Match.NOT_OLDER_THAN):
+        supported = 'supported values: "NotOlderThan"'
+        faults.append(FieldError("resourceVersionMatch", CauseType.NOT_SUPPORTED, supported, text))
+    return status.invalid("meta.k8s.io", "ListOptions", "", faults)
 
 
 def _known_match(text: str) -> Match:

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from eaves.controller.api.app import NOT_FOUND, Answer
 from eaves.controller.api.faults import error_response
+from eaves.controller.api.forms import LIST_SHAPES, OBJECT_SHAPES
 from eaves.controller.api.http import Request, Response
 from eaves.controller.api.routing import Target
-from eaves.kube import status
+from eaves.kube import negotiate, status
 from eaves.kube.resource import Gvr, Resource, Verb
 
 
@@ -23,6 +24,10 @@ class KindHandler(Protocol):
         """Answer ``request.verb``, which is one of the resource's verbs."""
         ...
 
+
+_WRITES = frozenset({Verb.CREATE, Verb.UPDATE, Verb.PATCH, Verb.DELETE, Verb.DELETE_COLLECTION})
+_WITH_OBJECTS = frozenset({"status", "finalize", "token"})
+"""Subresources that answer writes with an object; others are streams."""
 
 SubresourceHandler = Callable[[Request, Target], Awaitable[Answer]]
 """Serves one subresource of one object, for the verbs that the kind lists for it."""
@@ -71,13 +76,23 @@ class ResourceService:
             raise status.path_not_allowed()
         _check_verb(kind.resource, request.verb)
         _check_path(kind.resource, request.verb, target)
+        _check_acceptable(request)
         return await kind.serve(request, target)
 
     async def _serve_subresource(self, request: Request, target: Target, resource: Resource) -> Answer:
         verbs = next((sub.verbs for sub in resource.subresources if sub.name == target.subresource), frozenset())
         if request.verb not in verbs:
             raise _not_allowed(resource, request.verb)
+        if target.subresource in _WITH_OBJECTS:
+            _check_acceptable(request)
         return await self._subresources[resource.gvr, target.subresource](request, target)
+
+
+def _check_acceptable(request: Request) -> None:
+    """A write whose outcome could not be told is not done. Raises ApiError 406."""
+    if request.verb in _WRITES:
+        is_list = request.verb == Verb.DELETE_COLLECTION
+        negotiate.negotiate(request.header(b"accept"), LIST_SHAPES if is_list else OBJECT_SHAPES)
 
 
 def _is_place(resource: Resource, target: Target) -> bool:

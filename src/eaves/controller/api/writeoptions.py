@@ -54,9 +54,9 @@ def parse_write_options(kind: str, query: Query, user_agent: str) -> WriteOption
         detail = f"may not be more than {MANAGER_LIMIT_BYTES} bytes"
         faults.append(FieldError("fieldManager", CauseType.TOO_LONG, detail, manager))
     elif not manager.isprintable():
-        faults.append(
-            FieldError("fieldManager", CauseType.INVALID, "should only contain printable characters", manager)
-        )
+        at, letter = next((i, letter) for i, letter in enumerate(manager) if not letter.isprintable())
+        detail = f"invalid character U+{ord(letter):04X} (at position {len(manager[:at].encode())})"
+        faults.append(FieldError("fieldManager", CauseType.INVALID, detail, manager))
     if faults:
         raise status.invalid("meta.k8s.io", kind, "", faults)
     return WriteOptions(

@@ -370,3 +370,58 @@ async def test_a_token_that_is_none_is_not_said_to_be_for_others(admin: AsgiClie
     spec = {"token": "zzz", "audiences": ["a"]}
     answer = await admin.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": spec})
     assert answer.json()["status"] == {"user": {}, "error": "invalid bearer token"}
+
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+
+async def test_a_write_whose_outcome_could_not_be_told_is_not_done(admin: AsgiClient) -> None:
+    path, text = f"{CONFIGMAPS}/c", {"accept": "text/plain"}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": {"a": "b"}}}
+    assert (await admin.call("POST", CONFIGMAPS, body, headers=text)).status == 406
+    assert (await admin.call("GET", path)).status == 404
+    await admin.call("POST", CONFIGMAPS, body)
+    changed = {"metadata": {"name": "c", "labels": {"a": "z"}}}
+    assert (await admin.call("PUT", path, changed, headers=text)).status == 406
+    assert (await admin.call("PATCH", path, changed, content_type=MERGE, headers=text)).status == 406
+    assert (await admin.call("DELETE", path, headers=text)).status == 406
+    # A collection is a list, which has no shape of an object.
+    one = {"accept": "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"}
+    assert (await admin.call("DELETE", CONFIGMAPS, headers=one)).status == 406
+    answer = await admin.call("GET", path)
+    assert (answer.status, answer.json()["metadata"]["labels"]) == (200, {"a": "b"})
+    assert (
+        await admin.call("PATCH", f"{NAMESPACES}/default/status", {}, content_type=MERGE, headers=text)
+    ).status == 406
+    assert (await admin.call("DELETE", path, headers={"accept": TABLE})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/yaml", "application/yaml"),
+        ("application/yaml,application/json", "application/json"),
+        ("text/plain,application/yaml;q=0.5", "application/yaml"),
+        (TABLE, "application/json"),
+    ],
+)
+async def test_faults_are_in_yaml_for_those_who_read_yaml(admin: AsgiClient, accept: str, kind: str) -> None:
+    answer = await admin.call("GET", f"{CONFIGMAPS}/c", headers={"accept": accept})
+    assert (answer.status, answer.headers["content-type"]) == (404, kind)
+    if kind == "application/yaml":
+        assert b"\nreason: NotFound\n" in answer.body
+
+
+async def test_faults_of_options_say_what_is_wrong(admin: AsgiClient) -> None:
+    answer = await admin.call("POST", CONFIGMAPS, {"metadata": {"name": "c"}}, fieldManager="\u00e9a\nb")
+    (cause,) = answer.json()["details"]["causes"]
+    assert cause["message"] == 'Invalid value: "\u00e9a\\nb": invalid character U+000A (at position 3)'
+    answer = await admin.call("DELETE", f"{CONFIGMAPS}/c", propagationPolicy="")
+    assert (answer.status, answer.json()["details"]["causes"][0]["field"]) == (422, "propagationPolicy")
+    answer = await admin.call("GET", CONFIGMAPS, watch="1", resourceVersionMatch="Exact")
+    assert [each["reason"] for each in answer.json()["details"]["causes"]] == [
+        "FieldValueForbidden",
+        "FieldValueNotSupported",
+    ]
+    answer = await admin.call("GET", CONFIGMAPS, labelSelector="n>99999999999999999999")
+    assert answer.status == 400
