@@ -60,7 +60,7 @@ class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tru
     event_time: Annotated[MicroTime | None, NULLABLE, about("When it was first seen, to the microsecond.")] = None
     series: Annotated[EventSeries | None, about("Set when it happens again and again.")] = None
     action: Annotated[str, about("What was done or failed.")] = ""
-    related: Annotated[ObjectReference | None, about("Another object that has to do with it.")] = None
+    related: Annotated[ObjectReference | None, ATOMIC, about("Another object that has to do with it.")] = None
     reporting_component: Annotated[str, about("Controller that reports.")] = ""
     reporting_instance: Annotated[str, about("Its instance.")] = ""
 

@@ -44,7 +44,7 @@ class Event(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=Tru
     action: Annotated[str, about("What was done or failed.")] = ""
     reason: Annotated[str, about("Why, as one word.")] = ""
     regarding: Annotated[ObjectReference, event.ATOMIC, about("The object that it is about.")] = ObjectReference()
-    related: Annotated[ObjectReference | None, about("Another object that has to do with it.")] = None
+    related: Annotated[ObjectReference | None, event.ATOMIC, about("Another object that has to do with it.")] = None
     note: Annotated[str, about("What happened, for people.")] = ""
     type: Annotated[str, about("Normal or Warning.")] = ""
     deprecated_source: Annotated[EventSource, about("Who reports, in the core group's form.")] = EventSource()

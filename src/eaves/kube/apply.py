@@ -48,26 +48,29 @@ def apply_configuration(
     ``live`` None creates. Defaults are the caller's to add afterwards: an applier does not own them. Raises ApiError 409 with one
     cause a field that another manager owns with another value, unless ``force`` takes them over.
     """
-    base: Object = live if live is not None else {"metadata": {}}
+    base: Object = managed.with_zeros(resource, live) if live is not None else {"metadata": {}}
     managers = _load_managers(resource, base, live is not None, now)
     mine = Manager(manager, APPLY, resource.api_version, subresource, EMPTY)
     last = next((entry for entry in managers if entry.identity == mine.identity), None)
     others = [entry for entry in managers if entry.identity != mine.identity]
     fields = managed.strip_unowned(resource, typed.fields_of(resource.schema, configuration), subresource)
-    merged = typed.merge(resource.schema, base, _without_unowned(_without_nulls(resource, configuration)))
+    merged = typed.merge(resource.schema, base, _without_unowned(configuration))
+    emptied = EMPTY
     if last is not None and (dropped := last.fields - fields):
         owned = managed.union_fields(others) | fields | managed.UNOWNED
-        merged = typed.prune(resource.schema, merged, dropped, owned)
+        merged, emptied = typed.prune(resource.schema, merged, dropped, owned)
     difference = typed.compare(resource.schema, base, merged)
     touched = managed.strip_untouched(resource, difference.added | difference.changed, subresource)
     if touched and not force:
         _check_conflicts(resource, base, others, touched, manager)
-    if lost := touched | managed.strip_untouched(resource, difference.removed, subresource):
+    # What is emptied is a null for structured-merge-diff, which whoever owned the container still owns.
+    removed = difference.removed - emptied
+    if lost := touched | managed.strip_untouched(resource, removed, subresource):
         others = [structs.replace(entry, fields=entry.fields - lost) for entry in others]
     # An apply that leaves the object as it is has no time of its own.
     time = now if difference else last.time if last is not None else ""
     # The tree of ``live`` is shared, so what is written below must be a copy of its own.
-    merged = {**merged, "metadata": dict(merged["metadata"])}
+    merged = {**managed.without_zeros(resource, merged), "metadata": dict(merged["metadata"])}
     managed.put_managers(merged, [*others, structs.replace(mine, fields=fields, time=time)])
     if manager == KUBECTL:
         _save_last_applied(merged, configuration)
@@ -79,7 +82,7 @@ def _load_managers(resource: Resource, live: Object, exists: bool, now: str) -> 
     managers = managed.parse_managers(live)
     if managers or not exists:
         return managers
-    fields = managed.strip_unowned(resource, typed.compare(resource.schema, {"metadata": {}}, live).added)
+    fields = managed.strip_unowned(resource, managed.find_made(resource, live))
     return [Manager(BEFORE_FIRST_APPLY, UPDATE, resource.api_version, "", fields, now)]
 
 
@@ -92,31 +95,6 @@ def _without_unowned(configuration: Object) -> Object:
     ignored = ("managedFields", "resourceVersion", "creationTimestamp", "generation", "selfLink")
     kept = {key: value for key, value in meta.items() if key not in ignored}
     return {**configuration, "metadata": kept}
-
-
-def _without_nulls(resource: Resource, configuration: Object) -> Object:
-    """What is laid over the live object. Templates leave nulls behind: they are owned, but say nothing where the kind is Kubernetes' own,
-    nor in metadata. Of a custom kind's other fields a null is a value, which its schema may refuse, as in other writes.
-    """
-    if not resource.is_custom:
-        return _drop_nulls(configuration)
-    meta = configuration.get("metadata") or {}
-    kept = _drop_nulls(meta)
-    return configuration if kept is meta else {**configuration, "metadata": kept}
-
-
-def _drop_nulls(value: Object) -> Object:
-    """The value itself when there are none."""
-    kept = value
-    for name, field in value.items():
-        if field is None or (isinstance(field, dict) and (below := _drop_nulls(field)) is not field):
-            if kept is value:
-                kept = dict(value)
-            if field is None:
-                del kept[name]
-            else:
-                kept[name] = below
-    return kept
 
 
 def _check_conflicts(resource: Resource, live: Object, others: Managers, touched: FieldSet, manager: str) -> None:

@@ -142,7 +142,7 @@ def track_create(resource: Resource, obj: Object, manager: str, now: str, subres
     if is_reset(obj):
         obj["metadata"].pop("managedFields")
         return
-    added = typed.compare(resource.schema, {"metadata": {}}, _untracked(obj)).added - _structures(resource)
+    added = find_made(resource, _untracked(obj))
     # Entries that the request brings are about fields that it creates: those are the creator's.
     given = [structs.replace(entry, fields=entry.fields - added) for entry in parse_managers(obj)]
     taken = _without(strip_unowned(resource, added), resource.unowned)
@@ -163,11 +163,18 @@ def track_update(resource: Resource, new: Object, old: Object, manager: str, now
     if not managers:
         new["metadata"].pop("managedFields", None)
         return
-    difference = typed.compare(resource.schema, _tracked(resource, old), _tracked(resource, new))
+    before, after = (with_zeros(resource, _untracked(obj)) for obj in (old, new))
+    difference = typed.compare(resource.schema, before, after)
     taken = strip_unowned(resource, difference.added | difference.changed, subresource) - _structures(resource)
     lost = strip_untouched(resource, difference.removed, subresource) | taken
     left = [structs.replace(entry, fields=entry.fields - lost) for entry in managers] if lost else list(managers)
     put_managers(new, _record_update(resource, left, taken, manager, now, subresource))
+
+
+def find_made(resource: Resource, obj: Object) -> FieldSet:
+    """All that somebody put into an object, beside what is always there."""
+    difference = typed.compare(resource.schema, with_zeros(resource, {"metadata": {}}), with_zeros(resource, obj))
+    return (difference.added | difference.changed) - _structures(resource)
 
 
 def _structures(resource: Resource) -> FieldSet:
@@ -188,9 +195,16 @@ def _untracked(obj: Object) -> Object:
     return {**obj, "metadata": meta}
 
 
-def _tracked(resource: Resource, obj: Object) -> Object:
-    """The object as a change of it is looked at: a field that is written though it is empty turns into that, and does not go."""
-    return {**resource.zero_fields, **_untracked(obj)}
+def with_zeros(resource: Resource, obj: Object) -> Object:
+    """The object with the fields that are written though they are empty."""
+    return {**resource.zero_fields, **obj} if resource.zero_fields else obj
+
+
+def without_zeros(resource: Resource, obj: Object) -> Object:
+    """The object as it is stored and compared: such fields count as absent, however they are empty."""
+    if all(obj.get(name, True) for name in resource.zero_fields):
+        return obj
+    return {name: value for name, value in obj.items() if value or name not in resource.zero_fields}
 
 
 def _record_update(

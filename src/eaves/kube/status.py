@@ -73,8 +73,11 @@ def unknown_resource() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource", details={})
 
 
-def already_exists(group: str, resource: str, name: str) -> ApiError:
+def already_exists(group: str, resource: str, name: str, *, is_going: bool = False) -> ApiError:
+    """``is_going``: it is being deleted, so that a client may try again."""
     message = f'{_qualify(resource, group)} "{name}" already exists'
+    if is_going:
+        message = f"object is being deleted: {message}"
     return ApiError(409, "AlreadyExists", message, details=_details(group, resource, name))
 
 

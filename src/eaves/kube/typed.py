@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from eaves.kube import status
-from eaves.kube.fieldset import EMPTY, FieldSet, Path, field_element, key_element, render_path, value_element
+from eaves.kube.fieldset import EMPTY, FieldSet, Path, field_element, key_element, make_set, render_path, value_element
 from eaves.kube.schema import ANY, ListType, MapType, Schema
 from eaves.kube.trees import is_same
 
@@ -261,24 +261,28 @@ def _merge_list(schema: Schema, live: list[Any], applied: list[Any]) -> list[Any
 _GONE, _EMPTIED = object(), object()
 
 
-def prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet) -> Any:
-    """The value without what is in ``dropped`` and not in ``owned``; what goes takes along all below it.
+def prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet) -> tuple[Any, FieldSet]:
+    """The value without what is in ``dropped`` and not in ``owned``, and the containers that went as they were emptied.
+
+    What goes takes along all below it.
 
     A struct's field counts as a member of a set that has something below it, so that a struct goes with its last owner. A container
     that loses its last content goes too, but not the one around it (structured-merge-diff leaves a null there, which is then absent).
     """
-    pruned = _prune(schema, value, dropped, owned)
-    return type(value)() if pruned is _EMPTIED else pruned
+    emptied: list[Path] = []
+    pruned = _prune(schema, value, dropped, owned, (), emptied)
+    return type(value)() if pruned is _EMPTIED else pruned, make_set(emptied)
 
 
-def _prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet) -> Any:
+def _prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet, path: Path, emptied: list[Path]) -> Any:
     is_map = isinstance(value, dict)
     kept: list[tuple[str, Any]] = []
     has_emptied = False
     for element, child, item in walk(schema, value):
-        left = _prune_child(schema, child, element, item, dropped, owned)
+        left = _prune_child(schema, child, (*path, element), item, dropped, owned, emptied)
         if left is _EMPTIED:
             has_emptied = True
+            emptied.append((*path, element))
         elif left is not _GONE:
             kept.append((element, left))
     if not kept and value and not has_emptied:
@@ -286,14 +290,17 @@ def _prune(schema: Schema, value: Any, dropped: FieldSet, owned: FieldSet) -> An
     return {element[2:]: item for element, item in kept} if is_map else [item for _, item in kept]
 
 
-def _prune_child(schema: Schema, child: Schema, element: str, item: Any, dropped: FieldSet, owned: FieldSet) -> Any:
+def _prune_child(
+    schema: Schema, child: Schema, path: Path, item: Any, dropped: FieldSet, owned: FieldSet, emptied: list[Path]
+) -> Any:
+    element = path[-1]
     is_named = element[0] == "f" and element[2:] in schema.properties
     if _has(dropped, element, is_named) and not _has(owned, element, is_named):
         return _GONE
     below = dropped.children.get(element)
     if below is None or not is_container(child, item):
         return item
-    return _prune(child, item, below, owned.children.get(element, EMPTY))
+    return _prune(child, item, below, owned.children.get(element, EMPTY), path, emptied)
 
 
 def _has(fields: FieldSet, element: str, is_named: bool) -> bool:

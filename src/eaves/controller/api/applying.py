@@ -36,7 +36,8 @@ async def load_configuration(
     if resource.has_status and subresource == MAIN:
         # It does not count here, so that what is wrong with it doesn't either.
         configuration.pop("status", None)
-    fill_nulls(resource, configuration)
+    # A null in a map is another value than an empty text until it is known who owns it.
+    fill_nulls(resource, configuration, in_maps=False)
     _check_known(resource, key, configuration)
     known = drop_unknown(resource, configuration, options.validation, warn, remarks=remarks, is_patch=True)
     # Merging by schema needs the types that the schema says; what is missing may be in the object already.
@@ -69,10 +70,14 @@ def _is_wrong_type(fault: FieldError) -> bool:
 
 
 def _check_nulls(resource: Resource, configuration: Object, merged: Object) -> None:
-    """A null that stays where none may stand is refused, though other writes leave such a field out. Raises ApiError 422."""
-    if not _has_null(configuration):
+    """A null that stays where none may stand is refused in fields of a custom kind, though other writes leave such a field out.
+
+    Metadata and kinds of Kubernetes itself do without. Raises ApiError 422.
+    """
+    if not resource.is_custom or not _has_null(configuration):
         return
     faults = [fault for fault in validate_schema(resource.schema, merged) if fault.value == "null"]
+    faults = [fault for fault in faults if not fault.path.startswith("metadata.")]
     if faults:
         raise status.invalid(resource.gvr.group, resource.kind, merged["metadata"]["name"], faults)
 

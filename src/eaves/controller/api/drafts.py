@@ -6,7 +6,7 @@ is absent is filled in, and only then is the whole checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from eaves.controller.api.writeoptions import FieldValidation
@@ -140,7 +140,7 @@ def check_object(resource: Resource, new: Object, old: Object | None, warn: Warn
     name = new["metadata"].get("name") or ""
     _drop_empty(new["metadata"])
     if not resource.is_custom:
-        _drop_empty_fields(new, resource.schema)
+        _drop_empty_fields(new, resource.schema, resource.zero_fields)
     fill_nulls(resource, new)
     if twice := metadata.drop_repeated_owners(new["metadata"]):
         warn(
@@ -170,21 +170,24 @@ def _check_metadata(resource: Resource, new: Object, old: Object | None) -> list
     faults = list(metadata.check_metadata(resource, new))
     if old is not None:
         faults.extend(metadata.check_metadata_update(new, old))
+        if resource.is_custom:
+            # A kube-apiserver looks at the metadata of a changed custom object twice, and tells each time.
+            return faults * 2
     return faults
 
 
-def fill_nulls(resource: Resource, obj: Object) -> None:
-    """What Kubernetes' own types make of values that they have in another form, in place: a null in a map of texts or in a list is the
-    empty value, base64 has no breaks of lines.
+def fill_nulls(resource: Resource, obj: Object, *, in_maps: bool = True) -> None:
+    """What Kubernetes' own types make of values that they have in another form, in place: a null in a map of texts (``in_maps``) or in a
+    list is the empty value, base64 has no breaks of lines.
     """
     if resource.is_custom:
-        _fill_nulls(metadata.OBJECT_META, obj["metadata"])
+        _fill_nulls(metadata.OBJECT_META, obj["metadata"], in_maps)
     else:
-        _fill_nulls(resource.schema, obj)
+        _fill_nulls(resource.schema, obj, in_maps)
 
 
-def _fill_nulls(schema: Schema, value: Object) -> None:
-    is_texts = schema.additional is not None and schema.additional.type == "string"
+def _fill_nulls(schema: Schema, value: Object, in_maps: bool) -> None:
+    is_texts = in_maps and schema.additional is not None and schema.additional.type == "string"
     is_base64 = schema.additional is not None and schema.additional.format == "byte"
     for key, item in value.items():
         if item is None and is_texts:
@@ -192,17 +195,17 @@ def _fill_nulls(schema: Schema, value: Object) -> None:
         elif is_base64 and isinstance(item, str) and ("\n" in item or "\r" in item):
             value[key] = item.translate(LINE_BREAKS)
         elif isinstance(item, dict) and (child := schema.child(key)) is not None:
-            _fill_nulls(child, item)
+            _fill_nulls(child, item, in_maps)
         elif isinstance(item, list) and (child := schema.child(key)) is not None and child.items is not None:
-            _fill_nulls_in_list(child.items, item)
+            _fill_nulls_in_list(child.items, item, in_maps)
 
 
-def _fill_nulls_in_list(schema: Schema, items: list[Any]) -> None:
+def _fill_nulls_in_list(schema: Schema, items: list[Any], in_maps: bool) -> None:
     for index, item in enumerate(items):
         if item is None and schema.type in _EMPTY:
             items[index] = _EMPTY[schema.type]()
         elif isinstance(item, dict):
-            _fill_nulls(schema, item)
+            _fill_nulls(schema, item, in_maps)
 
 
 _EMPTY: Mapping[str, Callable[[], Any]] = {
@@ -221,11 +224,15 @@ def _drop_empty(meta: Object) -> None:
             del meta[name]
 
 
-def _drop_empty_fields(value: Object, schema: Schema) -> None:
-    """Kinds of Kubernetes itself keep no empty maps and lists either; a structure (``spec``) may be empty."""
-    for name in [name for name, field in value.items() if not field and isinstance(field, dict | list)]:
+def _drop_empty_fields(value: Object, schema: Schema, kept: Collection[str] = ()) -> None:
+    """Kinds of Kubernetes itself keep no empty maps, lists, texts and numbers either, beside those ``kept``; a structure (``spec``) may be
+    empty, and so may be what tells being empty from being absent.
+    """
+    for name in [name for name, field in value.items() if not field and field is not None and name not in kept]:
         child = schema.properties.get(name)
-        if child is not None and not child.properties:
+        if child is None or child.properties:
+            continue
+        if isinstance(value[name], dict | list) or not (child.optional or name in schema.required):
             del value[name]
     for name, field in value.items():
         child = schema.properties.get(name)

@@ -98,9 +98,13 @@ class Writer:
                 return await self._create(resource, namespace, dict(obj), options, warn, remarks, is_owned, is_named)
             except _NameTakenError as error:
                 if not generated or attempt == NAME_ATTEMPTS - 1:
-                    gvr = resource.gvr
-                    raise status.already_exists(gvr.group, gvr.resource, error.name) from error
+                    raise await self._taken(resource, key_of(resource, namespace, error.name)) from error
         raise AssertionError("the loop above returns or raises")
+
+    async def _taken(self, resource: Resource, key: Key) -> ApiError:
+        there, gvr = await self._store.get(key), resource.gvr
+        is_going = there is not None and "deletionTimestamp" in decode_given(resource, there)["metadata"]
+        return status.already_exists(gvr.group, gvr.resource, key.name, is_going=is_going)
 
     async def _create(
         self,
@@ -129,6 +133,7 @@ class Writer:
                 await self._guard.check(options.identity, resource, new, None, is_named=is_named)
             if not is_owned:
                 managed.track_create(resource, new, options.manager, render_time(now))
+            new = managed.without_zeros(resource, new)
             document = encode_document(resource, new)
             if options.dry_run:
                 if await self._store.get(key) is not None:
@@ -211,6 +216,7 @@ class Writer:
             if not change.is_owned:
                 now = render_time(self._clock())
                 managed.track_update(resource, new, old, options.manager, now, change.subresource)
+            new = managed.without_zeros(resource, new)
             new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
             if _is_same(new, old):
                 return current

@@ -18,102 +18,16 @@ from eaves.testing.asgi import Answer, AsgiClient
 NAMESPACES = "/api/v1/namespaces"
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 SECRETS = "/api/v1/namespaces/default/secrets"
-ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 CORE_EVENTS = "/api/v1/namespaces/default/events"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
-ROLES = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles"
 APPS = "/apis/eaves.dev/v1alpha1/namespaces/default/apps"
-APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
-STRATEGIC = "application/strategic-merge-patch+json"
+MERGE = "application/merge-patch+json"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-
-
-def owners(answer: Answer) -> dict[str, Any]:
-    assert answer.status in (200, 201), answer.body.decode()
-    entries = answer.json()["metadata"].get("managedFields", ())
-    return {
-        f"{each['manager']} {each['operation']} {each.get('subresource', '')}".strip(): each["fieldsV1"]
-        for each in entries
-    }
 
 
 async def patch(admin: AsgiClient, path: str, body: Any, manager: str = "two", kind: str = MERGE) -> Answer:
     return await admin.call("PATCH", path, body, content_type=kind, fieldManager=manager)
-
-
-async def test_nulls_of_a_configuration_are_owned(admin: AsgiClient) -> None:
-    await admin.call("POST", CONFIGMAPS, {"metadata": {"name": "c", "labels": {"a": "b"}}, "data": {"a": "1"}})
-    metadata: dict[str, Any] = {"name": "c", "labels": None, "annotations": {}}
-    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": None}
-    answer = await patch(admin, f"{CONFIGMAPS}/c", body, kind=APPLY)
-    mine = owners(answer)["two Apply"]
-    assert mine == {"f:metadata": {"f:labels": {}, "f:annotations": {}}, "f:data": {}}
-    assert (answer.json()["data"], answer.json()["metadata"]["labels"]) == ({"a": "1"}, {"a": "b"})
-    # Whoever owned what is now a null, leaves it.
-    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d"}, "data": {"a": "1"}}
-    await patch(admin, f"{CONFIGMAPS}/d", body, kind=APPLY)
-    answer = await patch(admin, f"{CONFIGMAPS}/d", {**body, "data": None}, kind=APPLY)
-    assert owners(answer) == {"two Apply": {"f:data": {}}}
-    assert "data" not in answer.json()
-
-
-async def test_nulls_in_the_metadata_of_custom_kinds_are_owned_too(admin: AsgiClient) -> None:
-    spec = {"image": "r.example/x:1", "nodeName": "n"}
-    await admin.call(
-        "POST", APPS, {"apiVersion": "eaves.dev/v1alpha1", "kind": "App", "metadata": {"name": "a"}, "spec": spec}
-    )
-    body = {"apiVersion": "eaves.dev/v1alpha1", "kind": "App", "metadata": {"name": "a", "labels": None}}
-    assert owners(await patch(admin, f"{APPS}/a", body, kind=APPLY))["two Apply"] == {"f:metadata": {"f:labels": {}}}
-
-
-async def test_fields_that_become_empty_belong_to_who_emptied_them(admin: AsgiClient) -> None:
-    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
-    await admin.call("POST", ROLES, {"metadata": {"name": "r"}, "rules": rules}, fieldManager="one")
-    answer = await patch(admin, f"{ROLES}/r", {"rules": []})
-    assert (answer.json()["rules"], owners(answer)) == (None, {"two Update": {"f:rules": {}}})
-    event = {
-        "metadata": {"name": "e"},
-        "involvedObject": {"namespace": "default"},
-        "firstTimestamp": "2026-01-01T00:00:00Z",
-    }
-    await admin.call("POST", CORE_EVENTS, event, fieldManager="one")
-    answer = await patch(admin, f"{CORE_EVENTS}/e", {"firstTimestamp": None})
-    assert owners(answer) == {"one Update": {"f:involvedObject": {}}, "two Update": {"f:firstTimestamp": {}}}
-
-
-async def test_secrets_of_accounts_are_names_that_are_owned_whole(admin: AsgiClient) -> None:
-    body = {"metadata": {"name": "bot"}, "secrets": [{"name": "a", "namespace": "q", "kind": "Secret"}]}
-    answer = await admin.call("POST", ACCOUNTS, body, fieldManager="one", fieldValidation="Strict")
-    assert answer.json()["secrets"] == [{"name": "a"}]
-    assert owners(answer) == {"one Update": {"f:secrets": {".": {}, 'k:{"name":"a"}': {}}}}
-    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}, "secrets": [{"name": "c"}]}
-    answer = await patch(admin, f"{ACCOUNTS}/bot", body, kind=APPLY)
-    assert answer.json()["secrets"] == [{"name": "a"}, {"name": "c"}]
-    assert owners(answer)["two Apply"] == {"f:secrets": {'k:{"name":"c"}': {}}}
-
-
-async def test_a_namespace_and_its_status_are_written_as_one(admin: AsgiClient) -> None:
-    path = f"{NAMESPACES}/space"
-    made = await admin.call("POST", NAMESPACES, {"metadata": {"name": "space"}}, fieldManager="one")
-    name_label: dict[str, Any] = {"f:metadata": {"f:labels": {".": {}, "f:kubernetes.io/metadata.name": {}}}}
-    assert owners(made) == {"one Update": name_label}
-    body = {
-        "metadata": {"labels": {"st": "1"}, "annotations": {"a": "b"}},
-        "status": {"conditions": [{"type": "X", "status": "True"}]},
-    }
-    answer = await patch(admin, f"{path}/status", body)
-    assert answer.json()["metadata"]["labels"]["st"] == "1"
-    mine = owners(answer)["two Update status"]
-    assert mine["f:metadata"] == {"f:annotations": {".": {}, "f:a": {}}, "f:labels": {"f:st": {}}}
-    replaced = {"metadata": {"name": "space", "labels": {"st": "2"}}, "status": {"phase": "Active"}}
-    answer = await admin.call("PUT", f"{path}/status", replaced, fieldManager="three")
-    labels = {"st": "2", "kubernetes.io/metadata.name": "space"}
-    assert (answer.json()["metadata"]["labels"], answer.json()["status"]) == (labels, {"phase": "Active"})
-    assert owners(answer) == {
-        "one Update": name_label,
-        "three Update status": {"f:metadata": {"f:labels": {"f:st": {}}}},
-    }
 
 
 @pytest.mark.parametrize("phase", ["Foo", "Terminating"])
@@ -122,22 +36,6 @@ async def test_a_namespace_that_stays_is_active(admin: AsgiClient, phase: str) -
     (cause,) = answer.json()["details"]["causes"]
     assert (answer.status, cause["field"]) == (422, "status.Phase")
     assert cause["message"] == f"Invalid value: \"{phase}\": may only be 'Active' if `deletionTimestamp` is empty"
-
-
-async def test_who_holds_a_namespace_is_written_by_finalize_and_owned(admin: AsgiClient) -> None:
-    await admin.call("POST", NAMESPACES, {"metadata": {"name": "space"}}, fieldManager="one")
-    body: dict[str, Any] = {"metadata": {"name": "space"}, "spec": {"finalizers": ["kubernetes", "a.b/c"]}}
-    answer = await admin.call("PUT", f"{NAMESPACES}/space/finalize", body, fieldManager="two")
-    assert answer.json()["spec"] == body["spec"]
-    assert owners(answer)["two Update finalize"] == {"f:spec": {"f:finalizers": {}}}
-    body["spec"]["finalizers"] = ["a b"]
-    answer = await admin.call("PUT", f"{NAMESPACES}/space/finalize", body)
-    causes = answer.json()["details"]["causes"]
-    assert [each["field"] for each in causes] == ["spec.finalizers[0]"] * 2
-    assert (
-        causes[1]["message"]
-        == 'Invalid value: "a b": name is neither a standard finalizer name nor is it fully qualified'
-    )
 
 
 EVENT = {
@@ -425,3 +323,24 @@ async def test_faults_of_options_say_what_is_wrong(admin: AsgiClient) -> None:
     ]
     answer = await admin.call("GET", CONFIGMAPS, labelSelector="n>99999999999999999999")
     assert answer.status == 400
+
+
+async def test_what_is_being_deleted_is_said_to_be(admin: AsgiClient) -> None:
+    body = {"metadata": {"name": "c", "finalizers": ["x.y/z"]}}
+    await admin.call("POST", CONFIGMAPS, body)
+    assert (await admin.call("POST", CONFIGMAPS, body)).json()["message"] == 'configmaps "c" already exists'
+    await admin.call("DELETE", f"{CONFIGMAPS}/c")
+    answer = await admin.call("POST", CONFIGMAPS, body)
+    assert answer.json()["message"] == 'object is being deleted: configmaps "c" already exists'
+
+
+async def test_faults_of_a_changed_custom_objects_metadata_are_told_twice(admin: AsgiClient) -> None:
+    spec = {"image": "r.example/x:1", "nodeName": "n"}
+    await admin.call(
+        "POST", APPS, {"apiVersion": "eaves.dev/v1alpha1", "kind": "App", "metadata": {"name": "a"}, "spec": spec}
+    )
+    wrong = {"metadata": {"labels": {"a b": "c d"}}}
+    answer = await patch(admin, f"{APPS}/a", wrong)
+    values = [each["message"].split(": ")[1] for each in answer.json()["details"]["causes"]]
+    assert values == ['"a b"', '"c d"', '"a b"', '"c d"']
+    assert answer.json()["message"].count('"a b"') == 1
