@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 # libfaketime: for tests with wrong clocks.
 # network-manager, dbus-daemon, dbus-bin: set up the ports of nodes whose settings say manage_ports; tests run them in namespaces of their own.
 # wpasupplicant, hostapd, iw: Wi-Fi on virtual radios, in tests that run in a guest.
+# modemmanager, ppp, udev, polkitd: a mobile network behind an emulated modem, likewise; ModemManager asks polkit who may use a modem.
 # xorriso: makes the cloud-init images of virtual machines; libarchive-tools: bsdtar, which reads them in tests.
 # cpio, kmod: the initrd of a test guest with a stock kernel.
 # systemd: for systemd-analyze, which judges our units; nothing of it is started.
@@ -19,7 +20,7 @@ packages=(
   ca-certificates curl openssl procps iproute2 kmod
   podman runc conmon catatonit netavark aardvark-dns iptables
   nftables dnsmasq-base network-manager dbus-daemon dbus-bin
-  wpasupplicant hostapd iw
+  wpasupplicant hostapd iw modemmanager ppp udev polkitd
   qemu-system-x86 qemu-utils ovmf swtpm e2fsprogs
   mtools syslinux syslinux-common systemd-boot-efi
   xorriso libarchive-tools

@@ -17,6 +17,7 @@ TIMES = Times(trial_s=60, margin_s=30, settle_s=20, recheck_s=1)
 """A guest without hardware virtualisation takes its time."""
 LIMIT_S = 180
 SSID, PASSWORD = "Shop floor", "correct horse battery"
+USER = "till-17"
 
 
 @pytest.fixture
@@ -68,3 +69,32 @@ async def test_a_wrong_password_is_named_and_the_former_network_comes_back(
         commands = box.namespace.run("ps", "-eww", "-o", "args")
         for password in (PASSWORD, wrong_password):
             assert password not in caplog.text + box.log() + box.profiles() + commands
+
+
+async def test_a_user_of_802_1x_is_let_in(
+    box: ManagedHost, point: AccessPoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    point.open(SSID, Security.ENTERPRISE, PASSWORD, USER)
+    async with PortsStage(box, tmp_path, times=TIMES) as stage:
+        await stage.applied(SectionsMaker().wifi("wlan0", SSID, PASSWORD, user=USER).dhcp("wlan0").sections(), LIMIT_S)
+        assert "10.77.0." in box.addresses("wlan0")
+        box.namespace.run("busybox", "ping", "-c", "1", "-W", "5", CONTROLLER)
+        assert PASSWORD not in caplog.text + box.log() + box.profiles() + box.namespace.run("ps", "-eww", "-o", "args")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("user", "password"), [(USER, "wrong horse battery"), ("nobody-9", PASSWORD)])
+async def test_a_user_of_802_1x_who_is_not_let_in_is_told_so(
+    box: ManagedHost,
+    point: AccessPoint,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    user: str,
+    password: str,
+) -> None:
+    point.open(SSID, Security.ENTERPRISE, PASSWORD, USER)
+    wrong = SectionsMaker().wifi("wlan0", SSID, password, user=user).dhcp("wlan0").sections()
+    async with PortsStage(box, tmp_path, times=TIMES) as stage:
+        view = await stage.failed(wrong, LIMIT_S)
+        assert view.records[0].last_error == "wlan0: wlan0 is not up: a password is missing or wrong"
+        assert password not in caplog.text + box.log() + box.profiles() + box.namespace.run("ps", "-eww", "-o", "args")

@@ -105,6 +105,19 @@ class PortMedium(StrEnum):
     CELLULAR = "Cellular"
 
 
+class ModemStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """A modem and the mobile network that it is in."""
+
+    imei: Annotated[str, about("Number of the modem.")] = ""
+    model: Annotated[str, about("Maker and model.")] = ""
+    iccid: Annotated[str, about("Number of the SIM card in use.")] = ""
+    imsi: Annotated[str, about("The subscriber's number on it.")] = ""
+    operator: Annotated[str, about("Name of the mobile network, or its number.")] = ""
+    roaming: Annotated[bool, about("Whether that is another operator's than the card's.")] = False
+    technologies: Annotated[list[str], about("GSM, UMTS, LTE or 5GNR.")] = []
+    apn: Annotated[str, about("Access point that is connected.")] = ""
+
+
 class PortStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """A network port as the device reports it."""
 
@@ -118,6 +131,7 @@ class PortStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     mac_address: Annotated[str, about("Hardware address.")] = ""
     addresses: Annotated[list[str], about("IP addresses.")] = []
     ntp_servers: Annotated[list[str], about("Time servers, of its settings and by DHCP.")] = []
+    modem: Annotated[ModemStatus | None, about("Of a port of a mobile network.")] = None
     error: Annotated[str, about("Last fault.")] = ""
 
 

@@ -83,6 +83,10 @@ class UplinkCellular(Struct, frozen=True, rename="camel", kw_only=True, omit_def
     credentials_secret_ref: Annotated[SecretReference | None, about("Secret with the keys username and password.")] = (
         None
     )
+    pin_secret_ref: Annotated[
+        SecretReference | None,
+        about("Secret with the key pin, of the SIM card. A wrong one is sent once, never again."),
+    ] = None
     forbid_roaming: Annotated[bool, about("Stay off the networks of other operators.")] = False
 
 

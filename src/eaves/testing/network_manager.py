@@ -27,6 +27,7 @@ _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuratio
     <allow send_destination="*" eavesdrop="true"/>
     <allow eavesdrop="true"/>
     <allow own="*"/>
+    <allow user="*"/>
   </policy>
 </busconfig>
 """
@@ -59,6 +60,8 @@ class ManagedHost:
         self._has_radio = has_radio
         self.namespace = Namespace()
         self._folder = Path(tempfile.mkdtemp(prefix="eaves-nm."))
+        # Services on the bus may run as users of their own.
+        self._folder.chmod(0o711)
         self._socket = self._folder / "bus"
         self.address = f"unix:path={self._socket}"
         self._processes: list[subprocess.Popen[bytes]] = []

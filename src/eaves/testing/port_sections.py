@@ -8,6 +8,8 @@ from eaves.node.desired.port_setup import extract_port_sections
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.devmodel_pb2 import BondAdapter, PhysicalIO, SystemAdapter, VlanAdapter
 from eaves.wire.pb.config.netconfig_pb2 import (
+    CellularAccessPoint,
+    CellularConfig,
     NetworkConfig,
     WifiConfig,
     WirelessConfig,
@@ -17,10 +19,11 @@ from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, EncryptionBlock
 from eaves.wire.pb.evecommon.devmodelcommon_pb2 import (
     PhyIoNetEth,
     PhyIoNetWLAN,
+    PhyIoNetWWAN,
     PhyIoType,
     PhyIoUsageMgmtAndApps,
 )
-from eaves.wire.pb.evecommon.netcmn_pb2 import V4, WPAPSK, Client, NetworkType, Static, WiFi, ipspec
+from eaves.wire.pb.evecommon.netcmn_pb2 import V4, WPAEAP, WPAPSK, Cellular, Client, NetworkType, Static, WiFi, ipspec
 
 CONTROLLER = "198.51.100.1"
 CONTROLLER_V6 = "2001:db8:ffff::1"
@@ -47,12 +50,24 @@ class SectionsMaker:
             )
         return self
 
-    def wifi(self, name: str, ssid: str, password: str) -> SectionsMaker:
-        """A radio; add its addresses afterwards."""
-        sealed = CipherBlock(cipherData=EncryptionBlock(wifiPassword=password).SerializeToString())
-        network = WifiConfig(wifiSSID=ssid, keyScheme=WPAPSK, cipherData=sealed)
+    def wifi(self, name: str, ssid: str, password: str, *, user: str = "") -> SectionsMaker:
+        """A radio, by 802.1X for a ``user``; add its addresses afterwards."""
+        sealed = _seal(EncryptionBlock(wifiUserName=user, wifiPassword=password))
+        network = WifiConfig(wifiSSID=ssid, keyScheme=WPAEAP if user else WPAPSK, cipherData=sealed)
         self._wireless[name] = WirelessConfig(type=WiFi, wifiCfg=[network])
         return self.hardware(name, kind=PhyIoNetWLAN)
+
+    def cellular(
+        self, name: str, apn: str, *, user: str = "", password: str = "", pin: str = "", **point: Any
+    ) -> SectionsMaker:
+        """A modem; add its addresses afterwards."""
+        entry = CellularAccessPoint(apn=apn, **point)
+        if user or pin:
+            secrets = EncryptionBlock(cellular_net_username=user, cellular_net_password=password)
+            secrets.eaves.sim_pin = pin
+            entry.cipher_data.CopyFrom(_seal(secrets))
+        self._wireless[name] = WirelessConfig(type=Cellular, cellularCfg=[CellularConfig(access_points=[entry])])
+        return self.hardware(name, kind=PhyIoNetWWAN)
 
     def family(self, family: NetworkType.ValueType) -> SectionsMaker:
         """Of the ports that are added from now on."""
@@ -95,3 +110,8 @@ class SectionsMaker:
         values = {"lowerLayerName": label, "uplink": True, **adapter}
         self.config.systemAdapterList.append(SystemAdapter(name=label, networkUUID=network_id, **values))
         return self
+
+
+def _seal(secrets: EncryptionBlock) -> CipherBlock:
+    """In the clear, as the stage's decryption takes it."""
+    return CipherBlock(cipherData=secrets.SerializeToString())

@@ -12,6 +12,8 @@ from eaves.kit import process
 from eaves.node.desired.port_model import PortSetup, PortsSetup
 from eaves.node.desired.port_setup import parse_port_sections
 from eaves.node.ports.model import SeenManager
+from eaves.node.ports.modem_model import SeenModem
+from eaves.node.ports.modemmanager import ModemManager
 from eaves.node.ports.networkmanager import NetworkManager
 from eaves.node.ports.service import Manager, Ports, Times
 from eaves.node.ports.timeservers import TimeService
@@ -47,6 +49,7 @@ class PortsStage:
             parse=_parse,
             probe=self._probe,
             open_manager=self.open_manager,
+            open_modems=lambda: ModemManager.open(self.host.address),
             times=times,
         )
         (folder / "usr/sbin").mkdir(parents=True, exist_ok=True)
@@ -121,6 +124,21 @@ class PortsStage:
         except TimeoutError as error:
             raise AssertionError(f"it is {self.ports.view}\n{self.host.log()}") from error
         return self.ports.view
+
+    async def modem(self, is_there: Callable[[SeenModem], bool], limit_s: float = 60) -> SeenModem:
+        """The one modem of ModemManager, once it is as asked for."""
+        manager = await ModemManager.open(self.host.address)
+        seen: tuple[SeenModem, ...] = ()
+        try:
+            async with asyncio.timeout(limit_s):
+                while not (seen and is_there(seen[0])):
+                    await asyncio.sleep(0.1)
+                    seen = await manager.observe()
+        except TimeoutError as error:
+            raise AssertionError(f"it is {seen}\n{self.host.log()}") from error
+        finally:
+            manager.close()
+        return seen[0]
 
     async def _probe(self, port: PortSetup) -> str:
         argv = self.host.namespace.argv("busybox", "ping", "-c", "1", "-W", "1", "-I", port.interface, self._controller)

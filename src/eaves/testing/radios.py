@@ -8,8 +8,10 @@ import time
 from enum import StrEnum
 from pathlib import Path
 
+from eaves.testing.authority import Authority, encode_key
 from eaves.testing.namespaces import Namespace
 from eaves.testing.network_manager import DhcpNetwork
+from eaves.wire import certificates
 
 _CONFIG = """interface={interface}
 driver=nl80211
@@ -22,11 +24,16 @@ _WAIT_S = 60.0
 
 
 class Security(StrEnum):
-    """What an access point asks for, as lines of hostapd.conf; ``{password}`` is to be filled in."""
+    """What an access point asks for, as lines of hostapd.conf; ``{password}`` and ``{folder}`` are to be filled in."""
 
     OPEN = ""
     WPA2 = "wpa=2\nwpa_key_mgmt=WPA-PSK\nrsn_pairwise=CCMP\nwpa_passphrase={password}\n"
     WPA3 = "wpa=2\nwpa_key_mgmt=SAE\nrsn_pairwise=CCMP\nieee80211w=2\nsae_password={password}\n"
+    ENTERPRISE = (
+        "wpa=2\nwpa_key_mgmt=WPA-EAP\nrsn_pairwise=CCMP\nieee8021x=1\neap_server=1\neap_user_file={folder}/users\n"
+        "ca_cert={folder}/ca.pem\nserver_cert={folder}/server.pem\nprivate_key={folder}/server.key\n"
+    )
+    """802.1X by PEAP and MSCHAPv2, with the EAP server that is in hostapd."""
 
 
 class Radios:
@@ -63,10 +70,13 @@ class AccessPoint(DhcpNetwork):
         self.radio = radios.give(number, self.namespace)
         self._folder = tempfile.TemporaryDirectory(prefix="eaves-ap.")
 
-    def open(self, ssid: str, security: Security, password: str = "") -> None:
-        """Be on the air. Raises AssertionError."""
-        config, log = Path(self._folder.name, "hostapd.conf"), Path(self._folder.name, "log")
-        text = _CONFIG.format(interface=self.radio, ssid=ssid) + security.format(password=password)
+    def open(self, ssid: str, security: Security, password: str = "", user: str = "") -> None:
+        """Be on the air; ``user`` has the password where the network asks for one. Raises AssertionError."""
+        folder = Path(self._folder.name)
+        config, log = folder / "hostapd.conf", folder / "log"
+        if security is Security.ENTERPRISE:
+            _write_eap(folder, user, password)
+        text = _CONFIG.format(interface=self.radio, ssid=ssid) + security.format(password=password, folder=folder)
         config.write_text(text)
         with log.open("wb") as output:
             point = subprocess.Popen(
@@ -84,3 +94,12 @@ class AccessPoint(DhcpNetwork):
     def close(self) -> None:
         super().close()
         self._folder.cleanup()
+
+
+def _write_eap(folder: Path, user: str, password: str) -> None:
+    """What hostapd's own EAP server reads: one user, and a certificate by which the network shows who it is."""
+    authority = Authority()
+    (folder / "users").write_text(f'* PEAP\n"{user}" MSCHAPV2 "{password}" [2]\n')
+    (folder / "ca.pem").write_bytes(authority.root_pem)
+    (folder / "server.pem").write_bytes(certificates.encode_certificate_pem(authority.server))
+    (folder / "server.key").write_bytes(encode_key(authority.server_key))

@@ -172,10 +172,13 @@ def _want_cellular(cellular: UplinkCellular, uplink: str, secrets: PortSecrets) 
         attach_apn=cellular.attach_apn,
         forbid_roaming=cellular.forbid_roaming,
     )
+    user, block = f"uplink {uplink}", EncryptionBlock()
     if cellular.credentials_secret_ref is not None:
-        user = f"uplink {uplink}"
         username, password = secrets.find(cellular.credentials_secret_ref, user, "username", "password")
         point.auth_protocol = netcmn.CELLULAR_AUTH_PROTOCOL_PAP_AND_CHAP
-        block = EncryptionBlock(cellular_net_username=username, cellular_net_password=password)
+        block.cellular_net_username, block.cellular_net_password = username, password
+    if cellular.pin_secret_ref is not None:
+        (block.eaves.sim_pin,) = secrets.find(cellular.pin_secret_ref, user, "pin")
+    if block.ByteSize():
         point.cipher_data.CopyFrom(secrets.draft.encrypt(secrets.cipher, block, user))
     return CellularConfig(APN=cellular.apn, access_points=[point], activated_sim_slot=cellular.sim_slot)

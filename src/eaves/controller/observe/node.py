@@ -24,6 +24,7 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.contact import conclude
 from eaves.controller.observe.devicefaults import crash_of, list_faults
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
+from eaves.controller.observe.modems import want_modem
 from eaves.controller.observe.pieces import name_of, time_of
 from eaves.controller.observe.ports import CONDITION as PORTS_APPLIED
 from eaves.controller.observe.ports import port_events, port_facts
@@ -137,10 +138,12 @@ def _ports(info: ZInfoDevice) -> list[DevicePort]:
 def _name_ports(info: ZInfoDevice) -> Iterator[Object]:
     """Each port that has a name, once."""
     ports = {port.name or port.ifname: port for port in reversed(_ports(info))}
-    return (_port(ports[name]) for name in sorted(ports) if name)
+    modems = {radio.name: radio for radio in info.cell_radios}
+    sims = {sim.name: sim for sim in info.sims}
+    return (_port(ports[name], want_modem(ports[name], modems, sims)) for name in sorted(ports) if name)
 
 
-def _port(port: DevicePort) -> Object:
+def _port(port: DevicePort, modem: Object) -> Object:
     medium = {
         info_pb2.WIRELESS_TYPE_WIFI: PortMedium.WIFI,
         info_pb2.WIRELESS_TYPE_CELLULAR: PortMedium.CELLULAR,
@@ -156,6 +159,7 @@ def _port(port: DevicePort) -> Object:
         macAddress=port.macAddr,
         addresses=sorted(port.IPAddrs),
         ntpServers=[server for server in (port.ntpServer, *port.more_ntp_servers) if server],
+        modem=modem,
         error=port.err.description,
     )
 

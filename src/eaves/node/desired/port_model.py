@@ -114,6 +114,8 @@ class CellularSetup(Struct, frozen=True):
     attach_apn: str = ""
     forbid_roaming: bool = False
     families: Families = Families.IPV4
+    pin: Secret = Secret("")
+    """Of the SIM card; empty = none is entered."""
 
 
 class ProxyScheme(StrEnum):

@@ -50,15 +50,24 @@ def parse_cellular(config: WirelessConfig, draft: Draft) -> CellularSetup:
         return CellularSetup(apn=clean_name(settings.APN))
     slot = settings.activated_sim_slot
     point = next((entry for entry in settings.access_points if entry.sim_slot == slot), settings.access_points[0])
-    username = password = ""
+    username = password = pin = ""
     if point.HasField("cipher_data"):
         secrets = draft.decrypt(point.cipher_data)
         username, password = secrets.cellular_net_username, secrets.cellular_net_password
+        pin = secrets.eaves.sim_pin
     return CellularSetup(
         apn=clean_name(point.apn),
         username=username,
         password=Secret(password),
+        pin=_parse_pin(pin),
         attach_apn=clean_name(point.attach_apn),
         forbid_roaming=point.forbid_roaming,
         families=_FAMILIES.get(point.ip_type, Families.IPV4),
     )
+
+
+def _parse_pin(pin: str) -> Secret:
+    # A card counts a malformed one as a wrong one.
+    if pin and not (pin.isascii() and pin.isdigit() and 4 <= len(pin) <= 8):
+        raise ObjectError("the PIN of its SIM card must have 4 to 8 digits", code="CellularInvalid")
+    return Secret(pin)

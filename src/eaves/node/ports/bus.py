@@ -24,6 +24,8 @@ class CallError(PortError):
     """A service answered a call with an error."""
 
     code = "PortCallFailed"
+    name = ""
+    """As the service calls it."""
 
 
 class Bus:
@@ -76,7 +78,9 @@ class Bus:
                     details=text,
                     resolution="install and start network-manager, or set manage_ports = false",
                 )
-            raise CallError(text, element=member)
+            refusal = CallError(text, element=member)
+            refusal.name = str(answer.error_name)
+            raise refusal
         return list(answer.body)
 
     async def listen(self, interface: str, member: str, heard: Callable[[str, list[Any]], None]) -> None:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from eaves.node.ports.modem_model import SeenModem
+
 Value = str | int | bool | bytes | list[str] | list[dict[str, str | int]] | dict[str, str]
 Settings = Mapping[str, Mapping[str, Value]]
 """Section → key → value, as NetworkManager calls them."""
@@ -27,6 +29,10 @@ class Profile(Struct, frozen=True):
     label: str = ""
     """Of the port that it is for; empty = others stand on it. A port with several is up with any of them."""
 
+    @property
+    def is_modem(self) -> bool:
+        return self.settings["connection"]["type"] == "gsm"
+
     def __repr__(self) -> str:
         return f"Profile({self.name}, {self.interface}, {self.uuid})"
 
@@ -45,7 +51,10 @@ class SeenLink(Struct, frozen=True):
     profile: str = ""
     reason: str = ""
     """Why it is down, or why what was asked for is not what is up."""
-    is_modem: bool = False
+    ip_interface: str = ""
+    """The network interface, which of a modem is another one than the device."""
+    modem: str = ""
+    """Path by which ModemManager knows it; empty = it is none."""
     time_servers: tuple[str, ...] = ()
     """That DHCP told."""
     mac: str = ""
@@ -59,6 +68,11 @@ class SeenManager(Struct, frozen=True):
     links: Mapping[str, SeenLink]
     unconfirmed: frozenset[str] = frozenset()
     """UUIDs of those that were made for a trial."""
+    modems: tuple[SeenModem, ...] = ()
+    modem_problem: str = ""
+    """Why nothing is known of modems."""
+    modem_faults: Mapping[str, str] = {}
+    """Card → why it stays closed."""
 
 
 class Changes(Struct, frozen=True):

@@ -167,7 +167,8 @@ class NetworkManager:
             state=shown,
             profile=profile,
             reason=reason,
-            is_modem=int(device.get("DeviceType", 0)) == _MODEM,
+            ip_interface=str(device.get("IpInterface", "")),
+            modem=str(device.get("Udi", "")) if int(device.get("DeviceType", 0)) == _MODEM else "",
             time_servers=time_servers,
             mac=str(device.get("HwAddress", "")).lower(),
         )

@@ -19,6 +19,9 @@ class DeviceStateReason(IntEnum):
     SUPPLICANT_CONFIG_FAILED = 9
     SUPPLICANT_FAILED = 10
     SUPPLICANT_TIMEOUT = 11
+    PPP_START_FAILED = 12
+    PPP_DISCONNECT = 13
+    PPP_FAILED = 14
     DHCP_START_FAILED = 15
     DHCP_ERROR = 16
     DHCP_FAILED = 17
@@ -60,6 +63,9 @@ _WORDS: dict[int, str] = {
     DeviceStateReason.SUPPLICANT_CONFIG_FAILED: "wpa_supplicant refuses the settings of the wireless network",
     DeviceStateReason.SUPPLICANT_FAILED: "wpa_supplicant failed, or does not run",
     DeviceStateReason.SUPPLICANT_TIMEOUT: "the wireless network does not answer",
+    DeviceStateReason.PPP_START_FAILED: "pppd cannot be started: the package ppp is missing, or the kernel lacks PPP",
+    DeviceStateReason.PPP_DISCONNECT: "the mobile network ended the call",
+    DeviceStateReason.PPP_FAILED: "the mobile network refuses the call: check access point name, username and password",
     DeviceStateReason.DHCP_START_FAILED: "DHCP cannot be started",
     DeviceStateReason.DHCP_ERROR: "DHCP failed",
     DeviceStateReason.DHCP_FAILED: "DHCP failed",

@@ -25,7 +25,10 @@ from eaves.node.ports import history as ports_history
 from eaves.node.ports.errors import ManagerMissingError, PortError
 from eaves.node.ports.history import History, Record, Step
 from eaves.node.ports.model import Profile, SeenManager
-from eaves.node.ports.plan import find_faults, plan_changes
+from eaves.node.ports.modem_model import SeenModem, Signal
+from eaves.node.ports.modems import Manager as ModemManager
+from eaves.node.ports.modems import Modems, list_modems, open_modemmanager, place_modems
+from eaves.node.ports.plan import find_faults, is_modem_ready, plan_changes
 from eaves.node.ports.render import render_profiles
 from eaves.node.ports.timeservers import want_time_servers
 from eaves.node.ports.view import PortsView
@@ -38,6 +41,8 @@ _POLL_S = 2.0
 _RETURN_S, _RETURN_LOOK_S = 60.0, 2.0
 """So long after a failed trial the ports are looked at so often."""
 _KEY_BYTES = 32
+MODEMS_FILE = "modems.json"
+"""Beside the history."""
 NO_PORT = "no port of it leads to the controller"
 
 
@@ -87,6 +92,7 @@ class Ports:
         parse: Callable[[bytes], Awaitable[PortsSetup]],
         probe: Probe,
         open_manager: Callable[[str], Awaitable[Manager]],
+        open_modems: Callable[[], Awaitable[ModemManager]] = open_modemmanager,
         times: Times | None = None,
     ) -> None:
         self._file = StateFile(state_file, History)
@@ -94,6 +100,7 @@ class Ports:
         self._parse = parse
         self._probe = probe
         self._open = open_manager
+        self._modems = Modems(state_file.with_name(MODEMS_FILE), open_modems)
         self._times = times or Times()
         self._manager: Manager | None = None
         self._history = History()
@@ -117,6 +124,10 @@ class Ports:
             self._sections = sections
             self._wake.set()
 
+    async def load_signals(self) -> dict[str, Signal]:
+        """Label of a port that is a modem → how well it hears the network."""
+        return await self._modems.load_signals(self.view.modems)
+
     async def run(self) -> None:
         """Until cancelled. A missing NetworkManager is tried again by the supervisor."""
         try:
@@ -134,6 +145,7 @@ class Ports:
             if self._manager is not None:
                 self._manager.close()
                 self._manager = None
+            self._modems.close()
 
     async def _load(self) -> None:
         self._history = await self._file.load()
@@ -169,7 +181,7 @@ class Ports:
         manager = self._want_manager()
         newest = self._history.records[0]
         setup = await self._parse(newest.sections)
-        seen = await manager.observe()
+        seen = await self._observe(setup)
         wanted = self._render(setup, seen)
         interfaces = _find_interfaces(wanted, seen)
         checkpoint = await manager.make_checkpoint(interfaces, self._times.trial_s + self._times.margin_s)
@@ -196,8 +208,10 @@ class Ports:
             return "; ".join(f"{problem.element}: {problem.message}" for problem in setup.problems) or NO_PORT, ""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._times.trial_s
-        refused = await self._apply(wanted, is_trial=True)
+        refused = await self._apply(setup, wanted, is_trial=True)
+        late = [profile for profile in wanted if profile.is_modem]
         while True:
+            late = await self._apply_late(setup, late, refused)
             faults = await self._find_faults(setup, wanted, refused)
             is_reached = any(port.is_management and port.label not in faults for port in setup.ports)
             if is_reached:
@@ -211,11 +225,27 @@ class Ports:
         self, setup: PortsSetup, wanted: Sequence[Profile], refused: dict[str, str]
     ) -> dict[str, str]:
         """Label → why the port is not up, or why the controller is not reached by it."""
-        down = find_faults(wanted, await self._want_manager().observe())
-        down = {label: refused.get(label) or fault for label, fault in down.items()}
-        asked = [port for port in setup.ports if port.is_management and port.label not in down]
+        seen = await self._observe(setup)
+        down = {label: refused.get(label) or fault for label, fault in find_faults(wanted, seen).items()}
+        asked = [port for port in place_modems(setup, seen).ports if port.is_management and port.label not in down]
         answers = await asyncio.gather(*(self._probe(port) for port in asked))
         return down | {port.label: answer for port, answer in zip(asked, answers, strict=True) if answer}
+
+    async def _apply_late(
+        self, setup: PortsSetup, waiting: Sequence[Profile], refused: dict[str, str]
+    ) -> list[Profile]:
+        """Modems are found, opened and ready in their own time. Answers those that still are not; adds to ``refused``."""
+        if not waiting:
+            return []
+        seen = await self._observe(setup)
+        await self._modems.unlock(setup, seen)
+        ready = [profile for profile in waiting if is_modem_ready(profile, seen)]
+        if ready:
+            refused |= await self._apply(setup, ready, is_trial=True)
+        return [profile for profile in waiting if profile not in ready]
+
+    async def _observe(self, setup: PortsSetup) -> SeenManager:
+        return await self._modems.join(setup, await self._want_manager().observe())
 
     async def _wait_change(self) -> None:
         manager = self._want_manager()
@@ -224,10 +254,10 @@ class Ports:
                 await manager.changed.wait()
         manager.changed.clear()
 
-    async def _apply(self, wanted: Sequence[Profile], *, is_trial: bool = False) -> dict[str, str]:
+    async def _apply(self, setup: PortsSetup, wanted: Sequence[Profile], *, is_trial: bool = False) -> dict[str, str]:
         """Add and bring up; answers the label of each port that was refused, and why. What is not wanted stays, to go back to."""
         manager = self._want_manager()
-        changes = plan_changes(wanted, await manager.observe())
+        changes = plan_changes(wanted, await self._observe(setup))
         refused: dict[str, str] = {}
         add = functools.partial(manager.add, is_trial=is_trial)
         confirm = () if is_trial else changes.confirm
@@ -246,22 +276,26 @@ class Ports:
         manager = self._want_manager()
         used = self._history.find(self._history.used) or Record()
         self.setup = await self._parse(used.sections) if used.sections else PortsSetup()
-        seen = await manager.observe()
+        seen = await self._observe(self.setup)
+        if await self._modems.unlock(self.setup, seen):
+            seen = await self._observe(self.setup)
         wanted = self._render(self.setup, seen)
         changes = plan_changes(wanted, seen)
         if changes.add or changes.activate:
             log.info("ports: what is in force is set up: add=%d up=%d", len(changes.add), len(changes.activate))
             self.moved()
-        refused = await self._apply(wanted)
+        refused = await self._apply(self.setup, wanted)
         for uuid in plan_changes(wanted, await manager.observe()).delete:
             await manager.delete(uuid)
-        seen = await manager.observe()
+        seen = await self._observe(self.setup)
+        placed = place_modems(self.setup, seen)
         time_servers = want_time_servers(self.setup, seen)
         try:
             await self.set_time_servers(time_servers)
         except EavesError as error:
             log.warning("ports: time servers are not used: error=%s remedy=%s", error, error.resolution)
-        await self._show(self.setup, faults={**find_faults(wanted, seen), **refused}, time_servers=time_servers)
+        faults = {**find_faults(wanted, seen), **refused}
+        await self._show(placed, faults=faults, time_servers=time_servers, modems=list_modems(self.setup, seen))
 
     def _render(self, setup: PortsSetup, seen: SeenManager) -> tuple[Profile, ...]:
         macs = {link.interface: link.mac for link in seen.links.values()}
@@ -273,6 +307,7 @@ class Ports:
         *,
         faults: dict[str, str] | None = None,
         time_servers: dict[str, tuple[str, ...]] | None = None,
+        modems: dict[str, SeenModem] | None = None,
         problem: str = "",
     ) -> None:
         if setup is not None:
@@ -280,6 +315,9 @@ class Ports:
         setups = [
             await self._parse(record.sections) if record.sections else PortsSetup() for record in self._history.records
         ]
+        if modems:
+            # As calls have placed it.
+            setups[self._history.index] = setup or self.setup
         view = PortsView(
             records=self._history.records,
             index=self._history.index,
@@ -287,6 +325,7 @@ class Ports:
             is_trying=bool(self._history.trial),
             faults=faults or {},
             time_servers=time_servers or {},
+            modems=modems or {},
             problem=problem,
         )
         if view != self.view:
@@ -316,7 +355,7 @@ async def _ignore(_: object) -> None:
 def _find_interfaces(wanted: Sequence[Profile], seen: SeenManager) -> list[str]:
     """Those that a trial may change: what is there already and gets another profile, or has one of ours."""
     own = {link.interface for link in seen.links.values() if link.profile in seen.profiles}
-    modems = {link.interface for link in seen.links.values() if link.is_modem}
+    modems = {link.interface for link in seen.links.values() if link.modem}
     touched = {profile.interface for profile in wanted if profile.interface in seen.links}
     return sorted(own | touched | (modems if any(not profile.interface for profile in wanted) else set()))
 

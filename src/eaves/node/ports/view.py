@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from eaves.node.desired.port_model import PortsSetup
 from eaves.node.ports.history import Record
+from eaves.node.ports.modem_model import SeenModem
 
 
 class PortsView(Struct, frozen=True):
@@ -22,6 +23,8 @@ class PortsView(Struct, frozen=True):
     """Label of a port in force → what is wrong with it now."""
     time_servers: dict[str, tuple[str, ...]] = {}
     """Label of a port in force → those that it has by its config and by DHCP."""
+    modems: dict[str, SeenModem] = {}
+    """Label of a port in force that is one → the modem."""
     problem: str = ""
     """Why the ports cannot be set up at all."""
 

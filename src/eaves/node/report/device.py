@@ -16,6 +16,7 @@ from eaves.node.ports.view import PortsView
 from eaves.node.report.assignable import want_bundles
 from eaves.node.report.buses import want_buses
 from eaves.node.report.facts import Disk, Machine, Mount, Port
+from eaves.node.report.modems import want_radio, want_sims
 from eaves.node.report.pieces import want_message, want_mib, want_time
 from eaves.node.report.ports import want_adapters, want_networks
 from eaves.node.report.software import PARTITION, want_software
@@ -125,6 +126,8 @@ def want_device_info(device_id: str, view: DeviceView, now: float) -> ZInfoMsg:
         HostName=machine.hostname,
         lastRebootReason=record.boot_text,
         lastRebootTime=want_time(record.last_reboot_time),
+        cell_radios=[want_radio(modem) for modem in view.port_configs.modems.values()],
+        sims=[sim for modem in view.port_configs.modems.values() for sim in want_sims(modem)],
         network=want_networks(view.ports, view.uplinks, view.name_servers, view.port_configs),
         systemAdapter=want_adapters(view.ports, view.uplinks, view.name_servers, view.port_configs),
         restartCounter=record.restart_counter,

@@ -13,7 +13,9 @@ from eaves.node.link.traffic import WayFigures
 from eaves.node.link.uploads import LogFigures
 from eaves.node.observed import AppUsage, InterfaceUsage, NetworkStatus, VolumeStatus
 from eaves.node.observed_cluster import ClusterUsage
+from eaves.node.ports.modem_model import Signal
 from eaves.node.report.facts import Disk, Eccs, Load, Machine, Mount, Port
+from eaves.node.report.modems import want_cellular_metrics
 from eaves.node.report.networks import KIND_NUMBERS
 from eaves.node.report.pieces import want_mib, want_time, want_time_ns
 from eaves.node.volumes.model import Enforcement
@@ -66,6 +68,8 @@ class MetricsView(Struct, frozen=True, kw_only=True):
     """All interfaces, bridges of networks too."""
     labels: Mapping[str, str] = {}
     """Label of an interface that has another one than its name."""
+    signals: Mapping[str, Signal] = {}
+    """Label of a port that is a modem → how well it hears the network."""
     mounts: Sequence[Mount] = ()
     disks: Sequence[Disk] = ()
     apps: Sequence[AppUsage] = ()
@@ -153,6 +157,11 @@ def _want_device(view: MetricsView, now: float) -> deviceMetric:
             used_eveMB=want_mib(load.own_rss_bytes),
         ),
         network=[_want_port(port, view.labels) for port in view.ports if port.name not in bridges],
+        cellular=want_cellular_metrics(
+            view.signals,
+            {label: interface for interface, label in view.labels.items()},
+            {port.name: port for port in view.ports},
+        ),
         zedcloud=[
             _want_traffic(label or _find_way(view), way, with_calls=view.with_calls)
             for label, way in view.traffic.items()

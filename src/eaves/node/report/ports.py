@@ -9,6 +9,7 @@ from eaves.node.link.uplinks import Uplink
 from eaves.node.ports.history import HOST, Record
 from eaves.node.ports.view import PortsView
 from eaves.node.report.facts import Port
+from eaves.node.report.modems import want_cellular
 from eaves.wire.pb.evecommon import devmodelcommon_pb2, netcmn_pb2
 from eaves.wire.pb.info import common_pb2
 from eaves.wire.pb.info.common_pb2 import ErrorInfo
@@ -107,6 +108,9 @@ def _want_status(
         _want_port(port, by_name.get(port.interface), name_servers, faults, times.get(port.label, port.ip.ntp_servers))
         for port in setup.ports
     )
+    for found in status.ports if is_used else ():
+        if (modem := configs.modems.get(found.name)) is not None:
+            found.wireless_status.cellular.CopyFrom(want_cellular(modem, faults.get(found.name, "")))
     return status
 
 

@@ -113,6 +113,7 @@ class Surveyor:
                 if port.name in bridges or not port.name.startswith((own.bridge_prefix, own.veth_prefix))
             ],
             labels={uplink.interface: uplink.label for uplink in parts.uplinks.configured},
+            signals=await parts.ports.load_signals() if parts.ports is not None else {},
             mounts=await asyncio.to_thread(facts.load_mounts, Path(parts.settings.state_dir)),
             disks=await asyncio.to_thread(facts.load_disks),
             apps=await parts.engine.usages(),

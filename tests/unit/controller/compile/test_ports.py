@@ -135,6 +135,17 @@ def test_a_user_of_the_network_and_a_mobile_one() -> None:
     )
 
 
+def test_the_pin_of_a_card_travels_sealed() -> None:
+    cipher, secret = DeviceCipher(), make_secret("sim", namespace="shop", pin="4711")
+    reference = {"namespace": "shop", "name": "sim"}
+    config = compile_ports(
+        secret, cipher=cipher, uplinks=[{"name": "lte", "cellular": {"pinSecretRef": reference}}]
+    ).config
+    point = config.networks[0].wireless.cellularCfg[0].access_points[0]
+    assert cipher.decrypt(point.cipher_data).eaves.sim_pin == "4711"
+    assert point.auth_protocol == netcmn.CELLULAR_AUTH_PROTOCOL_NONE
+
+
 def test_a_missing_secret_leaves_the_ports_as_they_were() -> None:
     cipher, secret = DeviceCipher(), make_secret("wifi", namespace="shop", password="secret-psk")
     uplinks = [{"name": "wlan0", "wifi": [WIFI]}]

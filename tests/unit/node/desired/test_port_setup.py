@@ -253,6 +253,21 @@ def test_the_access_point_of_the_sim_card_in_use() -> None:
     assert (cellular.attach_apn, cellular.forbid_roaming, cellular.families) == ("attach", True, Families.IPV6_ONLY)
 
 
+def test_the_pin_of_a_card_and_one_that_would_cost_a_try_in_vain() -> None:
+    def parse_pin(pin: str) -> PortsSetup:
+        block = EncryptionBlock()
+        block.eaves.sim_pin = pin
+        sealed = CipherBlock(cipherData=block.SerializeToString())
+        points = [CellularAccessPoint(cipher_data=sealed)]
+        wireless = WirelessConfig(type=netcmn.Cellular, cellularCfg=[CellularConfig(access_points=points)])
+        return parse(radio(common.PhyIoNetWWAN, wireless))
+
+    assert parse_pin("4711").ports[0].cellular.pin.reveal() == "4711"
+    (problem,) = parse_pin("47 11").problems
+    assert "must have 4 to 8 digits" in problem.message
+    assert "47 11" not in problem.message
+
+
 def test_an_old_controller_names_the_access_point_alone() -> None:
     wireless = WirelessConfig(type=netcmn.Cellular, cellularCfg=[CellularConfig(APN="old")])
     assert parse(radio(common.PhyIoNetWWAN, wireless)).ports[0].cellular.apn == "old"

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from eaves.node.desired.port_model import BridgeSetup, Medium, PortSetup, PortsSetup, WifiNetwork
 from eaves.node.ports.model import Changes, LinkState, Profile, SeenLink, SeenManager
+from eaves.node.ports.modem_model import Lock, ModemState, SeenModem
 from eaves.node.ports.plan import find_faults, plan_changes
 from eaves.node.ports.render import render_profiles
 
@@ -60,9 +61,35 @@ def test_the_wireless_network_of_the_highest_priority_is_joined_first() -> None:
 
 
 def test_a_modem_is_found_by_being_one() -> None:
-    modem = SeenLink("cdc-wdm0", LinkState.UP, LTE.uuid, is_modem=True)
+    modem = SeenLink("cdc-wdm0", LinkState.UP, LTE.uuid, modem="/modem/0")
     assert not find_faults([LTE], see(modem, profiles=(LTE,)))
     assert find_faults([LTE], see()) == {"lte": "a modem does not exist"}
+    missing = replace(see(), modem_problem="ModemManager does not run")
+    assert find_faults([LTE], missing) == {"lte": "the modem is not up: ModemManager does not run"}
+
+
+def test_no_call_is_made_before_the_modem_is_ready() -> None:
+    line = SeenLink("cdc-wdm0", LinkState.DOWN, modem="/modem/0")
+
+    def activated(state: ModemState) -> bool:
+        seen = replace(see(line, profiles=(LTE,)), modems=(SeenModem("/modem/0", state=state),))
+        return LTE in plan_changes([LTE], seen).activate
+
+    assert not plan_changes([LTE], see(profiles=(LTE,))).activate
+    assert not activated(ModemState.LOCKED)
+    assert not activated(ModemState.FAILED)
+    assert activated(ModemState.REGISTERED)
+
+
+def test_what_the_modem_says_comes_before_what_networkmanager_makes_of_it() -> None:
+    line = SeenLink("cdc-wdm0", LinkState.DOWN, modem="/modem/0", reason="the modem failed")
+    modem = SeenModem("/modem/0", imei="1", state=ModemState.LOCKED, lock=Lock.SIM_PIN, tries_left=2)
+    seen = replace(see(line, profiles=(LTE,)), modems=(modem,))
+    assert find_faults([LTE], seen) == {"lte": "cdc-wdm0 is not up: the SIM card asks for its PIN (2 tries left)"}
+    refused = replace(seen, modem_faults={"1": "the PIN is wrong"})
+    assert find_faults([LTE], refused) == {"lte": "cdc-wdm0 is not up: the PIN is wrong"}
+    fine = replace(seen, modems=(replace(modem, state=ModemState.REGISTERED, lock=Lock.NONE),))
+    assert find_faults([LTE], fine) == {"lte": "cdc-wdm0 is not up: the modem failed"}
 
 
 def test_faults_say_why() -> None:

@@ -26,7 +26,7 @@ from eaves.wire.pb.eaves import cluster_pb2 as eaves_dot_cluster__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x61ves/extension.proto\x12\x08\x65\x61ves.v1\x1a\x13\x65\x61ves/cluster.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x01\n\x0c\x41ppExtension\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12\x12\n\ncpu_millis\x18\x03 \x01(\r\x12\x16\n\x0erestart_policy\x18\x04 \x01(\t\x12\x14\n\x0cstop_grace_s\x18\x05 \x01(\r\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x13\n\x0bworking_dir\x18\x08 \x01(\t\x12\x11\n\tisolation\x18\t \x01(\t\x12!\n\x02vm\x18\n \x01(\x0b\x32\x15.eaves.v1.VmExtension\"\xd2\x01\n\x0bVmExtension\x12\x10\n\x08\x66irmware\x18\x01 \x01(\t\x12\x0f\n\x07machine\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_model\x18\x03 \x01(\t\x12\x17\n\x0fhuge_page_bytes\x18\x04 \x01(\x04\x12\x19\n\x11\x62\x61lloon_min_bytes\x18\x05 \x01(\x04\x12\x12\n\nclock_base\x18\x06 \x01(\t\x12\x19\n\x11no_serial_console\x18\x07 \x01(\x08\x12\x16\n\x0eno_guest_agent\x18\x08 \x01(\x08\x12\x0f\n\x07suspend\x18\t \x01(\x08\"x\n\nAppSecrets\x12\x14\n\x0cvnc_password\x18\x01 \x01(\t\x12\x11\n\tmeta_data\x18\x02 \x01(\x0c\x12\x16\n\x0enetwork_config\x18\x03 \x01(\x0c\x12)\n\x07\x63luster\x18\x04 \x01(\x0b\x32\x18.eaves.v1.ClusterSecrets\":\n\x15SnapshotDescExtension\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bwith_memory\x18\x02 \x01(\x08\"_\n\x0f\x44\x65viceExtension\x12\x11\n\tnode_name\x18\x01 \x01(\t\x12\x17\n\x0fnotify_disabled\x18\x02 \x01(\x08\x12 \n\x18log_budget_bytes_per_day\x18\x03 \x01(\x04\"Q\n\x12\x44\x61tastoreExtension\x12\x15\n\rs3_addressing\x18\x01 \x01(\t\x12\x12\n\nmirror_ids\x18\x02 \x03(\t\x12\x10\n\x08tls_only\x18\x03 \x01(\x08\"\xd7\x01\n\x0fVolumeExtension\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x15\n\rsource_volume\x18\x04 \x01(\t\x12\x17\n\x0fsource_snapshot\x18\x05 \x01(\t\x12\x31\n\tsnapshots\x18\x06 \x03(\x0b\x32\x1e.eaves.v1.VolumeSnapshotConfig\x12\x19\n\x11rollback_snapshot\x18\x07 \x01(\t\x12\x18\n\x10rollback_counter\x18\x08 \x01(\r\"0\n\x14VolumeSnapshotConfig\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"K\n\x12VolumeRefExtension\x12\x11\n\tread_only\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x12\n\nboot_order\x18\x03 \x01(\r\"\xe3\x03\n\x10\x41ppInfoExtension\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08restarts\x18\x04 \x01(\r\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cimage_digest\x18\x07 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x08 \x01(\t\x12\x16\n\x0elast_exit_code\x18\t \x01(\x05\x12\x13\n\x0blast_reason\x18\n \x01(\t\x12\x33\n\x0flast_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_finished_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bwaiting_for\x18\r \x01(\t\x12\x31\n\rnext_start_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x02vm\x18\x0f \x01(\x0b\x32\x10.eaves.v1.VmInfo\"\x8b\x02\n\x06VmInfo\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12\x10\n\x08\x66irmware\x18\x02 \x01(\t\x12\x0f\n\x07machine\x18\x03 \x01(\t\x12\x0c\n\x04vtpm\x18\x04 \x01(\x08\x12\x16\n\x0eserial_console\x18\x05 \x01(\x08\x12\x0b\n\x03vnc\x18\x06 \x01(\x08\x12\x13\n\x0bguest_agent\x18\x07 \x01(\t\x12\x10\n\x08guest_os\x18\x08 \x01(\t\x12\x16\n\x0eguest_hostname\x18\t \x01(\t\x12\x32\n\x10guest_interfaces\x18\n \x03(\x0b\x32\x18.eaves.v1.GuestInterface\x12\x15\n\rpaused_reason\x18\x0b \x01(\t\x12\x0c\n\x04note\x18\x0c \x01(\t\"F\n\x0eGuestInterface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bmac_address\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\"O\n\x15SnapshotInfoExtension\x12\r\n\x05state\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bwith_memory\x18\x03 \x01(\x08\"\xce\x01\n\x13VolumeInfoExtension\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x13\n\x0b\x65nforcement\x18\x03 \x01(\t\x12\x17\n\x0f\x61llocated_bytes\x18\x04 \x01(\x04\x12\x11\n\tencrypted\x18\x05 \x01(\x08\x12\r\n\x05users\x18\x06 \x03(\t\x12/\n\tsnapshots\x18\x07 \x03(\x0b\x32\x1c.eaves.v1.VolumeSnapshotInfo\x12\x18\n\x10rollback_counter\x18\x08 \x01(\r\"\x82\x01\n\x12VolumeSnapshotInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12,\n\x08taken_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0f\n\x07message\x18\x05 \x01(\t\"\xf1\x01\n\x13\x44\x65viceInfoExtension\x12\x13\n\x0b\x63onfig_hash\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x0f\n\x07os_name\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x15\n\rstorage_bytes\x18\x06 \x01(\x04\x12\x10\n\x08problems\x18\x07 \x03(\t\x12\x16\n\x0epodman_version\x18\x08 \x01(\t\x12\x35\n\x11\x63onfig_applied_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x01\n\x14NetworkInfoExtension\x12\x13\n\x0broot_bridge\x18\x01 \x01(\t\x12\x0f\n\x07is_root\x18\x02 \x01(\x08\x12\x18\n\x10topology_changes\x18\x03 \x01(\r\x12)\n\x05ports\x18\x04 \x03(\x0b\x32\x1a.eaves.v1.SpanningTreePort\"=\n\x10SpanningTreePort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x65\x61ves/extension.proto\x12\x08\x65\x61ves.v1\x1a\x13\x65\x61ves/cluster.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x01\n\x0c\x41ppExtension\x12\x0f\n\x07\x63ommand\x18\x01 \x03(\t\x12\x0c\n\x04\x61rgs\x18\x02 \x03(\t\x12\x12\n\ncpu_millis\x18\x03 \x01(\r\x12\x16\n\x0erestart_policy\x18\x04 \x01(\t\x12\x14\n\x0cstop_grace_s\x18\x05 \x01(\r\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x13\n\x0bworking_dir\x18\x08 \x01(\t\x12\x11\n\tisolation\x18\t \x01(\t\x12!\n\x02vm\x18\n \x01(\x0b\x32\x15.eaves.v1.VmExtension\"\xd2\x01\n\x0bVmExtension\x12\x10\n\x08\x66irmware\x18\x01 \x01(\t\x12\x0f\n\x07machine\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_model\x18\x03 \x01(\t\x12\x17\n\x0fhuge_page_bytes\x18\x04 \x01(\x04\x12\x19\n\x11\x62\x61lloon_min_bytes\x18\x05 \x01(\x04\x12\x12\n\nclock_base\x18\x06 \x01(\t\x12\x19\n\x11no_serial_console\x18\x07 \x01(\x08\x12\x16\n\x0eno_guest_agent\x18\x08 \x01(\x08\x12\x0f\n\x07suspend\x18\t \x01(\x08\"\x89\x01\n\nAppSecrets\x12\x14\n\x0cvnc_password\x18\x01 \x01(\t\x12\x11\n\tmeta_data\x18\x02 \x01(\x0c\x12\x16\n\x0enetwork_config\x18\x03 \x01(\x0c\x12)\n\x07\x63luster\x18\x04 \x01(\x0b\x32\x18.eaves.v1.ClusterSecrets\x12\x0f\n\x07sim_pin\x18\x05 \x01(\t\":\n\x15SnapshotDescExtension\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bwith_memory\x18\x02 \x01(\x08\"_\n\x0f\x44\x65viceExtension\x12\x11\n\tnode_name\x18\x01 \x01(\t\x12\x17\n\x0fnotify_disabled\x18\x02 \x01(\x08\x12 \n\x18log_budget_bytes_per_day\x18\x03 \x01(\x04\"Q\n\x12\x44\x61tastoreExtension\x12\x15\n\rs3_addressing\x18\x01 \x01(\t\x12\x12\n\nmirror_ids\x18\x02 \x03(\t\x12\x10\n\x08tls_only\x18\x03 \x01(\x08\"\xd7\x01\n\x0fVolumeExtension\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x0e\n\x06shared\x18\x03 \x01(\x08\x12\x15\n\rsource_volume\x18\x04 \x01(\t\x12\x17\n\x0fsource_snapshot\x18\x05 \x01(\t\x12\x31\n\tsnapshots\x18\x06 \x03(\x0b\x32\x1e.eaves.v1.VolumeSnapshotConfig\x12\x19\n\x11rollback_snapshot\x18\x07 \x01(\t\x12\x18\n\x10rollback_counter\x18\x08 \x01(\r\"0\n\x14VolumeSnapshotConfig\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"K\n\x12VolumeRefExtension\x12\x11\n\tread_only\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x12\n\nboot_order\x18\x03 \x01(\r\"\xe3\x03\n\x10\x41ppInfoExtension\x12\x11\n\texit_code\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08restarts\x18\x04 \x01(\r\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cimage_digest\x18\x07 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x08 \x01(\t\x12\x16\n\x0elast_exit_code\x18\t \x01(\x05\x12\x13\n\x0blast_reason\x18\n \x01(\t\x12\x33\n\x0flast_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10last_finished_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bwaiting_for\x18\r \x01(\t\x12\x31\n\rnext_start_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x02vm\x18\x0f \x01(\x0b\x32\x10.eaves.v1.VmInfo\"\x8b\x02\n\x06VmInfo\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x01 \x01(\t\x12\x10\n\x08\x66irmware\x18\x02 \x01(\t\x12\x0f\n\x07machine\x18\x03 \x01(\t\x12\x0c\n\x04vtpm\x18\x04 \x01(\x08\x12\x16\n\x0eserial_console\x18\x05 \x01(\x08\x12\x0b\n\x03vnc\x18\x06 \x01(\x08\x12\x13\n\x0bguest_agent\x18\x07 \x01(\t\x12\x10\n\x08guest_os\x18\x08 \x01(\t\x12\x16\n\x0eguest_hostname\x18\t \x01(\t\x12\x32\n\x10guest_interfaces\x18\n \x03(\x0b\x32\x18.eaves.v1.GuestInterface\x12\x15\n\rpaused_reason\x18\x0b \x01(\t\x12\x0c\n\x04note\x18\x0c \x01(\t\"F\n\x0eGuestInterface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bmac_address\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\"O\n\x15SnapshotInfoExtension\x12\r\n\x05state\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bwith_memory\x18\x03 \x01(\x08\"\xce\x01\n\x13VolumeInfoExtension\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x13\n\x0b\x65nforcement\x18\x03 \x01(\t\x12\x17\n\x0f\x61llocated_bytes\x18\x04 \x01(\x04\x12\x11\n\tencrypted\x18\x05 \x01(\x08\x12\r\n\x05users\x18\x06 \x03(\t\x12/\n\tsnapshots\x18\x07 \x03(\x0b\x32\x1c.eaves.v1.VolumeSnapshotInfo\x12\x18\n\x10rollback_counter\x18\x08 \x01(\r\"\x82\x01\n\x12VolumeSnapshotInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12,\n\x08taken_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0f\n\x07message\x18\x05 \x01(\t\"\xf1\x01\n\x13\x44\x65viceInfoExtension\x12\x13\n\x0b\x63onfig_hash\x18\x01 \x01(\t\x12\x16\n\x0e\x64\x61\x65mon_version\x18\x02 \x01(\t\x12\x0e\n\x06kernel\x18\x03 \x01(\t\x12\x0f\n\x07os_name\x18\x04 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x15\n\rstorage_bytes\x18\x06 \x01(\x04\x12\x10\n\x08problems\x18\x07 \x03(\t\x12\x16\n\x0epodman_version\x18\x08 \x01(\t\x12\x35\n\x11\x63onfig_applied_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x01\n\x14NetworkInfoExtension\x12\x13\n\x0broot_bridge\x18\x01 \x01(\t\x12\x0f\n\x07is_root\x18\x02 \x01(\x08\x12\x18\n\x10topology_changes\x18\x03 \x01(\r\x12)\n\x05ports\x18\x04 \x03(\x0b\x32\x1a.eaves.v1.SpanningTreePort\"=\n\x10SpanningTreePort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,36 +37,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPEXTENSION']._serialized_end=309
   _globals['_VMEXTENSION']._serialized_start=312
   _globals['_VMEXTENSION']._serialized_end=522
-  _globals['_APPSECRETS']._serialized_start=524
-  _globals['_APPSECRETS']._serialized_end=644
-  _globals['_SNAPSHOTDESCEXTENSION']._serialized_start=646
-  _globals['_SNAPSHOTDESCEXTENSION']._serialized_end=704
-  _globals['_DEVICEEXTENSION']._serialized_start=706
-  _globals['_DEVICEEXTENSION']._serialized_end=801
-  _globals['_DATASTOREEXTENSION']._serialized_start=803
-  _globals['_DATASTOREEXTENSION']._serialized_end=884
-  _globals['_VOLUMEEXTENSION']._serialized_start=887
-  _globals['_VOLUMEEXTENSION']._serialized_end=1102
-  _globals['_VOLUMESNAPSHOTCONFIG']._serialized_start=1104
-  _globals['_VOLUMESNAPSHOTCONFIG']._serialized_end=1152
-  _globals['_VOLUMEREFEXTENSION']._serialized_start=1154
-  _globals['_VOLUMEREFEXTENSION']._serialized_end=1229
-  _globals['_APPINFOEXTENSION']._serialized_start=1232
-  _globals['_APPINFOEXTENSION']._serialized_end=1715
-  _globals['_VMINFO']._serialized_start=1718
-  _globals['_VMINFO']._serialized_end=1985
-  _globals['_GUESTINTERFACE']._serialized_start=1987
-  _globals['_GUESTINTERFACE']._serialized_end=2057
-  _globals['_SNAPSHOTINFOEXTENSION']._serialized_start=2059
-  _globals['_SNAPSHOTINFOEXTENSION']._serialized_end=2138
-  _globals['_VOLUMEINFOEXTENSION']._serialized_start=2141
-  _globals['_VOLUMEINFOEXTENSION']._serialized_end=2347
-  _globals['_VOLUMESNAPSHOTINFO']._serialized_start=2350
-  _globals['_VOLUMESNAPSHOTINFO']._serialized_end=2480
-  _globals['_DEVICEINFOEXTENSION']._serialized_start=2483
-  _globals['_DEVICEINFOEXTENSION']._serialized_end=2724
-  _globals['_NETWORKINFOEXTENSION']._serialized_start=2727
-  _globals['_NETWORKINFOEXTENSION']._serialized_end=2856
-  _globals['_SPANNINGTREEPORT']._serialized_start=2858
-  _globals['_SPANNINGTREEPORT']._serialized_end=2919
+  _globals['_APPSECRETS']._serialized_start=525
+  _globals['_APPSECRETS']._serialized_end=662
+  _globals['_SNAPSHOTDESCEXTENSION']._serialized_start=664
+  _globals['_SNAPSHOTDESCEXTENSION']._serialized_end=722
+  _globals['_DEVICEEXTENSION']._serialized_start=724
+  _globals['_DEVICEEXTENSION']._serialized_end=819
+  _globals['_DATASTOREEXTENSION']._serialized_start=821
+  _globals['_DATASTOREEXTENSION']._serialized_end=902
+  _globals['_VOLUMEEXTENSION']._serialized_start=905
+  _globals['_VOLUMEEXTENSION']._serialized_end=1120
+  _globals['_VOLUMESNAPSHOTCONFIG']._serialized_start=1122
+  _globals['_VOLUMESNAPSHOTCONFIG']._serialized_end=1170
+  _globals['_VOLUMEREFEXTENSION']._serialized_start=1172
+  _globals['_VOLUMEREFEXTENSION']._serialized_end=1247
+  _globals['_APPINFOEXTENSION']._serialized_start=1250
+  _globals['_APPINFOEXTENSION']._serialized_end=1733
+  _globals['_VMINFO']._serialized_start=1736
+  _globals['_VMINFO']._serialized_end=2003
+  _globals['_GUESTINTERFACE']._serialized_start=2005
+  _globals['_GUESTINTERFACE']._serialized_end=2075
+  _globals['_SNAPSHOTINFOEXTENSION']._serialized_start=2077
+  _globals['_SNAPSHOTINFOEXTENSION']._serialized_end=2156
+  _globals['_VOLUMEINFOEXTENSION']._serialized_start=2159
+  _globals['_VOLUMEINFOEXTENSION']._serialized_end=2365
+  _globals['_VOLUMESNAPSHOTINFO']._serialized_start=2368
+  _globals['_VOLUMESNAPSHOTINFO']._serialized_end=2498
+  _globals['_DEVICEINFOEXTENSION']._serialized_start=2501
+  _globals['_DEVICEINFOEXTENSION']._serialized_end=2742
+  _globals['_NETWORKINFOEXTENSION']._serialized_start=2745
+  _globals['_NETWORKINFOEXTENSION']._serialized_end=2874
+  _globals['_SPANNINGTREEPORT']._serialized_start=2876
+  _globals['_SPANNINGTREEPORT']._serialized_end=2937
 # @@protoc_insertion_point(module_scope)

@@ -141,7 +141,7 @@ Global___VmExtension: _TypeAlias = VmExtension  # noqa: Y015
 
 @_typing.final
 class AppSecrets(_message.Message):
-    """Of evecommon.EncryptionBlock: secrets of an application, or of a member of a cluster."""
+    """Of evecommon.EncryptionBlock: secrets of an application, of a member of a cluster, or of a port."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -149,11 +149,14 @@ class AppSecrets(_message.Message):
     META_DATA_FIELD_NUMBER: _builtins.int
     NETWORK_CONFIG_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
+    SIM_PIN_FIELD_NUMBER: _builtins.int
     vnc_password: _builtins.str
     meta_data: _builtins.bytes
     """cloud-init meta-data, replaces what the node would make when not empty."""
     network_config: _builtins.bytes
     """cloud-init network-config."""
+    sim_pin: _builtins.str
+    """PIN of a SIM card, 4 to 8 digits."""
     @_builtins.property
     def cluster(self) -> _cluster_pb2.ClusterSecrets: ...
     def __init__(
@@ -163,10 +166,11 @@ class AppSecrets(_message.Message):
         meta_data: _builtins.bytes = ...,
         network_config: _builtins.bytes = ...,
         cluster: _cluster_pb2.ClusterSecrets | None = ...,
+        sim_pin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "meta_data", b"meta_data", "network_config", b"network_config", "vnc_password", b"vnc_password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "meta_data", b"meta_data", "network_config", b"network_config", "sim_pin", b"sim_pin", "vnc_password", b"vnc_password"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
