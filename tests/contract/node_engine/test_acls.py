@@ -54,6 +54,28 @@ async def test_an_edit_ends_what_it_forbids_and_no_stream_of_another_app(host: E
         writer.close()
 
 
+async def test_a_rate_is_kept_and_its_burst_granted(host: EngineHost, registry: Registry, outside: Outside) -> None:
+    """Five at once and six a minute from then on; who has no limit on the same network feels nothing of it."""
+    image, network = host.image(registry.datastore(), "shop/shell:1"), host.network()
+    limit = AclRule(1, "", OUT, AclAction.LIMIT, protocol="icmp", limit_rate=6, limit_unit="m", limit_burst=5)
+    apps = (host.app("slow", image, network, acls=(limit, ALLOW_ALL)), host.app("fast", image, network))
+    await host.apply(images=(image,), networks=(network,), apps=apps)
+    counts = {}
+    for app in apps:
+        await host.wait_app(app.name)
+        counts[app.name] = sum([await pings(host, app.id, outside.address) for _ in range(10)])
+    assert counts["fast"] == 10
+    assert 5 <= counts["slow"] <= 8, counts
+
+
+async def pings(host: EngineHost, app_id: str, address: str) -> bool:
+    """From the app's own network stack; its image has no such program."""
+    assert host.manager is not None
+    inside = ["nsenter", f"--target={host.manager._pid_of(app_id)}", "--net"]
+    done = await process.run([*inside, "busybox", "ping", "-c", "1", "-W", "1", address], check=False)
+    return done.returncode == 0
+
+
 async def test_a_forbidden_stream_ends_though_the_daemon_died_between(
     host: EngineHost, registry: Registry, outside: Outside
 ) -> None:

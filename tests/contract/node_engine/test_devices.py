@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from eaves.node.desired.hardware_model import DesiredIo, IoKind
@@ -26,6 +31,45 @@ async def test_container_has_its_serial_line(host: EngineHost, registry: Registr
     await host.wait_app("scale")
     _, shown = await host.exec("scale", "ls", "-l", serial_path)
     assert shown.startswith("c"), shown
+
+
+@pytest.fixture
+def cdi_name() -> Iterator[str]:
+    """Of a device that a driver's package would describe to containers: a device file, and a variable."""
+    token = secrets.token_hex(4)
+    kind, folder = f"eaves-{token}.example/gpu", Path("/var/run/cdi")
+    edits = {
+        "env": ["GPU_IS=there"],
+        "deviceNodes": [{"path": f"/dev/gpu-{token}", "type": "c", "major": 1, "minor": 5}],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"eaves-{token}.json"
+    file.write_text(
+        json.dumps({"cdiVersion": "0.3.0", "kind": kind, "devices": [{"name": "one", "containerEdits": edits}]})
+    )
+    yield f"{kind}=one"
+    file.unlink()
+
+
+async def test_container_has_a_gpu_by_its_cdi_name(host: EngineHost, registry: Registry, cdi_name: str) -> None:
+    image = host.image(registry.datastore(), "shop/shell:1")
+    model = (DesiredIo("gpu", IoKind.OTHER, "gpu", cdi_name=cdi_name),)
+    show = ("/bin/sh", "-c", "echo it is $GPU_IS; ls -l /dev/gpu-*; sleep 1000")
+    await host.apply(images=(image,), hardware=model, apps=(host.app("vision", image, devices=("gpu",), command=show),))
+    await host.wait_app("vision")
+    await host.wait_lines(lambda lines: any(line.text.startswith("crw") for line in lines))
+    assert "it is there" in [line.text for line in host.lines]
+
+
+async def test_a_cdi_name_that_the_box_does_not_know_is_told(host: EngineHost, registry: Registry) -> None:
+    image = host.image(registry.datastore(), "shop/shell:1")
+    model = (DesiredIo("gpu", IoKind.OTHER, "gpu", cdi_name="nobody.example/gpu=0"),)
+    apps = (host.app("vision", image, devices=("gpu",)), host.app("good", image))
+    await host.apply(images=(image,), hardware=model, apps=apps)
+    await host.wait_app("good")
+    status = await host.wait(AppStatus, "app-vision", lambda found: found.fault is not None)
+    assert status.fault is not None
+    assert "nobody.example/gpu=0" in status.fault.message
 
 
 async def test_group_that_the_box_does_not_have_is_told(host: EngineHost, registry: Registry) -> None:

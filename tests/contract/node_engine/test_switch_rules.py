@@ -132,6 +132,17 @@ async def test_rules_of_both_apps_count_between_them_and_the_first_match_decides
     assert await lan.reaches("app", "far", family)
 
 
+@pytest.mark.parametrize("family", BOTH_FAMILIES)
+async def test_a_rate_is_kept_and_its_burst_granted(lan: Lan, family: int) -> None:
+    limit = AclRule(1, "", OUT, AclAction.LIMIT, protocol="icmp", limit_rate=6, limit_unit="m", limit_burst=5)
+    everything = AclRule(2, "", AclDirection.BOTH, ALLOW)
+    await lan.apply(app=(limit, everything), peer=(everything,))
+    got = [await lan.pings("app", "far", family) for _ in range(10)]
+    assert all(got[:3]), "within the burst, of which looking for the neighbour may take a part"
+    assert 3 <= sum(got) <= 8, got
+    assert all([await lan.pings("peer", "far", family) for _ in range(10)])
+
+
 async def test_a_foreign_hardware_address_and_a_false_router_are_stopped(lan: Lan) -> None:
     await lan.apply(app=(AclRule(1, "", AclDirection.BOTH, ALLOW),))
     assert await lan.reaches("app", "far", 0)

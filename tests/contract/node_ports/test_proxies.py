@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +21,8 @@ from eaves.node.link.client import Proxy, Server
 from eaves.node.link.tls import want_context
 from eaves.node.portproxies import ProxyFinder
 from eaves.node.ports.errors import PortError
+from eaves.testing.daemons import wait_for
+from eaves.testing.namespaces import Namespace
 from eaves.testing.tcp_server import TcpServer
 
 CONTROLLER = Server("controller.shop.example", 8443)
@@ -87,6 +93,47 @@ async def test_a_file_that_is_not_there_is_told(finder: ProxyFinder, served: Pac
 
 async def test_where_nothing_can_be_discovered_the_way_is_direct(finder: ProxyFinder) -> None:
     assert await finder.find(port(discover=True), "") is None
+
+
+DISCOVER = """
+import asyncio, sys
+from eaves.node.desired.port_model import PortSetup, ProxySetup
+from eaves.node.link.client import Server
+from eaves.node.link.tls import want_context
+from eaves.node.portproxies import ProxyFinder
+
+finder = ProxyFinder(Server("controller.shop.example", 8443), lambda: want_context(b"", use_system=False))
+found = asyncio.run(finder.find(PortSetup("wan", "", proxy=ProxySetup(discover=True)), ""))
+print(found and f"{found.host}:{found.port}")
+"""
+
+
+def test_a_file_is_discovered_by_the_name_of_the_sites_domain(tmp_path: Path) -> None:
+    """By a real DNS server and a web server on port 80, in a network stack with a resolver of its own (RFC draft WPAD, section 4.4.2)."""
+    (tmp_path / "resolv.conf").write_text("search floor.shop.example\nnameserver 127.0.0.1\n")
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "wpad.dat").write_text(PAC)
+    inside = f'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"'
+    with Namespace() as site, contextlib.ExitStack() as stack:
+        dns = (
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-hosts",
+            "--no-resolv",
+            "--user=root",
+            "--pid-file=",
+        )
+        # Only the shorter name is there: the search goes on from the longer one.
+        for argv in (
+            ("dnsmasq", *dns, "--address=/wpad.shop.example/127.0.0.80", "--address=/#/"),
+            ("busybox", "httpd", "-f", "-p", "127.0.0.80:80", "-h", str(tmp_path / "www")),
+        ):
+            server = subprocess.Popen(site.argv(*argv), stdin=subprocess.DEVNULL)
+            stack.callback(server.wait)
+            stack.callback(server.kill)
+        asking = ("unshare", "--mount", "sh", "-ec", inside, "sh", sys.executable, "-c", DISCOVER)
+        # The servers may not listen yet when they are asked first.
+        wait_for("the file to be found", lambda: site.run(*asking).strip() == "proxy.example:3129", 60)
 
 
 @pytest.mark.parametrize(
