@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Struct
 
-from eaves.kinds.app_rules import check_app
+from eaves.kinds.app_rules import check_app, find_app_warnings
 from eaves.kinds.app_spec import AppSpec
 from eaves.kinds.app_status import AppStatus
 from eaves.kinds.columns import at, condition, get
@@ -81,4 +81,5 @@ RESOURCE = eaves_resource(
         Subresource("vnc", frozenset({"get"})),
     ),
     validate=check_app,
+    warn=find_app_warnings,
 )

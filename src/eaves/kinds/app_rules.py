@@ -22,7 +22,7 @@ from eaves.kinds.app_spec import (
 )
 from eaves.kinds.image_reference import ImageReferenceError, parse_image_reference
 from eaves.kinds.rules import duplicate, forbidden, invalid, required
-from eaves.kinds.vm_rules import check_container, check_machine
+from eaves.kinds.vm_rules import check_container, check_machine, find_warnings
 from eaves.kube.errors import FieldError
 from eaves.kube.quantity import QuantityError, parse_quantity
 from eaves.kube.resource import Object
@@ -43,6 +43,13 @@ def check_app(new: Object, old: Object | None) -> Sequence[FieldError]:
     if old is not None:
         faults.extend(_check_change(spec, msgspec.convert(old["spec"], AppSpec)))
     return faults
+
+
+def find_app_warnings(new: Object) -> Iterator[str]:
+    """What is allowed and hardly wanted."""
+    spec = msgspec.convert(new["spec"], AppSpec)
+    if spec.type is AppType.VIRTUAL_MACHINE:
+        yield from find_warnings(spec)
 
 
 def _check_spec(spec: AppSpec) -> Iterator[FieldError]:

@@ -72,6 +72,23 @@ def check_machine(spec: AppSpec) -> Iterator[FieldError]:
         yield from rules.check_dns_subdomain("spec.rollback.snapshotName", spec.rollback.snapshot_name)
 
 
+def find_warnings(spec: AppSpec) -> Iterator[str]:
+    """What is allowed of a machine and hardly wanted."""
+    vm = vm_of(spec)
+    if firmware_of(vm) is not Firmware.BIOS or image_format_of(spec) is ImageFormat.ISO:
+        return
+    root = vm.root_disk.boot_order
+    for index, volume in enumerate(spec.volumes):
+        if volume.boot_order is None or volume.device is DiskDevice.CDROM or volume.volume_name:
+            continue
+        if root is None or volume.boot_order < root:
+            yield (
+                f"spec.volumes[{index}].bootOrder: BIOS boots from the first disk alone, and this one is empty; "
+                "set spec.vm.rootDisk.bootOrder to a smaller number, or use UEFI"
+            )
+            return
+
+
 def _check_format(spec: AppSpec) -> Iterator[FieldError]:
     if spec.image_format is ImageFormat.CONTAINER:
         yield invalid("spec.imageFormat", spec.image_format, "a virtual machine starts from a disk image")

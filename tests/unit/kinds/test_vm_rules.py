@@ -139,6 +139,38 @@ def test_each_fault_is_told_with_the_path_of_its_field(spec: dict[str, Any], exp
 
 
 @pytest.mark.parametrize(
+    ("spec", "is_warned"),
+    [
+        ({"vm": {"firmware": "BIOS"}, "volumes": [{"name": "data", "size": "1Gi", "bootOrder": 5}]}, True),
+        ({"vm": {"deviceModel": "Legacy"}, "volumes": [{"name": "data", "size": "1Gi", "bootOrder": 5}]}, True),
+        ({"vm": {"firmware": "UEFI"}, "volumes": [{"name": "data", "size": "1Gi", "bootOrder": 5}]}, False),
+        (
+            {
+                "vm": {"firmware": "BIOS", "rootDisk": {"bootOrder": 1}},
+                "volumes": [{"name": "data", "size": "1Gi", "bootOrder": 5}],
+            },
+            False,
+        ),
+        ({"vm": {"firmware": "BIOS"}, "volumes": [{"name": "old", "volumeName": "old", "bootOrder": 1}]}, False),
+        (
+            {
+                "vm": {"firmware": "BIOS"},
+                "image": f"setup.iso{DIGEST}",
+                "datastoreRef": {"name": "files"},
+                "volumes": [{"name": "system", "size": "1Gi", "bootOrder": 1}],
+            },
+            False,
+        ),
+    ],
+)
+def test_an_empty_disk_from_which_a_bios_would_boot_is_warned_of(spec: dict[str, Any], is_warned: bool) -> None:
+    app = make_vm(**spec)
+    assert faults(app) == []
+    assert RESOURCE.warn is not None
+    assert [warning.partition(":")[0] for warning in RESOURCE.warn(app)] == ["spec.volumes[0].bootOrder"] * is_warned
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ({}, {"type": "Container"}, [("spec.type", "INVALID")]),
