@@ -199,13 +199,19 @@ class PodmanEngine(WorkloadEngine[ContainerSpec]):
         await self._cli.run("stop", "--time=0", workload_id, check=False)
 
     async def _move_interfaces(self, wanted: ContainerSpec) -> None:
-        """Into the app's network namespace; when that goes the kernel moves hardware back by itself."""
+        """Into the app's network namespace, and up, which moving ends; when that goes the kernel moves hardware back by itself."""
         for interface in wanted.devices.interfaces:
             moved = await process.run(["ip", "link", "set", interface, "netns", wanted.netns], check=False)
             inside = ["nsenter", f"--net={wanted.netns}", "ip", "link", "set", interface, "up"]
-            if moved.returncode != 0 and (await process.run(inside, check=False)).returncode != 0:
-                text = moved.stderr.decode(errors="replace").strip()
-                raise StartError(f"interface {interface} cannot be given to the container: {text}")
+            raised = await process.run(inside, check=False)
+            if raised.returncode != 0:
+                # One that could not be moved because it is there already comes up.
+                text = (moved if moved.returncode != 0 else raised).stderr.decode(errors="replace").strip()
+                raise StartError(
+                    f"interface {interface} cannot be given to the container: {text}",
+                    resolution=f"try: ip link set {interface} up; a CAN bus needs its bit rate first: "
+                    f"ip link set {interface} type can bitrate 500000",
+                )
 
     async def _run_new(self, wanted: ContainerSpec, args: list[str]) -> None:
         environment = spec.render_environment(wanted)

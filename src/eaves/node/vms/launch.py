@@ -149,6 +149,13 @@ def _start_error(text: str) -> StartError:
     resolution = ""
     if "No space left on device" in text:
         return StartError("no space left on device", code="StorageFull")
-    if "Cannot allocate memory" in text or "unable to map backing store" in text:
+    if "unable to map backing store" in text:
+        # Ordinary memory has no such store.
+        return StartError(
+            "the node has too few free pages of the size that vm.hugePages asks for",
+            details=text[-2000:],
+            resolution="reserve them (sysctl vm.nr_hugepages=N, or hugepages=N on the kernel's command line), or leave out vm.hugePages",
+        )
+    if "Cannot allocate memory" in text:
         resolution = "give it less memory, or stop other apps of this node"
     return StartError(last[:500], details=text[-2000:], resolution=resolution)
