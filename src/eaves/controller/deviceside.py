@@ -151,6 +151,7 @@ def build_device_side(
             stores.telemetry,
             observer.wake,
             observer.take_pressure,
+            observer.take_health,
             clocks.monotonic_s,
             clocks.time_ns,
         ),

@@ -15,6 +15,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from eaves.controller.gateway.devices import Device
 from eaves.controller.gateway.errors import UnprocessableError
+from eaves.controller.observe.health import Health, judge_health
 from eaves.controller.observe.pressure import Pressure, judge_pressure
 from eaves.store.devices import DeviceRegistry, InfoMessage
 from eaves.store.telemetry import RecordKind, Telemetry
@@ -52,6 +53,12 @@ class TakePressure(Protocol):
     def __call__(self, device_id: DeviceId, pressure: Pressure) -> None: ...
 
 
+class TakeHealth(Protocol):
+    """Hears what of a device's hardware fails."""
+
+    def __call__(self, device_id: DeviceId, health: Health) -> None: ...
+
+
 class Ingest:
     """The endpoints."""
 
@@ -61,6 +68,7 @@ class Ingest:
         telemetry: Telemetry,
         wake: Wake,
         take_pressure: TakePressure,
+        take_health: TakeHealth,
         now_s: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
@@ -68,6 +76,7 @@ class Ingest:
         self._telemetry = telemetry
         self._wake = wake
         self._take_pressure = take_pressure
+        self._take_health = take_health
         self._now_s = now_s
         self._time_ns = time_ns
 
@@ -110,6 +119,7 @@ class Ingest:
         _check_device(device, message.dev_id)
         at_ns = self._moment(message.at_time_stamp)
         await self._telemetry.append_record(RecordKind.HARDWARE_HEALTH, device.id, at_ns, payload)
+        self._take_health(device.id, judge_health(message))
 
     def _moment(self, timestamp: Timestamp) -> int:
         """The message's own time; the time of arrival when it has none or one that cannot be."""

@@ -23,6 +23,7 @@ from eaves.controller.observe.compiled import (
     observe_placement,
 )
 from eaves.controller.observe.contact import observe_contact, silence_limit_s
+from eaves.controller.observe.health import Health, observe_health
 from eaves.controller.observe.info import observe_info
 from eaves.controller.observe.pressure import Pressure, observe_pressure
 from eaves.controller.reconcile.configs import Outcome
@@ -76,6 +77,7 @@ class DeviceObserver:
         self._verdicts: dict[DeviceId, Verdict] = {}
         self._polled: dict[DeviceId, str] = {}
         self._pressures: dict[DeviceId, Pressure] = {}
+        self._health: dict[DeviceId, Health] = {}
         self.queue: WorkQueue[DeviceId] = WorkQueue("devices", self._observe, workers=WORKERS)
         self.placements: WorkQueue[ObjectKey] = WorkQueue("placements", self._observe_unplaced, workers=1)
         nodes.call_when_gone(self._forget)
@@ -105,6 +107,12 @@ class DeviceObserver:
         """The device told how much of its storage and memory is in use."""
         if self._pressures.get(device_id) != pressure:
             self._pressures[device_id] = pressure
+            self.queue.add(device_id)
+
+    def take_health(self, device_id: DeviceId, health: Health) -> None:
+        """The device told what of its hardware fails."""
+        if self._health.get(device_id) != health:
+            self._health[device_id] = health
             self.queue.add(device_id)
 
     def take_unplaced(self, app: ObjectKey) -> None:
@@ -173,6 +181,8 @@ class DeviceObserver:
             view.apply(observe_info(ZInfoMsg.FromString(info.message.payload), view.current, now))
         if (pressure := self._pressures.get(device_id)) is not None:
             view.apply([observe_pressure(view.current.edgenode, pressure, now)])
+        if (health := self._health.get(device_id)) is not None:
+            view.apply([observe_health(view.current.edgenode, health, now)])
         view.apply(observe_contact(view.current, self._last_seen(device_id, view, now), now))
 
     def _last_seen(self, device_id: DeviceId, view: DeviceView, now: float) -> float:
@@ -201,6 +211,7 @@ class DeviceObserver:
         self._verdicts.pop(device_id, None)
         self._polled.pop(device_id, None)
         self._pressures.pop(device_id, None)
+        self._health.pop(device_id, None)
 
 
 def is_deletion(message: ZInfoMsg) -> bool:
