@@ -190,11 +190,7 @@ class Clusters:
         """Look, plan, one step; answers after how many seconds to look again."""
         membership, cluster = self.membership, self._desired
         try:
-            if cluster is not None and (membership.record.id, membership.record.keep_data) == (
-                cluster.id,
-                not cluster.keep_data,
-            ):
-                await membership.update(keep_data=cluster.keep_data)
+            await self._note_fate_of_data(cluster)
             view = await membership.look(cluster)
             if view.missing_images and cluster is not None:
                 view = replace(view, image_message=self._explain_images(cluster.image_ids))
@@ -218,6 +214,12 @@ class Clusters:
         if plan.step in (Step.KEEP, Step.WAIT):
             self._publish(plan)
         return STEADY_S if plan.state in (ClusterState.READY, ClusterState.STOPPED) else BUSY_S
+
+    async def _note_fate_of_data(self, cluster: DesiredCluster | None) -> None:
+        """At once, whatever K3s does: a later config that names no cluster any more cannot say it."""
+        record = self.membership.record
+        if cluster is not None and record.id == cluster.id and record.keep_data != cluster.keep_data:
+            await self.membership.update(keep_data=cluster.keep_data)
 
     async def _await_turn(self, plan: Plan, cluster: DesiredCluster | None) -> Plan:
         """A restart for another config waits for that of another server."""
