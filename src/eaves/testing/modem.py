@@ -23,6 +23,7 @@ from eaves.testing.namespaces import Namespace
 IMEI = "490154203237518"
 PLMN, OPERATOR = "00101", "Test Mobile"
 MANUFACTURER, MODEL, REVISION = "Eaves", "Virtual LTE", "1.0"
+RSRP_DBM, RSRQ_DB = -81.0, -10.0
 _LTE = 7
 _PPP = """
 mount -t tmpfs tmpfs /etc/ppp

@@ -12,7 +12,7 @@ from eaves.kit import process
 from eaves.node.desired.port_model import PortSetup, PortsSetup
 from eaves.node.desired.port_setup import parse_port_sections
 from eaves.node.ports.model import SeenManager
-from eaves.node.ports.modem_model import SeenModem
+from eaves.node.ports.modem_model import SeenModem, Signal
 from eaves.node.ports.modemmanager import ModemManager
 from eaves.node.ports.networkmanager import NetworkManager
 from eaves.node.ports.service import Manager, Ports, Times
@@ -124,6 +124,21 @@ class PortsStage:
         except TimeoutError as error:
             raise AssertionError(f"it is {self.ports.view}\n{self.host.log()}") from error
         return self.ports.view
+
+    async def signal(self, is_there: Callable[[Signal], bool], limit_s: float = 60) -> Signal:
+        """Of the one modem, once it is as asked for."""
+        manager = await ModemManager.open(self.host.address)
+        seen = Signal()
+        try:
+            async with asyncio.timeout(limit_s):
+                while not is_there(seen):
+                    await asyncio.sleep(0.1)
+                    (seen,) = (await manager.observe_signals()).values()
+        except TimeoutError as error:
+            raise AssertionError(f"it is {seen}") from error
+        finally:
+            manager.close()
+        return seen
 
     async def modem(self, is_there: Callable[[SeenModem], bool], limit_s: float = 60) -> SeenModem:
         """The one modem of ModemManager, once it is as asked for."""

@@ -63,6 +63,14 @@ async def test_a_modem_is_told_with_its_card_and_its_network(box: ManagedHost, p
         assert (sim.iccid, sim.imsi) == (Sim.iccid, Sim.imsi)
 
 
+async def test_the_signal_is_measured(box: ManagedHost, plug: Plug, tmp_path: Path) -> None:
+    plug(Sim())
+    async with PortsStage(box, tmp_path, times=SHORT) as stage:
+        await stage.modem(lambda modem: modem.registration is Registration.HOME, LIMIT_S)
+        signal = await stage.signal(lambda signal: signal.rsrp is not None, LIMIT_S)
+        assert (signal.rsrp, signal.rsrq) == (modems.RSRP_DBM, modems.RSRQ_DB)
+
+
 async def test_a_modem_that_is_not_there_is_named(box: ManagedHost, tmp_path: Path) -> None:
     async with PortsStage(box, tmp_path, times=SHORT) as stage:
         view = await stage.failed(sections(), LIMIT_S)
