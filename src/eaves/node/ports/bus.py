@@ -10,7 +10,7 @@ from dbus_fast import BusType, Message, MessageFlag, MessageType, Variant
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusError
 
-from eaves.node.ports.errors import ManagerMissingError, PortError
+from eaves.node.ports.errors import CallError, ManagerMissingError
 
 CALL_TIMEOUT_S = 30.0
 _BUS = "org.freedesktop.DBus"
@@ -18,14 +18,6 @@ _BUS_PATH = "/org/freedesktop/DBus"
 _GONE = (f"{_BUS}.Error.ServiceUnknown", f"{_BUS}.Error.NameHasNoOwner", f"{_BUS}.Error.NoReply")
 
 __all__ = ["Bus", "CallError", "Variant", "unwrap"]
-
-
-class CallError(PortError):
-    """A service answered a call with an error."""
-
-    code = "PortCallFailed"
-    name = ""
-    """As the service calls it."""
 
 
 class Bus:

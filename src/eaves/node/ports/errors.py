@@ -4,7 +4,8 @@
 
     EngineError
     └── PortError                  a port cannot be set up now
-        └── ManagerMissingError    NetworkManager does not answer
+        ├── CallError              a service on the message bus refuses a call
+        └── ManagerMissingError    NetworkManager or ModemManager does not answer
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ from eaves.node.errors import EngineError
 class PortError(EngineError):
     code = "PortError"
     retryable = True
+
+
+class CallError(PortError):
+    """A service answered a call with an error, or not in time."""
+
+    code = "PortCallFailed"
+    name = ""
+    """As the service calls it; empty = it did not answer."""
 
 
 class ManagerMissingError(PortError):

@@ -18,8 +18,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from eaves.node.desired.port_model import Medium, PortSetup, PortsSetup
-from eaves.node.ports.bus import CallError
-from eaves.node.ports.errors import ManagerMissingError, PortError
+from eaves.node.ports.errors import CallError, ManagerMissingError, PortError
 from eaves.node.ports.model import SeenLink, SeenManager
 from eaves.node.ports.modem_model import Lock, Registration, SeenModem, Signal
 from eaves.node.statefile import StateFile
