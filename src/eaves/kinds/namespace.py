@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Struct
 
 from eaves.kinds.columns import at
-from eaves.kinds.fields import Conditions, about
+from eaves.kinds.fields import Condition, about, merging
 from eaves.kinds.rules import invalid
 from eaves.kinds.serving import STATUS, core_resource, text_at
 from eaves.kube.errors import FieldError
@@ -32,7 +32,7 @@ class NamespaceStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_de
     """Where the namespace stands."""
 
     phase: Annotated[str, about("Active or Terminating.")] = ""
-    conditions: Conditions = []
+    conditions: Annotated[list[Condition], merging("type", "What is known of its deletion.")] = []
 
 
 class Namespace(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):

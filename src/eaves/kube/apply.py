@@ -49,7 +49,7 @@ def apply_configuration(
     cause a field that another manager owns with another value, unless ``force`` takes them over.
     """
     base: Object = managed.with_zeros(resource, live) if live is not None else {"metadata": {}}
-    managers = _load_managers(resource, base, live is not None, now)
+    managers = _load_managers(resource, base, live is not None, now, subresource)
     mine = Manager(manager, APPLY, resource.api_version, subresource, EMPTY)
     last = next((entry for entry in managers if entry.identity == mine.identity), None)
     others = [entry for entry in managers if entry.identity != mine.identity]
@@ -77,13 +77,13 @@ def apply_configuration(
     return merged
 
 
-def _load_managers(resource: Resource, live: Object, exists: bool, now: str) -> Managers:
+def _load_managers(resource: Resource, live: Object, exists: bool, now: str, subresource: str) -> Managers:
     """Known managers; an object that nobody tracked belonged to ``before-first-apply``."""
     managers = managed.parse_managers(live)
     if managers or not exists:
         return managers
-    fields = managed.strip_unowned(resource, managed.find_made(resource, live))
-    return [Manager(BEFORE_FIRST_APPLY, UPDATE, resource.api_version, "", fields, now)]
+    fields = managed.strip_unowned(resource, managed.find_made(resource, live), subresource)
+    return [Manager(BEFORE_FIRST_APPLY, UPDATE, resource.api_version, subresource, fields, now)]
 
 
 def _without_unowned(configuration: Object) -> Object:

@@ -68,7 +68,7 @@ def _merge_list(schema: Schema, patch: list[Any], current: Any, order: Any) -> l
     if not isinstance(current, list):
         current = []
     if "merge" not in schema.patch_strategy.split(","):
-        return [_strip(item) for item in patch]
+        return _strip_list(patch)
     key = schema.patch_merge_key
     if not key:
         fresh = list(dict.fromkeys(item for item in patch if item not in current))
@@ -86,21 +86,17 @@ def _merge_list(schema: Schema, patch: list[Any], current: Any, order: Any) -> l
 
 
 def _merge_keyed(schema: Schema, patch: list[Any], current: list[Any]) -> tuple[list[Any], list[Any]]:
-    """All items after the merge, and those of the patch that stay."""
+    """All items after the merge, and those of the patch that stay. What is to be deleted goes first: the patch may put it there anew."""
     key = schema.patch_merge_key
-    merged = list(current)
-    given: list[Any] = []
-    for item in patch:
-        if not isinstance(item, dict) or key not in item:
-            raise status.bad_request(f"a list item of the patch does not contain declared merge key: {key}")
+    if any(not isinstance(item, dict) or key not in item for item in patch):
+        raise status.bad_request(f"a list item of the patch does not contain declared merge key: {key}")
+    gone = [item[key] for item in patch if item.get(_DIRECTIVE) == "delete"]
+    given = [item for item in patch if item.get(_DIRECTIVE) != "delete"]
+    merged = [item for item in current if _identify(item, key) not in gone]
+    for item in given:
         index = next(
             (i for i, have in enumerate(merged) if isinstance(have, dict) and have.get(key) == item[key]), None
         )
-        if item.get(_DIRECTIVE) == "delete":
-            if index is not None:
-                del merged[index]
-            continue
-        given.append(item)
         if index is None:
             merged.append(_merge_map(schema.items or ANY, item, {}))
         else:
@@ -163,5 +159,14 @@ def _strip(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _strip(item) for key, item in value.items() if not key.startswith("$")}
     if isinstance(value, list):
-        return [_strip(item) for item in value if not (isinstance(item, dict) and item.get(_DIRECTIVE) == "delete")]
+        return _strip_list(value)
     return value
+
+
+def _strip_list(items: list[Any]) -> list[Any]:
+    """Without items that are directives: those to delete, and the one that says that the list is replaced."""
+    return [
+        _strip(item)
+        for item in items
+        if not (isinstance(item, dict) and (item.get(_DIRECTIVE) == "delete" or item == {_DIRECTIVE: "replace"}))
+    ]

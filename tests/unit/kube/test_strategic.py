@@ -54,6 +54,7 @@ def containers(*listed: str) -> list[dict[str, Any]]:
         ),
         ({}, {"labels": {"a": None, "b": "2"}}, {"labels": {"b": "2"}}),
         ({"finalizers": ["a"]}, {"finalizers": []}, {"finalizers": ["a"]}),
+        ({}, {"tolerations": [{"key": "b"}, {"$patch": "replace"}]}, {"tolerations": [{"key": "b"}]}),
     ],
 )
 def test_merges_by_the_schema(target: Any, patch: Any, expected: Any) -> None:
@@ -70,6 +71,12 @@ def test_items_merge_by_key_and_new_ones_come_first() -> None:
 def test_delete_directive_removes_one_item() -> None:
     patch = {"containers": [{"$patch": "delete", "name": "a"}]}
     assert names(apply_strategic_patch(SPEC, patch, {"containers": containers("a", "b")})) == ["b"]
+
+
+def test_what_is_deleted_may_be_put_there_anew() -> None:
+    patch = {"containers": [{"name": "a", "image": "new"}, {"$patch": "delete", "name": "a"}]}
+    result = apply_strategic_patch(SPEC, patch, {"containers": containers("a", "b")})
+    assert result == {"containers": [{"name": "a", "image": "new"}, *containers("b")]}
 
 
 def test_replace_directive_replaces_the_list() -> None:

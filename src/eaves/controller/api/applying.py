@@ -91,7 +91,9 @@ def _check_known(resource: Resource, key: Key, configuration: Object) -> None:
         return
     faults = [f".{path}: field not declared in schema" for path in find_unknown(resource.schema, configuration)]
     group_version = resource.api_version if resource.gvr.group else f"/{resource.api_version}"
-    what = f"{key.namespace}/{key.name}; {group_version}, Kind={resource.kind}"
+    # The namespace is what the configuration says of it, as in the words of a kube-apiserver.
+    namespace = configuration["metadata"].get("namespace") or ""
+    what = f"{namespace}/{key.name}; {group_version}, Kind={resource.kind}"
     listed = faults[0] if len(faults) == 1 else "errors:\n  " + "\n  ".join(faults)
     raise status.bad_request(f"failed to create typed patch object ({what}): {listed}")
 

@@ -18,7 +18,7 @@ from eaves.controller.api.listoptions import ListOptions
 from eaves.controller.api.reading import Reader
 from eaves.controller.api.routing import Query, is_true
 from eaves.controller.api.writeoptions import is_dry_run
-from eaves.controller.api.writing import ATTEMPTS
+from eaves.controller.api.writing import ATTEMPTS, unsaved
 from eaves.controller.deletion import POLICIES, is_released, mark_deleted, save_update
 from eaves.controller.documents import decode_object
 from eaves.kinds.times import render_time
@@ -152,8 +152,10 @@ class Deleter:
         self._admission.check_delete(resource, obj)
         marked = mark_deleted(resource, obj, render_time(self._clock()), _policy(options))
         is_gone = is_released(resource, marked)
-        if options.dry_run or (marked == obj and not is_gone):
+        if marked == obj and not is_gone:
             return Deleted(current, is_gone)
+        if options.dry_run:
+            return Deleted(current if is_gone else unsaved(current.key, marked, current.revision, resource), is_gone)
         return Deleted(await save_update(self._store, resource, current, marked), is_gone)
 
 

@@ -138,7 +138,7 @@ class Writer:
             if options.dry_run:
                 if await self._store.get(key) is not None:
                     raise _NameTakenError(key.name)
-                return _unsaved(key, new, 0, resource)
+                return unsaved(key, new, 0, resource)
             return await self._commit_new(resource, Put(key, document, 0), guards)
 
     async def _commit_new(self, resource: Resource, put: Put, guards: Sequence[Check]) -> StoredObject:
@@ -221,7 +221,7 @@ class Writer:
             if _is_same(new, old):
                 return current
             if options.dry_run:
-                return _unsaved(current.key, new, current.revision, resource)
+                return unsaved(current.key, new, current.revision, resource)
             return await save_update(self._store, resource, current, new)
 
     def _settle(
@@ -287,7 +287,7 @@ def _owners(obj: Object) -> list[Object]:
     return [{key: value for key, value in entry.items() if key != "time"} for entry in entries]
 
 
-def _unsaved(key: Key, new: Object, revision: int, resource: Resource) -> StoredObject:
+def unsaved(key: Key, new: Object, revision: int, resource: Resource) -> StoredObject:
     """What a dry run answers: the outcome under the version that is there, without a version when there is none."""
     document = encode_document(resource, new)
     return StoredObject(

@@ -375,7 +375,7 @@ async def test_an_apply_knows_the_fields_it_sets(admin: AsgiClient) -> None:
     """A kube-apiserver says the same with code 500, as if it were its own fault."""
     answer = await patch(admin, app({"nope": 1}), APPLY, fieldManager="alice")
 
-    what = "failed to create typed patch object (default/a; eaves.dev/v1alpha1, Kind=App)"
+    what = "failed to create typed patch object (/a; eaves.dev/v1alpha1, Kind=App)"
     assert (answer.status, answer.json()["message"]) == (400, f"{what}: .spec.nope: field not declared in schema")
 
 

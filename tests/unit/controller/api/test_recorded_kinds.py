@@ -344,3 +344,34 @@ async def test_faults_of_a_changed_custom_objects_metadata_are_told_twice(admin:
     values = [each["message"].split(": ")[1] for each in answer.json()["details"]["causes"]]
     assert values == ['"a b"', '"c d"', '"a b"', '"c d"']
     assert answer.json()["message"].count('"a b"') == 1
+
+
+async def test_conditions_of_a_namespace_merge_by_type(admin: AsgiClient) -> None:
+    path = f"{NAMESPACES}/default/status"
+    for name in ("A", "B"):
+        body = {"status": {"conditions": [{"type": name, "status": "True"}]}}
+        answer = await patch(admin, path, body, kind="application/strategic-merge-patch+json")
+    assert [each["type"] for each in answer.json()["status"]["conditions"]] == ["B", "A"]
+    body = {"status": {"conditions": [{"$patch": "delete", "type": "A"}, {"$patch": "delete", "type": "C"}]}}
+    answer = await patch(admin, path, body, kind="application/strategic-merge-patch+json")
+    assert [each["type"] for each in answer.json()["status"]["conditions"]] == ["B"]
+
+
+async def test_a_deletion_that_is_only_tried_shows_what_it_would_mark(admin: AsgiClient) -> None:
+    await admin.call("POST", CONFIGMAPS, {"metadata": {"name": "c", "finalizers": ["x.y/z"]}})
+    shown = (await admin.call("DELETE", f"{CONFIGMAPS}/c", dryRun="All")).json()
+    assert shown["metadata"]["deletionGracePeriodSeconds"] == 0
+    assert shown["metadata"]["deletionTimestamp"]
+    there = (await admin.call("GET", f"{CONFIGMAPS}/c")).json()["metadata"]
+    assert "deletionTimestamp" not in there
+    assert there["resourceVersion"] == shown["metadata"]["resourceVersion"]
+
+
+async def test_unknown_fields_of_a_configuration_are_told_with_its_own_namespace(admin: AsgiClient) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "zz": 1}
+    said = "failed to create typed patch object ({}/c; /v1, Kind=ConfigMap): .zz: field not declared in schema"
+    answer = await patch(admin, f"{CONFIGMAPS}/c", body, kind="application/apply-patch+yaml")
+    assert answer.json()["message"] == said.format("")
+    body["metadata"] = {"name": "c", "namespace": "default"}
+    answer = await patch(admin, f"{CONFIGMAPS}/c", body, kind="application/apply-patch+yaml")
+    assert answer.json()["message"] == said.format("default")

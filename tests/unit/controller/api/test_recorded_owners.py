@@ -202,3 +202,12 @@ async def test_empty_texts_and_numbers_are_not_kept(admin: AsgiClient) -> None:
     answer = await admin.call("POST", CORE_EVENTS, body, fieldManager="one")
     assert not {"message", "count"} & answer.json().keys()
     assert owners(answer) == {"one Update": {"f:involvedObject": {}, "f:related": {}}}
+
+
+async def test_an_applied_status_makes_no_owner_of_the_rest(admin: AsgiClient) -> None:
+    spec = {"image": "r.example/x:1", "nodeName": "n"}
+    await admin.call("POST", APPS, applied("App", "a", "eaves.dev/v1alpha1", spec=spec))
+    await patch(admin, f"{APPS}/a", {"metadata": {"managedFields": [{}]}})
+    body = applied("App", "a", "eaves.dev/v1alpha1", status={"phase": "Running"})
+    answer = await patch(admin, f"{APPS}/a/status", body, kind=APPLY)
+    assert owners(answer) == {"two Apply status": {"f:status": {"f:phase": {}}}}
