@@ -121,7 +121,8 @@ def _has_fault(status: Status, edgenode: Object) -> bool:
     """Whether an EVE device has said what hinders the app, which it takes back itself: the image may go on all the same (too small a
     disk is found while it is unpacked)."""
     runs_eve = ((edgenode.get("status") or {}).get("versions") or {}).get("eve")
-    return bool(runs_eve) and ((status.get("state") or {}).get("waiting") or {}).get("reason") == _FAILED
+    reason = ((status.get("state") or {}).get("waiting") or {}).get("reason")
+    return bool(runs_eve) and (reason == _FAILED or status.get("phase") == AppPhase.FAILED)
 
 
 def _observe_source(volume: Object, info: ZInfoContentTree, now: float) -> StatusUpdate | None:

@@ -204,7 +204,12 @@ def test_how_far_an_image_is_does_not_hide_what_hinders_an_app_of_an_eve_device(
     objects.tell(message, NOW)
     objects.tell(tree_message(tree, info_pb2.VERIFYING), NOW)
     assert objects.status("App", "web")["message"] == "Remaining disk space"
+    info.state = info_pb2.ERROR
+    objects.tell(message, NOW)
+    objects.tell(tree_message(tree, info_pb2.VERIFYING), NOW)
+    assert objects.status("App", "web")["message"] == "Remaining disk space"
     del info.appErr[:]
+    info.state = info_pb2.DELIVERED
     objects.tell(message, NOW)
     objects.tell(tree_message(tree, info_pb2.VERIFYING), NOW)
     assert objects.status("App", "web")["message"] == "the image is being verified and unpacked"
