@@ -28,7 +28,8 @@ packages=(
   python3-venv
 )
 # A database server is no small thing to put on a machine: only long tests, of clusters that keep their state in one, need it.
-[ -z "${EAVES_SETUP_SOAK:-}" ] || packages+=(postgresql)
+# qemu-system-arm, qemu-efi-aarch64: machines of another architecture.
+[ -z "${EAVES_SETUP_SOAK:-}" ] || packages+=(postgresql qemu-system-arm qemu-efi-aarch64)
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }

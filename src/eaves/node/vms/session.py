@@ -191,7 +191,11 @@ class Session:
 
     async def _take_event(self, event: dict[str, Any]) -> None:
         match event.get("event"):
-            case "STOP" | "RESUME" | "GUEST_PANICKED" | "SUSPEND" | "WAKEUP":
+            case "RESUME":
+                # Its processors stood still for a while, and what it knows of the time with them.
+                self.note_resumed()
+                await self._note_status()
+            case "STOP" | "GUEST_PANICKED" | "SUSPEND" | "WAKEUP":
                 await self._note_status()
             case "VSERPORT_CHANGE":
                 self._agent_wake.set()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from eaves.node.observed_vm import GuestInterface
-from eaves.node.vms.agent import load_facts, parse_interfaces
+from eaves.node.vms.agent import load_facts, parse_interfaces, set_clock
 
 
 def test_interfaces_without_loopback() -> None:
@@ -56,3 +57,26 @@ async def test_an_agent_that_never_answers_leaves_no_connection_when_who_asked_i
         await asyncio.wait([asking])
         async with asyncio.timeout(30):
             assert b"guest-sync-delimited" in await ends[0]
+
+
+async def test_a_guest_that_cannot_write_its_hardware_clock_is_no_worse_for_it(tmp_path: Path) -> None:
+    """The agent sets the system's clock first, and refuses when the program is missing that writes the other one."""
+    asked: list[dict[str, object]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := (await reader.readline()).lstrip(b"\xff"):
+            asked.append(order := json.loads(line))
+            if order["execute"] == "guest-sync-delimited":
+                answer: dict[str, object] = {"return": order["arguments"]["id"]}
+                writer.write(b"\xff")
+            else:
+                answer = {
+                    "error": {"class": "GenericError", "desc": "hwclock failed to set hardware clock to system time"}
+                }
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, tmp_path / "agent.sock"):
+        await set_clock(tmp_path / "agent.sock", 17)
+    assert asked[-1] == {"execute": "guest-set-time", "arguments": {"time": 17}}
