@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from eaves.kit import process
 from eaves.node.desired.hardware_model import DesiredIo, IoKind
+from eaves.node.hardware import inventory
 from eaves.node.hardware.inventory import load_inventory
 from eaves.node.observed import AppStatus
 from eaves.testing.engine_host import EngineHost
@@ -70,6 +72,25 @@ async def test_a_cdi_name_that_the_box_does_not_know_is_told(host: EngineHost, r
     status = await host.wait(AppStatus, "app-vision", lambda found: found.fault is not None)
     assert status.fault is not None
     assert "nobody.example/gpu=0" in status.fault.message
+
+
+async def test_container_finds_the_interface_that_it_gets_up(
+    host: EngineHost, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a virtual cable stands in for a CAN bus, which a test machine's kernel may lack."""
+    monkeypatch.setattr(inventory, "_CAN_TYPE", "1")
+    token = secrets.token_hex(4)
+    name, far_end = f"can{token}", f"bus{token}"
+    await process.run(["ip", "link", "add", name, "up", "type", "veth", "peer", "name", far_end])
+    await process.run(["ip", "link", "set", far_end, "up"])
+    image = host.image(registry.datastore(), "shop/shell:1")
+    model = (DesiredIo("bus", IoKind.CAN, "bus", interface=name),)
+    await host.apply(images=(image,), hardware=model, apps=(host.app("plc", image, devices=("bus",)),))
+    await host.wait_app("plc")
+    assert host.manager is not None
+    inside = ["nsenter", f"--target={host.manager._pid_of('app-plc')}", "--net", "ip", "link", "show", name]
+    assert ",UP" in (await process.run(inside)).text
+    await process.run(["ip", "link", "del", far_end])
 
 
 async def test_group_that_the_box_does_not_have_is_told(host: EngineHost, registry: Registry) -> None:
