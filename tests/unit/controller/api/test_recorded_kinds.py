@@ -339,6 +339,8 @@ async def test_faults_of_a_changed_custom_objects_metadata_are_told_twice(admin:
     await admin.call(
         "POST", APPS, {"apiVersion": "eaves.dev/v1alpha1", "kind": "App", "metadata": {"name": "a"}, "spec": spec}
     )
+    answer = await patch(admin, f"{APPS}/a", {"metadata": {"finalizers": ["a b"]}})
+    assert [each["field"] for each in answer.json()["details"]["causes"]] == ["metadata.finalizers"]
     wrong = {"metadata": {"labels": {"a b": "c d"}}}
     answer = await patch(admin, f"{APPS}/a", wrong)
     values = [each["message"].split(": ")[1] for each in answer.json()["details"]["causes"]]
