@@ -28,8 +28,8 @@ packages=(
   python3-venv
 )
 # A database server is no small thing to put on a machine: only long tests, of clusters that keep their state in one, need it.
-# qemu-system-arm, qemu-efi-aarch64: machines of another architecture.
-[ -z "${EAVES_SETUP_SOAK:-}" ] || packages+=(postgresql qemu-system-arm qemu-efi-aarch64)
+# mmdebstrap: a whole Debian for virtual machines; qemu-system-arm, qemu-efi-aarch64: machines of another architecture.
+[ -z "${EAVES_SETUP_SOAK:-}" ] || packages+=(postgresql mmdebstrap qemu-system-arm qemu-efi-aarch64)
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }

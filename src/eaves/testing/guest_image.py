@@ -7,6 +7,7 @@ the real QEMU guest agent when there is a channel for it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gzip
 import hashlib
@@ -16,7 +17,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 CACHE = Path.home() / ".cache" / "eaves" / "guests"
@@ -30,7 +31,9 @@ _MODULES = (
     *("button", "evdev", "pvpanic-pci"),
 )
 _PARTITION_START = 2048
-_DISK_BYTES = 64 << 20
+_PARTITION = "<B3sB3sII"
+DISK_ID = 0xEA5E5D15
+"""Of the disk's partition table: its partitions are ``PARTUUID=ea5e5d15-01`` and ``-02``."""
 
 _INIT = f"""#!/bin/busybox sh
 export PATH=/bin
@@ -87,15 +90,22 @@ def want_guest_kernel() -> tuple[Path, Path]:
 def _want(name: str) -> Path:
     made = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     folder = CACHE / made
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock_cache():
         if not (folder / "disk.raw").exists():
             with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
                 _make(Path(scratch))
                 shutil.rmtree(folder, ignore_errors=True)
                 (Path(scratch) / "out").rename(folder)
     return folder / name
+
+
+@contextlib.contextmanager
+def lock_cache(name: str = "lock") -> Iterator[None]:
+    """For one process at a time. Blocking."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _make(scratch: Path) -> None:
@@ -197,35 +207,46 @@ def _resolve_modules(dependencies: str) -> list[str]:
 
 def _make_disk(scratch: Path, out: Path) -> None:
     disk = scratch / "disk.raw"
-    with disk.open("wb") as file:
-        file.truncate(_DISK_BYTES)
-    sectors = _DISK_BYTES // 512 - _PARTITION_START
+    make_boot_disk(disk, out / "vmlinuz", out / "initrd", _OPTIONS, scratch)
+    disk.rename(out / "disk.raw")
+
+
+def make_boot_disk(
+    disk: Path, kernel: Path, initrd: Path, options: str, scratch: Path, *, boot_mib: int = 63, root: Path | None = None
+) -> None:
+    """A raw disk that BIOS and UEFI boot alike; ``root`` is the file system of a second and last partition."""
+    start, sectors = _PARTITION_START, boot_mib << 11
     # One partition, active, of the type that UEFI looks for.
-    partition = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0xEF, b"\xfe\xff\xff", _PARTITION_START, sectors)
+    table = struct.pack(_PARTITION, 0x80, b"\xfe\xff\xff", 0xEF, b"\xfe\xff\xff", start, sectors)
+    end = start + sectors
+    if root is not None:
+        root_sectors = root.stat().st_size // 512
+        table += struct.pack(_PARTITION, 0, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", end, root_sectors)
+        end += root_sectors
     code = Path("/usr/lib/syslinux/mbr/mbr.bin").read_bytes()[:440]
-    with disk.open("r+b") as file:
-        file.write(code.ljust(446, b"\0") + partition + bytes(48) + b"\x55\xaa")
-    offset = _PARTITION_START * 512
+    with disk.open("wb") as file:
+        file.truncate(end * 512)
+        file.write(
+            code.ljust(440, b"\0") + DISK_ID.to_bytes(4, "little") + bytes(2) + table.ljust(64, b"\0") + b"\x55\xaa"
+        )
+    if root is not None:
+        _run("dd", f"if={root}", f"of={disk}", "bs=1M", f"seek={boot_mib + 1}", "conv=notrunc,sparse", "status=none")
+    offset = start * 512
     drive = f"{disk}@@{offset}"
-    _run("mformat", "-i", drive, "-F", "-T", str(sectors), "-H", str(_PARTITION_START), "-v", "GUEST", "::")
+    _run("mformat", "-i", drive, "-F", "-T", str(sectors), "-H", str(start), "-v", "GUEST", "::")
     _run("syslinux", "--offset", str(offset), "--install", str(disk))
     _run("mmd", "-i", drive, "::/EFI", "::/EFI/BOOT", "::/loader", "::/loader/entries")
     texts = {
-        "syslinux.cfg": _SYSLINUX.format(options=_OPTIONS),
-        "loader/entries/guest.conf": _ENTRY.format(options=_OPTIONS),
+        "syslinux.cfg": _SYSLINUX.format(options=options),
+        "loader/entries/guest.conf": _ENTRY.format(options=options),
         "loader/loader.conf": "timeout 0\n",
     }
     for name, text in texts.items():
         (scratch / "text").write_text(text)
         _run("mcopy", "-i", drive, str(scratch / "text"), f"::/{name}")
     loader = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
-    for source, target in (
-        (str(out / "vmlinuz"), "vmlinuz"),
-        (str(out / "initrd"), "initrd"),
-        (loader, "EFI/BOOT/BOOTX64.EFI"),
-    ):
+    for source, target in ((str(kernel), "vmlinuz"), (str(initrd), "initrd"), (loader, "EFI/BOOT/BOOTX64.EFI")):
         _run("mcopy", "-i", drive, source, f"::/{target}")
-    disk.rename(out / "disk.raw")
 
 
 def _run(*argv: str, folder: Path | None = None, stdin: str = "") -> str:
