@@ -71,6 +71,7 @@ async def test_a_wrong_password_is_named_and_the_former_network_comes_back(
             assert password not in caplog.text + box.log() + box.profiles() + commands
 
 
+@pytest.mark.soak
 async def test_a_user_of_802_1x_is_let_in(
     box: ManagedHost, point: AccessPoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

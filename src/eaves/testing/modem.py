@@ -31,7 +31,7 @@ umask 077
 touch /etc/ppp/options
 cp {secrets} /etc/ppp/chap-secrets
 cp {secrets} /etc/ppp/pap-secrets
-exec pppd notty nodetach local nodefaultroute noproxyarp {auth} {subnet}.1:{subnet}.2 ms-dns {subnet}.1
+exec pppd notty nodetach debug logfd 2 local nodefaultroute noproxyarp {auth} {subnet}.1:{subnet}.2 ms-dns {subnet}.1
 """
 _NOT_INSERTED, _PIN_REQUIRED, _PUK_REQUIRED, _INCORRECT = 10, 11, 12, 16
 """``+CME ERROR``."""

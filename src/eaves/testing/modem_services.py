@@ -58,7 +58,7 @@ class ModemServices:
         self._line = line
         self._folder = Path(tempfile.mkdtemp(prefix="eaves-modems."))
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._has_udev = _UDEV.joinpath("control").exists()
+        self._has_udev = _is_udev_running()
 
     def __enter__(self) -> Self:
         try:
@@ -107,7 +107,7 @@ class ModemServices:
         _RULES.write_text(_RULE)
         if not self._has_udev:
             self._start(_UDEVD)
-            self._wait((_UDEV / "control").exists, "udevd")
+            self._wait(_is_udev_running, "udevd")
         for action in (
             ["control", "--reload"],
             [
@@ -152,3 +152,7 @@ class ModemServices:
             if time.monotonic() > ends_at:
                 raise AssertionError(f"{name} does not come up: {self.log()}")
             time.sleep(0.05)
+
+
+def _is_udev_running() -> bool:
+    return subprocess.run(["udevadm", "control", "--ping"], check=False, capture_output=True).returncode == 0
