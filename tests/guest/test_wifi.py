@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from eaves.node.ports.service import Times
+from eaves.testing.authority import Authority
 from eaves.testing.network_manager import ManagedHost
 from eaves.testing.port_sections import CONTROLLER, SectionsMaker
 from eaves.testing.ports_stage import PortsStage
@@ -76,26 +77,44 @@ async def test_a_user_of_802_1x_is_let_in(
     box: ManagedHost, point: AccessPoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     point.open(SSID, Security.ENTERPRISE, PASSWORD, USER)
+    ca_pem = point.authority.root_pem.decode()
+    wanted = SectionsMaker().wifi("wlan0", SSID, PASSWORD, user=USER, ca_pem=ca_pem, server_name="localhost")
     async with PortsStage(box, tmp_path, times=TIMES) as stage:
-        await stage.applied(SectionsMaker().wifi("wlan0", SSID, PASSWORD, user=USER).dhcp("wlan0").sections(), LIMIT_S)
+        await stage.applied(wanted.dhcp("wlan0").sections(), LIMIT_S)
         assert "10.77.0." in box.addresses("wlan0")
         box.namespace.run("busybox", "ping", "-c", "1", "-W", "5", CONTROLLER)
         assert PASSWORD not in caplog.text + box.log() + box.profiles() + box.namespace.run("ps", "-eww", "-o", "args")
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("user", "password"), [(USER, "wrong horse battery"), ("nobody-9", PASSWORD)])
-async def test_a_user_of_802_1x_who_is_not_let_in_is_told_so(
+@pytest.mark.parametrize(
+    ("user", "password", "server_name", "is_known"),
+    [
+        (USER, "wrong horse battery", "", True),
+        ("nobody-9", PASSWORD, "", True),
+        (USER, PASSWORD, "other.example", True),
+        (USER, PASSWORD, "", False),
+    ],
+    ids=["wrong password", "nobody", "wrong server", "wrong authority"],
+)
+async def test_a_login_of_802_1x_that_fails_is_told(
     box: ManagedHost,
     point: AccessPoint,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     user: str,
     password: str,
+    server_name: str,
+    is_known: bool,
 ) -> None:
     point.open(SSID, Security.ENTERPRISE, PASSWORD, USER)
-    wrong = SectionsMaker().wifi("wlan0", SSID, password, user=user).dhcp("wlan0").sections()
+    authority = point.authority if is_known else Authority()
+    wanted = SectionsMaker().wifi(
+        "wlan0", SSID, password, user=user, ca_pem=authority.root_pem.decode(), server_name=server_name
+    )
     async with PortsStage(box, tmp_path, times=TIMES) as stage:
-        view = await stage.failed(wrong, LIMIT_S)
-        assert view.records[0].last_error == "wlan0: wlan0 is not up: a password is missing or wrong"
+        view = await stage.failed(wanted.dhcp("wlan0").sections(), LIMIT_S)
+        assert view.records[0].last_error.startswith("wlan0: wlan0 is not up: ")
+        if is_known and not server_name:
+            assert view.records[0].last_error.endswith("a password is missing or wrong")
         assert password not in caplog.text + box.log() + box.profiles() + box.namespace.run("ps", "-eww", "-o", "args")

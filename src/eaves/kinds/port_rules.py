@@ -175,6 +175,15 @@ def _check_wifi(path: str, network: UplinkWifi) -> Iterator[FieldError]:
             yield forbidden(f"{path}.credentialsSecretRef", "an open network takes none")
     elif network.credentials_secret_ref is None:
         yield required(f"{path}.credentialsSecretRef", f"a network with {network.security} needs a password")
+    if network.security is WifiSecurity.WPA_EAP:
+        if network.ca_certificates:
+            yield from check_certificates(f"{path}.caCertificates", network.ca_certificates, single=False)
+        elif network.server_name:
+            yield required(
+                f"{path}.caCertificates", "a name counts only in a certificate that an authority vouches for"
+            )
+    elif network.ca_certificates or network.server_name:
+        yield forbidden(f"{path}.caCertificates", "only a network with WPA-EAP shows a certificate")
 
 
 def _check_layers(uplinks: Sequence[Uplink], vlans: Sequence[Vlan], bonds: Sequence[Bond]) -> Iterator[FieldError]:

@@ -71,6 +71,17 @@ class UplinkWifi(Struct, frozen=True, rename="camel", kw_only=True, omit_default
     credentials_secret_ref: Annotated[
         SecretReference | None, about("Secret with the key password and, for WPA-EAP, username.")
     ] = None
+    ca_certificates: Annotated[
+        str,
+        about(
+            "PEM certificates of authorities, one of which vouches for the network's authentication server (WPA-EAP)."
+            " Without them whoever uses the network's name is given the login.",
+            max_length=65536,
+        ),
+    ] = ""
+    server_name: Annotated[
+        str, about("DNS name in that server's certificate, or a domain that it is in.", max_length=253)
+    ] = ""
     priority: Annotated[int, about("Of several networks in reach the one of the highest.", ge=-999, le=999)] = 0
 
 

@@ -69,9 +69,9 @@ class ManagedHost:
     def __enter__(self) -> ManagedHost:
         try:
             self._start_bus()
+            manager = self.start_manager()
             if self._has_radio:
-                self._start_supplicant()
-            self.start_manager()
+                self._start_supplicant(manager)
         except BaseException:
             self.close()
             raise
@@ -95,13 +95,14 @@ class ManagedHost:
             self._processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output))
         _wait(self._socket.exists, "the message bus")
 
-    def _start_supplicant(self) -> None:
+    def _start_supplicant(self, manager: int) -> None:
+        """With the files that NetworkManager, process ``manager``, has: certificates are among them."""
         with (self._folder / "supplicant.log").open("ab") as output:
-            self._start(["wpa_supplicant", "-u"], output)
+            self._start(["nsenter", f"--mount=/proc/{manager}/ns/mnt", "wpa_supplicant", "-u"], output)
         _wait(lambda: self._has_name("fi.w1.wpa_supplicant1"), "wpa_supplicant")
 
-    def start_manager(self) -> None:
-        """Start NetworkManager, or start it anew after :meth:`kill_manager`."""
+    def start_manager(self) -> int:
+        """Start NetworkManager, or start it anew after :meth:`kill_manager`. Answers its process."""
         config, empty = self._folder / "manager.conf", self._folder / "empty"
         empty.mkdir(exist_ok=True)
         level = os.environ.get("EAVES_TEST_NM_LEVEL", "WARN")
@@ -109,19 +110,20 @@ class ManagedHost:
         script = _START.format(config=config, empty=empty)
         with (self._folder / "manager.log").open("ab") as output:
             # Slave: what other tests unmount must not stay mounted here.
-            self._start(["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script], output)
+            manager = self._start(["unshare", "--mount", "--propagation", "slave", "sh", "-ec", script], output)
         _wait(lambda: self._has_name("org.freedesktop.NetworkManager"), "NetworkManager", self.log)
+        return manager
 
-    def _start(self, argv: Sequence[str], output: BinaryIO) -> None:
-        self._processes.append(
-            subprocess.Popen(
-                self.namespace.argv(*argv),
-                env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+    def _start(self, argv: Sequence[str], output: BinaryIO) -> int:
+        process = subprocess.Popen(
+            self.namespace.argv(*argv),
+            env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
+        self._processes.append(process)
+        return process.pid
 
     def kill_manager(self) -> None:
         process = self._processes.pop()

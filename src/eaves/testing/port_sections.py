@@ -50,10 +50,13 @@ class SectionsMaker:
             )
         return self
 
-    def wifi(self, name: str, ssid: str, password: str, *, user: str = "") -> SectionsMaker:
+    def wifi(
+        self, name: str, ssid: str, password: str, *, user: str = "", ca_pem: str = "", server_name: str = ""
+    ) -> SectionsMaker:
         """A radio, by 802.1X for a ``user``; add its addresses afterwards."""
         sealed = _seal(EncryptionBlock(wifiUserName=user, wifiPassword=password))
         network = WifiConfig(wifiSSID=ssid, keyScheme=WPAEAP if user else WPAPSK, cipherData=sealed)
+        network.eaves.ca_pem, network.eaves.server_name = ca_pem, server_name
         self._wireless[name] = WirelessConfig(type=WiFi, wifiCfg=[network])
         return self.hardware(name, kind=PhyIoNetWLAN)
 

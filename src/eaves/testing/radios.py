@@ -69,13 +69,15 @@ class AccessPoint(DhcpNetwork):
         super().__init__(subnet)
         self.radio = radios.give(number, self.namespace)
         self._folder = tempfile.TemporaryDirectory(prefix="eaves-ap.")
+        self.authority = Authority()
+        """Vouches for ``localhost``, its EAP server."""
 
     def open(self, ssid: str, security: Security, password: str = "", user: str = "") -> None:
         """Be on the air; ``user`` has the password where the network asks for one. Raises AssertionError."""
         folder = Path(self._folder.name)
         config, log = folder / "hostapd.conf", folder / "log"
         if security is Security.ENTERPRISE:
-            _write_eap(folder, user, password)
+            _write_eap(folder, self.authority, user, password)
         text = _CONFIG.format(interface=self.radio, ssid=ssid) + security.format(password=password, folder=folder)
         config.write_text(text)
         with log.open("wb") as output:
@@ -96,9 +98,8 @@ class AccessPoint(DhcpNetwork):
         self._folder.cleanup()
 
 
-def _write_eap(folder: Path, user: str, password: str) -> None:
+def _write_eap(folder: Path, authority: Authority, user: str, password: str) -> None:
     """What hostapd's own EAP server reads: one user, and a certificate by which the network shows who it is."""
-    authority = Authority()
     (folder / "users").write_text(f'* PEAP\n"{user}" MSCHAPV2 "{password}" [2]\n')
     (folder / "ca.pem").write_bytes(authority.root_pem)
     (folder / "server.pem").write_bytes(certificates.encode_certificate_pem(authority.server))

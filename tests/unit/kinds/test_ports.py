@@ -76,6 +76,18 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
         uplink(wifi=[{"ssid": "shop", "security": "Open", "credentialsSecretRef": SECRET}]),
         ["spec.uplinks[0].wifi[0].credentialsSecretRef"],
     ),
+    (
+        uplink(wifi=[{"ssid": "shop", "credentialsSecretRef": SECRET, "serverName": "x.example"}]),
+        ["spec.uplinks[0].wifi[0].caCertificates"],
+    ),
+    (
+        uplink(wifi=[{"ssid": "shop", "security": "WPA-EAP", "credentialsSecretRef": SECRET, "serverName": "x"}]),
+        ["spec.uplinks[0].wifi[0].caCertificates"],
+    ),
+    (
+        uplink(wifi=[{"ssid": "s", "security": "WPA-EAP", "credentialsSecretRef": SECRET, "caCertificates": "x"}]),
+        ["spec.uplinks[0].wifi[0].caCertificates"],
+    ),
     (uplink(wifi=[{"ssid": "ü" * 20, "security": "Open"}]), ["spec.uplinks[0].wifi[0].ssid"]),
     (uplink(wifi=[{"ssid": "shop", "security": "Open"}], cellular={}), ["spec.uplinks[0].cellular"]),
     ({"bonds": [{"name": "b", "ports": ["eth0"], "mode": "802.3ad"}]}, ["spec.bonds[0].ports"]),

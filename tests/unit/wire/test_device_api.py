@@ -23,6 +23,7 @@ PREFIX = "org.lfedge.eve."
 TABLE = Path(__file__).with_name("device_api.tsv")
 CHECKOUT = Path(__file__).resolve().parents[3]
 EXTENSIONS = {
+    "config.WifiConfig": "eaves.v1.WifiExtension",
     "config.AppInstanceConfig": "eaves.v1.AppExtension",
     "config.DatastoreConfig": "eaves.v1.DatastoreExtension",
     "config.EdgeDevConfig": "eaves.v1.DeviceExtension",

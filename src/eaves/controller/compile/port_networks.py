@@ -152,6 +152,8 @@ def _want_proxy(proxy: UplinkProxy) -> netcmn.ProxyConfig:
 
 def _want_wifi(network: UplinkWifi, uplink: str, secrets: PortSecrets) -> WifiConfig:
     config = WifiConfig(wifiSSID=network.ssid, keyScheme=_SCHEMES[network.security], priority=network.priority)
+    if network.ca_certificates:
+        config.eaves.ca_pem, config.eaves.server_name = network.ca_certificates, network.server_name
     if network.credentials_secret_ref is None:
         return config
     user = f"uplink {uplink}"

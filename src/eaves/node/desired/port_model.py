@@ -103,6 +103,10 @@ class WifiNetwork(Struct, frozen=True):
     identity: str = ""
     password: Secret = Secret("")
     priority: int = 0
+    ca_pem: str = ""
+    """Certificates of authorities that vouch for who asks for the password; empty = anybody may ask."""
+    server_name: str = ""
+    """Of who asks, or the domain that it is in."""
 
 
 class CellularSetup(Struct, frozen=True):

@@ -38,7 +38,8 @@ def _parse_network(entry: WifiConfig, draft: Draft) -> WifiNetwork:
     if entry.HasField("cipherData"):
         secrets = draft.decrypt(entry.cipherData)
         identity, password = secrets.wifiUserName, secrets.wifiPassword
-    return WifiNetwork(ssid, _SCHEMES[entry.keyScheme], identity, Secret(password), entry.priority)
+    authority, server = entry.eaves.ca_pem, clean_name(entry.eaves.server_name)
+    return WifiNetwork(ssid, _SCHEMES[entry.keyScheme], identity, Secret(password), entry.priority, authority, server)
 
 
 def parse_cellular(config: WirelessConfig, draft: Draft) -> CellularSetup:

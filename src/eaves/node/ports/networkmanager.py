@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Collection
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from eaves.node.ports.bus import Bus, CallError, unwrap
@@ -29,6 +30,7 @@ _OBJECTS = "org.freedesktop.DBus.ObjectManager"
 _IN_MEMORY = 0x2
 _NO_FLAGS = 0
 """Of checkpoints. To delete new profiles is tempting, and takes bridges down that others made meanwhile."""
+_PROFILES = "/run/NetworkManager/system-connections"
 _MODEM = 8
 _UNMANAGED, _UNAVAILABLE, _DISCONNECTED, _ACTIVATED, _FAILED = 10, 20, 30, 100, 120
 
@@ -126,6 +128,8 @@ class NetworkManager:
             await self._bus.call(path, _PROFILE, "Delete")
         except CallError as error:
             log.debug("profile is gone already: uuid=%s error=%s", uuid, error)
+        # NetworkManager writes a certificate into a file of its own and leaves that behind.
+        await asyncio.to_thread(Path(_PROFILES, f"{uuid}-ca-cert.pem").unlink, missing_ok=True)
 
     async def make_checkpoint(self, interfaces: Collection[str], limit_s: float) -> str:
         """Remember what those devices have now; unless it is dropped, all goes back to it after ``limit_s``, by itself."""

@@ -237,6 +237,10 @@ def _want_wifi(network: WifiNetwork, mtu: int) -> dict[str, _Section]:
                 "identity": network.identity,
                 "password": network.password.reveal(),
             }
+            if network.ca_pem:
+                login["ca-cert"] = network.ca_pem.encode()
+            if network.server_name:
+                login["domain-suffix-match"] = network.server_name
             return {"802-11-wireless": radio, "802-11-wireless-security": {"key-mgmt": "wpa-eap"}, "802-1x": login}
 
 

@@ -18,6 +18,7 @@ _TYPES = {
     "802-3-ethernet.mtu": "u",
     "802-11-wireless.mtu": "u",
     "802-11-wireless.ssid": "ay",
+    "802-1x.ca-cert": "ay",
     "gsm.mtu": "u",
     "vlan.id": "u",
     "ipv4.route-metric": "x",

@@ -16,6 +16,7 @@ from eaves.wire.pb.evecommon import netcmn_pb2 as netcmn
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 WIFI = {"ssid": "shop", "credentialsSecretRef": {"namespace": "shop", "name": "wifi"}}
+SERVER = {"caCertificates": "PEM", "serverName": "radius.example"}
 
 
 def compile_ports(
@@ -117,11 +118,12 @@ def test_a_user_of_the_network_and_a_mobile_one() -> None:
         cipher=cipher,
         uplinks=[
             {"name": "lte", "cellular": {"apn": "a.example", "credentialsSecretRef": reference, "forbidRoaming": True}},
-            {"name": "wlan0", "wifi": [{**WIFI, "security": "WPA-EAP", "priority": 3}]},
+            {"name": "wlan0", "wifi": [{**WIFI, "security": "WPA-EAP", "priority": 3, **SERVER}]},
         ],
     ).config
     by_type = {network.wireless.type: network.wireless for network in config.networks}
     wifi = by_type[netcmn.WiFi].wifiCfg[0]
+    assert (wifi.eaves.ca_pem, wifi.eaves.server_name) == ("PEM", "radius.example")
     assert (wifi.keyScheme, wifi.priority, cipher.decrypt(wifi.cipherData).wifiUserName) == (
         netcmn.WPAEAP,
         3,

@@ -28,6 +28,7 @@ from eaves.wire.errors import CipherError
 from eaves.wire.pb.config.devconfig_pb2 import EdgeDevConfig
 from eaves.wire.pb.config.devmodel_pb2 import PhysicalIO
 from eaves.wire.pb.config.netconfig_pb2 import CellularAccessPoint, CellularConfig, WifiConfig, WirelessConfig
+from eaves.wire.pb.eaves.extension_pb2 import WifiExtension
 from eaves.wire.pb.evecommon import devmodelcommon_pb2 as common
 from eaves.wire.pb.evecommon import netcmn_pb2 as netcmn
 from eaves.wire.pb.evecommon.acipherinfo_pb2 import CipherBlock, CipherContext, EncryptionBlock
@@ -189,6 +190,7 @@ def test_wireless_networks() -> None:
                 wifiSSID="office",
                 keyScheme=netcmn.WPAEAP,
                 cipherData=sealed(wifiUserName="till", wifiPassword="secret"),
+                eaves=WifiExtension(ca_pem="PEM", server_name="radius.example"),
             ),
         ],
     )
@@ -198,7 +200,7 @@ def test_wireless_networks() -> None:
     assert port.medium is Medium.WIFI
     assert port.wifi == (
         WifiNetwork("shop", WifiScheme.WPA_PSK, "", Secret("psk"), 4),
-        WifiNetwork("office", WifiScheme.WPA_EAP, "till", Secret("secret")),
+        WifiNetwork("office", WifiScheme.WPA_EAP, "till", Secret("secret"), ca_pem="PEM", server_name="radius.example"),
     )
     assert "psk" not in repr(port).replace("wpa-psk", "")
     assert [context.contextId for context in parse_contexts(maker.sections())] == ["context-1"]

@@ -206,6 +206,13 @@ def test_wireless_networks_by_priority() -> None:
     assert {profile.label for profile in found.values()} == {"wifi"}
 
 
+def test_who_asks_for_a_password_is_checked() -> None:
+    network = WifiNetwork("office", WifiScheme.WPA_EAP, "u", Secret("s"), ca_pem="PEM", server_name="radius.example")
+    (office,) = render(PortSetup("wifi", "wlan0", Medium.WIFI, wifi=(network,))).values()
+    login = section(office, "802-1x")
+    assert (login["ca-cert"], login["domain-suffix-match"]) == (b"PEM", "radius.example")
+
+
 def test_a_modem() -> None:
     cellular = CellularSetup("internet.example", "user", Secret("secret"), "attach.example", forbid_roaming=True)
     profile = render(PortSetup("lte", "wwan0", Medium.CELLULAR, cellular=cellular))["eaves-lte"]

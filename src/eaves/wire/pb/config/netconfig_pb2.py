@@ -23,35 +23,36 @@ _sym_db = _symbol_database.Default()
 
 
 from eaves.wire.pb.config import fw_pb2 as config_dot_fw__pb2
+from eaves.wire.pb.eaves import extension_pb2 as eaves_dot_extension__pb2
 from eaves.wire.pb.evecommon import acipherinfo_pb2 as evecommon_dot_acipherinfo__pb2
 from eaves.wire.pb.evecommon import netcmn_pb2 as evecommon_dot_netcmn__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63onfig/netconfig.proto\x12\x15org.lfedge.eve.config\x1a\x0f\x63onfig/fw.proto\x1a\x1b\x65vecommon/acipherinfo.proto\x1a\x16\x65vecommon/netcmn.proto\"\xb8\x02\n\rNetworkConfig\x12\n\n\x02id\x18\x01 \x01(\t\x12\x33\n\x04type\x18\x05 \x01(\x0e\x32%.org.lfedge.eve.evecommon.NetworkType\x12,\n\x02ip\x18\x06 \x01(\x0b\x32 .org.lfedge.eve.evecommon.ipspec\x12\x39\n\x03\x64ns\x18\x07 \x03(\x0b\x32,.org.lfedge.eve.evecommon.ZnetStaticDNSEntry\x12\x37\n\x08\x65ntProxy\x18\x08 \x01(\x0b\x32%.org.lfedge.eve.evecommon.ProxyConfig\x12\x37\n\x08wireless\x18\n \x01(\x0b\x32%.org.lfedge.eve.config.WirelessConfig\x12\x0b\n\x03mtu\x18\x0b \x01(\r\"\xad\x02\n\x0eNetworkAdapter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnetworkId\x18\x03 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x04 \x01(\t\x12\x10\n\x08hostname\x18\x05 \x01(\t\x12\x11\n\tcryptoEid\x18\n \x01(\t\x12\x15\n\rlispsignature\x18\x06 \x01(\t\x12\x0f\n\x07pemcert\x18\x07 \x01(\x0c\x12\x15\n\rpemprivatekey\x18\x08 \x01(\x0c\x12\x12\n\nmacAddress\x18\t \x01(\t\x12(\n\x04\x61\x63ls\x18( \x03(\x0b\x32\x1a.org.lfedge.eve.config.ACE\x12\x16\n\x0e\x61\x63\x63\x65ss_vlan_id\x18) \x01(\r\x12\x19\n\x11\x61llow_to_discover\x18* \x01(\x08\x12\x17\n\x0finterface_order\x18\x32 \x01(\r\"\xb6\x01\n\x0eWirelessConfig\x12\x34\n\x04type\x18\x01 \x01(\x0e\x32&.org.lfedge.eve.evecommon.WirelessType\x12:\n\x0b\x63\x65llularCfg\x18\x05 \x03(\x0b\x32%.org.lfedge.eve.config.CellularConfig\x12\x32\n\x07wifiCfg\x18\n \x03(\x0b\x32!.org.lfedge.eve.config.WifiConfig\"\xd8\x01\n\x0e\x43\x65llularConfig\x12\x0b\n\x03\x41PN\x18\x01 \x01(\t\x12?\n\x05probe\x18\x02 \x01(\x0b\x32\x30.org.lfedge.eve.config.CellularConnectivityProbe\x12\x19\n\x11location_tracking\x18\x03 \x01(\x08\x12\x41\n\raccess_points\x18\x04 \x03(\x0b\x32*.org.lfedge.eve.config.CellularAccessPoint\x12\x1a\n\x12\x61\x63tivated_sim_slot\x18\x05 \x01(\r\"\x86\x01\n\x19\x43\x65llularConnectivityProbe\x12\x0f\n\x07\x64isable\x18\x01 \x01(\x08\x12\x15\n\rprobe_address\x18\x02 \x01(\t\x12\x41\n\x0c\x63ustom_probe\x18\x03 \x01(\x0b\x32+.org.lfedge.eve.evecommon.ConnectivityProbe\"\x90\x04\n\x13\x43\x65llularAccessPoint\x12\x10\n\x08sim_slot\x18\x01 \x01(\r\x12\x0b\n\x03\x61pn\x18\x02 \x01(\t\x12\x45\n\rauth_protocol\x18\x03 \x01(\x0e\x32..org.lfedge.eve.evecommon.CellularAuthProtocol\x12:\n\x0b\x63ipher_data\x18\x04 \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x17\n\x0fpreferred_plmns\x18\x05 \x03(\t\x12\x16\n\x0e\x66orbid_roaming\x18\x06 \x01(\x08\x12G\n\x0epreferred_rats\x18\x07 \x03(\x0e\x32/.org.lfedge.eve.evecommon.RadioAccessTechnology\x12\x39\n\x07ip_type\x18\x08 \x01(\x0e\x32(.org.lfedge.eve.evecommon.CellularIPType\x12\x12\n\nattach_apn\x18\t \x01(\t\x12@\n\x0e\x61ttach_ip_type\x18\n \x01(\x0e\x32(.org.lfedge.eve.evecommon.CellularIPType\x12L\n\x14\x61ttach_auth_protocol\x18\x0b \x01(\x0e\x32..org.lfedge.eve.evecommon.CellularAuthProtocol\"\xbd\x02\n\nWifiConfig\x12\x10\n\x08wifiSSID\x18\x01 \x01(\t\x12:\n\tkeyScheme\x18\x02 \x01(\x0e\x32\'.org.lfedge.eve.evecommon.WiFiKeyScheme\x12\x10\n\x08identity\x18\x05 \x01(\t\x12\x10\n\x08password\x18\n \x01(\t\x12=\n\x06\x63rypto\x18\x14 \x01(\x0b\x32-.org.lfedge.eve.config.WifiConfig.cryptoblock\x12\x10\n\x08priority\x18\x19 \x01(\x05\x12\x39\n\ncipherData\x18\x1e \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x1a\x31\n\x0b\x63ryptoblock\x12\x10\n\x08identity\x18\x0b \x01(\t\x12\x10\n\x08password\x18\x0c \x01(\t\"\x8e\x01\n\x04PNAC\x12\x14\n\x0clogicallabel\x18\x01 \x01(\t\x12\x14\n\x0c\x65\x61p_identity\x18\x02 \x01(\t\x12\x34\n\neap_method\x18\x03 \x01(\x0e\x32 .org.lfedge.eve.config.EAPMethod\x12$\n\x1c\x63\x65rt_enrollment_profile_name\x18\n \x01(\t*;\n\tEAPMethod\x12\x1a\n\x16\x45\x41P_METHOD_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45\x41P_METHOD_TLS\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63onfig/netconfig.proto\x12\x15org.lfedge.eve.config\x1a\x0f\x63onfig/fw.proto\x1a\x15\x65\x61ves/extension.proto\x1a\x1b\x65vecommon/acipherinfo.proto\x1a\x16\x65vecommon/netcmn.proto\"\xb8\x02\n\rNetworkConfig\x12\n\n\x02id\x18\x01 \x01(\t\x12\x33\n\x04type\x18\x05 \x01(\x0e\x32%.org.lfedge.eve.evecommon.NetworkType\x12,\n\x02ip\x18\x06 \x01(\x0b\x32 .org.lfedge.eve.evecommon.ipspec\x12\x39\n\x03\x64ns\x18\x07 \x03(\x0b\x32,.org.lfedge.eve.evecommon.ZnetStaticDNSEntry\x12\x37\n\x08\x65ntProxy\x18\x08 \x01(\x0b\x32%.org.lfedge.eve.evecommon.ProxyConfig\x12\x37\n\x08wireless\x18\n \x01(\x0b\x32%.org.lfedge.eve.config.WirelessConfig\x12\x0b\n\x03mtu\x18\x0b \x01(\r\"\xad\x02\n\x0eNetworkAdapter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnetworkId\x18\x03 \x01(\t\x12\x0c\n\x04\x61\x64\x64r\x18\x04 \x01(\t\x12\x10\n\x08hostname\x18\x05 \x01(\t\x12\x11\n\tcryptoEid\x18\n \x01(\t\x12\x15\n\rlispsignature\x18\x06 \x01(\t\x12\x0f\n\x07pemcert\x18\x07 \x01(\x0c\x12\x15\n\rpemprivatekey\x18\x08 \x01(\x0c\x12\x12\n\nmacAddress\x18\t \x01(\t\x12(\n\x04\x61\x63ls\x18( \x03(\x0b\x32\x1a.org.lfedge.eve.config.ACE\x12\x16\n\x0e\x61\x63\x63\x65ss_vlan_id\x18) \x01(\r\x12\x19\n\x11\x61llow_to_discover\x18* \x01(\x08\x12\x17\n\x0finterface_order\x18\x32 \x01(\r\"\xb6\x01\n\x0eWirelessConfig\x12\x34\n\x04type\x18\x01 \x01(\x0e\x32&.org.lfedge.eve.evecommon.WirelessType\x12:\n\x0b\x63\x65llularCfg\x18\x05 \x03(\x0b\x32%.org.lfedge.eve.config.CellularConfig\x12\x32\n\x07wifiCfg\x18\n \x03(\x0b\x32!.org.lfedge.eve.config.WifiConfig\"\xd8\x01\n\x0e\x43\x65llularConfig\x12\x0b\n\x03\x41PN\x18\x01 \x01(\t\x12?\n\x05probe\x18\x02 \x01(\x0b\x32\x30.org.lfedge.eve.config.CellularConnectivityProbe\x12\x19\n\x11location_tracking\x18\x03 \x01(\x08\x12\x41\n\raccess_points\x18\x04 \x03(\x0b\x32*.org.lfedge.eve.config.CellularAccessPoint\x12\x1a\n\x12\x61\x63tivated_sim_slot\x18\x05 \x01(\r\"\x86\x01\n\x19\x43\x65llularConnectivityProbe\x12\x0f\n\x07\x64isable\x18\x01 \x01(\x08\x12\x15\n\rprobe_address\x18\x02 \x01(\t\x12\x41\n\x0c\x63ustom_probe\x18\x03 \x01(\x0b\x32+.org.lfedge.eve.evecommon.ConnectivityProbe\"\x90\x04\n\x13\x43\x65llularAccessPoint\x12\x10\n\x08sim_slot\x18\x01 \x01(\r\x12\x0b\n\x03\x61pn\x18\x02 \x01(\t\x12\x45\n\rauth_protocol\x18\x03 \x01(\x0e\x32..org.lfedge.eve.evecommon.CellularAuthProtocol\x12:\n\x0b\x63ipher_data\x18\x04 \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12\x17\n\x0fpreferred_plmns\x18\x05 \x03(\t\x12\x16\n\x0e\x66orbid_roaming\x18\x06 \x01(\x08\x12G\n\x0epreferred_rats\x18\x07 \x03(\x0e\x32/.org.lfedge.eve.evecommon.RadioAccessTechnology\x12\x39\n\x07ip_type\x18\x08 \x01(\x0e\x32(.org.lfedge.eve.evecommon.CellularIPType\x12\x12\n\nattach_apn\x18\t \x01(\t\x12@\n\x0e\x61ttach_ip_type\x18\n \x01(\x0e\x32(.org.lfedge.eve.evecommon.CellularIPType\x12L\n\x14\x61ttach_auth_protocol\x18\x0b \x01(\x0e\x32..org.lfedge.eve.evecommon.CellularAuthProtocol\"\xe7\x02\n\nWifiConfig\x12\x10\n\x08wifiSSID\x18\x01 \x01(\t\x12:\n\tkeyScheme\x18\x02 \x01(\x0e\x32\'.org.lfedge.eve.evecommon.WiFiKeyScheme\x12\x10\n\x08identity\x18\x05 \x01(\t\x12\x10\n\x08password\x18\n \x01(\t\x12=\n\x06\x63rypto\x18\x14 \x01(\x0b\x32-.org.lfedge.eve.config.WifiConfig.cryptoblock\x12\x10\n\x08priority\x18\x19 \x01(\x05\x12\x39\n\ncipherData\x18\x1e \x01(\x0b\x32%.org.lfedge.eve.evecommon.CipherBlock\x12(\n\x05\x65\x61ves\x18\xa0\x8d\x06 \x01(\x0b\x32\x17.eaves.v1.WifiExtension\x1a\x31\n\x0b\x63ryptoblock\x12\x10\n\x08identity\x18\x0b \x01(\t\x12\x10\n\x08password\x18\x0c \x01(\t\"\x8e\x01\n\x04PNAC\x12\x14\n\x0clogicallabel\x18\x01 \x01(\t\x12\x14\n\x0c\x65\x61p_identity\x18\x02 \x01(\t\x12\x34\n\neap_method\x18\x03 \x01(\x0e\x32 .org.lfedge.eve.config.EAPMethod\x12$\n\x1c\x63\x65rt_enrollment_profile_name\x18\n \x01(\t*;\n\tEAPMethod\x12\x1a\n\x16\x45\x41P_METHOD_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45\x41P_METHOD_TLS\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'config.netconfig_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EAPMETHOD']._serialized_start=2275
-  _globals['_EAPMETHOD']._serialized_end=2334
-  _globals['_NETWORKCONFIG']._serialized_start=120
-  _globals['_NETWORKCONFIG']._serialized_end=432
-  _globals['_NETWORKADAPTER']._serialized_start=435
-  _globals['_NETWORKADAPTER']._serialized_end=736
-  _globals['_WIRELESSCONFIG']._serialized_start=739
-  _globals['_WIRELESSCONFIG']._serialized_end=921
-  _globals['_CELLULARCONFIG']._serialized_start=924
-  _globals['_CELLULARCONFIG']._serialized_end=1140
-  _globals['_CELLULARCONNECTIVITYPROBE']._serialized_start=1143
-  _globals['_CELLULARCONNECTIVITYPROBE']._serialized_end=1277
-  _globals['_CELLULARACCESSPOINT']._serialized_start=1280
-  _globals['_CELLULARACCESSPOINT']._serialized_end=1808
-  _globals['_WIFICONFIG']._serialized_start=1811
-  _globals['_WIFICONFIG']._serialized_end=2128
-  _globals['_WIFICONFIG_CRYPTOBLOCK']._serialized_start=2079
-  _globals['_WIFICONFIG_CRYPTOBLOCK']._serialized_end=2128
-  _globals['_PNAC']._serialized_start=2131
-  _globals['_PNAC']._serialized_end=2273
+  _globals['_EAPMETHOD']._serialized_start=2340
+  _globals['_EAPMETHOD']._serialized_end=2399
+  _globals['_NETWORKCONFIG']._serialized_start=143
+  _globals['_NETWORKCONFIG']._serialized_end=455
+  _globals['_NETWORKADAPTER']._serialized_start=458
+  _globals['_NETWORKADAPTER']._serialized_end=759
+  _globals['_WIRELESSCONFIG']._serialized_start=762
+  _globals['_WIRELESSCONFIG']._serialized_end=944
+  _globals['_CELLULARCONFIG']._serialized_start=947
+  _globals['_CELLULARCONFIG']._serialized_end=1163
+  _globals['_CELLULARCONNECTIVITYPROBE']._serialized_start=1166
+  _globals['_CELLULARCONNECTIVITYPROBE']._serialized_end=1300
+  _globals['_CELLULARACCESSPOINT']._serialized_start=1303
+  _globals['_CELLULARACCESSPOINT']._serialized_end=1831
+  _globals['_WIFICONFIG']._serialized_start=1834
+  _globals['_WIFICONFIG']._serialized_end=2193
+  _globals['_WIFICONFIG_CRYPTOBLOCK']._serialized_start=2144
+  _globals['_WIFICONFIG_CRYPTOBLOCK']._serialized_end=2193
+  _globals['_PNAC']._serialized_start=2196
+  _globals['_PNAC']._serialized_end=2338
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from eaves.wire.pb.config import fw_pb2 as _fw_pb2
+from eaves.wire.pb.eaves import extension_pb2 as _extension_pb2
 from eaves.wire.pb.evecommon import acipherinfo_pb2 as _acipherinfo_pb2
 from eaves.wire.pb.evecommon import netcmn_pb2 as _netcmn_pb2
 from google.protobuf import descriptor as _descriptor
@@ -364,6 +365,7 @@ class WifiConfig(_message.Message):
     CRYPTO_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     CIPHERDATA_FIELD_NUMBER: _builtins.int
+    EAVES_FIELD_NUMBER: _builtins.int
     wifiSSID: _builtins.str
     """SSID."""
     keyScheme: _netcmn_pb2.WiFiKeyScheme.ValueType
@@ -382,6 +384,8 @@ class WifiConfig(_message.Message):
     def cipherData(self) -> _acipherinfo_pb2.CipherBlock:
         """Encrypted credentials."""
 
+    @_builtins.property
+    def eaves(self) -> _extension_pb2.WifiExtension: ...
     def __init__(
         self,
         *,
@@ -392,10 +396,11 @@ class WifiConfig(_message.Message):
         crypto: Global___WifiConfig.cryptoblock | None = ...,
         priority: _builtins.int = ...,
         cipherData: _acipherinfo_pb2.CipherBlock | None = ...,
+        eaves: _extension_pb2.WifiExtension | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cipherData", b"cipherData", "crypto", b"crypto"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cipherData", b"cipherData", "crypto", b"crypto", "eaves", b"eaves"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cipherData", b"cipherData", "crypto", b"crypto", "identity", b"identity", "keyScheme", b"keyScheme", "password", b"password", "priority", b"priority", "wifiSSID", b"wifiSSID"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cipherData", b"cipherData", "crypto", b"crypto", "eaves", b"eaves", "identity", b"identity", "keyScheme", b"keyScheme", "password", b"password", "priority", b"priority", "wifiSSID", b"wifiSSID"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

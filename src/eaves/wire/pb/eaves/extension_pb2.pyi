@@ -177,6 +177,32 @@ class AppSecrets(_message.Message):
 Global___AppSecrets: _TypeAlias = AppSecrets  # noqa: Y015
 
 @_typing.final
+class WifiExtension(_message.Message):
+    """Of config.WifiConfig: by what a network of 802.1X is known before it gets a password."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CA_PEM_FIELD_NUMBER: _builtins.int
+    SERVER_NAME_FIELD_NUMBER: _builtins.int
+    ca_pem: _builtins.str
+    """Certificates of authorities; empty = whoever calls itself so is believed."""
+    server_name: _builtins.str
+    """DNS name in the certificate of its authentication server, or the end of it."""
+    def __init__(
+        self,
+        *,
+        ca_pem: _builtins.str = ...,
+        server_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "server_name", b"server_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WifiExtension: _TypeAlias = WifiExtension  # noqa: Y015
+
+@_typing.final
 class SnapshotDescExtension(_message.Message):
     """Of config.SnapshotDesc."""
 
