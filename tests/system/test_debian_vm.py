@@ -1,4 +1,4 @@
-"""A whole Debian as clouds offer it, under kubectl: its own cloud-init takes its data, its agent tells of it."""
+"""A whole Debian as clouds offer it, under kubectl: its cloud-init takes its data, its agent tells of it, it ends and starts as asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eaves.testing.debian_image import want_debian_disk
 from eaves.testing.file_server import FileServer
 from eaves.testing.system import ControllerHost, NodeHost
 from tests.system.conftest import MakeNode
-from tests.system.test_vm import apply, manifest
+from tests.system.test_vm import apply, find_seeds, manifest
 
 pytestmark = [pytest.mark.system, pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -90,8 +90,8 @@ class Machine:
 
         return self.node.wait(f"the line {start}", find, limit_s=BOOT_LIMIT_S).strip()
 
-    def log(self) -> list[str]:
-        return self.controller.operator.logs("erp", self.namespace)
+    def log(self, *, previous: bool = False) -> list[str]:
+        return self.controller.operator.logs("erp", self.namespace, previous=previous)
 
     def wait_ssh(self) -> None:
         def greet() -> bool:
@@ -102,6 +102,9 @@ class Machine:
                 return False
 
         self.node.wait("its SSH server by the node's port", greet, limit_s=BOOT_LIMIT_S)
+
+    def remove(self) -> None:
+        self.controller.kubectl.ok("delete", "app/erp", "-n", self.namespace, "--timeout=240s")
 
 
 @pytest.fixture
@@ -128,6 +131,24 @@ def test_debian_takes_its_first_boot_data_and_tells_of_itself(
     assert address["addresses"][0] in json.dumps(guest["interfaces"])
     machine.wait_ssh()
 
+    started = machine.started_at()
+    controller.kubectl.ok("delete", "pod/erp", "-n", namespace, "--wait=false")
+    node.wait("the next start", lambda: machine.started_at() not in ("", started), limit_s=BOOT_LIMIT_S)
+    node.wait("the end of its log", lambda: any("poweroff.target" in line for line in machine.log(previous=True)))
+    machine.wait_ssh()
+    assert not any("first boot:" in line for line in machine.log()), "cloud-init works once"
     text = controller.kubectl.ok("get", "apps,pods,events", "-n", namespace, "-o", "yaml").out
     assert machine.secret not in text
-    assert not any(machine.secret in line for line in machine.log())
+    assert not any(machine.secret in line for line in machine.log(previous=True))
+    machine.remove()
+    node.wait("its secrets to go from the run folder", lambda: not find_seeds(node))
+
+
+def test_debian_on_old_hardware_reads_a_config_drive(
+    controller: ControllerHost, namespace: str, node: NodeHost, disk: bytes
+) -> None:
+    machine = Machine(controller, node, namespace, disk, deviceModel="Legacy", cloudInit={"datasource": "ConfigDrive"})
+    assert machine.wait_line("first boot:") == f"DataSourceConfigDrive erp {machine.digest}"
+    assert machine.wait_line("devices:") == "e1000 sda"
+    machine.wait_ssh()
+    machine.remove()
