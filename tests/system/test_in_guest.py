@@ -21,6 +21,19 @@ COMMAND = (
     " -m '{which}' --junitxml /run/results/junit.xml"
 )
 _LINE = f"eaves-line-{uuid.uuid4()}"
+
+
+def join_lines(name: str) -> tuple[str, ...]:
+    """An adapter from USB to serial whose other end is a port of the machine too: whoever opens that is the modem."""
+    path = f"{name}-{uuid.uuid4()}"
+    return (
+        *("-chardev", f"socket,id={name},path={path},abstract=on,server=on,wait=off"),
+        *("-chardev", f"socket,id={name}-far,path={path},abstract=on"),
+        *("-device", f"usb-serial,bus=serials.0,chardev={name},serial={name}"),
+        *("-device", f"virtserialport,chardev={name}-far,name={name}"),
+    )
+
+
 DEVICES = (
     *("-device", "intel-iommu"),
     *("-device", "pcie-root-port,id=port1,chassis=1", "-device", "e1000e,bus=port1"),
@@ -32,21 +45,27 @@ DEVICES = (
     *("-chardev", f"socket,id=line2,path={_LINE},abstract=on", "-serial", "chardev:line2"),
 )
 """What a box with hardware to assign has."""
+MODEM = (
+    *("-device", "qemu-xhci,id=serials", "-device", "virtio-serial-pci"),
+    *join_lines("eaves-modem-data"),
+    *join_lines("eaves-modem-control"),
+)
+"""The serial lines of one, for long tests."""
 
 
 @pytest.mark.system
 @pytest.mark.timeout(SOAK_LIMIT_S + 120)
 @pytest.mark.parametrize(
-    ("which", "limit_s", "memory_mib"),
+    ("which", "limit_s", "memory_mib", "devices"),
     [
-        pytest.param("not soak", LIMIT_S, MIB, id="not soak"),
-        pytest.param("soak", SOAK_LIMIT_S, SOAK_MIB, id="soak", marks=pytest.mark.soak),
+        pytest.param("not soak", LIMIT_S, MIB, DEVICES, id="not soak"),
+        pytest.param("soak", SOAK_LIMIT_S, SOAK_MIB, (*DEVICES, *MODEM), id="soak", marks=pytest.mark.soak),
     ],
 )
-async def test_guest_tests_pass(which: str, limit_s: float, memory_mib: int) -> None:
+async def test_guest_tests_pass(which: str, limit_s: float, memory_mib: int, devices: tuple[str, ...]) -> None:
     # A guest has no package sources.
     await asyncio.to_thread(want_guest_disk)
-    with Guest(DEVICES, memory_mib=memory_mib, append="intel_iommu=on") as guest:
+    with Guest(devices, memory_mib=memory_mib, append="intel_iommu=on") as guest:
         done = await asyncio.to_thread(guest.run, COMMAND.format(which=which), cwd=ROOT, limit_s=limit_s)
         shown = done.console[-20000:]
         assert done.code == 0, shown

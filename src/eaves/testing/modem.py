@@ -217,6 +217,7 @@ class Modem:
             "+CSIM": self._answer_tries,
             "+COPS": self._answer_operator,
             "+CGDCONT": self._answer_contexts,
+            "+CGACT": self._answer_active,
         }
         if name in answers:
             return answers[name](mark, value), "OK"
@@ -294,6 +295,13 @@ class Modem:
         cid, _, apn = (entry.strip('"') for entry in (*value.split(",")[:3], "", "")[:3])
         self._contexts[cid] = apn
         return ""
+
+    def _answer_active(self, mark: str, _: str) -> str:
+        """There is one call at most, by the context that was defined last."""
+        if mark != "?":
+            return ""
+        active = next(reversed(self._contexts), "") if self._call is not None else ""
+        return "\r\n".join(f"+CGACT: {cid},{int(cid == active)}" for cid in self._contexts)
 
     def _dial(self, command: str) -> str:
         self._want_open_sim()

@@ -64,7 +64,7 @@ _WORDS: dict[int, str] = {
     DeviceStateReason.SUPPLICANT_FAILED: "wpa_supplicant failed, or does not run",
     DeviceStateReason.SUPPLICANT_TIMEOUT: "the wireless network does not answer",
     DeviceStateReason.PPP_START_FAILED: "pppd cannot be started: the package ppp is missing, or the kernel lacks PPP",
-    DeviceStateReason.PPP_DISCONNECT: "the mobile network ended the call",
+    DeviceStateReason.PPP_DISCONNECT: "the mobile network ended the call: if always, check access point name, username and password",
     DeviceStateReason.PPP_FAILED: "the mobile network refuses the call: check access point name, username and password",
     DeviceStateReason.DHCP_START_FAILED: "DHCP cannot be started",
     DeviceStateReason.DHCP_ERROR: "DHCP failed",
