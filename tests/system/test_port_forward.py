@@ -19,10 +19,11 @@ from tests.system.conftest import MakeNode
 pytestmark = pytest.mark.system
 
 SIZE = 8 << 20
-HTTP, DIGEST, SOURCE = 80, 9000, 9001
+HTTP, DIGEST, SOURCE, GREETER = 80, 9000, 9001, 9002
 SERVERS = (
     f"mkdir -p /tmp/www && echo hello from inside > /tmp/www/index.html && dd if=/dev/urandom of=/tmp/www/big bs={SIZE} count=1"
-    f"; nc -ll -p {DIGEST} -e sha256sum & nc -ll -p {SOURCE} -e cat /tmp/www/big & "
+    r"; printf '#!/bin/sh\necho here\nexec sleep 9999\n' > /tmp/greet; chmod +x /tmp/greet"
+    f"; nc -ll -p {DIGEST} -e sha256sum & nc -ll -p {SOURCE} -e cat /tmp/www/big & nc -ll -p {GREETER} -e /tmp/greet & "
     f"exec httpd -f -p 127.0.0.1:{HTTP} -h /tmp/www"
 )
 
@@ -75,8 +76,9 @@ def test_connections_reach_the_apps_own_loopback_and_survive_its_restart(
 ) -> None:
     kubectl = controller.kubectl
     arguments = ("port-forward", "-n", namespace, "pod/servers", "--address", "127.0.0.1")
-    with kubectl.start(*arguments, f":{HTTP}", f":{DIGEST}", f":{SOURCE}") as following:
-        http, digest, source = (local_port(following, port) for port in (HTTP, DIGEST, SOURCE))
+    ports = (HTTP, DIGEST, SOURCE, GREETER)
+    with kubectl.start(*arguments, *(f":{port}" for port in ports)) as following:
+        http, digest, source, greeter = (local_port(following, port) for port in ports)
         node.wait("the servers", lambda: b"hello from inside" in get(http))
 
         with ThreadPoolExecutor(32) as pool:
@@ -91,8 +93,9 @@ def test_connections_reach_the_apps_own_loopback_and_survive_its_restart(
 
         before = controller.operator.get("apps", "servers", namespace)
         assert before is not None
-        with socket.create_connection(("127.0.0.1", http), timeout=60) as idle:
-            idle.sendall(b"GET")
+        with socket.create_connection(("127.0.0.1", greeter), timeout=60) as idle:
+            # It reaches the app before that ends: one that comes later is refused, and kubectl ends the whole forward.
+            assert idle.recv(100) == b"here\n"
             spec = {"restartCounter": before["spec"].get("restartCounter", 0) + 1}
             controller.operator.patch("apps", "servers", {"spec": spec}, namespace)
             assert idle.recv(100) == b"", "a connection ends with its app"
