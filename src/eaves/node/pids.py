@@ -61,3 +61,16 @@ async def wait_exit(pid: int) -> None:
 def send_signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+async def stop(pid: int, grace_s: float) -> None:
+    """Ask ``pid`` to end, kill it after ``grace_s``; returns when it has ended."""
+    if pid <= 0:
+        return
+    send_signal(pid, signal.SIGTERM)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(grace_s):
+            await wait_exit(pid)
+            return
+    send_signal(pid, signal.SIGKILL)
+    await wait_exit(pid)

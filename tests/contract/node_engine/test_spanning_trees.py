@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,17 +17,14 @@ from typing import Any
 
 import pytest
 
-import eaves
+from eaves.kit import daemonizing
 from eaves.node import pids
+from eaves.node.networks import trees
 from eaves.testing.namespaces import Namespace
 
 pytestmark = pytest.mark.contract
 
 LIMIT_S = 60.0
-_PROGRAM = (
-    "import sys; sys.path.append(sys.argv[1]); from eaves.node.networks.rstp.main import main; "
-    "sys.exit(main(sys.argv[2]))"
-)
 ETHERTYPE = 0x88B5
 """For local experiments (IEEE 802)."""
 
@@ -75,8 +71,7 @@ class Box:
         ports = {name: {"guard": name in self.guarded} for name in self.ports}
         config = {"bridge": "sw", "mac": f"02:00:00:00:00:0{self.number}", "ports": ports}
         (self.folder / "config.json").write_text(json.dumps(config))
-        sources = str(Path(eaves.__file__).parents[1])
-        self.namespace.run(sys.executable, "-I", "-S", "-c", _PROGRAM, sources, str(self.folder))
+        self.namespace.run(*daemonizing.want_argv(trees.PROGRAM, str(self.folder)))
 
     def kill(self) -> None:
         pid = self.pid

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from eaves.kit import files, process
 from eaves.kit.retry import Backoff
+from eaves.node import pids
 from eaves.node.clusters import addons, addresses, certificates, cgroups, leaving, program, running, spec
 from eaves.node.clusters.apihealth import ApiWatch, Health
 from eaves.node.clusters.errors import ClusterError
@@ -219,7 +220,7 @@ class Membership:
         """End K3s; its pods go on. The note of its start goes too, so that nobody takes this for a crash."""
         log.info("K3s is stopped: cluster=%s", self.record.name)
         await self.watch.close()
-        await running.stop(self.seen.pid, STOP_GRACE_S)
+        await pids.stop(self.seen.pid, STOP_GRACE_S)
         await asyncio.to_thread((self.own.run / "state.json").unlink, missing_ok=True)
         self._start_after = 0.0
 
@@ -230,7 +231,7 @@ class Membership:
         await self.watch.close()
         self.seen = await asyncio.to_thread(running.load_seen, self.own)
         if self.seen.pid:
-            await running.stop(self.seen.pid, STOP_GRACE_S)
+            await pids.stop(self.seen.pid, STOP_GRACE_S)
         await leaving.remove_traces(self._instance, self.own, record)
         async with self._saving:
             await self._file.remove()

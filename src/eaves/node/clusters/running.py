@@ -10,8 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-import eaves
-from eaves.kit import files, process
+from eaves.kit import daemonizing, files, process
 from eaves.node import pids
 from eaves.node.clusters import monitor
 from eaves.node.clusters.errors import ClusterError
@@ -32,11 +29,6 @@ from eaves.node.workloads.logs import current_log
 
 _START_LIMIT_S = 60.0
 _NOTE_LIMIT_S = 5.0
-_SOURCES = str(Path(eaves.__file__).parents[1])
-_MONITOR = (
-    "import sys; sys.path.append(sys.argv[1]); from eaves.node.clusters.monitor.main import main; "
-    "sys.exit(main(sys.argv[2]))"
-)
 POSITION = "log.json"
 NODE_PASSWORD = Path("/etc/rancher/node/password")
 """Where K3s looks for it, whatever its data folder is."""
@@ -114,21 +106,10 @@ async def start(folders: ClusterFolders, spec: K3sSpec, cgroups: list[str]) -> N
         "cgroups": cgroups,
     }
     await asyncio.to_thread(_save_start, folders, start_note)
-    argv = [sys.executable, "-I", "-S", "-c", _MONITOR, _SOURCES, str(folders.run)]
+    argv = daemonizing.want_argv(f"{monitor.__name__}.main", str(folders.run))
     done = await process.run(argv, timeout_s=_START_LIMIT_S, check=False)
     if done.returncode != 0:
         raise ClusterError(f"K3s cannot be started: {done.stderr.decode(errors='replace').strip()[:300]}")
-
-
-async def stop(pid: int, grace_s: float) -> None:
-    """End K3s: asked first, then killed. Pods go on, as K3s means it."""
-    pids.send_signal(pid, signal.SIGTERM)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(grace_s):
-            await pids.wait_exit(pid)
-            return
-    pids.send_signal(pid, signal.SIGKILL)
-    await pids.wait_exit(pid)
 
 
 def explain_end(end: RunEnd | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import signal
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -73,7 +72,7 @@ class DhcpClients:
         if pid and is_same:
             return
         if pid:
-            await _stop(pid)
+            await pids.stop(pid, _STOP_LIMIT_S)
         await self._start(netns, vif, folder)
 
     async def remove_others(self, keep: Collection[str]) -> None:
@@ -82,7 +81,7 @@ class DhcpClients:
             if folder.name not in keep:
                 pid = await asyncio.to_thread(pids.load_pid, folder / "pid", str(folder))
                 if pid:
-                    await _stop(pid)
+                    await pids.stop(pid, _STOP_LIMIT_S)
                 if self._watch is not None and (number := self._watched.pop(folder.name, None)) is not None:
                     self._watch.remove(number)
                 await asyncio.to_thread(self._forget, folder)
@@ -160,13 +159,3 @@ def parse_lease(text: str) -> Lease:
     address = next((line.removeprefix("address ") for line in lines if line.startswith("address ")), "")
     resolver = "".join(f"{line}\n" for line in lines if line.startswith(("nameserver ", "search ")))
     return Lease(address, resolver)
-
-
-async def _stop(pid: int) -> None:
-    pids.send_signal(pid, signal.SIGTERM)
-    try:
-        async with asyncio.timeout(_STOP_LIMIT_S):
-            await pids.wait_exit(pid)
-    except TimeoutError:
-        pids.send_signal(pid, signal.SIGKILL)
-        await pids.wait_exit(pid)

@@ -94,15 +94,7 @@ class NameServers:
         if task := self._watches.pop(link, None):
             task.cancel()
         self._pids.pop(link, None)
-        if not pid:
-            return
-        pids.send_signal(pid, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(_STOP_LIMIT_S):
-                await pids.wait_exit(pid)
-        except TimeoutError:
-            pids.send_signal(pid, signal.SIGKILL)
-            await pids.wait_exit(pid)
+        await pids.stop(pid, _STOP_LIMIT_S)
 
     def _watch(self, link: str, pid: int) -> None:
         if self._pids.get(link) == pid:

@@ -10,14 +10,12 @@ import asyncio
 import logging
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
 
-import eaves
-from eaves.kit import files, process
+from eaves.kit import daemonizing, files, process
 from eaves.node import pids
 from eaves.node.inotify import FolderWatch
 from eaves.node.instance import Instance
@@ -29,11 +27,7 @@ from eaves.node.networks.treeview import Tree
 log = logging.getLogger(__name__)
 
 _START_LIMIT_S = 20.0
-_SOURCES = str(Path(eaves.__file__).parents[1])
-_PROGRAM = (
-    "import sys; sys.path.append(sys.argv[1]); from eaves.node.networks.rstp.main import main; "
-    "sys.exit(main(sys.argv[2]))"
-)
+PROGRAM = "eaves.node.networks.rstp.main"
 
 
 class SpanningTrees:
@@ -98,7 +92,7 @@ class SpanningTrees:
         return pids.load_pid(folder / "pid", str(folder)), not is_same
 
     async def _start(self, switch: WantedSwitch, folder: Path) -> int:
-        argv = [sys.executable, "-I", "-S", "-c", _PROGRAM, _SOURCES, str(folder)]
+        argv = daemonizing.want_argv(PROGRAM, str(folder))
         done = await process.run(argv, timeout_s=_START_LIMIT_S, check=False)
         if done.returncode:
             raise NetworkError(

@@ -8,14 +8,12 @@ import fcntl
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-import eaves
-from eaves.kit import files, process
+from eaves.kit import daemonizing, files, process
 from eaves.node.vms import cloudinit, command, confining, limits, monitor
 from eaves.node.vms.errors import VmError
 from eaves.node.vms.isolation.prepare import GuestRoots
@@ -25,12 +23,6 @@ from eaves.node.vms.seedimage import save_seed_image
 from eaves.node.workloads.errors import StartError
 
 _START_LIMIT_S = 120.0
-_SOURCES = str(Path(eaves.__file__).parents[1])
-_MONITOR = (
-    "import sys; sys.path.append(sys.argv[1]); from eaves.node.vms.monitor.main import main; "
-    "sys.exit(main(sys.argv[2], is_adoption='--adopt' in sys.argv))"
-)
-"""Without the site's modules: a monitor needs none, and would load some."""
 
 
 async def prepare(
@@ -75,16 +67,8 @@ async def prepare(
 
 async def start_monitor(folders: VmFolders, *, is_adoption: bool = False) -> None:
     """Returns when QEMU runs. Raises StartError with what QEMU says."""
-    argv = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-c",
-        _MONITOR,
-        _SOURCES,
-        str(folders.run),
-        *(["--adopt"] if is_adoption else []),
-    ]
+    options = [monitor.ADOPT] if is_adoption else []
+    argv = daemonizing.want_argv(f"{monitor.__name__}.main", str(folders.run), *options)
     done = await process.run(argv, timeout_s=_START_LIMIT_S, check=False)
     if done.returncode != 0:
         raise _start_error(done.stderr.decode(errors="replace"))

@@ -14,5 +14,7 @@ into segments of which the oldest go (:mod:`eaves.node.workloads.logs` knows bot
 
 from __future__ import annotations
 
+ADOPT = "--adopt"
+"""Take over a machine that runs, of which the former monitor died."""
 LOCK = "lock"
 """File in the run folder that the monitor holds a lock on while it lives, so that a machine never has two."""

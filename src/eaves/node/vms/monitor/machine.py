@@ -10,7 +10,16 @@ import socket
 import time
 
 from eaves.node.vms.monitor.console import Console, receive
-from eaves.node.vms.monitor.processes import POLL_S, START_LIMIT_S, load_ticks, save, spawn, start_helper
+from eaves.node.vms.monitor.processes import (
+    POLL_S,
+    START_LIMIT_S,
+    catch_signals,
+    load_ticks,
+    save,
+    save_state,
+    spawn,
+    start_helper,
+)
 from eaves.node.vms.monitor.seriallog import SerialLog
 
 STDERR_BYTES = 4 << 10
@@ -100,15 +109,8 @@ class Machine:
             self._serial = self._dial("serial.sock")
             self._serial.setblocking(False)
             self._console = Console(self.path("console.sock"), self.path("live.sock"))
-        self._install_signals()
-        state = {
-            "pid": self._pid,
-            "ticks": load_ticks(self._pid),
-            "monitor_pid": os.getpid(),
-            "monitor_ticks": load_ticks(os.getpid()),
-            "started_at": started_at,
-        }
-        save(self.path("state.json"), state)
+        self._signals = catch_signals(self._log.reopen)
+        save_state(self._folder, self._pid, started_at)
 
     def _await_greeting(self, qmp: socket.socket) -> None:
         qmp.settimeout(START_LIMIT_S)
@@ -138,14 +140,6 @@ class Machine:
         select.select([self._pidfd], [], [], 1.0)
         self._read_stderr()
         return OSError(self._stderr.decode(errors="replace").strip() or "QEMU ended at once")
-
-    def _install_signals(self) -> None:
-        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(write)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, lambda *_: self._log.reopen())
-        self._signals = read
 
     def _turn(self) -> bool:
         deadline = self._log.deadline

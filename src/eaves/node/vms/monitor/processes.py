@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 START_LIMIT_S = 60.0
@@ -64,6 +66,31 @@ def save(path: str, value: dict[str, Any]) -> None:
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(value, file)
     os.replace(f"{path}.new", path)
+
+
+def save_state(folder: str, pid: int, started_at: float) -> None:
+    """Note in the run folder that this process keeps ``pid``."""
+    state = {
+        "pid": pid,
+        "ticks": load_ticks(pid),
+        "monitor_pid": os.getpid(),
+        "monitor_ticks": load_ticks(os.getpid()),
+        "started_at": started_at,
+    }
+    save(os.path.join(folder, "state.json"), state)
+
+
+def catch_signals(reopen: Callable[[], None]) -> int:
+    """Let no signal end this process, and SIGUSR1 call ``reopen``; answers what becomes readable when one has come.
+
+    Not before what is kept has been started: a program inherits which signals are ignored.
+    """
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, lambda *_: reopen())
+    return read
 
 
 def _write(path: str, data: bytes) -> None:
