@@ -1,4 +1,4 @@
-"""Framing of netfilter netlink messages (netlink(7), nfnetlink.h of the kernel's uapi). Pure."""
+"""Framing of netlink messages (netlink(7), nfnetlink.h and rtnetlink.h of the kernel's uapi). Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render_attribute(kind: int, value: bytes) -> bytes:
 
 
 def render_message(kind: int, flags: int, body: bytes) -> bytes:
-    """``body`` starts with nfgenmsg: family, version and a number in network order."""
+    """``body`` starts with what its family has before attributes: nfgenmsg, ifinfomsg …"""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
 
 

@@ -15,15 +15,13 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
+from eaves.node.networks.netlink import render_attribute, render_message, split_attributes, split_messages
 from eaves.node.networks.rstp.bpdu import GROUP_ADDRESS
 from eaves.node.networks.rstp.model import State
 
-_HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
-_ATTRIBUTE = struct.Struct("=HH")
 _ERROR, _NEW_LINK, _DEL_LINK, _GET_LINK, _SET_LINK = 2, 16, 17, 18, 19
 _REQUEST, _ACK = 0x01, 0x04
 _LINK_GROUP = 1
@@ -79,7 +77,7 @@ class RouteSocket:
         fallen: set[int] = set()
         try:
             while data := self._socket.recv(_RECEIVE_BYTES):
-                for kind, body in _split(data):
+                for kind, body in split_messages(data):
                     if kind in (_NEW_LINK, _DEL_LINK) and body[0] != _AF_BRIDGE:
                         link = _parse_link(body)
                         if not link.is_up or kind == _DEL_LINK:
@@ -93,7 +91,8 @@ class RouteSocket:
     def load_link(self, name: str) -> Link | None:
         """None = there is none of that name."""
         try:
-            answers = self._ask(_GET_LINK, _LINK.pack(0, 0, 0, 0, 0) + _render(_NAME, name.encode() + b"\0"), _REQUEST)
+            wanted = render_attribute(_NAME, name.encode() + b"\0")
+            answers = self._ask(_GET_LINK, _LINK.pack(0, 0, 0, 0, 0) + wanted, _REQUEST)
         except OSError:
             return None
         for kind, body in answers:
@@ -111,8 +110,8 @@ class RouteSocket:
             _MULTICAST_FLOOD: is_open,
             _BROADCAST_FLOOD: is_open,
         }
-        steps = [b"".join(_render(kind, bytes([value])) for kind, value in flags.items())]
-        steps.append(_render(_STATE, bytes([_KERNEL_STATES[state]])))
+        steps = [b"".join(render_attribute(kind, bytes([value])) for kind, value in flags.items())]
+        steps.append(render_attribute(_STATE, bytes([_KERNEL_STATES[state]])))
         for step in steps if not is_open else reversed(steps):
             self._set(link, step)
         if state is State.DISCARDING:
@@ -120,19 +119,19 @@ class RouteSocket:
 
     def flush(self, link: int) -> None:
         """Forget the addresses that were learnt at the port."""
-        self._set(link, _render(_FLUSH, b""))
+        self._set(link, render_attribute(_FLUSH, b""))
 
     def _set(self, link: int, attributes: bytes) -> None:
         try:
-            self._ask(_SET_LINK, _LINK.pack(_AF_BRIDGE, 0, link, 0, 0) + _render(_PORT | _NESTED, attributes))
+            self._ask(_SET_LINK, _LINK.pack(_AF_BRIDGE, 0, link, 0, 0) + render_attribute(_PORT | _NESTED, attributes))
         except OSError as error:
             if error.errno not in _PASSING:
                 raise
 
     def _ask(self, kind: int, body: bytes, flags: int = _REQUEST | _ACK) -> list[tuple[int, bytes]]:
         """The messages of the answer. Raises OSError when the kernel refuses."""
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
-        answers = list(_split(self._socket.recv(_RECEIVE_BYTES)))
+        self._socket.send(render_message(kind, flags, body))
+        answers = list(split_messages(self._socket.recv(_RECEIVE_BYTES)))
         for found, content in answers:
             if found == _ERROR and (code := -struct.unpack_from("=i", content)[0]):
                 raise OSError(code, os.strerror(code))
@@ -221,30 +220,10 @@ class PortSocket:
 
 def _parse_link(body: bytes) -> Link:
     _, _, number, flags, _ = _LINK.unpack_from(body)
-    name, master, position = "", 0, _LINK.size
-    while position + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, position)
-        if length < _ATTRIBUTE.size:
-            break
-        value = body[position + _ATTRIBUTE.size : position + length]
+    name, master = "", 0
+    for kind, value in split_attributes(body[_LINK.size :]):
         if kind == _NAME:
             name = value.rstrip(b"\0").decode(errors="replace")
         elif kind == _MASTER:
             master = struct.unpack("=I", value)[0]
-        position += (length + 3) & ~3
     return Link(number, name, master, bool(flags & _LOWER_UP and flags & _IFF_UP))
-
-
-def _render(kind: int, value: bytes) -> bytes:
-    length = _ATTRIBUTE.size + len(value)
-    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
-
-
-def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    while position + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, position)
-        if length < _HEADER.size:
-            return
-        yield kind, data[position + _HEADER.size : position + length]
-        position += (length + 3) & ~3
