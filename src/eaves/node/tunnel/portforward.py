@@ -7,11 +7,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from eaves.node.observed import AppState, AppStatus, Observations
+from eaves.node.observed import Observations
 from eaves.node.tunnel import dialling
 from eaves.node.tunnel.abc import Handler, Offer, RefusedError
+from eaves.node.tunnel.apps import accept_and_relay, find_running
 from eaves.node.tunnel.dialling import ConnectError
-from eaves.node.tunnel.relaying import relay
 from eaves.wire.tunnel import RefusalCode, StreamRequest, parse_parameters
 
 
@@ -31,11 +31,7 @@ class PortForward(Handler):
 
     async def serve(self, request: StreamRequest, offer: Offer) -> None:
         wanted = parse_parameters(request, Wanted)
-        status = self._observations.get(AppStatus, wanted.app)
-        if not isinstance(status, AppStatus):
-            raise RefusedError(RefusalCode.NOT_FOUND, "the node does not have the app")
-        if status.state is not AppState.RUNNING:
-            raise RefusedError(RefusalCode.NOT_RUNNING, f"the app is not running: its state is {status.state}")
+        status = find_running(self._observations, wanted.app)
         netns = self._netns_dir / wanted.app
         try:
             if await asyncio.to_thread(netns.exists):
@@ -45,9 +41,4 @@ class PortForward(Handler):
                 connected = await dialling.connect(addresses, wanted.port)
         except ConnectError as error:
             raise RefusedError(RefusalCode.FAILED, error.message) from error
-        try:
-            stream = await offer.accept()
-        except BaseException:
-            connected.close()
-            raise
-        await relay(stream, connected)
+        await accept_and_relay(offer, connected)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from eaves.node.observed import AppState, AppStatus, Observations
+from eaves.node.observed import Observations
 from eaves.node.tunnel.abc import Handler, Offer, RefusedError
-from eaves.node.tunnel.relaying import relay
+from eaves.node.tunnel.apps import accept_and_relay, find_running
 from eaves.wire.tunnel import RefusalCode, StreamRequest, parse_parameters
 
 CONNECT_TIMEOUT_S = 5.0
@@ -33,18 +33,9 @@ class UnixSocket(Handler):
 
     async def serve(self, request: StreamRequest, offer: Offer) -> None:
         wanted = parse_parameters(request, Wanted)
-        status = self._observations.get(AppStatus, wanted.app)
-        if not isinstance(status, AppStatus):
-            raise RefusedError(RefusalCode.NOT_FOUND, "the node does not have the app")
-        if status.state is not AppState.RUNNING:
-            raise RefusedError(RefusalCode.NOT_RUNNING, f"the app is not running: its state is {status.state}")
+        find_running(self._observations, wanted.app)
         connected = await self._connect(self._path_of(wanted.app))
-        try:
-            stream = await offer.accept()
-        except BaseException:
-            connected.close()
-            raise
-        await relay(stream, connected)
+        await accept_and_relay(offer, connected)
 
     async def _connect(self, path: Path) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
