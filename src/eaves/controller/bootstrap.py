@@ -158,8 +158,11 @@ async def _run(
     url = want_api_url(settings, operators.port)
     await want_admin_access(stores.credentials, folder / KUBECONFIG, url, identity.current.authority_pem)
 
+    namespaces = NamespaceReconciler(objects, lambda: identity.current.authority_pem)
     _add_services(supervisor, objects, side, access, audit)
-    supervisor.add("certificates", CertificateKeeper(identity, tls, side, _watched_files(settings, folder)).run)
+    supervisor.add("namespaces", namespaces.run)
+    keeper = CertificateKeeper(identity, tls, side, _watched_files(settings, folder), namespaces.want_all)
+    supervisor.add("certificates", keeper.run)
     # The ports come last: they are closed first, and nobody is answered by a part that has ended.
     supervisor.add("gateway", devices.run)
     supervisor.add("api", operators.run)
@@ -183,7 +186,6 @@ def _add_services(
         supervisor.add("audit", audit.run)
     supervisor.add("access", access.run)
     supervisor.add("roles", RoleAggregator(objects).run)
-    supervisor.add("namespaces", NamespaceReconciler(objects).run)
     supervisor.add("garbage", GarbageCollector(objects).run)
     supervisor.add("old-events", EventSweeper(objects).run)
 

@@ -1,13 +1,14 @@
 """Keeps the running controller's certificates current: renews in time, takes up what ``rotate-certs`` or the operator wrote.
 
-Devices and configs follow: ``/certs`` is sealed anew, every config is compiled with the new keys, connected nodes are told.
+Devices and configs follow: ``/certs`` is sealed anew, every config is compiled with the new keys, connected nodes are told. So do the
+ConfigMaps of namespaces by which programs know the authorities of the API.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eaves.controller.deviceside import DeviceSide
@@ -23,13 +24,23 @@ _Stamp = tuple[tuple[str, int, int], ...]
 
 
 class CertificateKeeper:
-    """Run :meth:`run` under the supervisor. ``watched`` are folders and files whose change means new certificates."""
+    """Run :meth:`run` under the supervisor. ``watched`` are folders and files whose change means new certificates; ``tell_authority``
+    is called when clients of the API have to trust others.
+    """
 
-    def __init__(self, identity: Identity, tls: TlsFiles, side: DeviceSide, watched: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        tls: TlsFiles,
+        side: DeviceSide,
+        watched: Sequence[Path],
+        tell_authority: Callable[[], None],
+    ) -> None:
         self._identity = identity
         self._tls = tls
         self._side = side
         self._watched = watched
+        self._tell_authority = tell_authority
 
     async def run(self) -> None:
         stamp = await asyncio.to_thread(load_stamp, self._watched)
@@ -46,7 +57,11 @@ class CertificateKeeper:
 
     async def refresh(self) -> None:
         """Renew what is due, take up what changed. Raises KeyFileError, CertificateFilesError; the old ones serve on then."""
+        authority = self._identity.current.authority_pem
         has_changed = await asyncio.to_thread(self._identity.reload)
+        if self._identity.current.authority_pem != authority:
+            log.info("authorities of the API changed")
+            self._tell_authority()
         await asyncio.to_thread(self._tls.reload)
         if not has_changed:
             return

@@ -97,6 +97,7 @@ async def open_api(
     *,
     options: ObjectOptions = STORE_OPTIONS,
     reconcilers: bool = False,
+    authority_pem: bytes | None = None,
     **parts: Any,
 ) -> AsyncIterator[ApiBench]:
     """An API over a new store in ``folder``, with the namespaces of a first start. ``parts`` replace those of ApiParts;
@@ -124,7 +125,8 @@ async def open_api(
     api = make_api(ApiParts(**(given | parts)), CollectorRegistry())
     services: list[Callable[[], Coroutine[Any, Any, None]]] = [access.run]
     if reconcilers:
-        services += [NamespaceReconciler(objects).run, GarbageCollector(objects).run, RoleAggregator(objects).run]
+        namespaces = NamespaceReconciler(objects, lambda: authority_pem)
+        services += [namespaces.run, GarbageCollector(objects).run, RoleAggregator(objects).run]
     tasks = [asyncio.create_task(service()) for service in services]
     try:
         yield ApiBench(api, store, telemetry, contacts, interest)
@@ -188,12 +190,13 @@ class ServedApi:
 
     async def _serve(self) -> None:
         tls = self._save_certificates()
-        async with open_api(self.folder, reconcilers=True, **self._parts) as self.bench:
+        authority_pem = self.ca_file.read_bytes()
+        async with open_api(self.folder, reconcilers=True, authority_pem=authority_pem, **self._parts) as self.bench:
             listener = Listener(
                 self.bench.api, "127.0.0.1", 0, tls=tls, on_stop=self.bench.api.stop, protocol=UpgradingProtocol
             )
             self.server = f"https://127.0.0.1:{listener.port}"
-            access = Access(self.server, ADMIN_TOKEN, self.ca_file.read_bytes())
+            access = Access(self.server, ADMIN_TOKEN, authority_pem)
             save_kubeconfig(self.kubeconfig, access)
             serving = asyncio.create_task(listener.run())
             self._started.set()

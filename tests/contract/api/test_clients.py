@@ -131,15 +131,15 @@ def test_lightkube_works_with_every_verb(light: lightkube.Client, served: Served
 def test_lightkubes_watch_resumes(light: lightkube.Client) -> None:
     space = "light-watch"
     light.create(Namespace(metadata=ObjectMeta(name=space)))
-    light.create(ConfigMap(metadata=ObjectMeta(name="first", namespace=space)))
-    events = iter(light.watch(ConfigMap, namespace=space, server_timeout=1))
+    light.create(Secret(metadata=ObjectMeta(name="first", namespace=space)))
+    events = iter(light.watch(Secret, namespace=space, server_timeout=1))
     kind, first = next(events)
     assert (kind, first.metadata and first.metadata.name) == ("ADDED", "first")
 
     def write_later() -> None:
         # Longer than the watch lasts, so that the client must take up a second one where the first ended.
         time.sleep(1.5)
-        light.create(ConfigMap(metadata=ObjectMeta(name="second", namespace=space)))
+        light.create(Secret(metadata=ObjectMeta(name="second", namespace=space)))
 
     writer = threading.Thread(target=write_later)
     writer.start()

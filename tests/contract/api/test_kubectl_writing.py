@@ -233,7 +233,24 @@ def test_delete_many_at_once(kubectl: Kubectl, space: str) -> None:
     kubectl.ok("label", "cm", "c0", "-n", space, "x=y")
     kubectl.ok("delete", "cm", "-n", space, "-l", "x=y")
     kubectl.ok("delete", "cm", "--all", "-n", space)
-    assert kubectl.ok("get", "cm", "-n", space, "-o", "name").out == ""
+    # Beside those of users there is the one that every namespace has, if it is back already.
+    assert set(kubectl.ok("get", "cm", "-n", space, "-o", "name").out.split()) <= {"configmap/kube-root-ca.crt"}
+
+
+def test_a_namespace_has_an_account_and_the_authorities_to_trust(
+    kubectl: Kubectl, served: ServedApi, space: str
+) -> None:
+    for what in ("sa/default", "cm/kube-root-ca.crt"):
+        kubectl.ok("wait", "--for=create", what, "-n", space, "--timeout=30s")
+    token = kubectl.ok("create", "token", "default", "-n", space).out.strip()
+    assert f"system:serviceaccount:{space}:default" in kubectl.ok("auth", "whoami", "--token", token).out
+    bundle = kubectl.ok("get", "cm", "kube-root-ca.crt", "-n", space, "-o", "jsonpath={.data.ca\\.crt}").out
+    assert bundle == served.ca_file.read_text()
+    for what in ("sa/default", "cm/kube-root-ca.crt"):
+        uid = kubectl.ok("get", what, "-n", space, "-o", "jsonpath={.metadata.uid}").out
+        kubectl.ok("delete", what, "-n", space)
+        kubectl.ok("wait", "--for=create", what, "-n", space, "--timeout=30s")
+        assert kubectl.ok("get", what, "-n", space, "-o", "jsonpath={.metadata.uid}").out != uid
 
 
 def test_a_namespace_takes_its_contents_along(kubectl: Kubectl) -> None:

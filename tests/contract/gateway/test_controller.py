@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 from eaves.controller.epoch import StoreEpoch
+from eaves.controller.objects import Objects, encode_document, key_of
+from eaves.store.abc import Remove
 from eaves.store.sqlite.credentials import SqliteCredentials
 from eaves.store.sqlite.objects import SqliteStore
 from eaves.testing.device import Device, make_onboarding_pair
@@ -128,6 +130,36 @@ async def test_the_admin_gets_in_and_strangers_do_not(controller: Controller) ->
     async with httpx2.AsyncClient(base_url=controller.api, verify=controller.context()) as stranger:
         assert (await stranger.get("/api/v1/namespaces")).status_code == 403
         assert (await stranger.get("/readyz")).status_code == 200
+
+
+async def test_each_namespace_has_an_account_and_the_authorities_to_trust(controller: Controller) -> None:
+    """Also namespaces of a store that an earlier release left without them."""
+    await controller.start()
+    root = controller.root_pem().decode()
+    assert await controller.stop() == 0
+    store = await SqliteStore.open(controller.folder / "objects.db")
+    objects = Objects(store)
+    for kind, name in (("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")):
+        for obj in await objects.list(kind):
+            if obj["metadata"]["name"] == name:
+                await store.commit(
+                    [Remove(key_of(kind, obj["metadata"]["namespace"], name), encode_document(obj), None)]
+                )
+        assert name not in {obj["metadata"]["name"] for obj in await objects.list(kind)}
+    await store.close()
+    await controller.start()
+    async with controller.admin() as admin:
+        for space in ("default", "kube-system", "kube-public", "kube-node-lease"):
+            there = f"/api/v1/namespaces/{space}"
+            # They are there in a moment, as in Kubernetes, and not before the controller is ready.
+            deadline = time.monotonic() + WAIT_S
+            while (found := await admin.get(f"{there}/configmaps/kube-root-ca.crt")).status_code == 404:
+                assert time.monotonic() < deadline, f"{space} gets no authorities"
+            assert found.json()["data"] == {"ca.crt": root}
+            asked = await admin.post(f"{there}/serviceaccounts/default/token", json={})
+            assert asked.status_code == 201, asked.text
+        token = asked.json()["status"]["token"]
+        assert (await admin.get("/apis", headers={"Authorization": f"Bearer {token}"})).status_code == 200
 
 
 async def test_a_restart_keeps_the_admins_token_and_a_removed_file_renews_it(controller: Controller) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trustme
 from msgspec import Struct
 
 from eaves.controller.identity import GivenFiles, open_identity
@@ -20,6 +21,8 @@ class Bench(Struct):
     rig: Rig
     keeper: CertificateKeeper
     folder: Path
+    told: list[str]
+    """Authorities, each time that they were told to have changed."""
 
 
 @pytest.fixture
@@ -27,9 +30,13 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with open_rig(tmp_path) as rig:
         await rig.add_key()
         file = rig.identity.current.server_file
-        yield Bench(
-            rig, CertificateKeeper(rig.identity, TlsFiles(file, file), rig.side, [tmp_path / "pki"]), tmp_path / "pki"
-        )
+        told: list[str] = []
+
+        def tell() -> None:
+            told.append((rig.identity.current.authority_pem or b"").decode())
+
+        folder = tmp_path / "pki"
+        yield Bench(rig, CertificateKeeper(rig.identity, TlsFiles(file, file), rig.side, [folder], tell), folder, told)
 
 
 async def test_a_new_generation_reaches_configs_and_certs(bench: Bench) -> None:
@@ -43,6 +50,34 @@ async def test_a_new_generation_reaches_configs_and_certs(bench: Bench) -> None:
     await bench.rig.until(lambda: bench.rig.side.configs.shelf.hash_of(device.id) != before)
     await device.fetch_certs(bench.rig.identity.current.root_pem)
     assert (await device.poll()).status == 200
+    assert bench.told == []
+
+
+async def test_another_authority_is_told_with_its_certificates(tmp_path: Path) -> None:
+    """The operator brings certificates, and others by another authority later."""
+    async with open_rig(tmp_path / "rig") as rig:
+        folder = tmp_path / "given"
+        folder.mkdir()
+        given = GivenFiles(folder / "tls.pem", None, folder / "ca.pem")
+        first, second = trustme.CA(), trustme.CA()
+        give_certificates(first, folder)
+        identity = open_identity(tmp_path / "pki", ("localhost",), given, lambda: datetime.datetime.now(datetime.UTC))
+        file, told = identity.current.server_file, []
+        keeper = CertificateKeeper(
+            identity, TlsFiles(file, file), rig.side, [folder], lambda: told.append(identity.current.authority_pem)
+        )
+        await keeper.refresh()
+        assert told == []
+        give_certificates(second, folder)
+        await keeper.refresh()
+        await keeper.refresh()
+        assert told == [second.cert_pem.bytes()]
+
+
+def give_certificates(authority: trustme.CA, folder: Path) -> None:
+    issued = authority.issue_cert("localhost")
+    (folder / "tls.pem").write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+    (folder / "ca.pem").write_bytes(authority.cert_pem.bytes())
 
 
 async def test_nothing_changes_when_nothing_was_written(bench: Bench) -> None:

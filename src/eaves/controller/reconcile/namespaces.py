@@ -1,7 +1,9 @@
-"""Keeps namespaces in order: each has its default Network, and one that is being deleted goes once its contents are gone.
+"""Keeps namespaces in order: each has what every one has, and one that is being deleted goes once its contents are gone.
 
-Level-based: a namespace is looked at when it changes, when its default Network goes, and again while it waits for finalizers of its
-contents. What it waits for is said in its conditions.
+Level-based: a namespace is looked at when it changes, when one of the objects that each has (:mod:`.namespacecontents`) goes or is
+changed, when the authorities of the API change, and again while it waits for finalizers of its contents. What it waits for is said in
+its conditions. One worker, and one commit for all that a namespace lacks: thousands of namespaces that lack something at a start are
+filled one after the other, those that change meanwhile first.
 """
 
 from __future__ import annotations
@@ -9,28 +11,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable
 
 from eaves.controller.deletion import mark_deleted, save_update
 from eaves.controller.documents import decode_object
-from eaves.controller.objects import Objects, key_of
+from eaves.controller.objects import Objects, key_of, revision_of, want_put
+from eaves.controller.reconcile.namespacecontents import (
+    ACCOUNT,
+    AUTHORITIES,
+    WATCHED,
+    WITHOUT_NETWORK,
+    make_account,
+    make_network,
+    make_object,
+    plan_authorities,
+)
 from eaves.controller.watching import Snapshot, follow
 from eaves.controller.workqueue import WorkQueue
-from eaves.kinds import namespace, network, subnets
+from eaves.kinds import namespace
 from eaves.kinds.app_spec import DEFAULT_NETWORK
 from eaves.kinds.deletion import deletion_fault
 from eaves.kinds.registry import PROJECTED, RESOURCES
 from eaves.kinds.times import render_time
 from eaves.kube.resource import Object, Resource
-from eaves.store.abc import ChangeType, StoredObject
-from eaves.store.errors import ConflictError
+from eaves.store.abc import Change, ChangeType, Check, StoredObject, Write
+from eaves.store.errors import CompactedError, ConflictError
 
 log = logging.getLogger(__name__)
 
 FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 """Made at the start of the controller. The last one holds views of the nodes' leases."""
-WITHOUT_NETWORK = frozenset({"kube-node-lease", "kube-public"})
 LOOK_AGAIN_S = 1.0
 """While a namespace waits for somebody's finalizers; its contents are few by then."""
 _YIELD_EVERY = 50
@@ -42,33 +52,57 @@ async def want_namespaces(objects: Objects, clock: Callable[[], float] = time.ti
     """Make the first namespaces where they are missing."""
     for name in FIRST_NAMESPACES:
         if await objects.get("Namespace", "", name) is None:
-            await objects.create(_make_object(namespace.RESOURCE, name, "", clock()))
+            await objects.create(make_object(namespace.RESOURCE, name, "", clock()))
 
 
 class NamespaceReconciler:
-    """Run :meth:`run` under the supervisor."""
+    """Run :meth:`run` under the supervisor. ``authority_pem`` tells what clients of the API trust, None when systems do so already."""
 
-    def __init__(self, objects: Objects, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, objects: Objects, authority_pem: Callable[[], bytes | None], clock: Callable[[], float] = time.time
+    ) -> None:
         self._objects = objects
+        self._authority_pem = authority_pem
         self._clock = clock
+        self._names: set[str] = set()
         self.queue: WorkQueue[str] = WorkQueue("namespaces", self._reconcile, workers=1)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow_namespaces(), name="namespaces: follow")
-            group.create_task(self._follow_networks(), name="namespaces: follow networks")
+            for resource, name in WATCHED:
+                group.create_task(self._follow_contents(resource, name), name=f"namespaces: {resource.store_name}")
             group.create_task(self.queue.run(), name="namespaces: work")
+
+    def want_all(self) -> None:
+        """Look at every namespace again, since what each is to have changed."""
+        for name in sorted(self._names):
+            self.queue.add(name)
 
     async def _follow_namespaces(self) -> None:
         async for news in follow(self._objects.store, namespace.RESOURCE.store_name):
-            for stored in news.objects if isinstance(news, Snapshot) else (news.object,):
-                self.queue.add(stored.key.name)
+            if isinstance(news, Snapshot):
+                self._names = {stored.key.name for stored in news.objects}
+                self.want_all()
+            elif news.type is ChangeType.DELETED:
+                self._names.discard(news.object.key.name)
+            else:
+                self._names.add(news.object.key.name)
+                self.queue.add(news.object.key.name, is_urgent=True)
 
-    async def _follow_networks(self) -> None:
-        async for news in follow(self._objects.store, network.RESOURCE.store_name):
-            is_gone = not isinstance(news, Snapshot) and news.type is ChangeType.DELETED
-            if is_gone and not isinstance(news, Snapshot) and news.object.key.name == DEFAULT_NETWORK:
-                self.queue.add(news.object.key.namespace)
+    async def _follow_contents(self, resource: Resource, name: str) -> None:
+        """Notice what others do to an object that each namespace has, without reading all objects of its kind."""
+        store = self._objects.store
+        while True:
+            after = await store.revision()
+            # What happened up to here shows when the namespaces are looked at.
+            self.want_all()
+            try:
+                async for change in store.watch(resource.store_name, after=after):
+                    if isinstance(change, Change) and change.object.key.name == name and change.previous is not None:
+                        self.queue.add(change.object.key.namespace, is_urgent=True)
+            except CompactedError:
+                log.info("changes were lost, looking at all namespaces: resource=%s", resource.store_name)
 
     async def _reconcile(self, name: str) -> None:
         stored = await self._objects.store.get(key_of("Namespace", "", name))
@@ -77,17 +111,32 @@ class NamespaceReconciler:
         obj = decode_object(stored)
         if obj["metadata"].get("deletionTimestamp"):
             await self._empty(stored, obj)
-        elif name not in WITHOUT_NETWORK:
-            await self._want_network(name)
+        else:
+            await self._want_contents(stored)
 
-    async def _want_network(self, name: str) -> None:
-        if await self._objects.get("Network", name, DEFAULT_NETWORK) is not None:
+    async def _want_contents(self, space: StoredObject) -> None:
+        writes = await self._plan_contents(space.key.name)
+        if not writes:
             return
-        obj = _make_object(network.RESOURCE, DEFAULT_NETWORK, name, self._clock())
-        networks = await self._objects.list("Network")
-        taken = [text for other in networks if (text := (other.get("spec") or {}).get("subnet"))]
-        obj["spec"] = {"type": "Local", "subnet": subnets.allocate_subnet(taken, obj["metadata"]["uid"])}
-        await self._objects.create(obj)
+        try:
+            # The guard keeps anything from slipping in behind the namespace's deletion.
+            await self._objects.store.commit([Check(space.key, space.revision), *writes])
+        except ConflictError:
+            # The namespace began to terminate, or somebody else made an object first.
+            self.queue.add(space.key.name)
+
+    async def _plan_contents(self, name: str) -> list[Write]:
+        """The writes that bring about what the namespace lacks."""
+        objects, now = self._objects, self._clock()
+        writes: list[Write] = []
+        if await objects.get("ServiceAccount", name, ACCOUNT) is None:
+            writes.append(want_put(make_account(name, now), 0))
+        known = await objects.get("ConfigMap", name, AUTHORITIES)
+        if (bundle := plan_authorities(known, self._authority_pem(), name, now)) is not None:
+            writes.append(want_put(bundle, 0 if known is None else revision_of(known)))
+        if name not in WITHOUT_NETWORK and await objects.get("Network", name, DEFAULT_NETWORK) is None:
+            writes.append(want_put(make_network(name, await objects.list("Network"), now), 0))
+        return writes
 
     async def _empty(self, stored: StoredObject, obj: Object) -> None:
         """Delete what is in the namespace; let the namespace go when nothing is."""
@@ -107,6 +156,9 @@ class NamespaceReconciler:
             return
         spec = dict(obj.get("spec") or {})
         spec["finalizers"] = [each for each in spec.get("finalizers") or () if each != namespace.FINALIZER]
+        if spec["finalizers"] == (obj.get("spec") or {}).get("finalizers"):
+            # Others hold it. Their change brings it back; writing it as it is would do so at once, for ever.
+            return
         try:
             await save_update(self._objects.store, namespace.RESOURCE, stored, {**obj, "spec": spec})
         except ConflictError:
@@ -168,14 +220,3 @@ def _merge_conditions(given: object, wanted: dict[str, tuple[str, str]], now: st
             {"type": kind, "status": "True", "lastTransitionTime": since, "reason": reason, "message": message}
         )
     return merged
-
-
-def _make_object(resource: Resource, name: str, space: str, now: float) -> Object:
-    meta: Object = {"name": name, "uid": str(uuid.uuid4()), "creationTimestamp": render_time(now)}
-    if resource.namespaced:
-        meta["namespace"] = space
-    if resource.is_custom:
-        meta["generation"] = 1
-    obj: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
-    resource.default(obj)
-    return obj
