@@ -20,6 +20,7 @@ from eaves.kinds.app_spec import (
     EnvVar,
     vm_of,
 )
+from eaves.kinds.app_status import AppStatus
 from eaves.kinds.image_reference import ImageReferenceError, parse_image_reference
 from eaves.kinds.rules import duplicate, forbidden, invalid, required
 from eaves.kinds.vm_rules import check_container, check_machine, find_warnings
@@ -49,7 +50,7 @@ def find_app_warnings(new: Object) -> Iterator[str]:
     """What is allowed and hardly wanted."""
     spec = msgspec.convert(new["spec"], AppSpec)
     if spec.type is AppType.VIRTUAL_MACHINE:
-        yield from find_warnings(spec)
+        yield from find_warnings(spec, msgspec.convert(new.get("status") or {}, AppStatus))
 
 
 def _check_spec(spec: AppSpec) -> Iterator[FieldError]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Struct, field
 
-from eaves.kinds.fields import Conditions, Time, about, keyed
+from eaves.kinds.fields import Conditions, Quantity, Time, about, keyed
 from eaves.kinds.vm_status import VmStatus
 
 
@@ -70,6 +70,13 @@ class ImageStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaul
     digest: Annotated[str, about("What it resolved to, as sha256:….")] = ""
 
 
+class RootDiskStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
+    """The disk that a virtual machine has of its image."""
+
+    image: Annotated[str, about("The image that it was made from, as asked for.")] = ""
+    size: Annotated[Quantity | None, about("Size in bytes, at least that of the image.")] = None
+
+
 class AppStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults=True):
     """What runs."""
 
@@ -81,6 +88,9 @@ class AppStatus(Struct, frozen=True, rename="camel", kw_only=True, omit_defaults
     addresses: Annotated[list[AppAddress], keyed("network", description="Addresses by network.")] = []
     ports: Annotated[list[str], about("Ports of the node that lead to the app, as 8080->80/tcp.")] = []
     image: Annotated[ImageStatus | None, about("The image that runs.")] = None
+    root_disk: Annotated[RootDiskStatus | None, about("The root disk of a virtual machine, from nodes of Eaves.")] = (
+        None
+    )
     container_id: Annotated[str, about("Name of the container on the node.")] = field(name="containerID", default="")
     restarts: Annotated[int, about("How often it was started again.")] = 0
     state: Annotated[ContainerState | None, about("What it is doing now.")] = None

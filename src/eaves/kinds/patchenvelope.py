@@ -92,6 +92,15 @@ def check_envelope(new: Object, _old: Object | None) -> Sequence[FieldError]:
     return list(_check_spec(msgspec.convert(new.get("spec") or {}, PatchEnvelopeSpec)))
 
 
+def find_warnings(new: Object) -> Iterator[str]:
+    """What is allowed, since it may be filled in later, and brings nobody anything."""
+    spec = msgspec.convert(new.get("spec") or {}, PatchEnvelopeSpec)
+    if not spec.files:
+        yield f"spec.files: the envelope has no content, so apps get nothing by it; add a file with one of {_SOURCES}"
+    if not spec.apps:
+        yield "spec.apps: no App may have the envelope, so it is brought to no node; name Apps of its namespace"
+
+
 def _check_spec(spec: PatchEnvelopeSpec) -> Iterator[FieldError]:
     for index, name in enumerate(spec.apps):
         yield from rules.check_dns_label(f"spec.apps[{index}]", name)
@@ -121,4 +130,5 @@ RESOURCE = eaves_resource(
         Column("Nodes", "integer", count("status.nodes"), "Nodes that have it."),
     ),
     validate=check_envelope,
+    warn=find_warnings,
 )

@@ -10,6 +10,7 @@ import yaml
 
 from eaves.kinds import rules
 from eaves.kinds.app_spec import AppSpec, AppVolume, Isolation, image_format_of, vm_of
+from eaves.kinds.app_status import AppStatus
 from eaves.kinds.image_format import ImageFormat
 from eaves.kinds.rules import forbidden, invalid, required
 from eaves.kinds.vm_spec import (
@@ -24,9 +25,10 @@ from eaves.kinds.vm_spec import (
     firmware_of,
 )
 from eaves.kube.errors import FieldError
-from eaves.kube.quantity import QuantityError, parse_bytes
+from eaves.kube.quantity import QuantityError, parse_bytes, render_bytes
 
 LEAST_VM_MEMORY = "16Mi"
+SECTOR_BYTES = 512
 
 _MACHINE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 _OF_CONTAINERS = ("command", "args", "working_dir", "env", "env_from", "files")
@@ -72,8 +74,29 @@ def check_machine(spec: AppSpec) -> Iterator[FieldError]:
         yield from rules.check_dns_subdomain("spec.rollback.snapshotName", spec.rollback.snapshot_name)
 
 
-def find_warnings(spec: AppSpec) -> Iterator[str]:
+def find_warnings(spec: AppSpec, status: AppStatus) -> Iterator[str]:
     """What is allowed of a machine and hardly wanted."""
+    if text := explain_small_root(spec, status):
+        yield f"spec.vm.rootDisk.size: {text}"
+    yield from _find_boot_warnings(spec)
+
+
+def explain_small_root(spec: AppSpec, status: AppStatus) -> str:
+    """What becomes of a root disk for which less is asked than its image takes; empty when that is not so, or when no node has told
+    yet how large the image is. Sizes of disks are whole sectors, so one may be larger by less than that.
+    """
+    asked, disk = vm_of(spec).root_disk.size, status.root_disk
+    if asked is None or disk is None or disk.size is None or disk.image != spec.image:
+        return ""
+    if parse_bytes(disk.size) - parse_bytes(asked) < SECTOR_BYTES:
+        return ""
+    size = render_bytes(parse_bytes(disk.size))
+    return (
+        f"{asked} is less than the {size} of the image, so the disk has {size}; ask for {size} or more, or leave it out"
+    )
+
+
+def _find_boot_warnings(spec: AppSpec) -> Iterator[str]:
     vm = vm_of(spec)
     if firmware_of(vm) is not Firmware.BIOS or image_format_of(spec) is ImageFormat.ISO:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from eaves.controller.compile.identifiers import content_tree_id
+from eaves.controller.compile.identifiers import content_tree_id, root_volume_id
 from eaves.kinds import app as app_kind
 from eaves.kinds import pod
 from eaves.kinds.pod_projection import project_pod
@@ -123,6 +123,16 @@ def test_images_networks_and_volumes_arrive() -> None:
     volume = VolumeStatus(uid_of("Volume", "data"), 0, "data", VolumeState.READY, size_bytes=1 << 30, used_bytes=4096)
     objects.tell(want_volume_info(DEVICE_ID, volume, (), NOW), NOW)
     assert objects.status("Volume", "data")["phase"] == "Ready"
+
+
+def test_the_size_of_a_root_disk_arrives_and_is_held_against_what_was_asked_for() -> None:
+    machine = make_vm(vm={"rootDisk": {"size": "1Gi"}})
+    objects = ObservedObjects(make_edgenode(), machine)
+    root = root_volume_id(app_kind.decode(machine))
+    disk = VolumeStatus(root, 0, "plc-root", VolumeState.READY, size_bytes=2 << 30, mode="Block", format="Qcow2")
+    objects.tell(want_volume_info(DEVICE_ID, disk, (), NOW), NOW)
+    assert objects.condition("App", "plc", "RootDiskSized")["reason"] == "ImageLarger"
+    assert list(app_kind.RESOURCE.warn(objects.find("App", "plc"))), "who writes the App from now on is warned at once"
 
 
 def test_the_spanning_tree_of_a_switch_arrives() -> None:

@@ -91,11 +91,15 @@ async def test_disk_from_an_image_is_whole_by_itself_and_at_least_as_large(
     stage.sources.disks["image"] = DiskSource(image, image_format)
     volume = disk(image_id="image", size_bytes=0)
     larger = disk(id="larger", image_id="image", size_bytes=48 * MIB)
-    stage.apply(volume, larger)
-    path, other = await stage.wait_ready(volume), await stage.wait_ready(larger)
+    smaller = disk(id="smaller", image_id="image", size_bytes=16 * MIB)
+    stage.apply(volume, larger, smaller)
+    path, other, uncut = [await stage.wait_ready(one) for one in (volume, larger, smaller)]
     image.unlink()
     assert (await do(info, path))["virtual-size"] == 32 * MIB
     assert (await do(info, other))["virtual-size"] == 48 * MIB
+    assert (await do(info, uncut))["virtual-size"] == 32 * MIB
+    status = await stage.wait("smaller", lambda status: status.size_bytes == 32 * MIB)
+    assert status.fault is None
     assert await do(read, path, at=8 * MIB) == "x"
     assert "backing-filename" not in await do(info, path)
 

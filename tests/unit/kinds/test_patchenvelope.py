@@ -37,3 +37,25 @@ def test_what_may_be_asked_for(spec: dict[str, Any], expected: list[tuple[str, s
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "ä"])
 def test_names_that_are_no_names_of_files_are_refused(name: str) -> None:
     assert list(validate_schema(RESOURCE.schema, make_patch(files=[{"name": name, "content": ""}])))
+
+
+@pytest.mark.parametrize(
+    ("spec", "warned"),
+    [
+        ({}, []),
+        ({"files": []}, ["spec.files"]),
+        ({"apps": []}, ["spec.apps"]),
+        ({"files": [], "apps": []}, ["spec.files", "spec.apps"]),
+        ({"files": [{"name": "marker", "content": ""}]}, []),
+    ],
+)
+def test_an_envelope_that_brings_nobody_anything_is_warned_of(spec: dict[str, Any], warned: list[str]) -> None:
+    new = make_patch(**spec)
+    assert list(RESOURCE.validate(new, None)) == []
+    assert [warning.partition(":")[0] for warning in RESOURCE.warn(new)] == warned
+
+
+def test_an_envelope_without_a_spec_is_warned_of() -> None:
+    new = make_patch()
+    del new["spec"]
+    assert [warning.partition(":")[0] for warning in RESOURCE.warn(new)] == ["spec.files", "spec.apps"]

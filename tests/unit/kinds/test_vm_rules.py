@@ -171,6 +171,27 @@ def test_an_empty_disk_from_which_a_bios_would_boot_is_warned_of(spec: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("size", "known", "is_warned"),
+    [
+        ("1Gi", {"image": "registry.example/disks/plc:1", "size": str(2 << 30)}, True),
+        ("2Gi", {"image": "registry.example/disks/plc:1", "size": str(2 << 30)}, False),
+        ("3Gi", {"image": "registry.example/disks/plc:1", "size": str(2 << 30)}, False),
+        ("2000001", {"image": "registry.example/disks/plc:1", "size": "2000384"}, False),
+        ("1Gi", {"image": "registry.example/disks/plc:0", "size": str(2 << 30)}, False),
+        (None, {"image": "registry.example/disks/plc:1", "size": str(2 << 30)}, False),
+        ("1Gi", None, False),
+    ],
+)
+def test_a_root_disk_smaller_than_its_image_is_warned_of_once_a_node_has_the_image(
+    size: str | None, known: dict[str, str] | None, is_warned: bool
+) -> None:
+    app = make_vm(vm={"rootDisk": {"size": size} if size else {}}, status={"rootDisk": known} if known else {})
+    assert faults(app) == []
+    told = "spec.vm.rootDisk.size: 1Gi is less than the 2Gi of the image, so the disk has 2Gi; ask for 2Gi or more, or leave it out"
+    assert list(RESOURCE.warn(app)) == [told] * is_warned
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ({}, {"type": "Container"}, [("spec.type", "INVALID")]),

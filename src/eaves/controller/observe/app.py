@@ -27,7 +27,7 @@ from eaves.controller.observe.contact import app_ready
 from eaves.controller.observe.model import DeviceObjects, StatusUpdate
 from eaves.controller.observe.pieces import digest_of, generation_of, hindrances_of, time_of
 from eaves.controller.observe.snapshots import observe_snapshots, snapshots_of
-from eaves.controller.observe.vms import is_machine, noun_of, vm_facts, vm_status
+from eaves.controller.observe.vms import is_machine, noun_of, root_disk_facts, vm_facts, vm_status
 from eaves.kinds.app_status import AppPhase
 from eaves.kube.resource import Object
 from eaves.wire.pb.info import info_pb2
@@ -106,7 +106,8 @@ def observe_app(objects: DeviceObjects, info: ZInfoApp, now: float) -> list[Stat
     facts = [*_image_fact(status, info, phase, message), app_ready(status, is_connected=True)]
     if is_machine(app):
         facts.extend(vm_facts(info.eaves.vm, is_running=phase is AppPhase.RUNNING))
-        forget_conditions(status, {"AgentConnected", "Paused"} - {fact.type for fact in facts})
+        facts.extend(root_disk_facts(app, status))
+        forget_conditions(status, {"AgentConnected", "Paused", "RootDiskSized"} - {fact.type for fact in facts})
     set_conditions(status, facts, now)
     update = plan_update(app, status, list(app_events(app, status, info, old_phase)))
     snapshots = observe_snapshots(objects, app, info, now)
@@ -130,12 +131,13 @@ def find_app(objects: DeviceObjects, app_id: str) -> Object | None:
 
 def _observe_gone(app: Object, status: Status, now: float) -> list[StatusUpdate]:
     """The device has removed the app; when it is wanted it comes back with the next config."""
-    for name in ("addresses", "ports", "containerID", "waitingFor", "vm", "snapshots"):
+    for name in ("addresses", "ports", "containerID", "waitingFor", "vm", "snapshots", "rootDisk"):
         status.pop(name, None)
     text = "the node does not have the app"
     assign(
         status, phase=str(AppPhase.PENDING), message=text, state={"waiting": {"reason": "NotOnNode", "message": text}}
     )
+    forget_conditions(status, {"RootDiskSized"})
     set_conditions(status, [app_ready(status, is_connected=True)], now)
     update = plan_update(app, status)
     return [] if update is None else [update]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from eaves.controller.compile.identifiers import content_tree_id, source_tree_id
+from eaves.controller.compile.identifiers import content_tree_id, root_volume_id, source_tree_id
 from eaves.controller.observe.conditions import (
     FALSE,
     TRUE,
@@ -12,6 +12,7 @@ from eaves.controller.observe.conditions import (
     Status,
     assign,
     find_condition,
+    forget_conditions,
     plan_update,
     set_conditions,
     status_of,
@@ -19,6 +20,7 @@ from eaves.controller.observe.conditions import (
 from eaves.controller.observe.contact import app_ready
 from eaves.controller.observe.model import DeviceObjects, EventNote, EventType, StatusUpdate
 from eaves.controller.observe.pieces import digest_of, hindrances_of
+from eaves.controller.observe.vms import is_machine, root_disk_facts
 from eaves.controller.observe.volume_snapshots import held_snapshots, observe_volume_snapshots
 from eaves.kinds import app as app_kind
 from eaves.kinds import volume as volume_kind
@@ -140,10 +142,11 @@ def _observe_source(volume: Object, info: ZInfoContentTree, now: float) -> Statu
 
 
 def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> list[StatusUpdate]:
-    """The state of a Volume object; volumes of an app's own show in the app."""
+    """The state of a Volume object, or the size of a machine's root disk; other volumes of an app's own show in the app."""
     volume = next((volume for volume in objects.volumes if volume["metadata"]["uid"] == info.uuid), None)
     if volume is None:
-        return []
+        update = _observe_root_disk(objects, info, now)
+        return [] if update is None else [update]
     status = status_of(volume)
     old_phase = status.get("phase")
     fault = hindrances_of([info.volumeErr]) if info.HasField("volumeErr") else ""
@@ -177,6 +180,35 @@ def observe_volume(objects: DeviceObjects, info: ZInfoVolume, now: float) -> lis
         events.append(EventNote(EventType.NORMAL, "RolledBack", f"the volume is back at {name}"))
     updates = [plan_update(volume, status, events), *observe_volume_snapshots(objects, volume, info, now)]
     return [update for update in updates if update is not None]
+
+
+def _observe_root_disk(objects: DeviceObjects, info: ZInfoVolume, now: float) -> StatusUpdate | None:
+    """How large the disk became that was made from an App's image: no less than the image is, whatever was asked for.
+
+    Of an EVE device it is not known: its disk takes the size of a larger image too, and it goes on to tell the size that was asked for
+    (checkResizeDisk and handleDeferredVolumeCreate of its volumemgr).
+    """
+    if info.state != info_pb2.CREATED_VOLUME or info.eaves.mode != VolumeMode.BLOCK:
+        return None
+    app = next((app for app in objects.apps if is_machine(app) and _is_root_of(app, objects, info.uuid)), None)
+    if app is None:
+        return None
+    status = status_of(app)
+    status["rootDisk"] = {"image": app["spec"]["image"], "size": str(info.resources.maxSizeBytes)}
+    facts = list(root_disk_facts(app, status))
+    set_conditions(status, facts, now)
+    if not facts:
+        forget_conditions(status, {"RootDiskSized"})
+    return plan_update(app, status)
+
+
+def _is_root_of(app: Object, objects: DeviceObjects, volume_id: str) -> bool:
+    if (app.get("spec") or {}).get("nodeName") != objects.edgenode["metadata"]["name"]:
+        return False
+    try:
+        return root_volume_id(app_kind.decode(app)) == volume_id
+    except msgspec.ValidationError:
+        return False
 
 
 def _assign_details(status: Status, info: ZInfoVolume, *, is_file: bool) -> None:

@@ -9,8 +9,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from eaves.controller.observe.conditions import FALSE, TRUE, Fact, compact
-from eaves.kinds.app_spec import AppType
+import msgspec
+
+from eaves.controller.observe.conditions import FALSE, TRUE, Fact, Status, compact
+from eaves.kinds import app as app_kind
+from eaves.kinds.app_spec import AppType, vm_of
+from eaves.kinds.app_status import AppStatus, RootDiskStatus
+from eaves.kinds.vm_rules import explain_small_root
+from eaves.kube.quantity import parse_bytes, render_bytes
 from eaves.kube.resource import Object
 from eaves.wire.pb.eaves.extension_pb2 import VmInfo
 
@@ -79,6 +85,27 @@ def vm_facts(info: VmInfo, *, is_running: bool) -> Iterator[Fact]:
         yield Fact("Paused", TRUE, "Paused", _clean(info.paused_reason))
     else:
         yield Fact("Paused", FALSE, "Runs", "")
+
+
+def root_disk_facts(app: Object, status: Status) -> Iterator[Fact]:
+    """RootDiskSized, where a size is asked for and the node has told of the disk."""
+    disk = status.get("rootDisk") or {}
+    if disk.get("image") != (app.get("spec") or {}).get("image"):
+        return
+    try:
+        spec = app_kind.decode(app).spec
+    except msgspec.ValidationError:
+        return
+    asked = vm_of(spec).root_disk.size
+    if asked is None:
+        return
+    told = AppStatus(root_disk=msgspec.convert(disk, RootDiskStatus))
+    if text := explain_small_root(spec, told):
+        yield Fact("RootDiskSized", FALSE, "ImageLarger", f"spec.vm.rootDisk.size: {text}")
+    elif parse_bytes(disk["size"]) < parse_bytes(asked):
+        yield Fact("RootDiskSized", FALSE, "NotGrown", f"the disk has {render_bytes(parse_bytes(disk['size']))} so far")
+    else:
+        yield Fact("RootDiskSized", TRUE, "AsAsked", "")
 
 
 def _clean(text: str) -> str:

@@ -259,3 +259,13 @@ async def test_an_even_number_of_servers_is_answered_with_a_warning(admin: AsgiC
     answer = await create(admin, k3s_cluster("a", "n1", "n2"))
     assert answer.status == 201
     assert any("odd number" in text for text in answer.warnings)
+
+
+async def test_an_envelope_without_files_is_taken_with_a_warning_until_it_has_one(admin: AsgiClient) -> None:
+    envelope = {"apiVersion": "eaves.dev/v1alpha1", "kind": "PatchEnvelope", "metadata": {"name": "a"}}
+    answer = await create(admin, {**envelope, "spec": {"apps": ["till"]}})
+    assert (answer.status, len(answer.warnings)) == (201, 1)
+    assert "spec.files: the envelope has no content" in answer.warnings[0]
+    filled = {"spec": {"files": [{"name": "prices", "content": "1"}]}}
+    answer = await admin.call("PATCH", f"{GROUP}/patchenvelopes/a", filled, content_type=MERGE)
+    assert (answer.status, answer.warnings) == (200, [])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from eaves.controller.compile.identifiers import content_tree_id, source_tree_id
+from eaves.controller.compile.identifiers import content_tree_id, root_volume_id, source_tree_id
 from eaves.kinds import app, volume
-from eaves.testing.objects import make_app, make_edgenode, make_volume, make_volume_snapshot, uid_of
+from eaves.testing.objects import make_app, make_edgenode, make_vm, make_volume, make_volume_snapshot, uid_of
 from eaves.testing.observed_objects import ObservedObjects
 from eaves.wire.pb.eaves.extension_pb2 import VolumeInfoExtension
 from eaves.wire.pb.info import common_pb2, info_pb2
@@ -221,3 +221,55 @@ def test_how_far_an_image_is_does_not_hide_what_hinders_a_volume() -> None:
     objects.tell(volume_message(info_pb2.CREATING_VOLUME, error="no space left"), NOW)
     objects.tell(tree_message(source_tree_id(volume.decode(made)), info_pb2.VERIFYING), NOW)
     assert objects.status("Volume", "data")["message"] == "no space left"
+
+
+def root_message(
+    size_bytes: int, state: info_pb2.ZSwState.ValueType = info_pb2.CREATED_VOLUME, mode: str = "Block"
+) -> ZInfoMsg:
+    message = ZInfoMsg(ztype=info_pb2.ZiVolume)
+    message.vinfo.uuid, message.vinfo.state = root_volume_id(app.decode(make_vm())), state
+    message.vinfo.resources.maxSizeBytes = size_bytes
+    if mode:
+        message.vinfo.eaves.mode = mode
+    return message
+
+
+def machine(size: str) -> dict[str, Any]:
+    return make_vm(vm={"rootDisk": {"size": size}})
+
+
+def test_a_root_disk_that_has_the_size_of_a_larger_image_is_told() -> None:
+    objects = ObservedObjects(make_edgenode(), machine("1Gi"))
+    objects.tell(root_message(2 << 30), NOW)
+    assert objects.status("App", "plc")["rootDisk"] == {"image": make_vm()["spec"]["image"], "size": str(2 << 30)}
+    condition = objects.condition("App", "plc", "RootDiskSized")
+    assert (condition["status"], condition["reason"]) == ("False", "ImageLarger")
+    assert condition["message"].startswith("spec.vm.rootDisk.size: 1Gi is less than the 2Gi of the image")
+    assert objects.tell(root_message(2 << 30), NOW + 60) == []
+
+
+def test_a_root_disk_as_large_as_asked_for_is_told_and_one_that_has_to_grow() -> None:
+    objects = ObservedObjects(make_edgenode(), machine("3Gi"))
+    objects.tell(root_message(2 << 30), NOW)
+    assert objects.condition("App", "plc", "RootDiskSized")["reason"] == "NotGrown"
+    objects.tell(root_message(3 << 30), NOW)
+    assert objects.condition("App", "plc", "RootDiskSized")["status"] == "True"
+
+
+def test_a_size_that_is_left_out_later_is_judged_no_more() -> None:
+    objects = ObservedObjects(make_edgenode(), machine("1Gi"))
+    objects.tell(root_message(2 << 30), NOW)
+    del objects.find("App", "plc")["spec"]["vm"]
+    told = ZInfoMsg(ztype=info_pb2.ZiApp)
+    told.ainfo.AppID, told.ainfo.AppName, told.ainfo.appVersion = uid_of("App", "plc"), "plc", "2"
+    told.ainfo.state = info_pb2.RUNNING
+    objects.tell(told, NOW)
+    status = objects.status("App", "plc")
+    assert "RootDiskSized" not in {condition["type"] for condition in status["conditions"]}
+    assert status["rootDisk"]["size"] == str(2 << 30)
+
+
+def test_sizes_of_disks_that_are_not_there_or_that_an_eve_device_repeats_are_not_taken_for_those_of_disks() -> None:
+    objects = ObservedObjects(make_edgenode(), machine("1Gi"))
+    assert objects.tell(root_message(1 << 30, info_pb2.CREATING_VOLUME), NOW) == []
+    assert objects.tell(root_message(1 << 30, mode=""), NOW) == []
