@@ -49,7 +49,14 @@ PROOF_LIMIT_BYTES = 4096
 NODE_STREAMS = 256
 """Streams of one node at the same time."""
 OPEN_TIMEOUT_S = 10.0
-"""From the wish for a stream to the node's acceptance."""
+"""From the wish for a stream to the end of the handshake with the node that dialled back."""
+CONNECT_TIMEOUT_S = 40.0
+"""In which a node reaches a port of an app. While a program takes connections slower than they come, its kernel drops new ones without a
+word (listen(2)), and the kernel of who connects tries again: after 1, 3, 7, 15 and 31 s, or since Linux 6.5 after 1, 2, 3, 4, 5, 7, 11, 19
+and 35 s (tcp_syn_linear_timeouts). A kubelet's runtime waits until the kernel gives up, two minutes (containerd's portForward dials without
+a limit of its own)."""
+ANSWER_TIMEOUT_S = CONNECT_TIMEOUT_S + 10.0
+"""From the handshake to the node's acceptance."""
 IDLE_TIMEOUT_S = 4 * 3600.0
 """A stream on which nothing travels for so long is closed; as long as a kubelet's ``streamingConnectionIdleTimeout``."""
 

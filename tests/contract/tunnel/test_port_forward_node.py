@@ -136,6 +136,81 @@ async def test_apps_that_are_not_there_or_do_not_run_are_refused(stage: Stage, i
     assert stopped.value.refusal.code is RefusalCode.NOT_RUNNING
 
 
+def fill_queue(listening: socket.socket) -> list[socket.socket]:
+    """Connections that nobody has taken; from here on the kernel drops what comes, as it does behind a small queue in a burst."""
+    listening.listen(0)
+    found = []
+    while True:
+        filling = socket.socket()
+        filling.settimeout(0.3)
+        found.append(filling)
+        try:
+            filling.connect(listening.getsockname())
+        except TimeoutError:
+            found.pop().close()
+            return found
+
+
+def count_dialling(namespace: Namespace) -> int:
+    """Connections of the namespace that are being made; 02 is SYN_SENT (tcp_states.h)."""
+    lines = namespace.run("cat", "/proc/net/tcp").splitlines()
+    return sum(line.split()[3] == "02" for line in lines)
+
+
+def fill_inside(namespace: Namespace, listening: socket.socket) -> list[socket.socket]:
+    with namespace.entered():
+        return fill_queue(listening)
+
+
+async def test_an_app_that_takes_no_connections_for_some_seconds_is_reached_as_a_kubelet_would(
+    stage: Stage, inside: Namespace
+) -> None:
+    """The kernel of who connects tries again within a second or three, whether the namespace's is an old or a new one."""
+    with listen_inside(inside) as listening:
+        held = await asyncio.to_thread(fill_inside, inside, listening)
+        assert held, "the queue holds one at least"
+        opening = asyncio.create_task(stage.open())
+        await asyncio.sleep(6)
+        assert not opening.done()
+        for filling in held:
+            listening.accept()[0].close()
+            filling.close()
+        async with asyncio.timeout(30):
+            stream = await opening
+        async with accepted(listening) as (_, writer):
+            writer.write(b"late")
+        assert await read_all(stream) == b"late"
+
+
+async def test_an_app_that_takes_no_connections_at_all_is_given_up_and_nothing_is_left(
+    stage: Stage, inside: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialling, "CONNECT_TIMEOUT_S", 0.5)
+    with listen_inside(inside) as listening:
+        held = await asyncio.to_thread(fill_inside, inside, listening)
+        with pytest.raises(RefusedError, match=r"127\.0\.0\.1: no answer within 0\.5 s"):
+            await stage.open()
+        assert await asyncio.to_thread(count_dialling, inside) == 0
+        for filling in held:
+            filling.close()
+
+
+async def test_an_address_that_is_silent_does_not_keep_from_the_next(
+    stage: Stage, inside: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialling, "NEXT_AFTER_S", 0.2)
+    with listen_inside(inside) as silent, listen_inside(inside, "::1") as listening:
+        held = await asyncio.to_thread(fill_inside, inside, silent)
+        async with asyncio.timeout(3):
+            stream = await stage.open()
+        async with accepted(listening) as (_, writer):
+            writer.write(b"six")
+        assert await read_all(stream) == b"six"
+        assert await asyncio.to_thread(count_dialling, inside) == 0
+        for filling in held:
+            filling.close()
+
+
 async def test_an_app_that_does_not_read_holds_its_sender_back(stage: Stage, inside: Namespace) -> None:
     with listen_inside(inside) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -49,6 +49,7 @@ class TunnelLimits(Struct, frozen=True):
     """Of this controller, opening ones counted."""
     streams_per_node: int = tunnel.NODE_STREAMS
     open_timeout_s: float = tunnel.OPEN_TIMEOUT_S
+    answer_timeout_s: float = tunnel.ANSWER_TIMEOUT_S
     idle_timeout_s: float = tunnel.IDLE_TIMEOUT_S
 
 
@@ -60,11 +61,20 @@ class Wish:
         self.device_id = device_id
         self.request = request
         self.is_claimed = False
+        """A WebSocket has come for it."""
+        self.is_heard = False
+        """The node has proved itself and knows what is wanted."""
+        self._limit = asyncio.timeout(None)
         self._answer: asyncio.Future[SocketStream] = asyncio.get_running_loop().create_future()
 
     @property
     def is_over(self) -> bool:
         return self._answer.done()
+
+    @property
+    def is_answered(self) -> bool:
+        """By the node, be it with a refusal."""
+        return self._answer.done() and not self._answer.cancelled()
 
     def grant(self, stream: SocketStream) -> bool:
         """Hand the stream over; False when nobody waits any more."""
@@ -77,9 +87,17 @@ class Wish:
         if not self._answer.done():
             self._answer.set_exception(error)
 
+    def expect(self, timeout_s: float) -> None:
+        """The node has heard what is wanted, and gets so long for its answer."""
+        self.is_heard = True
+        if not (self.is_over or self._limit.expired()):
+            self._limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
+
     async def wait(self, timeout_s: float) -> SocketStream:
+        """Until the answer: so long for the node to hear of it, then as long as :meth:`expect` says."""
+        self._limit = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with self._limit:
                 return await asyncio.shield(self._answer)
         except BaseException:
             if self._answer.done() and not self._answer.cancelled() and self._answer.exception() is None:
@@ -127,13 +145,24 @@ class Broker(Tunnel):
                 )
             return await wish.wait(self.limits.open_timeout_s)
         except TimeoutError as error:
-            raise OpenTimeoutError(
-                f"the node did not dial back within {self.limits.open_timeout_s:g} s",
-                resolution="look whether its version knows streams and whether a proxy on its way lets WebSockets through",
-            ) from error
+            raise self._explain_timeout(wish) from error
         finally:
             self._wishes.pop(stream_id, None)
             _count_down(self._opening, device_id)
+            if wish.is_heard and not wish.is_answered:
+                # It would go on trying to reach what nobody wants any more.
+                self.hang_up(wish)
+
+    def _explain_timeout(self, wish: Wish) -> OpenTimeoutError:
+        if wish.is_heard:
+            return OpenTimeoutError(
+                f"the node has not answered within {self.limits.answer_timeout_s:g} s",
+                resolution="look how busy the node and the app are, then try again",
+            )
+        return OpenTimeoutError(
+            f"the node did not dial back within {self.limits.open_timeout_s:g} s",
+            resolution="look whether its version knows streams and whether a proxy on its way lets WebSockets through",
+        )
 
     def claim(self, device_id: DeviceId, stream_id: str) -> Wish | None:
         """The wish that a WebSocket comes for; None when there is no such one of this device, or another socket is at it."""

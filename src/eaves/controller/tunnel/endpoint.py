@@ -46,9 +46,12 @@ class StreamEndpoint:
             return
         try:
             await send({"type": "websocket.accept"})
-            async with asyncio.timeout(self._broker.limits.open_timeout_s):
+            limits = self._broker.limits
+            async with asyncio.timeout(limits.open_timeout_s):
                 session = await self._shake_hands(wish, source, receive, send)
-                stream = SocketStream(session, receive, send, lambda: self._broker.hang_up(wish))
+            stream = SocketStream(session, receive, send, lambda: self._broker.hang_up(wish))
+            wish.expect(limits.answer_timeout_s)
+            async with asyncio.timeout(limits.answer_timeout_s):
                 is_accepted = await _wait_accepted(wish, stream)
         except (TimeoutError, GatewayError, TunnelProtocolError) as error:
             log.warning("node did not open a stream: device=%s error=%s", device_id, error)
@@ -96,6 +99,9 @@ async def _wait_accepted(wish: Wish, stream: SocketStream) -> bool:
         return False
     if frame.kind is FrameKind.REFUSE:
         wish.fail(RefusedError(tunnel.parse_refusal(frame.data)))
+        return False
+    if frame.kind is FrameKind.CLOSE and wish.is_over:
+        # Nobody waits any more, and the node has heard of it.
         return False
     if frame.kind is not FrameKind.ACCEPT:
         raise TunnelProtocolError("the node's first frame is no answer")

@@ -3,7 +3,7 @@
 TunnelError
 ├── NotConnectedError       the node holds no notify channel, so nobody can call it
 ├── TooManyStreamsError     the node's or the controller's bound is reached
-├── OpenTimeoutError        the node did not dial back in time
+├── OpenTimeoutError        the node did not dial back, or did not answer, in time
 ├── RefusedError            the node said no; ``refusal`` says why
 └── RequestTooLongError     the request does not fit into one message
 

@@ -12,12 +12,14 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from eaves.kit.errors import EavesError
+from eaves.wire.tunnel import CONNECT_TIMEOUT_S
 
-CONNECT_TIMEOUT_S = 5.0
+NEXT_AFTER_S = 5.0
+"""An address of a machine that has gone is silent too."""
 LOOPBACK = ("127.0.0.1", "::1")
 _CLONE_NEWNET = 0x40000000
 
@@ -29,15 +31,34 @@ class ConnectError(EavesError):
 
 
 async def connect(hosts: Sequence[str], port: int, netns: Path | None = None) -> socket.socket:
-    """A connection to the first of ``hosts`` (addresses) that answers, from inside ``netns`` if given. Raises ConnectError."""
-    reasons = []
-    for host in hosts:
-        try:
-            return await _connect_one(host, port, netns)
-        except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL or host == hosts[0]:
-                # Else the app's network has no addresses of that family, which is no reason.
-                reasons.append(f"{host}: {_describe(error)}")
+    """A connection to the first of ``hosts`` (addresses) that answers, from inside ``netns`` if given. Raises ConnectError.
+
+    They are tried in their order, the next when one has failed or is silent for :data:`NEXT_AFTER_S`; a silent one may still answer.
+    """
+    waiting = list(hosts)
+    reasons: list[str] = []
+    attempts: dict[asyncio.Task[socket.socket], str] = {}
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            while waiting or attempts:
+                if waiting:
+                    host = waiting.pop(0)
+                    attempts[asyncio.create_task(_connect_one(host, port, netns), name=f"dial {host}")] = host
+                limit_s = NEXT_AFTER_S if waiting else None
+                done, _ = await asyncio.wait(attempts, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    host = attempts.pop(task)
+                    if (error := task.exception()) is None:
+                        return task.result()
+                    if not isinstance(error, OSError):
+                        raise error
+                    if error.errno != errno.EADDRNOTAVAIL or host == hosts[0]:
+                        # Else the app's network has no addresses of that family, which is no reason.
+                        reasons.append(f"{host}: {_describe(error)}")
+    except TimeoutError:
+        reasons += [f"{host}: no answer within {CONNECT_TIMEOUT_S:g} s" for host in attempts.values()]
+    finally:
+        await _give_up(attempts)
     raise ConnectError(f"nothing answers on port {port} ({'; '.join(reasons) or 'the app has no address'})")
 
 
@@ -47,12 +68,20 @@ async def _connect_one(host: str, port: int, netns: Path | None) -> socket.socke
     try:
         made.setblocking(False)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await asyncio.get_running_loop().sock_connect(made, (host, port))
+        await asyncio.get_running_loop().sock_connect(made, (host, port))
     except BaseException:
         made.close()
         raise
     return made
+
+
+async def _give_up(attempts: Iterable[asyncio.Task[socket.socket]]) -> None:
+    """Whatever is left of them when one has connected, be it that another did at the same moment."""
+    for task in attempts:
+        task.cancel()
+    for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(outcome, socket.socket):
+            outcome.close()
 
 
 async def make_socket_in(netns: Path, family: socket.AddressFamily) -> socket.socket:

@@ -244,6 +244,39 @@ async def test_wishes_are_bounded_by_node_and_by_controller_and_in_time() -> Non
         await broker.open(DeviceId("a"), StreamRequest("exec", {"command": ["x" * 60_000]}))
 
 
+async def test_a_node_that_knows_what_is_wanted_gets_longer_to_reach_it(rig: Rig) -> None:
+    caller = await connect(rig)
+    rig.side.tunnel.limits = TunnelLimits(open_timeout_s=0.5, answer_timeout_s=WAIT_S)
+    stream_id = await caller.call()
+    line = caller.dial(stream_id)
+    session = await caller.shake_hands(line, stream_id)
+    await asyncio.sleep(0.8)
+    assert not caller.opening.done()
+    line.send(session.seal(FrameKind.ACCEPT))
+    await (await caller.opened()).close()
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_a_node_that_reaches_nothing_in_time_is_told_to_stop_trying(rig: Rig, is_given_up: bool) -> None:
+    caller = await connect(rig)
+    rig.side.tunnel.limits = TunnelLimits(answer_timeout_s=WAIT_S if is_given_up else 0.3)
+    stream_id = await caller.call()
+    line = caller.dial(stream_id)
+    session = await caller.shake_hands(line, stream_id)
+    if is_given_up:
+        caller.opening.cancel()
+    else:
+        with pytest.raises(errors.OpenTimeoutError, match=r"has not answered within 0\.3 s"):
+            await caller.opened()
+    while (notice := notify.parse_notice((await caller.notices.next())["text"])).hangup is None:
+        pass
+    assert notice.hangup == stream_id
+    line.send(session.seal_close(CloseCause(CloseCode.GONE)))
+    async with asyncio.timeout(WAIT_S):
+        await line.task
+    assert (len(rig.side.tunnel), rig.side.tunnel.waiting) == (0, 0)
+
+
 async def test_a_stream_on_which_nothing_travels_is_closed_as_idle(rig: Rig) -> None:
     caller = await connect(rig)
     rig.side.tunnel.limits = TunnelLimits(idle_timeout_s=0.3)
