@@ -15,6 +15,17 @@ from eaves.kube import names
 from eaves.kube.errors import FieldError
 from eaves.kube.resource import Column, Object
 
+NEWER_VERSION = "events.k8s.io/v1"
+NEWER_NAMES = {
+    "note": "message",
+    "reportingController": "reportingComponent",
+    "regarding": "involvedObject",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
+"""Fields as the newer group names them (:mod:`eaves.kinds.event_v1`) → as this one does; the others have one name."""
 NULLABLE = Meta(extra_json_schema={"nullable": True})
 ATOMIC = Meta(extra_json_schema={"x-kubernetes-map-type": "atomic"})
 _WORD_LIMIT, _NOTE_LIMIT = 128, 1024
@@ -161,5 +172,6 @@ RESOURCE = core_resource(
         "reportingComponent": "",
         "reportingInstance": "",
     },
+    other_forms={NEWER_VERSION: NEWER_NAMES},
     creates_on_update=True,
 )

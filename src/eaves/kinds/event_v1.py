@@ -20,15 +20,7 @@ from eaves.kube.resource import Column, Object
 
 GROUP = "events.k8s.io"
 
-_TO_CORE = {
-    "note": "message",
-    "reportingController": "reportingComponent",
-    "regarding": "involvedObject",
-    "deprecatedSource": "source",
-    "deprecatedFirstTimestamp": "firstTimestamp",
-    "deprecatedLastTimestamp": "lastTimestamp",
-    "deprecatedCount": "count",
-}
+_TO_CORE = event.NEWER_NAMES
 _LEAST_SERIES = 2
 _OF_OLD = ("firstTimestamp", "lastTimestamp", "count", "source")
 _FROM_CORE = {core: name for name, core in _TO_CORE.items()}
@@ -113,7 +105,7 @@ def check_changed_event(new: Object, old: Object) -> Iterator[FieldError]:
             yield invalid(name, mine or None, "field is immutable")
 
 
-def _rename(obj: Object, names: dict[str, str]) -> Object:
+def _rename(obj: Object, names: Mapping[str, str]) -> Object:
     return {names.get(name, name): value for name, value in obj.items()}
 
 
@@ -136,6 +128,8 @@ RESOURCE = core_resource(
     group=GROUP,
     group_reference="events",
     stored_as=event.RESOURCE.gvr,
+    other_forms={event.RESOURCE.api_version: _FROM_CORE},
+    creates_on_update=True,
     short_names=("ev",),
     columns=tuple(_of_core(column) for column in event.RESOURCE.columns),
     selectable_fields={

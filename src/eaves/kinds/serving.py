@@ -96,6 +96,7 @@ def core_resource(
     unowned: Sequence[str] = (),
     has_generation: bool = True,
     stored_as: Gvr | None = None,
+    other_forms: Mapping[str, Mapping[str, str]] | None = None,
     creates_on_update: bool = False,
     needs_version: bool = False,
 ) -> Resource:
@@ -123,6 +124,7 @@ def core_resource(
         unowned=frozenset(f"f:{name}" for name in unowned),
         has_generation=has_generation,
         stored_as=stored_as,
+        other_forms=other_forms or {},
         creates_on_update=creates_on_update,
         needs_version=needs_version,
         description=inspect.cleandoc(kind.__doc__ or ""),

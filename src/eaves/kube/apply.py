@@ -71,7 +71,7 @@ def apply_configuration(
     time = now if difference else last.time if last is not None else ""
     # The tree of ``live`` is shared, so what is written below must be a copy of its own.
     merged = {**managed.without_zeros(resource, merged), "metadata": dict(merged["metadata"])}
-    managed.put_managers(merged, [*others, structs.replace(mine, fields=fields, time=time)])
+    managed.put_managers(resource, merged, [*others, structs.replace(mine, fields=fields, time=time)])
     if manager == KUBECTL:
         _save_last_applied(merged, configuration)
     return merged
@@ -79,7 +79,7 @@ def apply_configuration(
 
 def _load_managers(resource: Resource, live: Object, exists: bool, now: str, subresource: str) -> Managers:
     """Known managers; an object that nobody tracked belonged to ``before-first-apply``."""
-    managers = managed.parse_managers(live)
+    managers = managed.load_managers(resource, live)
     if managers or not exists:
         return managers
     fields = managed.strip_unowned(resource, managed.find_made(resource, live), subresource)
@@ -106,7 +106,9 @@ def _check_conflicts(resource: Resource, live: Object, others: Managers, touched
     if clashes and manager == KUBECTL:
         allowed = _load_last_applied(resource, live)
         clashes = [(entry, clash - allowed) for entry, clash in clashes]
-    conflicts = [(entry, path) for entry, clash in clashes for path in clash.paths()]
+    conflicts = [
+        (entry, managed.name_path(resource, entry, path)) for entry, clash in clashes for path in clash.paths()
+    ]
     if conflicts:
         raise _render_conflicts(conflicts)
 

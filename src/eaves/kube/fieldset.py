@@ -7,7 +7,7 @@ node itself as a member.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -62,6 +62,13 @@ class FieldSet:
             if element in other.children
         }
         return FieldSet(self.members & other.members, children)
+
+    def rename(self, names: Mapping[str, str]) -> FieldSet:
+        """The set with other elements at the top: ``names`` gives those that change."""
+        if not names:
+            return self
+        members = frozenset(names.get(element, element) for element in self.members)
+        return FieldSet(members, {names.get(element, element): child for element, child in self.children.items()})
 
     def paths(self, prefix: Path = ()) -> Iterator[Path]:
         """All members: those of one node before what is below it, in the order in which a kube-apiserver tells conflicts."""

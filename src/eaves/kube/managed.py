@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from eaves.kube import typed
-from eaves.kube.fieldset import EMPTY, FieldSet, make_set, parse_fields, render_fields
+from eaves.kube.fieldset import EMPTY, FieldSet, Path, field_element, make_set, parse_fields, render_fields
 from eaves.kube.resource import Object, Resource
 from eaves.kube.schema import MapType
 
@@ -98,13 +98,42 @@ def render_managers(managers: Iterable[Manager]) -> list[Object]:
     return rendered
 
 
-def put_managers(obj: Object, managers: Iterable[Manager]) -> None:
-    """Write the entries into the object, in place."""
-    entries = render_managers(manager for manager in managers if manager.fields)
+def load_managers(resource: Resource, obj: Object) -> Managers:
+    """Entries of an object, their fields by the names that these have in ``resource``.
+
+    An entry that was made by another form of the kind (:attr:`Resource.other_forms`) names them as that one does, and keeps its version.
+    """
+    return [_rename(entry, _names_here(resource, entry)) for entry in parse_managers(obj)]
+
+
+def name_path(resource: Resource, entry: Manager, path: Path) -> Path:
+    """A path in ``resource`` as the entry names it."""
+    names = _names_there(resource, entry)
+    return (names.get(path[0], path[0]), *path[1:])
+
+
+def put_managers(resource: Resource, obj: Object, managers: Iterable[Manager]) -> None:
+    """Write the entries into the object, in place; each in the names of its own version."""
+    named = (_rename(entry, _names_there(resource, entry)) for entry in managers if entry.fields)
+    entries = render_managers(named)
     if entries:
         obj["metadata"]["managedFields"] = entries
     else:
         obj["metadata"].pop("managedFields", None)
+
+
+def _rename(entry: Manager, names: Mapping[str, str]) -> Manager:
+    return structs.replace(entry, fields=entry.fields.rename(names)) if names else entry
+
+
+def _names_here(resource: Resource, entry: Manager) -> Mapping[str, str]:
+    """Elements of the entry → those of ``resource``, where they differ."""
+    names = resource.other_forms.get(entry.api_version, {})
+    return {field_element(there): field_element(here) for there, here in names.items()}
+
+
+def _names_there(resource: Resource, entry: Manager) -> Mapping[str, str]:
+    return {here: there for there, here in _names_here(resource, entry).items()}
 
 
 def strip_unowned(resource: Resource, fields: FieldSet, subresource: str = "") -> FieldSet:
@@ -144,9 +173,9 @@ def track_create(resource: Resource, obj: Object, manager: str, now: str, subres
         return
     added = find_made(resource, _untracked(obj))
     # Entries that the request brings are about fields that it creates: those are the creator's.
-    given = [structs.replace(entry, fields=entry.fields - added) for entry in parse_managers(obj)]
+    given = [structs.replace(entry, fields=entry.fields - added) for entry in load_managers(resource, obj)]
     taken = _without(strip_unowned(resource, added), resource.unowned)
-    put_managers(obj, _record_update(resource, given, taken, manager, now, subresource))
+    put_managers(resource, obj, _record_update(resource, given, taken, manager, now, subresource))
 
 
 def track_update(resource: Resource, new: Object, old: Object, manager: str, now: str, subresource: str = "") -> None:
@@ -158,8 +187,8 @@ def track_update(resource: Resource, new: Object, old: Object, manager: str, now
         new["metadata"].pop("managedFields")
         return
     # A request may carry managedFields of its own (kubectl's upgrade from client-side apply does); absent means as they were.
-    managers = [] if subresource else parse_managers(new)
-    managers = managers or parse_managers(old)
+    managers = [] if subresource else load_managers(resource, new)
+    managers = managers or load_managers(resource, old)
     if not managers:
         new["metadata"].pop("managedFields", None)
         return
@@ -168,7 +197,7 @@ def track_update(resource: Resource, new: Object, old: Object, manager: str, now
     taken = strip_unowned(resource, difference.added | difference.changed, subresource) - _structures(resource)
     lost = strip_untouched(resource, difference.removed, subresource) | taken
     left = [structs.replace(entry, fields=entry.fields - lost) for entry in managers] if lost else list(managers)
-    put_managers(new, _record_update(resource, left, taken, manager, now, subresource))
+    put_managers(resource, new, _record_update(resource, left, taken, manager, now, subresource))
 
 
 def find_made(resource: Resource, obj: Object) -> FieldSet:

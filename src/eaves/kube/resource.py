@@ -117,6 +117,8 @@ class Resource(Struct, frozen=True):
     """Fields at the top that are written even when they are empty, and so. They count as absent in everything else."""
     stored_as: Gvr | None = None
     """Group, version and resource under which its objects are kept, when those are others."""
+    other_forms: Mapping[str, Mapping[str, str]] = {}
+    """Further group versions that serve the same objects: by each, the names that its fields at the top have here where they differ."""
     unowned: frozenset[str] = frozenset()
     """Elements at the top (``f:spec``) that who creates an object does not own, as the server fills them in."""
     status_has_metadata: bool = False

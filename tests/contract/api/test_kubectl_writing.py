@@ -237,6 +237,29 @@ def test_delete_many_at_once(kubectl: Kubectl, space: str) -> None:
     assert set(kubectl.ok("get", "cm", "-n", space, "-o", "name").out.split()) <= {"configmap/kube-root-ca.crt"}
 
 
+def test_events_of_the_newer_group_are_applied(kubectl: Kubectl, space: str) -> None:
+    event = f"""
+apiVersion: events.k8s.io/v1
+kind: Event
+metadata: {{name: scaled, namespace: {space}}}
+eventTime: "2026-11-28T12:00:00.000000Z"
+reportingController: shop.example/operator
+reportingInstance: operator-1
+action: Scaling
+reason: Scaled
+regarding: {{kind: App, namespace: {space}, name: web, apiVersion: eaves.dev/v1alpha1}}
+note: two of it
+type: Normal
+"""
+    assert "serverside-applied" in kubectl.ok("apply", "--server-side", "-f", "-", stdin=event).out
+    series = 'series: {count: 2, lastObservedTime: "2026-11-28T12:00:09.000000Z"}\n'
+    kubectl.ok("apply", "--server-side", "-f", "-", stdin=event + series)
+    core = kubectl.ok("get", "events.v1.", "scaled", "-n", space, "-o", "json").json()
+    assert (core["message"], core["series"]["count"]) == ("two of it", 2)
+    refused = kubectl.fails("apply", "--server-side", "-f", "-", stdin=event.replace("two of it", "three of it"))
+    assert "field is immutable" in refused
+
+
 def test_a_namespace_has_an_account_and_the_authorities_to_trust(
     kubectl: Kubectl, served: ServedApi, space: str
 ) -> None:

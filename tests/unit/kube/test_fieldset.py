@@ -34,6 +34,13 @@ def test_equal_sets_have_one_shape(a: FieldSet, b: FieldSet) -> None:
 
 
 @given(SETS)
+def test_renaming_is_at_the_top_alone_and_can_be_taken_back(fields: FieldSet) -> None:
+    renamed = fields.rename({"f:a": "f:z"})
+    assert members(renamed) == {("f:z", *path[1:]) if path[0] == "f:a" else path for path in members(fields)}
+    assert renamed.rename({"f:z": "f:a"}) == fields
+
+
+@given(SETS)
 def test_parsing_what_was_rendered_gives_the_same_set(fields: FieldSet) -> None:
     assert parse_fields(render_fields(fields)) == fields
 

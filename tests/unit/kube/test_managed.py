@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from eaves.kube import managed
 from eaves.kube.fieldset import make_set, parse_fields
@@ -216,3 +217,24 @@ def test_a_write_that_only_moves_tracking_is_none() -> None:
     assert managed.same_but_tracking(one, other)
     assert not managed.same_but_tracking(one, {**one, "spec": {}})
     assert not managed.same_but_tracking(one, {**one, "metadata": {**one["metadata"], "labels": {"a": "b"}}})
+
+
+OLD_GADGET = structs.replace(GADGET, other_forms={"newer.eaves.dev/v2": {"wish": "spec"}})
+"""A kind that another group serves too, where its spec is called a wish."""
+
+
+def test_an_entry_of_another_form_loses_what_is_changed_in_this_one_and_keeps_its_names() -> None:
+    entry = {
+        "manager": "maker",
+        "operation": "Update",
+        "apiVersion": "newer.eaves.dev/v2",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:wish": {"f:color": {}, "f:size": {}}},
+    }
+    old = make_gadget({"color": "red", "size": 1}, managedFields=[entry])
+    new: Object = copy_tree(old)
+    new["spec"]["color"] = "blue"
+    managed.track_update(OLD_GADGET, new, old, "changer", T2)
+    assert entries(new) == {"maker": {"f:wish": {"f:size": {}}}, "changer": {"f:spec": {"f:color": {}}}}
+    versions = {each["manager"]: each["apiVersion"] for each in new["metadata"]["managedFields"]}
+    assert versions == {"maker": "newer.eaves.dev/v2", "changer": "test.eaves.dev/v1"}

@@ -24,6 +24,7 @@ from eaves.controller.api.consoles import Consoles
 from eaves.controller.api.definitions import DefinitionBackend, DefinitionKind
 from eaves.controller.api.deleting import Deleter
 from eaves.controller.api.eventkind import EventKind, make_event_view
+from eaves.controller.api.eventwriting import EventGuard, EventWriter
 from eaves.controller.api.exports import Exports
 from eaves.controller.api.flows import AppFlows
 from eaves.controller.api.forms import Forms
@@ -161,7 +162,8 @@ def make_kinds(
         ViewKind(make_node_usage(node_view, store, parts.telemetry, clock), readings),
         ViewKind(make_pod_usage(pod_view, store, parts.telemetry, clock), readings),
     ]
-    events = EventKind(make_event_view(store), readings, writer, deleter, clock)
+    event_writer = EventWriter(store, admission, NamespaceGate(store), clock, EventGuard(guard))
+    events = EventKind(make_event_view(store), readings, event_writer, Applier(store, event_writer, clock), deleter)
     definitions = DefinitionKind(DefinitionBackend(RESOURCES, store), readings)
     missing = [AbsentKind(StoreBackend(resource, store), readings) for resource in absent.RESOURCES]
     views: list[KindHandler] = [nodes, pods, events, definitions, *usages, *reviews, *missing]
