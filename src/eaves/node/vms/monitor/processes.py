@@ -16,7 +16,7 @@ POLL_S = 0.005
 
 
 def spawn(argv: list[str], stderr: int, cgroups: list[str], cpus: list[int]) -> int:
-    """Start ``argv`` in these control groups, on these CPUs (none = all); answers its pid."""
+    """Start ``argv`` in these control groups, on these CPUs (none = all); answers its pid. Why it could not be goes to ``stderr``."""
     pid = os.fork()
     if pid:
         return pid
@@ -31,7 +31,7 @@ def spawn(argv: list[str], stderr: int, cgroups: list[str], cpus: list[int]) -> 
         os.chdir("/")
         os.execvp(argv[0], argv)
     except OSError as error:
-        os.write(2, f"{argv[0]}: {error}\n".encode())
+        os.write(stderr, f"{argv[0]}: {error}\n".encode())
     os._exit(127)
 
 
