@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eaves.kinds import usage
+from eaves.kinds import absent, usage
 from eaves.kinds.registry import BY_GVR, BY_KIND, PROJECTED, RESOURCES
 from eaves.kube.resource import Resource
 from eaves.kube.schema import ListType, Schema
@@ -29,6 +29,12 @@ def test_columns_of_an_empty_object_are_cells(resource: Resource) -> None:
     cells = [column.value(obj, 1795543200.0) for column in resource.columns]
     assert all(isinstance(cell, str | int | bool) for cell in cells)
     assert all(isinstance(value(obj), str) for value in resource.selectable_fields.values())
+
+
+@pytest.mark.parametrize("resource", [*RESOURCES, *absent.RESOURCES], ids=lambda resource: resource.store_name)
+def test_every_column_says_what_it_shows(resource: Resource) -> None:
+    assert resource.columns
+    assert [column.name for column in resource.columns if not column.description] == []
 
 
 def walk(schema: Schema, path: str = "") -> list[tuple[str, Schema]]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 
+from eaves.controller.objects import MANAGER
 from eaves.kinds import configmap, network, serviceaccount, subnets
 from eaves.kinds.app_spec import DEFAULT_NETWORK
 from eaves.kinds.times import render_time
+from eaves.kube import managed
 from eaves.kube.resource import Object, Resource
 
 ACCOUNT = "default"
@@ -40,19 +42,24 @@ def make_account(space: str, now: float) -> Object:
 def plan_authorities(known: Object | None, authority_pem: bytes | None, space: str, now: float) -> Object | None:
     """The ConfigMap as it is to be written; None when ``known`` is right. ``authority_pem`` None: systems trust the server.
 
-    Data is the controller's alone. Of annotations it wants the description, in whatever words, as Kubernetes' publisher does.
+    Data is the controller's alone, and managedFields say so. Of annotations it wants the description, in whatever words, as Kubernetes'
+    publisher does.
     """
     # A bundle that an operator gives may have remarks between its certificates, in any encoding.
     data = {AUTHORITIES_KEY: (authority_pem or b"").decode(errors="replace")}
     if known is None:
         made = make_object(configmap.RESOURCE, AUTHORITIES, space, now)
         made["metadata"]["annotations"] = {DESCRIPTION: _DESCRIPTION}
-        return {**made, "data": data}
+        made["data"] = data
+        managed.track_create(configmap.RESOURCE, made, MANAGER, render_time(now))
+        return made
     annotations = known["metadata"].get("annotations") or {}
     if known.get("data") == data and annotations.get(DESCRIPTION):
         return None
     annotations = {**annotations, DESCRIPTION: annotations.get(DESCRIPTION) or _DESCRIPTION}
-    return {**known, "metadata": {**known["metadata"], "annotations": annotations}, "data": data}
+    mended = {**known, "metadata": {**known["metadata"], "annotations": annotations}, "data": data}
+    managed.track_update(configmap.RESOURCE, mended, known, MANAGER, render_time(now))
+    return mended
 
 
 def make_network(space: str, networks: Iterable[Object], now: float) -> Object:

@@ -33,6 +33,14 @@ def test_authorities_are_told_by_one_key_and_described() -> None:
     )
     assert made["data"] == {"ca.crt": PEM.decode()}
     assert "verifies" in made["metadata"]["annotations"][DESCRIPTION]
+    (entry,) = made["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"], entry["time"]) == (
+        "eaves-controller",
+        "Update",
+        "2026-11-24T20:00:00Z",
+    )
+    described: Object = {".": {}, f"f:{DESCRIPTION}": {}}
+    assert entry["fieldsV1"] == {"f:data": {".": {}, "f:ca.crt": {}}, "f:metadata": {"f:annotations": described}}
 
 
 def test_what_is_right_is_left_alone_whatever_else_was_added() -> None:
@@ -47,6 +55,9 @@ def test_what_is_wrong_is_mended_and_the_rest_kept() -> None:
     made = plan_authorities(None, b"former", "shop", NOW)
     assert made is not None
     made["data"]["more"] = "x"
+    made["metadata"]["managedFields"].append(
+        {"manager": "forger", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:more": {}}}}
+    )
     made["metadata"]["annotations"] = {"ours": "yes"}
     made["metadata"]["labels"] = {"ours": "yes"}
     before = copy.deepcopy(made)
@@ -56,6 +67,7 @@ def test_what_is_wrong_is_mended_and_the_rest_kept() -> None:
     assert mended["data"] == {"ca.crt": PEM.decode()}
     assert mended["metadata"]["annotations"]["ours"] == "yes"
     assert mended["metadata"]["annotations"][DESCRIPTION]
+    assert [entry["manager"] for entry in mended["metadata"]["managedFields"]] == ["eaves-controller"]
     kept = ("uid", "creationTimestamp", "labels")
     assert [mended["metadata"][key] for key in kept] == [before["metadata"][key] for key in kept]
 
