@@ -123,8 +123,15 @@ class DeviceRegistry(Protocol):
         """The latest :meth:`touch` of each device that ever called, also from before a restart. A view, not a copy."""
         ...
 
-    async def save_info(self, message: InfoMessage, *, replaces_newer: bool = False) -> bool:
-        """Put into the inbox; False when it is ignored: the same is there, or a newer one and not ``replaces_newer``."""
+    async def save_info(self, message: InfoMessage, *, newest_ns: int | None = None) -> bool:
+        """Put into the inbox; False when it is ignored: the same is there, or a newer one.
+
+        ``newest_ns``: what is there from after that moment was made before the device's clock went back, and counts as older.
+        """
+        ...
+
+    async def find_newest_info(self, device_id: str) -> int:
+        """The newest time of the device's info messages, in nanoseconds since 1970; 0 when there are none."""
         ...
 
     async def pending(self, limit: int, *, after: int = 0) -> Sequence[PendingInfo]:

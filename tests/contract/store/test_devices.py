@@ -202,7 +202,10 @@ async def test_repeated_and_older_messages_are_ignored_unless_the_clock_went_bac
     assert not await devices.save_info(info(1, b"a", at_ns=100))
     assert not await devices.save_info(info(1, b"b", at_ns=99))
     assert await devices.pending(10) == []
-    assert await devices.save_info(info(1, b"b", at_ns=99), replaces_newer=True)
+    assert not await devices.save_info(info(1, b"b", at_ns=99), newest_ns=100)
+    assert await devices.find_newest_info(info(1).device_id) == 100
+    assert await devices.find_newest_info(info(2).device_id) == 0
+    assert await devices.save_info(info(1, b"b", at_ns=98), newest_ns=99)
     assert await devices.save_info(info(1, b"c", at_ns=99))
     assert [entry.message.payload for entry in await devices.pending(10)] == [b"c"]
 

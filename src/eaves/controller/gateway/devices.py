@@ -16,15 +16,17 @@ from cryptography import x509
 from eaves.controller.gateway.clock import DeviceClock
 from eaves.controller.nodes import NodeIndex
 from eaves.kit.rates import Bucket, Rate
-from eaves.store.devices import DeviceRecord, DeviceRegistry
+from eaves.store.devices import DeviceRecord, DeviceRegistry, InfoMessage
 from eaves.wire import certificates
 from eaves.wire.identifiers import DeviceId
+
+HELD_BYTES = 1 << 20
 
 
 class Device:
     """One known device."""
 
-    __slots__ = ("bucket", "cert_hash", "clock", "id", "public_key", "record", "token_hash")
+    __slots__ = ("bucket", "cert_hash", "clock", "held", "id", "public_key", "record", "token_hash")
 
     def __init__(self, record: DeviceRecord, bucket: Bucket, clock: DeviceClock) -> None:
         self.id = DeviceId(record.device_id)
@@ -34,10 +36,40 @@ class Device:
         self.public_key = certificates.parse_public_key(x509.load_der_x509_certificate(record.cert_der))
         self.bucket = bucket
         self.clock = clock
+        self.held = HeldMessages()
 
     def has_token(self, token: bytes) -> bool:
         """Whether ``token`` is the one that the last good attestation of this boot handed out."""
         return bool(self.token_hash) and hmac.compare_digest(hash_token(token), self.token_hash)
+
+
+class HeldMessages:
+    """Info messages that look older than what is known: the last one of each thing, no more than :data:`HELD_BYTES` of a device."""
+
+    __slots__ = ("_bytes", "_messages")
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[int, str], InfoMessage] = {}
+        self._bytes = 0
+
+    def add(self, message: InfoMessage) -> None:
+        """The oldest go when there are too many."""
+        former = self._messages.pop((message.ztype, message.object_id), None)
+        self._bytes += len(message.payload) - (len(former.payload) if former is not None else 0)
+        self._messages[message.ztype, message.object_id] = message
+        while self._bytes > HELD_BYTES:
+            oldest = self._messages.pop(next(iter(self._messages)))
+            self._bytes -= len(oldest.payload)
+
+    def take(self) -> list[InfoMessage]:
+        """All, in the order in which they came; none is held any more."""
+        found = [*self._messages.values()]
+        self.clear()
+        return found
+
+    def clear(self) -> None:
+        self._messages.clear()
+        self._bytes = 0
 
 
 class Devices:
@@ -78,7 +110,7 @@ class Devices:
         record = await self._registry.find_by_cert_hash(sender_cert_hash)
         if record is None or DeviceId(record.device_id) not in self._nodes:
             return None
-        return self._remember(sender_cert_hash, record)
+        return self._remember(sender_cert_hash, record, await self._registry.find_newest_info(record.device_id))
 
     async def refresh(self, device: Device) -> None:
         """Take up what another process wrote: a token that it handed out."""
@@ -91,10 +123,10 @@ class Devices:
         device.record = record
         device.token_hash = record.token_hash
 
-    def _remember(self, sender_cert_hash: bytes, record: DeviceRecord) -> Device:
+    def _remember(self, sender_cert_hash: bytes, record: DeviceRecord, newest_ns: int) -> Device:
         known = self._by_hash.get(record.cert_hash) or self._by_hash.get(record.cert_hash[:16])
         now_s = self._now_s()
-        device = known or Device(record, Bucket(self._rate, now_s), DeviceClock(0, now_s))
+        device = known or Device(record, Bucket(self._rate, now_s), DeviceClock(newest_ns, now_s))
         self._by_hash[sender_cert_hash] = device
         while len(self._by_hash) > self._max_cached:
             self._by_hash.popitem(last=False)

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from eaves.controller.gateway.clock import Seen
 from eaves.controller.gateway.devices import Device
 from eaves.controller.gateway.errors import UnprocessableError
 from eaves.controller.observe.health import Health, judge_health
@@ -81,7 +82,10 @@ class Ingest:
         self._time_ns = time_ns
 
     async def take_info(self, device: Device, payload: bytes) -> None:
-        """Keep an info message. One older than what is known of the same object, or of an unknown kind, is acknowledged and ignored."""
+        """Keep an info message. One older than what is known of the same object, or of an unknown kind, is acknowledged and ignored.
+
+        The former is held for a while, in case the device's clock turns out to have gone back: devices say most things once.
+        """
         message = _parse(info_pb2.ZInfoMsg, payload)
         _check_device(device, message.devId)
         content = message.WhichOneof("InfoContent")
@@ -94,18 +98,31 @@ class Ingest:
         if len(object_id) > _MAX_OBJECT_ID_CHARS:
             raise UnprocessableError("id in the info message is too long")
         at_ns = self._moment(message.atTimeStamp)
-        now_s = self._now_s()
-        replaces_newer = device.clock.went_back(now_s)
-        device.clock.see(at_ns, now_s)
+        await self._see(device, at_ns)
         info = InfoMessage(device.id, int(message.ztype), object_id, at_ns, payload)
-        if await self._registry.save_info(info, replaces_newer=replaces_newer):
+        if not await self._save(device, info) and at_ns < device.clock.newest_ns:
+            device.held.add(info)
+
+    async def _see(self, device: Device, at_ns: int) -> None:
+        """Take note of a message's time. What was held counts when the clock went back, and is old when it did not."""
+        match device.clock.see(at_ns, self._now_s()):
+            case Seen.NEWER:
+                device.held.clear()
+            case Seen.WENT_BACK:
+                for info in device.held.take():
+                    await self._save(device, info)
+
+    async def _save(self, device: Device, info: InfoMessage) -> bool:
+        is_kept = await self._registry.save_info(info, newest_ns=device.clock.newest_ns)
+        if is_kept:
             self._wake()
+        return is_kept
 
     async def take_metrics(self, device: Device, payload: bytes) -> None:
         message = _parse(ZMetricMsg, payload)
         _check_device(device, message.devID)
         at_ns = self._moment(message.atTimeStamp)
-        device.clock.see(at_ns, self._now_s())
+        await self._see(device, at_ns)
         await self._telemetry.append_record(RecordKind.METRICS, device.id, at_ns, payload)
         self._take_pressure(device.id, judge_pressure(message.dm))
 

@@ -141,8 +141,11 @@ class SqliteDeviceRegistry:
     def last_seen_ns(self) -> Mapping[str, int]:
         return self._seen_ns
 
-    async def save_info(self, message: InfoMessage, *, replaces_newer: bool = False) -> bool:
-        return await self._inbox.save(message, replaces_newer=replaces_newer)
+    async def save_info(self, message: InfoMessage, *, newest_ns: int | None = None) -> bool:
+        return await self._inbox.save(message, newest_ns)
+
+    async def find_newest_info(self, device_id: str) -> int:
+        return self._inbox.find_newest(device_id)
 
     async def pending(self, limit: int, *, after: int = 0) -> Sequence[PendingInfo]:
         return self._inbox.pending(limit, after)

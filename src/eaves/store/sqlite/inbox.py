@@ -35,7 +35,7 @@ class Inbox:
         self._database = database
         self._last_seq = int(database.read("SELECT coalesce(max(seq), 0) FROM device_info")[0][0])
 
-    async def save(self, message: InfoMessage, *, replaces_newer: bool) -> bool:
+    async def save(self, message: InfoMessage, newest_ns: int | None) -> bool:
         def run(connection: sqlite3.Connection) -> bool:
             known = connection.execute(
                 "SELECT seq, at_ns, payload FROM device_info WHERE device_id = ? AND ztype = ? AND object_id = ?",
@@ -44,7 +44,8 @@ class Inbox:
             former_bytes = -1
             if known is not None:
                 seq, at_ns, payload = known
-                if payload == message.payload or (message.at_ns < at_ns and not replaces_newer):
+                is_of_now = newest_ns is None or at_ns <= newest_ns
+                if payload == message.payload or (message.at_ns < at_ns and is_of_now):
                     return False
                 connection.execute("DELETE FROM device_info WHERE seq = ?", (seq,))
                 former_bytes = len(payload)
@@ -57,6 +58,10 @@ class Inbox:
             return True
 
         return await self._database.writer.submit(run)
+
+    def find_newest(self, device_id: str) -> int:
+        statement = "SELECT coalesce(max(at_ns), 0) FROM device_info WHERE device_id = ?"
+        return int(self._database.read(statement, (device_id,))[0][0])
 
     def pending(self, limit: int, after: int) -> Sequence[PendingInfo]:
         return [_decode(row) for row in self._database.read(_SELECT_PENDING, (after, limit))]

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from eaves.controller.deviceside import Clocks
+from eaves.controller.gateway.clock import PACE_S
+from eaves.controller.gateway.devices import HELD_BYTES, HeldMessages
+from eaves.store.devices import InfoMessage
 from eaves.store.telemetry import RecordKind
 from eaves.testing.device import Device
 from eaves.testing.device_transport import Reply
@@ -71,6 +75,50 @@ async def test_an_older_message_is_acknowledged_and_ignored(rig: Rig) -> None:
     assert await has_inventory(rig, device, 8)
 
 
+async def test_what_a_device_says_once_after_its_clock_was_put_right_is_not_lost(tmp_path: Path) -> None:
+    """Also when the controller started anew meanwhile, which knows of the former time by what it keeps alone."""
+    ahead_s, now_s = 430 * 86_400, time.time()
+    monotonic_s = [0.0]
+    clocks = Clocks(monotonic_s=lambda: monotonic_s[0])
+    async with open_rig(tmp_path, clocks=clocks) as rig:
+        await rig.add_key()
+        await rig.put(make_network())
+        app = make_app(nodeName="a1")
+        await rig.put(app)
+        device = await rig.onboarded(serial="A1")
+        ahead = device.info(now_s + ahead_s)
+        ahead.dinfo.ncpu = 2
+        assert (await device.send_info(ahead)).status == 201
+        starting = device.app_info(app["metadata"]["uid"], info_pb2.DOWNLOAD_STARTED)
+        starting.atTimeStamp.seconds = int(now_s + ahead_s)
+        assert (await device.send_info(starting)).status == 201
+        await rig.until(lambda: has_inventory(rig, device, 2))
+    async with open_rig(tmp_path, clocks=clocks) as rig:
+        device.transport = rig.device().transport
+        # Both are said once.
+        right = device.info(now_s)
+        right.dinfo.ncpu = 8
+        assert (await device.send_info(right)).status == 201
+        running = device.app_info(app["metadata"]["uid"], info_pb2.RUNNING)
+        running.atTimeStamp.seconds = int(now_s + 1)
+        assert (await device.send_info(running)).status == 201
+        await rig.side.observer.queue.wait_idle()
+        assert await has_inventory(rig, device, 2)
+        monotonic_s[0] += PACE_S
+        assert await device.post(Endpoint.METRICS, device.metrics(now_s + PACE_S)) == CREATED
+        await rig.until(lambda: has_inventory(rig, device, 8))
+        await rig.until(lambda: is_running(rig))
+
+
+def test_a_device_that_says_much_that_is_old_loses_its_own_oldest() -> None:
+    held = HeldMessages()
+    for number in range(10):
+        held.add(InfoMessage("dev", 1, str(number), number, bytes(HELD_BYTES // 4)))
+    held.add(InfoMessage("dev", 1, "8", 10, b"again"))
+    assert [message.object_id for message in held.take()] == ["6", "7", "9", "8"]
+    assert held.take() == []
+
+
 async def test_a_message_about_another_device_is_refused(rig: Rig) -> None:
     device, other = await rig.onboarded(serial="A1"), await rig.onboarded(serial="B2")
     messages = {
@@ -129,8 +177,6 @@ async def test_an_accepted_message_outlives_the_process(tmp_path: Path) -> None:
         # Accepted, and the process ends before anybody looked at it.
         message = device.info()
         message.dinfo.ncpu = 16
-        from eaves.store.devices import InfoMessage
-
         accepted = InfoMessage(
             device.id, int(message.ztype), "", message.atTimeStamp.seconds * 10**9, message.SerializeToString()
         )
