@@ -6,14 +6,13 @@ import datetime
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.k3s import bootstrap, log, pki, tokens
+from tests.k3s import bootstrap, clock, log, pki, tokens
 from tests.k3s.etcd import Etcd, EtcdError
 from tests.k3s.options import CERTIFICATE, Options, parse
 from tests.k3s.paths import DataDir
@@ -55,7 +54,7 @@ def _files(data: DataDir, services: Sequence[str]) -> list[tuple[Path, str]]:
 
 
 def _check(data: DataDir, options: Options) -> int:
-    now = datetime.datetime.now(datetime.UTC)
+    now = clock.now()
     rows = []
     for path, _ in _files(data, options.list("service")):
         for certificate in x509.load_pem_x509_certificates(path.read_bytes()):
@@ -103,7 +102,11 @@ def _rotate(data: DataDir, services: Sequence[str]) -> int:
     found = _files(data, services)
     if not found:
         log.fatal(f"no certificates found in {data.path}")
-    backup = data.server / f"tls-{int(time.time())}" if data.server.exists() else data.agent / f"tls-{int(time.time())}"
+    backup = (
+        data.server / f"tls-{int(clock.seconds())}"
+        if data.server.exists()
+        else data.agent / f"tls-{int(clock.seconds())}"
+    )
     log.info(f"Rotating certificates for {', '.join(sorted({service for _, service in found}))}, backup in {backup}")
     for path, _ in found:
         for file in (path, path.with_suffix(".key")):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.k3s import bootstrap, log, pki, programs, snapshots
+from tests.k3s import bootstrap, clock, log, pki, programs, snapshots
 from tests.k3s.children import Children
 from tests.k3s.etcd import CLIENT_PORT, Etcd, EtcdError, keep_old
 from tests.k3s.options import Options
@@ -183,10 +182,10 @@ class Datastore:
     def follow_schedule(self, is_stopping: Callable[[], bool]) -> None:
         """Snapshots at the times of the schedule, looked at each minute."""
         options = self._options
-        last = datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0)
+        last = clock.now().replace(second=0, microsecond=0)
         while not is_stopping():
             time.sleep(1)
-            now = datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0)
+            now = clock.now().replace(second=0, microsecond=0)
             if now == last:
                 continue
             last = now

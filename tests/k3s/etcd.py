@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.k3s import log, programs
+from tests.k3s import clock, log, programs
 from tests.k3s.children import Children
 from tests.k3s.options import Options
 from tests.k3s.paths import DataDir, write
@@ -177,5 +177,5 @@ class Etcd:
 
 def keep_old(data: DataDir) -> None:
     if data.etcd.exists():
-        data.etcd.replace(data.database / f"etcd-old-{int(time.time())}")
+        data.etcd.replace(data.database / f"etcd-old-{int(clock.seconds())}")
     shutil.rmtree(data.database / "etcd-tmp", ignore_errors=True)

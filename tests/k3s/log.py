@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 from typing import NoReturn
+
+from tests.k3s import clock
 
 
 class FatalError(Exception):
@@ -33,6 +34,6 @@ def write_fatal(message: str) -> None:
 
 
 def _write(level: str, message: str) -> None:
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
     sys.stderr.write(f'time="{now}" level={level} msg={json.dumps(message)}\n')
     sys.stderr.flush()

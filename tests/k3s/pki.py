@@ -9,7 +9,6 @@ import datetime
 import ipaddress
 import os
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.k3s import clock
 from tests.k3s.paths import DataDir, write
 
 AUTHORITIES = ("server-ca", "client-ca", "request-header-ca", "etcd/server-ca", "etcd/peer-ca")
@@ -58,8 +58,8 @@ LEAVES = (
 
 def make_authorities(data: DataDir) -> None:
     """Those that are not there yet, and the key that signs service accounts' tokens."""
-    stamp = int(time.time())
-    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    stamp = int(clock.seconds())
+    begin = clock.now() - datetime.timedelta(hours=1)
     for name in AUTHORITIES:
         certificate, key = data.tls / f"{name}.crt", data.tls / f"{name}.key"
         if certificate.exists():
@@ -123,7 +123,7 @@ def make(data: DataDir, authority: str, leaf: Leaf, hosts: Sequence[str], key: b
 
 def is_due(certificate: Path) -> bool:
     ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    return ends - datetime.datetime.now(datetime.UTC) < RENEW_WITHIN
+    return ends - clock.now() < RENEW_WITHIN
 
 
 def _holds(certificate: Path, hosts: Sequence[str]) -> bool:
@@ -159,7 +159,7 @@ def _builder(
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
-        .not_valid_after(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
+        .not_valid_after(clock.now() + datetime.timedelta(days=days))
     )
 
 

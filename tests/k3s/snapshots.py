@@ -6,12 +6,11 @@ import contextlib
 import datetime
 import json
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.k3s import log
+from tests.k3s import clock, log
 from tests.k3s.agent import name_node
 from tests.k3s.etcd import Etcd, EtcdError
 from tests.k3s.options import SNAPSHOT, Options, parse
@@ -121,7 +120,7 @@ def _print(data: DataDir, options: Options) -> None:
             path.name,
             f"file://{path}",
             path.stat().st_size,
-            datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC),
+            clock.read(path.stat().st_mtime),
         )
         for path in found
     ]
@@ -171,7 +170,7 @@ def _folder(data: DataDir, options: Options) -> Path:
 
 def _stamp(folder: Path, base: str, node: str) -> int:
     """Seconds, and another one for each that was taken within the same second."""
-    stamp = int(time.time())
+    stamp = int(clock.seconds())
     while any((folder / f"{base}-{node}-{stamp}{kind}").exists() for kind in ("", ".zip")):
         stamp += 1
     return stamp

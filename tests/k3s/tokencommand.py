@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from tests.k3s import bootstrap, joining, log, tokens
+from tests.k3s import bootstrap, clock, joining, log, tokens
 from tests.k3s.api import Api, ApiError, Object
 from tests.k3s.etcd import Etcd, EtcdError
 from tests.k3s.options import TOKEN, Options, parse
@@ -69,7 +69,7 @@ def _create(data: DataDir, options: Options, token: str) -> str:
         content["description"] = options.text("description")
     life = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([hms])", options.text("ttl")))
     if life:
-        ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=life)
+        ends = clock.now() + datetime.timedelta(seconds=life)
         content["expiration"] = ends.strftime("%Y-%m-%dT%H:%M:%SZ")
     secret = {
         "metadata": {"name": f"bootstrap-token-{found[1]}", "namespace": "kube-system"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import http.client
 import json
 import time
 from pathlib import Path
@@ -72,13 +71,13 @@ def test_three_servers_and_an_agent_bear_losses(stage: ClusterStage, shop: str, 
     assert stage.get("shop", shop)["status"]["firstServer"] == first.name
     first.start()
     stage.wait_phase("shop", shop, "Ready")
-    wait_for("the first server to see all", lambda: len(_ready(stage, first)) == 4, READY_LIMIT_S, first.explain)
+    wait_for("the first server to see all", lambda: len(stage.list_ready(first)) == 4, READY_LIMIT_S, first.explain)
 
     # A cable that is pulled and put back.
     stage.set_cable(agent, is_plugged=False)
-    wait_for("the agent to be missed", lambda: len(_ready(stage, first)) == 3, READY_LIMIT_S, first.explain)
+    wait_for("the agent to be missed", lambda: len(stage.list_ready(first)) == 3, READY_LIMIT_S, first.explain)
     stage.set_cable(agent, is_plugged=True)
-    wait_for("the agent to be back", lambda: len(_ready(stage, first)) == 4, READY_LIMIT_S, first.explain)
+    wait_for("the agent to be back", lambda: len(stage.list_ready(first)) == 4, READY_LIMIT_S, first.explain)
 
     # A member that is taken out of the spec leaves the cluster, etcd and its machine.
     left = others[1]
@@ -111,34 +110,15 @@ def test_another_box_takes_the_place_of_a_dead_server(stage: ClusterStage, shop:
     status = stage.get("shop", shop)["status"]
     assert status["servers"]["ready"] == 3
     assert _find_member(stage, shop, name)["address"].partition("/")[0] == box.machine.address
-    wait_for("the new box to see all", lambda: len(_ready(stage, box)) == 3, READY_LIMIT_S, box.explain)
-    assert sorted(_ready(stage, other)) == sorted(node.name for node in nodes)
-    assert _count_etcd(stage, other) == 3
+    wait_for("the new box to see all", lambda: len(stage.list_ready(box)) == 3, READY_LIMIT_S, box.explain)
+    assert stage.list_ready(other) == sorted(node.name for node in nodes)
+    assert stage.count_etcd(other) == 3
 
 
 def _find_member(stage: ClusterStage, shop: str, name: str) -> Object:
     """Of a cluster ``shop``; empty when there is none of this name."""
     members: list[Object] = stage.get("shop", shop)["status"]["members"]
     return next((member for member in members if member["nodeName"] == name), {})
-
-
-def _count_etcd(stage: ClusterStage, server: ClusterNode) -> int:
-    """Members, as etcd itself tells them."""
-    tls = stage.data(server) / "server" / "tls" / "etcd"
-    files = ("--cacert", f"{tls}/server-ca.crt", "--cert", f"{tls}/client.crt", "--key", f"{tls}/client.key")
-    text = server.machine.run(
-        "curl", "-sf", *files, "-X", "POST", "-d", "{}", "https://127.0.0.1:2379/v3/cluster/member/list"
-    )
-    return len(json.loads(text)["members"])
-
-
-def _ready(stage: ClusterStage, server: ClusterNode) -> list[str]:
-    found = []
-    for node in stage.list_kube_nodes(server):
-        conditions: list[Object] = node["status"].get("conditions") or []
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-            found.append(str(node["metadata"]["name"]))
-    return found
 
 
 @pytest.mark.soak
@@ -148,7 +128,7 @@ def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     node = stage.add_node()
     stage.apply(want_cluster("till", releases[0].version, [node], backup={"keep": 3}), shop)
     stage.wait_phase("till", shop, "Ready")
-    _write(stage, node, "before")
+    stage.write_config_map(node, "before")
 
     _order(stage, shop, {"snapshot": 1})
     _kill(node)
@@ -161,11 +141,11 @@ def test_orders_are_obeyed_once_whatever_dies_meanwhile(
     )
     assert len(snapshots) == 1
 
-    _write(stage, node, "after")
+    stage.write_config_map(node, "after")
     _order(stage, shop, {"restore": {"snapshot": snapshots[0]["name"], "counter": 1}})
     _kill(node)
     _wait_done(stage, shop, node, "restore")
-    names = _list_config_maps(stage, node)
+    names = stage.list_config_maps(node)
     assert "before" in names
     assert "after" not in names
 
@@ -234,7 +214,7 @@ def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str,
     server, agent = stage.add_node(), stage.add_node()
     stage.apply(want_cluster("till", old.version, [server], [agent], upgrade={"healthTimeout": "30s"}), shop)
     stage.wait_phase("till", shop, "Ready")
-    _write(stage, server, "of-the-old")
+    stage.write_config_map(server, "of-the-old")
     # While the new version cannot be had, nobody is touched for it, and the condition says what it waits for.
     stage.files.manners.status = 503
     stage.controller.operator.patch("k3sclusters", "till", {"spec": {"version": new.version}}, shop)
@@ -269,7 +249,7 @@ def test_an_upgrade_moves_one_node_after_another(stage: ClusterStage, shop: str,
     wait_for("both to be upgraded", is_upgraded, 2 * READY_LIMIT_S, lambda: server.explain() + agent.explain())
     stage.wait_phase("till", shop, "Ready")
     assert stage.get("till", shop)["status"]["version"] == new.version
-    assert "of-the-old" in _list_config_maps(stage, server)
+    assert "of-the-old" in stage.list_config_maps(server)
 
 
 def _condition(stage: ClusterStage, shop: str, kind: str, reason: str) -> str:
@@ -294,32 +274,6 @@ def _wait_done(stage: ClusterStage, shop: str, node: ClusterNode, order: str) ->
         return bool(members[0].get("done", {}).get(order, 0) == 1 and members[0].get("ready"))
 
     wait_for(f"the order {order}", is_done, READY_LIMIT_S, node.explain)
-
-
-def _list_config_maps(stage: ClusterStage, node: ClusterNode) -> list[str]:
-    """Names, as soon as the API answers."""
-    path = "/api/v1/namespaces/default/configmaps"
-    text = wait_for("the API", lambda: stage.ask(node, path), READY_LIMIT_S, node.explain)
-    return [entry["metadata"]["name"] for entry in json.loads(text)["items"]]
-
-
-def _write(stage: ClusterStage, node: ClusterNode, name: str) -> None:
-    """As soon as the API takes it."""
-    body = json.dumps({"metadata": {"name": name}})
-
-    def is_written() -> bool:
-        try:
-            with contextlib.closing(stage.connect(node)) as connection:
-                path, headers = "/api/v1/namespaces/default/configmaps", {"Content-Type": "application/json"}
-                connection.request("POST", path, body, headers)
-                status = connection.getresponse().status
-        except (OSError, http.client.HTTPException):
-            return False
-        # A conflict: it took an earlier one whose answer was lost.
-        assert status in (201, 409) or status >= 500, status
-        return status in (201, 409)
-
-    wait_for(f"the ConfigMap {name}", is_written, READY_LIMIT_S, node.explain)
 
 
 def _grep_nothing(stage: ClusterStage, node: ClusterNode, words: list[str]) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from eaves.node.clusters import cgroups
 from eaves.node.instance import Instance
+from eaves.testing import movable_clock
 from eaves.testing.daemons import Daemon, run_program, wait_for
 
 LASTING = (
@@ -29,6 +30,7 @@ LASTING = (
     "/var/lib/cni",
     "/var/log/pods",
     "/var/log/containers",
+    movable_clock.FOLDER,
 )
 FLEETING = ("/run/k3s", "/run/containerd", "/run/flannel", "/run/netns")
 _SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
@@ -88,6 +90,10 @@ class Machine:
         self._gateway = lan.gateway()
         self.run("ip", "link", "set", "lo", "up")
         self._configure()
+
+    def add_clock(self) -> movable_clock.MovableClock:
+        """A clock of the day of its own, for what is started from now on."""
+        return movable_clock.MovableClock(self.path(movable_clock.FOLDER))
 
     @property
     def pid(self) -> int:

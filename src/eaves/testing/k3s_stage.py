@@ -9,19 +9,23 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import platform
 import secrets
 import shutil
+import signal
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from eaves.kube.resource import Object
-from eaves.testing.daemons import wait_for
+from eaves.testing import movable_clock
+from eaves.testing.daemons import run_program, wait_for
 from eaves.testing.file_server import FileServer
 from eaves.testing.k3s import Release
 from eaves.testing.k3s_machine import Lan, Machine, end_pods
+from eaves.testing.movable_clock import MovableClock
 from eaves.testing.namespaces import Namespace
 from eaves.testing.relay import Relay
 from eaves.testing.system import ControllerHost, NodeHost
@@ -34,12 +38,45 @@ class ClusterNode(NodeHost):
     """A node daemon on a :class:`Machine`."""
 
     def __init__(
-        self, folder: Path, controller: ControllerHost, machine: Machine, ports: Sequence[int], name: str
+        self,
+        folder: Path,
+        controller: ControllerHost,
+        machine: Machine,
+        ports: Sequence[int],
+        name: str,
+        state_dir: Path,
     ) -> None:
-        super().__init__(folder, controller, prefix=machine.prefix, name=name)
+        super().__init__(folder, controller, state_dir=state_dir, prefix=machine.prefix, name=name)
         self.machine = machine
+        self.clock: MovableClock | None = None
         with Namespace.at(f"/proc/{machine.pid}/ns/net") as inside:
             self.relays = [Relay(inside, port) for port in ports]
+
+    def add_clock(self) -> None:
+        """A clock of the day of its own, for what is started from now on."""
+        self.clock = self.machine.add_clock()
+        self.daemon.prefix = [*self.machine.prefix, *movable_clock.want_prefix()]
+
+    def fill_disk(self) -> None:
+        """To the last byte. Of one that was added with ``disk_bytes``."""
+        assert self.instance.data_dir.is_mount()
+        filler = self._filler
+        whole, rest = (
+            f"dd if=/dev/zero of={filler} bs=1M",
+            f"dd if=/dev/zero of={filler} bs=512 oflag=append conv=notrunc",
+        )
+        run_program(["sh", "-c", f"{{ {whole}; {rest}; }} 2>&1; true"])
+
+    def free_disk(self) -> None:
+        self._filler.unlink(missing_ok=True)
+
+    @property
+    def _filler(self) -> Path:
+        return self.instance.data_dir / "filler"
+
+    def count_refusals(self) -> int:
+        """How often it asked the controller in vain."""
+        return sum(relay.refusals for relay in self.relays)
 
     def cut_controller(self) -> None:
         for relay in self.relays:
@@ -87,12 +124,26 @@ class ClusterStage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def add_node(self, *, is_started: bool = True, name: str = "") -> ClusterNode:
-        """A joined node, ready when ``is_started``. ``name``: of one whose place it takes."""
+    def add_node(
+        self, *, is_started: bool = True, name: str = "", disk_bytes: int = 0, has_clock: bool = False
+    ) -> ClusterNode:
+        """A joined node, ready when ``is_started``. ``name``: of one whose place it takes.
+
+        ``disk_bytes``: its state, K3s's included, has a file system of its own of this size. ``has_clock``: it has a clock of the day of
+        its own.
+        """
+        state_dir = self._folder / f"state-{secrets.token_hex(4)}"
+        state_dir.mkdir()
+        if disk_bytes:
+            # Before there is the machine, which sees what is mounted then.
+            run_program(["mount", "-t", "tmpfs", "-o", f"size={disk_bytes},mode=700", "tmpfs", str(state_dir)])
+            self._stack.callback(run_program, ["umount", "-l", str(state_dir)])
         machine = Machine(self._folder, f"k{len(self.nodes)}-{secrets.token_hex(3)}", self._lan)
         ports = (self.controller.gateway_port, self.controller.api_port, self.port)
-        node = ClusterNode(self._folder, self.controller, machine, ports, name)
+        node = ClusterNode(self._folder, self.controller, machine, ports, name, state_dir)
         self._stack.callback(node.remove)
+        if has_clock:
+            node.add_clock()
         node.join()
         if is_started:
             node.start()
@@ -185,6 +236,55 @@ class ClusterStage:
         text = self.ask(server, "/api/v1/nodes")
         items: list[Object] = json.loads(text)["items"] if text else []
         return items
+
+    def list_ready(self, server: ClusterNode) -> list[str]:
+        """Names of the Nodes that are ready, as this server tells."""
+        found = []
+        for node in self.list_kube_nodes(server):
+            conditions: list[Object] = node["status"].get("conditions") or []
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+                found.append(str(node["metadata"]["name"]))
+        return sorted(found)
+
+    def count_etcd(self, server: ClusterNode) -> int:
+        """Members, as etcd itself tells them; 0 while it does not answer."""
+        tls = self.data(server) / "server" / "tls" / "etcd"
+        files = ("--cacert", f"{tls}/server-ca.crt", "--cert", f"{tls}/client.crt", "--key", f"{tls}/client.key")
+        url = "https://127.0.0.1:2379/v3/cluster/member/list"
+        text = server.machine.run("curl", "-sf", "-m", "10", *files, "-X", "POST", "-d", "{}", url, check=False)
+        return len(json.loads(text)["members"]) if text else 0
+
+    def list_config_maps(self, node: ClusterNode) -> list[str]:
+        """Names of those in namespace ``default``, as soon as the API answers."""
+        path = "/api/v1/namespaces/default/configmaps"
+        text = wait_for("the API", lambda: self.ask(node, path), READY_LIMIT_S, node.explain)
+        return [entry["metadata"]["name"] for entry in json.loads(text)["items"]]
+
+    def write_config_map(self, node: ClusterNode, name: str) -> None:
+        """As soon as the API takes it."""
+        body = json.dumps({"metadata": {"name": name}})
+
+        def is_written() -> bool:
+            try:
+                with contextlib.closing(self.connect(node)) as connection:
+                    path, headers = "/api/v1/namespaces/default/configmaps", {"Content-Type": "application/json"}
+                    connection.request("POST", path, body, headers)
+                    status = connection.getresponse().status
+            except (OSError, http.client.HTTPException):
+                return False
+            # A conflict: it took an earlier one whose answer was lost.
+            assert status in (201, 409) or status >= 500, status
+            return status in (201, 409)
+
+        wait_for(f"the ConfigMap {name}", is_written, READY_LIMIT_S, node.explain)
+
+    def kill_k3s(self, node: ClusterNode) -> None:
+        """``kill -9`` of K3s itself; what it had started ends with it or goes on, as with K3s."""
+        for pid in self.k3s_pids(node):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                if {"server", "agent"} & {*words[1:8]} and any("k3s" in word for word in words[:6]):
+                    os.kill(int(pid), signal.SIGKILL)
 
     def k3s_pids(self, node: ClusterNode) -> list[str]:
         """Processes of Kubernetes, containerd and etcd on the machine."""

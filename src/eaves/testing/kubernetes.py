@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from eaves.testing import movable_clock
+
 MODULES = Path(__file__).resolve().parents[3] / "tests" / "k3s" / "modules"
 VERSIONS = ("v1.37.2+k3s1", "v1.36.3+k3s1")
 """Versions of K3s that the stand-in bears, newest first: each has the Kubernetes of its number inside."""
@@ -156,9 +158,11 @@ def build(say: Callable[[str], None], limit_s: float = LIMIT_S, *, is_patient: b
 def _build(go: str, module: Module, end: float) -> None:
     folder = _folder(module)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as scratch:
+        overlay = movable_clock.write_overlay(go, Path(scratch))
         for name, package in module.packages.items():
             target = Path(scratch, "programs", name)
             flags = ["-trimpath", "-buildvcs=false", "-tags", module.tags, "-ldflags", f"-s -w {module.flags}"]
+            flags += ["-overlay", str(overlay)] if overlay is not None else []
             _run([go, "build", *flags, "-o", str(target), package], MODULES / module.name, end)
         if not folder.is_dir():
             Path(scratch, "programs").replace(folder)
@@ -191,7 +195,7 @@ def _run(argv: Sequence[str], folder: Path, end: float) -> None:
 
 
 def _folder(module: Module) -> Path:
-    made = hashlib.sha256(repr(module).encode())
+    made = hashlib.sha256(repr(module).encode() + movable_clock.GO_SOURCE.encode())
     for path in sorted((MODULES / module.name).iterdir()):
         made.update(path.name.encode() + b"\0" + path.read_bytes())
     return cache_folder() / f"{module.name}-{made.hexdigest()[:16]}"

@@ -17,6 +17,8 @@ class Relay:
     def __init__(self, namespace: Namespace, port: int, address: str = "127.0.0.1") -> None:
         self._port = port
         self.is_cut = False
+        self.refusals = 0
+        """Connections that led nowhere."""
         self._streams: set[socket.socket] = set()
         with namespace.entered():
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -51,8 +53,9 @@ class Relay:
         try:
             with inside:
                 if self.is_cut:
+                    self.refusals += 1
                     return
-                with socket.create_connection(("127.0.0.1", self._port), 10) as outside:
+                with self._connect() as outside:
                     outside.settimeout(None)
                     for end in (inside, outside):
                         # A relay that holds small pieces back would add 40 ms to what daemons answer at once.
@@ -65,6 +68,13 @@ class Relay:
                     self._streams -= {inside, outside}
         except OSError:
             return
+
+    def _connect(self) -> socket.socket:
+        try:
+            return socket.create_connection(("127.0.0.1", self._port), 10)
+        except OSError:
+            self.refusals += 1
+            raise
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -1,0 +1,252 @@
+"""Each operation on a K3s cluster under each fault: on real machines, from the bring-up to the end. Whichever K3s is found runs inside."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from eaves.kube.resource import Object
+from eaves.testing.cluster_faults import FAULTS, Fault, tell
+from eaves.testing.daemons import wait_for
+from eaves.testing.k3s import Release
+from eaves.testing.k3s_stage import READY_LIMIT_S, ClusterNode, ClusterStage, want_cluster
+from eaves.testing.system import ControllerHost
+
+pytestmark = [pytest.mark.xdist_group("k3s"), pytest.mark.timeout(3600), pytest.mark.soak]
+NAME = "shop"
+FELT_LIMIT_S = 180.0
+
+
+class Site:
+    """A cluster that grows and shrinks, one operation after the other, each hit by the same fault."""
+
+    def __init__(self, stage: ClusterStage, shop: str, fault: Fault) -> None:
+        self.stage, self.shop, self.fault = stage, shop, fault
+        self.began = time.monotonic()
+        self.kept: list[str] = []
+        """ConfigMaps that must be there."""
+
+    def add_node(self, name: str = "") -> ClusterNode:
+        return self.stage.add_node(name=name, disk_bytes=self.fault.disk_bytes, has_clock=self.fault.has_clock)
+
+    def edit(self, **spec: object) -> None:
+        self.stage.controller.operator.patch("k3sclusters", NAME, {"spec": spec}, self.shop)
+
+    def members(self) -> dict[str, Object]:
+        found = self.stage.find(NAME, self.shop) or {}
+        return {member["nodeName"]: member for member in found.get("status", {}).get("members", [])}
+
+    def member(self, node: ClusterNode) -> Object:
+        """Empty when it is none."""
+        return self.members().get(node.name, {})
+
+    def done(self, order: str) -> int:
+        """How often the whole cluster obeyed an order."""
+        status: Object = self.stage.get(NAME, self.shop)["status"]
+        return int(status.get("done", {}).get(order, 0))
+
+    def run(
+        self,
+        what: str,
+        begin: Callable[[], None],
+        under_way: Callable[[], object],
+        is_done: Callable[[], object],
+        struck: ClusterNode | Callable[[], ClusterNode],
+    ) -> None:
+        """Begin it, let the fault happen when it is under way, and see it done."""
+        self.say(what)
+        begin()
+        explain = self.explain
+        wait_for(f"{what} to begin", lambda: under_way() or is_done(), READY_LIMIT_S, explain)
+        node = struck if isinstance(struck, ClusterNode) else struck()
+        self.fault.strike(self.stage, node)
+        self.say(f"{what}: struck")
+        if self.fault.outlasts:
+            wait_for(f"{what} meanwhile", is_done, READY_LIMIT_S, explain)
+        else:
+            wait_for(f"the fault to be felt: {what}", lambda: self._is_felt(node, is_done), FELT_LIMIT_S, explain)
+        self.say(f"{what}: mends")
+        self.fault.mend(self.stage, node)
+        wait_for(what, is_done, READY_LIMIT_S, explain)
+
+    def settle(self, servers: Sequence[ClusterNode], agents: Sequence[ClusterNode] = ()) -> None:
+        """Wait until the cluster is Ready with these members and nobody else, with all that was written to it; write more."""
+        stage, names = self.stage, sorted(node.name for node in (*servers, *agents))
+        stage.wait_phase(NAME, self.shop, "Ready")
+        assert sorted(self.members()) == names
+        for server in servers:
+            seen = functools.partial(self._sees, server, names)
+            wait_for(f"{server.name} to see all", seen, READY_LIMIT_S, self.explain)
+            assert stage.count_etcd(server) == len(servers)
+        assert set(self.kept) <= set(stage.list_config_maps(servers[-1]))
+        self.kept.append(f"kept-{len(self.kept)}")
+        stage.write_config_map(servers[0], self.kept[-1])
+        self.say("settled")
+
+    def _sees(self, server: ClusterNode, names: Sequence[str]) -> bool:
+        return self.stage.list_ready(server) == names
+
+    def explain(self) -> str:
+        if not self.stage.controller.daemon.is_running:
+            return "the controller is away"
+        told = [tell(self.stage, node, NAME, self.shop) for node in self.stage.nodes[:1]]
+        return "\n".join([*told, *(node.explain() for node in self.stage.nodes)])
+
+    def say(self, what: str) -> None:
+        print(f"{time.monotonic() - self.began:.0f} s: {what}", flush=True)
+
+    def _is_felt(self, node: ClusterNode, is_done: Callable[[], object]) -> bool:
+        if not self.fault.is_heard:
+            return self.fault.is_felt(self.stage, node, "")
+        return self.fault.is_felt(self.stage, node, tell(self.stage, node, NAME, self.shop)) or bool(is_done())
+
+
+@pytest.fixture(params=FAULTS)
+def fault(request: pytest.FixtureRequest) -> Fault:
+    found = FAULTS[request.param]()
+    if found.why_not():
+        pytest.skip(found.why_not())
+    return found
+
+
+@pytest.fixture
+def site(folder: Path, own_controller: ControllerHost, releases: list[Release], fault: Fault) -> Iterator[Site]:
+    own_controller.start()
+    with ClusterStage(folder, own_controller, releases) as stage:
+        own_controller.operator.create("namespaces", {"metadata": {"name": "shop"}})
+        stage.want_releases("shop")
+        yield Site(stage, "shop", fault)
+
+
+def test_every_operation_ends_well_in_spite_of(site: Site, releases: list[Release]) -> None:
+    new, old = (*releases, *releases)[:2]
+    a, d = site.add_node(), site.add_node()
+    spec: Object = {"backup": {"keep": 3}, "upgrade": {"healthTimeout": "60s"}}
+    site.run(
+        "bring-up",
+        lambda: site.stage.apply(want_cluster(NAME, old.version, [a], **spec), site.shop),
+        lambda: site.member(a).get("state") in ("Starting", "Ready"),
+        lambda: site.member(a).get("ready"),
+        a,
+    )
+    site.settle([a])
+    site.run(
+        "add an agent",
+        lambda: site.edit(agents={"nodeNames": [d.name]}),
+        lambda: site.member(d).get("state") == "Starting",
+        lambda: site.member(d).get("ready"),
+        d,
+    )
+    site.settle([a], [d])
+
+    _obey_orders(site, a, d)
+
+    b, c = site.add_node(), site.add_node()
+    site.run(
+        "add servers",
+        lambda: site.edit(servers={"nodeNames": [a.name, b.name, c.name]}),
+        lambda: site.member(b).get("state") == "Starting",
+        lambda: site.member(b).get("ready") and site.member(c).get("ready"),
+        b,
+    )
+    site.settle([a, b, c], [d])
+    if new.version != old.version:
+        nodes = {node.name: node for node in (a, b, c, d)}
+
+        def is_told() -> ClusterNode | None:
+            """The first one that is to run the new version."""
+            members = site.members().values()
+            return next((nodes[m["nodeName"]] for m in members if m["version"] == new.version), None)
+
+        def is_upgraded() -> bool:
+            return {member.get("runningVersion") for member in site.members().values()} == {new.version}
+
+        site.run("upgrade", lambda: site.edit(version=new.version), is_told, is_upgraded, lambda: is_told() or a)
+        site.settle([a, b, c], [d])
+
+    # The box of a server dies for good, and another one registers under its name.
+    former = site.member(b)["id"]
+
+    def replace() -> None:
+        b.cut_power()
+        site.stage.controller.operator.delete("edgenodes", b.name)
+        site.add_node(name=b.name)
+
+    site.run(
+        "replace a server",
+        replace,
+        lambda: site.member(b).get("id") not in (None, former),
+        lambda: site.member(b).get("id") not in (None, former) and site.member(b).get("ready"),
+        c,
+    )
+    box = site.stage.nodes[-1]
+    site.settle([a, box, c], [d])
+    site.run(
+        "remove a server",
+        lambda: site.edit(servers={"nodeNames": [a.name, box.name]}),
+        lambda: site.member(c).get("want") != "Ready",
+        lambda: not site.member(c) and site.stage.list_traces(c) == [],
+        c,
+    )
+    site.settle([a, box], [d])
+    site.run(
+        "remove an agent",
+        lambda: site.edit(agents={"nodeNames": []}),
+        lambda: site.member(d).get("want") != "Ready",
+        lambda: not site.member(d) and site.stage.list_traces(d) == [],
+        d,
+    )
+    site.settle([a, box])
+    site.run(
+        "delete",
+        lambda: site.stage.controller.operator.delete("k3sclusters", NAME, site.shop),
+        lambda: site.member(a).get("want") != "Ready",
+        lambda: (
+            site.stage.find(NAME, site.shop) is None and site.stage.list_traces(a) == site.stage.list_traces(box) == []
+        ),
+        a,
+    )
+
+
+def _obey_orders(site: Site, server: ClusterNode, agent: ClusterNode) -> None:
+    """Snapshot, restore, certificates and token."""
+    counters: dict[str, object] = {}
+
+    def order(name: str, value: object = 1) -> None:
+        counters[name] = value
+        site.edit(operations=counters)
+
+    def is_ordered(name: str) -> bool:
+        return int(site.member(server).get("ordered", {}).get(name, 0)) == 1
+
+    def obey(name: str, value: object = 1) -> None:
+        def is_done() -> bool:
+            return site.done(name) == 1
+
+        site.run(name, lambda: order(name, value), lambda: is_ordered(name), is_done, server)
+
+    obey("snapshot")
+    snapshots = wait_for(
+        "the snapshot to be told",
+        lambda: site.stage.get(NAME, site.shop)["status"].get("snapshots"),
+        READY_LIMIT_S,
+        site.explain,
+    )
+    assert len(snapshots) == 1
+    site.stage.write_config_map(server, "after-the-snapshot")
+    obey("restore", {"snapshot": snapshots[0]["name"], "counter": 1})
+    site.settle([server], [agent])
+    assert "after-the-snapshot" not in site.stage.list_config_maps(server)
+
+    certificate = site.stage.read(server, "server/tls/client-admin.crt")
+    obey("rotateCertificates")
+    site.settle([server], [agent])
+    assert site.stage.read(server, "server/tls/client-admin.crt") != certificate
+    token = site.stage.read(server, "server/token")
+    obey("rotateToken")
+    site.settle([server], [agent])
+    assert site.stage.read(server, "server/token") != token
