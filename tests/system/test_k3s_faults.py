@@ -125,91 +125,37 @@ def site(folder: Path, own_controller: ControllerHost, releases: list[Release], 
 def test_every_operation_ends_well_in_spite_of(site: Site, releases: list[Release]) -> None:
     new, old = (*releases, *releases)[:2]
     a, d = site.add_node(), site.add_node()
+    _bring_up(site, old, a, d)
+    _obey_orders(site, a, d)
+    b, c = site.add_node(), site.add_node()
+    _add_servers(site, a, b, c, d)
+    if new.version != old.version:
+        _upgrade(site, new, [a, b, c, d])
+        site.settle([a, b, c], [d])
+    box = _replace(site, b, c)
+    site.settle([a, box, c], [d])
+    _shrink(site, a, box, c, d)
+    assert [site.stage.list_traces(node) for node in (a, box, c, d)] == [[]] * 4
+
+
+def _bring_up(site: Site, release: Release, server: ClusterNode, agent: ClusterNode) -> None:
     spec: Object = {"backup": {"keep": 3}, "upgrade": {"healthTimeout": "60s"}}
     site.run(
         "bring-up",
-        lambda: site.stage.apply(want_cluster(NAME, old.version, [a], **spec), site.shop),
-        lambda: site.member(a).get("state") in ("Starting", "Ready"),
-        lambda: site.member(a).get("ready"),
-        a,
+        lambda: site.stage.apply(want_cluster(NAME, release.version, [server], **spec), site.shop),
+        lambda: site.member(server).get("state") in ("Starting", "Ready"),
+        lambda: site.member(server).get("ready"),
+        server,
     )
-    site.settle([a])
+    site.settle([server])
     site.run(
         "add an agent",
-        lambda: site.edit(agents={"nodeNames": [d.name]}),
-        lambda: site.member(d).get("state") == "Starting",
-        lambda: site.member(d).get("ready"),
-        d,
+        lambda: site.edit(agents={"nodeNames": [agent.name]}),
+        lambda: site.member(agent).get("state") == "Starting",
+        lambda: site.member(agent).get("ready"),
+        agent,
     )
-    site.settle([a], [d])
-
-    _obey_orders(site, a, d)
-
-    b, c = site.add_node(), site.add_node()
-    site.run(
-        "add servers",
-        lambda: site.edit(servers={"nodeNames": [a.name, b.name, c.name]}),
-        lambda: site.member(b).get("state") == "Starting",
-        lambda: site.member(b).get("ready") and site.member(c).get("ready"),
-        b,
-    )
-    site.settle([a, b, c], [d])
-    if new.version != old.version:
-        nodes = {node.name: node for node in (a, b, c, d)}
-
-        def is_told() -> ClusterNode | None:
-            """The first one that is to run the new version."""
-            members = site.members().values()
-            return next((nodes[m["nodeName"]] for m in members if m["version"] == new.version), None)
-
-        def is_upgraded() -> bool:
-            return {member.get("runningVersion") for member in site.members().values()} == {new.version}
-
-        site.run("upgrade", lambda: site.edit(version=new.version), is_told, is_upgraded, lambda: is_told() or a)
-        site.settle([a, b, c], [d])
-
-    # The box of a server dies for good, and another one registers under its name.
-    former = site.member(b)["id"]
-
-    def replace() -> None:
-        b.cut_power()
-        site.stage.controller.operator.delete("edgenodes", b.name)
-        site.add_node(name=b.name)
-
-    site.run(
-        "replace a server",
-        replace,
-        lambda: site.member(b).get("id") not in (None, former),
-        lambda: site.member(b).get("id") not in (None, former) and site.member(b).get("ready"),
-        c,
-    )
-    box = site.stage.nodes[-1]
-    site.settle([a, box, c], [d])
-    site.run(
-        "remove a server",
-        lambda: site.edit(servers={"nodeNames": [a.name, box.name]}),
-        lambda: site.member(c).get("want") != "Ready",
-        lambda: not site.member(c) and site.stage.list_traces(c) == [],
-        c,
-    )
-    site.settle([a, box], [d])
-    site.run(
-        "remove an agent",
-        lambda: site.edit(agents={"nodeNames": []}),
-        lambda: site.member(d).get("want") != "Ready",
-        lambda: not site.member(d) and site.stage.list_traces(d) == [],
-        d,
-    )
-    site.settle([a, box])
-    site.run(
-        "delete",
-        lambda: site.stage.controller.operator.delete("k3sclusters", NAME, site.shop),
-        lambda: site.member(a).get("want") != "Ready",
-        lambda: (
-            site.stage.find(NAME, site.shop) is None and site.stage.list_traces(a) == site.stage.list_traces(box) == []
-        ),
-        a,
-    )
+    site.settle([server], [agent])
 
 
 def _obey_orders(site: Site, server: ClusterNode, agent: ClusterNode) -> None:
@@ -250,3 +196,71 @@ def _obey_orders(site: Site, server: ClusterNode, agent: ClusterNode) -> None:
     obey("rotateToken")
     site.settle([server], [agent])
     assert site.stage.read(server, "server/token") != token
+
+
+def _add_servers(site: Site, first: ClusterNode, second: ClusterNode, third: ClusterNode, agent: ClusterNode) -> None:
+    site.run(
+        "add servers",
+        lambda: site.edit(servers={"nodeNames": [first.name, second.name, third.name]}),
+        lambda: site.member(second).get("state") == "Starting",
+        lambda: site.member(second).get("ready") and site.member(third).get("ready"),
+        second,
+    )
+    site.settle([first, second, third], [agent])
+
+
+def _upgrade(site: Site, release: Release, nodes: Sequence[ClusterNode]) -> None:
+    by_name = {node.name: node for node in nodes}
+
+    def is_told() -> ClusterNode | None:
+        """The first one that is to run the new version."""
+        members = site.members().values()
+        return next((by_name[m["nodeName"]] for m in members if m["version"] == release.version), None)
+
+    def is_upgraded() -> bool:
+        return {member.get("runningVersion") for member in site.members().values()} == {release.version}
+
+    site.run("upgrade", lambda: site.edit(version=release.version), is_told, is_upgraded, lambda: is_told() or nodes[0])
+
+
+def _replace(site: Site, dead: ClusterNode, other: ClusterNode) -> ClusterNode:
+    """The box of a server dies for good, and another one registers under its name, while the fault hits ``other``."""
+    former = site.member(dead)["id"]
+
+    def begin() -> None:
+        dead.cut_power()
+        site.stage.controller.operator.delete("edgenodes", dead.name)
+        site.add_node(name=dead.name)
+
+    def is_entered() -> bool:
+        return site.member(dead).get("id") not in (None, former)
+
+    site.run("replace a server", begin, is_entered, lambda: is_entered() and site.member(dead).get("ready"), other)
+    return site.stage.nodes[-1]
+
+
+def _shrink(site: Site, first: ClusterNode, second: ClusterNode, third: ClusterNode, agent: ClusterNode) -> None:
+    """Until nothing is left."""
+    site.run(
+        "remove a server",
+        lambda: site.edit(servers={"nodeNames": [first.name, second.name]}),
+        lambda: site.member(third).get("want") != "Ready",
+        lambda: not site.member(third) and site.stage.list_traces(third) == [],
+        third,
+    )
+    site.settle([first, second], [agent])
+    site.run(
+        "remove an agent",
+        lambda: site.edit(agents={"nodeNames": []}),
+        lambda: site.member(agent).get("want") != "Ready",
+        lambda: not site.member(agent) and site.stage.list_traces(agent) == [],
+        agent,
+    )
+    site.settle([first, second])
+    site.run(
+        "delete",
+        lambda: site.stage.controller.operator.delete("k3sclusters", NAME, site.shop),
+        lambda: site.member(first).get("want") != "Ready",
+        lambda: site.stage.find(NAME, site.shop) is None,
+        first,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from eaves.testing import kubernetes, movable_clock
+from eaves.testing import kubernetes, movable_clock, shifted_clock
 from eaves.testing.k3s_stage import ClusterNode, ClusterStage
 
 DAY_S = 86_400
@@ -73,7 +73,7 @@ class NetworkCut(Fault):
         node.cut_controller()
 
     def is_felt(self, stage: ClusterStage, node: ClusterNode, told: str) -> bool:
-        return node.count_refusals() >= self._before + _TRIES
+        return node.count_refusals() >= self._before + 2 * _TRIES
 
     def mend(self, stage: ClusterStage, node: ClusterNode) -> None:
         stage.set_cable(node, is_plugged=True)
@@ -125,7 +125,7 @@ class ClocksAhead(Fault):
         folder = kubernetes.find_module(kubernetes.module_of(kubernetes.VERSIONS[0]))
         if folder is None or not movable_clock.is_heeded_by(folder / "kube"):
             return "programs that heed a clock of the test's are those of the stand-in, built with a Go that is known"
-        return "" if movable_clock.preload() else "libfaketime is missing"
+        return "" if shifted_clock.find_library() else "libfaketime is missing"
 
     def strike(self, stage: ClusterStage, node: ClusterNode) -> None:
         self._move(stage, AHEAD_S)

@@ -2,18 +2,18 @@
 
 The kernel has one clock of the day for all that it runs. So programs are told otherwise: those built from Go modules
 (:mod:`eaves.testing.kubernetes`) by a package ``time`` that adds the seconds of :data:`FILE` where there is such a file, the tests'
-own by :func:`load_shift`, and a node daemon by libfaketime (nothing but what waits on an event loop alone: it breaks ``time.sleep``).
-The clock that measures durations stays as it is, as it does on a machine whose clock is set.
+own by :func:`load_shift`, and a node daemon by :mod:`eaves.testing.shifted_clock`. The clock that measures durations stays as it is,
+as it does on a machine whose clock is set.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import struct
 import subprocess
-import sys
 from pathlib import Path
+
+from eaves.testing import shifted_clock
 
 FOLDER = "/var/lib/eaves-testing-clock"
 """A place of each :class:`eaves.testing.k3s_machine.Machine`: outlives a power cut, as a battery keeps a clock."""
@@ -21,7 +21,6 @@ FILE = f"{FOLDER}/seconds"
 """What is added to the kernel's time: seconds, signed 64 bits, in the machine's byte order. Programs map it once and see each change."""
 _TEXT = f"{FOLDER}/faketime"
 """The same for libfaketime."""
-_MARK = "EAVES_CLOCK_IS_MOVABLE"
 
 GO_SOURCE = f"""package time
 
@@ -106,39 +105,4 @@ def load_shift() -> int:
 
 def want_prefix() -> list[str]:
     """What goes before the command of a node daemon that is to heed the clock of its machine."""
-    return [sys.executable, "-m", "eaves.testing.movable_clock"]
-
-
-def preload() -> dict[str, str]:
-    """The environment in which a node daemon starts that is to heed the clock; empty without libfaketime."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-    return (
-        {}
-        if library is None
-        else {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": _TEXT,
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-    )
-
-
-def main() -> None:
-    """``python -m eaves.testing.movable_clock eaves node run --config FILE``: the same process goes on, so that its pid stays."""
-    argv = sys.argv[1:]
-    if not preload():
-        sys.exit("libfaketime is missing: apt-get install --no-install-recommends libfaketime")
-    if _MARK not in os.environ:
-        os.execve(sys.executable, [*want_prefix(), *argv], {**os.environ, **preload(), _MARK: "1"})
-    # Programs that the daemon runs (nft is one) do not bear the library.
-    for name in ("LD_PRELOAD", _MARK):
-        del os.environ[name]
-    # Not by the command, which would start itself anew without the library.
-    from eaves.node.__main__ import main as run_daemon
-
-    sys.exit(run_daemon([argv[argv.index("--config") + 1]]))
-
-
-if __name__ == "__main__":
-    main()
+    return shifted_clock.want_prefix(_TEXT)

@@ -1,8 +1,9 @@
-"""Runs the node daemon with its clock of the day shifted: ``python -m eaves.testing.shifted_clock YEARS eaves node run --config FILE``.
+"""Runs the node daemon with another clock of the day: ``python -m eaves.testing.shifted_clock SHIFT eaves node run --config FILE``.
 
-libfaketime shifts what the C library says. It must be loaded at the start of the process, so this module starts itself anew with it
-and then takes it out of the environment: nft and other programs that the daemon runs do not bear it. The clock that measures
-durations stays as it is.
+``SHIFT`` is a number of years, or the path of a file in which libfaketime finds the shift whenever it has changed. libfaketime shifts
+what the C library says. It must be loaded at the start of the process, so this module starts itself anew with it and then takes it out
+of the environment: nft and other programs that the daemon runs do not bear it, nor does ``time.sleep``, so that it is for what waits on
+an event loop alone. The clock that measures durations stays as it is.
 """
 
 from __future__ import annotations
@@ -14,20 +15,29 @@ from pathlib import Path
 _MARK = "EAVES_CLOCK_IS_SHIFTED"
 
 
-def want_prefix(years: int) -> list[str]:
-    """What goes before the command."""
-    return [sys.executable, "-m", "eaves.testing.shifted_clock", str(years)]
+def want_prefix(shift: int | str) -> list[str]:
+    """What goes before the command. ``shift``: years, or a file."""
+    return [sys.executable, "-m", "eaves.testing.shifted_clock", str(shift)]
+
+
+def find_library() -> Path | None:
+    """libfaketime; None when it is not installed."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 def main() -> None:
-    years, argv = int(sys.argv[1]), sys.argv[2:]
+    shift, argv = sys.argv[1], sys.argv[2:]
     if _MARK not in os.environ:
-        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+        library = find_library()
         if library is None:
             sys.exit("libfaketime is missing: apt-get install --no-install-recommends libfaketime")
-        shift = {"LD_PRELOAD": str(library), "FAKETIME": f"{years * 365:+d}d", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        wanted = {"LD_PRELOAD": str(library), "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_CACHE_DURATION": "1"}
+        if shift.startswith("/"):
+            wanted["FAKETIME_TIMESTAMP_FILE"] = shift
+        else:
+            wanted["FAKETIME"] = f"{int(shift) * 365:+d}d"
         # The same process goes on, so that its pid stays the one that the test kills.
-        os.execve(sys.executable, [*want_prefix(years), *argv], {**os.environ, **shift, _MARK: "1"})
+        os.execve(sys.executable, [*want_prefix(shift), *argv], {**os.environ, **wanted, _MARK: "1"})
     for name in ("LD_PRELOAD", _MARK):
         del os.environ[name]
     # Not by the command, which would start itself anew without the library.
