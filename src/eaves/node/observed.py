@@ -344,6 +344,7 @@ class Observations:
     def __init__(self) -> None:
         self._items: dict[tuple[type[Status], str], Status] = {}
         self._removed: list[tuple[type[Status], str]] = []
+        self._expected: set[tuple[type[Status], str]] = set()
         self._app_data: dict[tuple[str, str], bytes] = {}
         self._patches: tuple[PatchStatus, ...] = ()
         self._flows: deque[FlowBatch] = deque()
@@ -352,13 +353,25 @@ class Observations:
         self._version = 0
         self._changed = asyncio.Event()
 
+    def expect(self, kind: type[Status], object_id: str) -> None:
+        """It was here when the daemon ended, and nobody has looked since: that nothing is known of it does not mean that it is gone."""
+        self._expected.add((kind, object_id))
+
+    def is_expected(self, kind: type[Status], object_id: str) -> bool:
+        """Until it is published or removed."""
+        return (kind, object_id) in self._expected
+
     def publish(self, status: Status) -> None:
         key = (type(status), status.id)
+        self._expected.discard(key)
         if self._items.get(key) != status:
             self._items[key] = status
             self._touch()
 
     def remove(self, kind: type[Status], object_id: str) -> None:
+        if (kind, object_id) in self._expected:
+            self._expected.remove((kind, object_id))
+            self._touch()
         if self._items.pop((kind, object_id), None) is not None:
             self._removed.append((kind, object_id))
             self._touch()

@@ -97,6 +97,7 @@ class Clusters:
         await self.membership.open()
         await self.backups.open()
         if self.membership.record.id:
+            self._observations.expect(ClusterStatus, self.membership.record.id)
             self._is_member.set()
 
     def set_desired(self, desired: DesiredNode) -> None:

@@ -180,7 +180,8 @@ class Reporter:
                 self._queued[key] = gist
                 self._put(key, want_info(self._device_id, key, subject, now))
         gone = [key for key in self._queued if key not in wanted]
-        former = self._told.keys.difference(wanted, self._queued, self._leaving)
+        unseen = {key for key in self._told.keys if self._observations.is_expected(STRUCTS[key[0]], key[1])}
+        former = self._told.keys.difference(wanted, self._queued, self._leaving, unseen)
         for key in (*gone, *list_departed(former, self._orders.desired)):
             self._queued.pop(key, None)
             self._leaving.add(key)

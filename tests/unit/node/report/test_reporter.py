@@ -23,6 +23,7 @@ from eaves.node.link.queues import EventQueue
 from eaves.node.observed import (
     AppState,
     AppStatus,
+    ClusterStatus,
     Fault,
     ImageBlob,
     ImageState,
@@ -33,6 +34,7 @@ from eaves.node.observed import (
     VolumeState,
     VolumeStatus,
 )
+from eaves.node.observed_cluster import ClusterState
 from eaves.node.observed_patches import PatchState, PatchStatus
 from eaves.node.orders import Orders
 from eaves.node.report.device import DeviceView
@@ -55,6 +57,7 @@ pytestmark = pytest.mark.looptime
 
 APP_ID = "50000000-0000-4000-8000-000000000001"
 IMAGE_ID = "20000000-0000-4000-8000-000000000001"
+CLUSTER_ID = "60000000-0000-4000-8000-000000000001"
 APP = AppStatus(APP_ID, "1", "web", "shop", AppState.RUNNING)
 
 
@@ -214,6 +217,34 @@ async def test_what_left_the_config_while_the_daemon_was_down_is_told_as_gone(tm
         await third.until(lambda: bool(third.infos()))
         await asyncio.sleep(10)
     assert [info.WhichOneof("InfoContent") for info in third.infos()] == ["vinfo"]
+
+
+async def test_what_is_here_and_was_not_looked_at_yet_is_not_told_as_gone(tmp_path: Path) -> None:
+    """A cluster that is to be left: a controller that took it for left would delete its K3sCluster while all of it is still here."""
+    status = ClusterStatus(CLUSTER_ID, "shop", ClusterState.READY)
+    stage = Stage(tmp_path, remembers=True)
+    async with stage.running():
+        stage.observations.publish(status)
+        await stage.until_told(1)
+    again = Stage(tmp_path, remembers=True)
+    again.observations.expect(ClusterStatus, CLUSTER_ID)
+    async with again.running():
+        again.reporter.note_config()
+        await asyncio.sleep(10)
+        assert again.infos() == []
+        again.observations.publish(replace(status, state=ClusterState.LEAVING))
+        await again.until(lambda: len(again.infos()) == 1)
+        again.observations.remove(ClusterStatus, CLUSTER_ID)
+        await again.until_told(0)
+    assert [info.cluster_info.HasField("eaves") for info in again.infos()] == [True, False]
+    await StateFile(tmp_path / "told.json", ToldKeys).save(ToldKeys(((ObjectKind.CLUSTER, CLUSTER_ID),)))
+    third = Stage(tmp_path, remembers=True)
+    third.observations.expect(ClusterStatus, CLUSTER_ID)
+    async with third.running():
+        # It was left before anything could be said of it.
+        third.observations.remove(ClusterStatus, CLUSTER_ID)
+        await third.until_told(0)
+    assert [info.cluster_info.HasField("eaves") for info in third.infos()] == [False]
 
 
 async def test_a_removal_that_did_not_arrive_before_the_daemon_ended_is_told_by_the_next(tmp_path: Path) -> None:
