@@ -62,6 +62,9 @@ class Apps:
         """Find the workloads that a former daemon left running; they go on untouched."""
         self._key = await asyncio.to_thread(_want_key, self._instance.state_dir / "spec.key")
         self._seen = await self._engine.observe()
+        # A keeper of each removes it when nothing of it is left.
+        for app_id in {**self._seen, **dict.fromkeys(await asyncio.to_thread(_list_folders, self._instance.apps_dir))}:
+            self._observations.expect(AppStatus, app_id)
 
     def set_desired(self, desired: DesiredNode) -> None:
         self._is_let_go = False
