@@ -193,6 +193,7 @@ class Manager:
         await manager._devices.open()
         await manager._apps.open()
         await manager.clusters.open()
+        observations.note_inventory()
         return manager
 
     @property

@@ -345,6 +345,8 @@ class Observations:
         self._items: dict[tuple[type[Status], str], Status] = {}
         self._removed: list[tuple[type[Status], str]] = []
         self._expected: set[tuple[type[Status], str]] = set()
+        self.has_inventory = False
+        """Whoever keeps things on this node has said what to :meth:`expect`."""
         self._app_data: dict[tuple[str, str], bytes] = {}
         self._patches: tuple[PatchStatus, ...] = ()
         self._flows: deque[FlowBatch] = deque()
@@ -356,6 +358,11 @@ class Observations:
     def expect(self, kind: type[Status], object_id: str) -> None:
         """It was here when the daemon ended, and nobody has looked since: that nothing is known of it does not mean that it is gone."""
         self._expected.add((kind, object_id))
+
+    def note_inventory(self) -> None:
+        """All that a former daemon left here is expected or published by now."""
+        self.has_inventory = True
+        self._touch()
 
     def is_expected(self, kind: type[Status], object_id: str) -> bool:
         """Until it is published or removed."""

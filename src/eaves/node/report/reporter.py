@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -180,9 +180,7 @@ class Reporter:
                 self._queued[key] = gist
                 self._put(key, want_info(self._device_id, key, subject, now))
         gone = [key for key in self._queued if key not in wanted]
-        unseen = {key for key in self._told.keys if self._observations.is_expected(STRUCTS[key[0]], key[1])}
-        former = self._told.keys.difference(wanted, self._queued, self._leaving, unseen)
-        for key in (*gone, *list_departed(former, self._orders.desired)):
+        for key in (*gone, *self._list_departed(wanted)):
             self._queued.pop(key, None)
             self._leaving.add(key)
             self._put(key, want_removal(self._device_id, key, now), functools.partial(self._note_left, key))
@@ -196,6 +194,15 @@ class Reporter:
         if app_keys_before != {key for key in wanted if key[0] is ObjectKind.APP} or has_living != self._has_living:
             self._has_living = has_living
             self._device_due.set()
+
+    def _list_departed(self, wanted: Collection[Key]) -> list[Key]:
+        """What was told by a former daemon and left the config before this one started, once it is known to be gone from here too."""
+        if not self._observations.has_inventory:
+            return []
+        unseen = {key for key in self._told.keys if self._observations.is_expected(STRUCTS[key[0]], key[1])}
+        return list_departed(
+            self._told.keys.difference(wanted, self._queued, self._leaving, unseen), self._orders.desired
+        )
 
     def _queue_blobs(self, now: float) -> None:
         wanted = want_blob_reports(list_statuses(self._observations, ImageStatus))

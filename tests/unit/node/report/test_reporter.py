@@ -76,6 +76,7 @@ class Stage:
         self.folder = folder
         self.controller = ScriptedController(folder)
         self.observations = Observations()
+        self.observations.note_inventory()
         self.queue = EventQueue(self.controller.post)
         self.desired = DesiredNode("d", "1", "h")
         self.orders = SimpleNamespace(desired=self.desired, problems=(), timers=Timers())
@@ -227,9 +228,12 @@ async def test_what_is_here_and_was_not_looked_at_yet_is_not_told_as_gone(tmp_pa
         stage.observations.publish(status)
         await stage.until_told(1)
     again = Stage(tmp_path, remembers=True)
-    again.observations.expect(ClusterStatus, CLUSTER_ID)
+    again.observations.has_inventory = False
     async with again.running():
         again.reporter.note_config()
+        await asyncio.sleep(10)
+        again.observations.expect(ClusterStatus, CLUSTER_ID)
+        again.observations.note_inventory()
         await asyncio.sleep(10)
         assert again.infos() == []
         again.observations.publish(replace(status, state=ClusterState.LEAVING))
