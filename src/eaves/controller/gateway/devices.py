@@ -20,7 +20,10 @@ from eaves.store.devices import DeviceRecord, DeviceRegistry, InfoMessage
 from eaves.wire import certificates
 from eaves.wire.identifiers import DeviceId
 
-HELD_BYTES = 1 << 20
+HELD_BYTES = 1 << 18
+"""A device with a hundred apps has about as much to say; a fleet of hostile ones shall not fill the memory."""
+_HELD_OVERHEAD = 512
+"""What a message takes beside its payload, about."""
 
 
 class Device:
@@ -55,11 +58,10 @@ class HeldMessages:
     def add(self, message: InfoMessage) -> None:
         """The oldest go when there are too many."""
         former = self._messages.pop((message.ztype, message.object_id), None)
-        self._bytes += len(message.payload) - (len(former.payload) if former is not None else 0)
+        self._bytes += _size(message) - (_size(former) if former is not None else 0)
         self._messages[message.ztype, message.object_id] = message
         while self._bytes > HELD_BYTES:
-            oldest = self._messages.pop(next(iter(self._messages)))
-            self._bytes -= len(oldest.payload)
+            self._bytes -= _size(self._messages.pop(next(iter(self._messages))))
 
     def take(self) -> list[InfoMessage]:
         """All, in the order in which they came; none is held any more."""
@@ -136,6 +138,10 @@ class Devices:
         # Rare, so a scan is cheaper than a second index on every request's path.
         for cert_hash in [key for key, device in self._by_hash.items() if device.id == device_id]:
             del self._by_hash[cert_hash]
+
+
+def _size(message: InfoMessage) -> int:
+    return len(message.payload) + _HELD_OVERHEAD
 
 
 def hash_token(token: bytes) -> bytes:

@@ -113,10 +113,19 @@ async def test_what_a_device_says_once_after_its_clock_was_put_right_is_not_lost
 def test_a_device_that_says_much_that_is_old_loses_its_own_oldest() -> None:
     held = HeldMessages()
     for number in range(10):
-        held.add(InfoMessage("dev", 1, str(number), number, bytes(HELD_BYTES // 4)))
+        held.add(InfoMessage("dev", 1, str(number), number, bytes(HELD_BYTES // 5)))
     held.add(InfoMessage("dev", 1, "8", 10, b"again"))
     assert [message.object_id for message in held.take()] == ["6", "7", "9", "8"]
     assert held.take() == []
+    held.add(InfoMessage("dev", 1, "too large", 1, bytes(HELD_BYTES)))
+    assert held.take() == []
+
+
+def test_what_is_held_of_a_device_is_few_messages_however_short_they_are() -> None:
+    held = HeldMessages()
+    for number in range(10_000):
+        held.add(InfoMessage("dev", 1, str(number), number, b""))
+    assert len(held.take()) < 1000
 
 
 async def test_a_message_about_another_device_is_refused(rig: Rig) -> None:
