@@ -59,7 +59,8 @@ def write_overlay(go: str, folder: Path) -> Path | None:
     """A file for ``go build -overlay`` that makes programs heed :data:`FILE`; None for a Go whose ``time`` is not as it is known here."""
     root = subprocess.run([go, "env", "GOROOT"], capture_output=True, text=True, check=True).stdout.strip()
     source = Path(root, "src", "time", "time.go")
-    text = source.read_text()
+    # Some systems' Go has its sources elsewhere, or none.
+    text = source.read_text() if source.is_file() else ""
     if text.count(_GO_CALL) != 1:
         return None
     changed, added = folder / "time.go", folder / "moved.go"
