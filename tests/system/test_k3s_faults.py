@@ -149,6 +149,7 @@ def _bring_up(site: Site, release: Release, server: ClusterNode, agent: ClusterN
         server,
     )
     site.settle([server])
+    site.fault.prove(site.stage, server)
     site.run(
         "add an agent",
         lambda: site.edit(agents={"nodeNames": [agent.name]}),

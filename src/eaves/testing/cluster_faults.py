@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 
 from eaves.testing import kubernetes, movable_clock, shifted_clock
+from eaves.testing.expired_certificates import list_ends
 from eaves.testing.k3s_stage import ClusterNode, ClusterStage
 
 DAY_S = 86_400
@@ -38,6 +40,9 @@ class Fault:
 
     def mend(self, stage: ClusterStage, node: ClusterNode) -> None:
         """Let it be over."""
+
+    def prove(self, stage: ClusterStage, server: ClusterNode) -> None:
+        """Assert that it happened to a server that was struck during its bring-up, where nothing else shows that."""
 
 
 class Kill(Fault):
@@ -132,6 +137,10 @@ class ClocksAhead(Fault):
 
     def mend(self, stage: ClusterStage, node: ClusterNode) -> None:
         self._move(stage, 0)
+
+    def prove(self, stage: ClusterStage, server: ClusterNode) -> None:
+        """K3s would not have made such certificates by the right time."""
+        assert min(list_ends(stage.data(server)).values()) > time.time() + AHEAD_S
 
     @staticmethod
     def _move(stage: ClusterStage, seconds: int) -> None:
